@@ -1,0 +1,338 @@
+//! Start, signal, cancel, await: the door for the API and for Rust products.
+//!
+//! Each verb joins the caller's transaction: domain row and run commit together, or neither does.
+//! After the commit, [`Client::ring`] wakes a worker at once; without it polling finds the work.
+
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+
+use crate::bell::Bell;
+use crate::error::EngineError;
+use crate::id::{RunId, TenantId};
+use crate::payload;
+use crate::registry::Registry;
+use crate::run::InboxKind;
+use crate::start::{self, StartRequest, Started};
+use crate::store;
+use crate::store::inbox::NewMessage;
+use crate::store::run::{Identity, Place};
+use crate::workflow::Workflow;
+
+/// The longest signal id, in bytes.
+const MAX_SIGNAL_ID_BYTES: usize = 255;
+
+/// The door for starting and signalling runs.
+#[derive(Clone)]
+pub struct Client {
+    registry: Registry,
+    pool: PgPool,
+    bell: Bell,
+}
+
+/// Which run is meant.
+#[derive(Debug, Clone, Copy)]
+pub enum RunRef<'a> {
+    /// By its id.
+    Id(RunId),
+    /// By its key, in the workflow that the verb names.
+    Key(&'a str),
+}
+
+/// What came of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signalled {
+    /// The receiver.
+    pub run_id: RunId,
+    /// False when a signal with this id had come before.
+    pub created: bool,
+}
+
+impl Client {
+    /// A client on the engine's pool (see [`connect`](crate::connect)). `stop` ends its notifier.
+    #[must_use]
+    pub fn new(pool: PgPool, registry: Registry, stop: CancellationToken) -> Self {
+        let bell = Bell::new(pool.clone(), stop);
+        Self {
+            registry,
+            pool,
+            bell,
+        }
+    }
+
+    /// The workflows that this process knows.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The pool of the engine's role.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// Wakes workers; call it after the commit.
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+
+    /// Starts a run of `W`, due at once. The same key with the same input returns the first run.
+    ///
+    /// # Errors
+    /// [`EngineError::KeyTaken`] for the same key with another input;
+    /// [`EngineError::UnknownTenant`], [`EngineError::UnknownWorkflow`],
+    /// [`EngineError::PayloadTooLarge`], [`EngineError::Malformed`] for a bad key.
+    pub async fn start<W: Workflow>(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        key: &str,
+        input: &W::Input,
+    ) -> Result<Started, EngineError> {
+        let input = payload::to_value("input", W::NAME, input)?;
+        self.start_named(conn, tenant, W::NAME, key, &input).await
+    }
+
+    /// Starts a run by the workflow's name, with its input as JSON.
+    ///
+    /// # Errors
+    /// As [`Client::start`], and [`EngineError::Malformed`] when the input does not fit.
+    pub async fn start_named(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        workflow: &str,
+        key: &str,
+        input: &Value,
+    ) -> Result<Started, EngineError> {
+        let place = place_of(conn, tenant).await?;
+        let request = StartRequest {
+            workflow,
+            key,
+            input,
+            parent: None,
+        };
+        start::start(conn, &self.registry, tenant, place, request).await
+    }
+
+    /// Starts many runs of `W` in one statement; returns how many keys were free.
+    ///
+    /// # Errors
+    /// As [`Client::start`]; a key that is taken is skipped, whatever its input was.
+    pub async fn start_many<W: Workflow>(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        starts: &[(String, W::Input)],
+    ) -> Result<Vec<RunId>, EngineError> {
+        let place = place_of(conn, tenant).await?;
+        let mut runs = Vec::with_capacity(starts.len());
+        for (key, input) in starts {
+            let input = payload::to_value("input", W::NAME, input)?;
+            runs.push(start::prepare(&self.registry, place, W::NAME, key, &input)?);
+        }
+        Ok(store::run::insert(conn, tenant, place, None, &runs).await?)
+    }
+
+    /// Sends a signal to a run of `W`; it is buffered until the run's state takes it.
+    ///
+    /// # Errors
+    /// [`EngineError::RunNotFound`]; [`EngineError::RunFinished`] when the run has ended, in which
+    /// case the signal is kept as late if the caller commits.
+    pub async fn signal<W: Workflow>(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        run: RunRef<'_>,
+        signal_id: &str,
+        signal: &W::Signal,
+    ) -> Result<Signalled, EngineError> {
+        let signal = payload::to_value("signal", W::NAME, signal)?;
+        let place = place_of(conn, tenant).await?;
+        let run_id = self.find(conn, tenant, place, W::NAME, run).await?;
+        self.send(conn, tenant, place, run_id, signal_id, &signal)
+            .await
+    }
+
+    /// Finds the run of `W` that holds a key.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownTenant`].
+    pub async fn find_by_key<W: Workflow>(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        key: &str,
+    ) -> Result<Option<RunId>, EngineError> {
+        let place = place_of(conn, tenant).await?;
+        let holder = store::run::find_by_key(conn, tenant, place.shard_id, W::NAME, key).await?;
+        Ok(holder.map(|holder| holder.run_id))
+    }
+
+    /// Sends a signal to the run that holds `key`, and starts it with `input` if there is none.
+    ///
+    /// # Errors
+    /// As [`Client::start`] and [`Client::signal`].
+    pub async fn signal_with_start<W: Workflow>(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        key: &str,
+        input: &W::Input,
+        signal_id: &str,
+        signal: &W::Signal,
+    ) -> Result<Signalled, EngineError> {
+        let place = place_of(conn, tenant).await?;
+        let shard = place.shard_id;
+        let holder = store::run::find_by_key(conn, tenant, shard, W::NAME, key).await?;
+        let run_id = match holder {
+            Some(holder) => holder.run_id,
+            None => self.start::<W>(conn, tenant, key, input).await?.run_id,
+        };
+        let signal = payload::to_value("signal", W::NAME, signal)?;
+        self.send(conn, tenant, place, run_id, signal_id, &signal)
+            .await
+    }
+
+    /// Sends a signal, as JSON, to a run of whatever workflow it is.
+    ///
+    /// # Errors
+    /// As [`Client::signal`], and [`EngineError::Malformed`] when the workflow has no such signal.
+    pub async fn signal_named(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        run_id: RunId,
+        signal_id: &str,
+        signal: &Value,
+    ) -> Result<Signalled, EngineError> {
+        let place = place_of(conn, tenant).await?;
+        let identity = self.identify(conn, tenant, place, run_id).await?;
+        if let Some(handler) = self.registry.find(&identity.workflow) {
+            handler.check_signal(signal)?;
+        }
+        self.send(conn, tenant, place, run_id, signal_id, signal)
+            .await
+    }
+
+    /// Asks a run to end and clean up after itself.
+    ///
+    /// # Errors
+    /// As [`Client::signal`].
+    pub async fn cancel(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        run_id: RunId,
+    ) -> Result<Signalled, EngineError> {
+        let place = place_of(conn, tenant).await?;
+        let identity = self.identify(conn, tenant, place, run_id).await?;
+        refuse_finished(run_id, &identity)?;
+        let message = NewMessage {
+            kind: InboxKind::Cancel,
+            name: "cancel",
+            payload: b"null",
+            ..message(tenant, place, run_id, "cancel")
+        };
+        let created = store::inbox::insert(conn, &message).await?;
+        Ok(Signalled { run_id, created })
+    }
+
+    async fn send(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        place: Place,
+        run_id: RunId,
+        signal_id: &str,
+        signal: &Value,
+    ) -> Result<Signalled, EngineError> {
+        if signal_id.is_empty() || signal_id.len() > MAX_SIGNAL_ID_BYTES || signal_id.contains('\0')
+        {
+            return Err(EngineError::Malformed {
+                what: "signal id",
+                workflow: String::new(),
+                detail: format!("an id has 1 to {MAX_SIGNAL_ID_BYTES} bytes and no NUL"),
+            });
+        }
+        let identity = self.identify(conn, tenant, place, run_id).await?;
+        let payload = payload::to_bytes("signal", signal, self.registry.payload_limit())?;
+        let message = NewMessage {
+            name: payload::variant_name(signal),
+            payload: &payload,
+            ..message(tenant, place, run_id, signal_id)
+        };
+        let created = store::inbox::insert(conn, &message).await?;
+        refuse_finished(run_id, &identity)?;
+        Ok(Signalled { run_id, created })
+    }
+
+    async fn find(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        place: Place,
+        workflow: &str,
+        run: RunRef<'_>,
+    ) -> Result<RunId, EngineError> {
+        match run {
+            RunRef::Id(run_id) => Ok(run_id),
+            RunRef::Key(key) => {
+                store::run::find_by_key(conn, tenant, place.shard_id, workflow, key)
+                    .await?
+                    .map(|holder| holder.run_id)
+                    .ok_or_else(|| {
+                        EngineError::RunNotFound(format!("of {workflow} with key {key:?}"))
+                    })
+            }
+        }
+    }
+
+    async fn identify(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        place: Place,
+        run_id: RunId,
+    ) -> Result<Identity, EngineError> {
+        store::run::find_identity(conn, run_id, place.shard_id)
+            .await?
+            .filter(|identity| identity.tenant_id == tenant)
+            .ok_or_else(|| EngineError::RunNotFound(run_id.to_string()))
+    }
+}
+
+fn message(tenant: TenantId, place: Place, run_id: RunId, signal_id: &str) -> NewMessage<'_> {
+    NewMessage {
+        run_id,
+        shard_id: place.shard_id,
+        tenant_id: tenant,
+        clock_id: place.clock_id,
+        kind: InboxKind::Signal,
+        position: 0,
+        signal_id,
+        name: "",
+        payload: b"null",
+    }
+}
+
+fn refuse_finished(run_id: RunId, identity: &Identity) -> Result<(), EngineError> {
+    if identity.status.is_finished() {
+        return Err(EngineError::RunFinished {
+            run_id,
+            status: identity.status.word(),
+        });
+    }
+    Ok(())
+}
+
+async fn place_of(conn: &mut PgConnection, tenant: TenantId) -> Result<Place, EngineError> {
+    store::run::find_place(conn, tenant)
+        .await?
+        .ok_or(EngineError::UnknownTenant(tenant))
+}

@@ -1,0 +1,377 @@
+//! Group commit: step records and settlements of many runs meet here and leave in one statement.
+//!
+//! While one statement commits, the next batch gathers: an idle system commits at once, a busy one
+//! commits hundreds of rows per fsync. The second committer helps only when a queue has formed, so
+//! that it does not split small batches in two. Every row is fenced on its own and its caller is
+//! told. A row that fails its statement is found by halving the batch; its neighbours go through.
+//!
+//! A commit whose answer was lost (the connection broke) is neither done nor failed: it is read
+//! again before anybody is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+
+use crate::bell::Bell;
+use crate::clock;
+use crate::follow;
+use crate::lease::Lease;
+use crate::plan::Settlement;
+use crate::registry::Registry;
+use crate::run::Status;
+use crate::store;
+use crate::store::settle::Settled;
+use crate::store::step::StepRecord;
+
+/// The most requests in one statement.
+const MAX_BATCH: usize = 256;
+/// The second committer wakes when this many wait.
+const HELP_FROM: usize = 64;
+const QUEUE: usize = 4096;
+const RECONNECT: Duration = Duration::from_millis(50);
+
+/// What became of a settlement.
+#[derive(Debug)]
+pub(crate) enum SettleResult {
+    Settled(Box<Settlement>, Settled),
+    Fenced,
+    Failed(String),
+}
+
+type RecordReply = oneshot::Sender<Result<bool, String>>;
+type SettleReply = oneshot::Sender<SettleResult>;
+
+enum Request {
+    Record(Vec<StepRecord>, RecordReply),
+    Settle(Box<Settlement>, SettleReply),
+}
+
+/// The way in.
+#[derive(Clone)]
+pub(crate) struct Committer {
+    requests: mpsc::Sender<Request>,
+    help: Arc<Notify>,
+    lease: Arc<Lease>,
+}
+
+/// What a committer task needs.
+struct Desk {
+    pool: PgPool,
+    registry: Registry,
+    lease: Arc<Lease>,
+    bell: Bell,
+    slot: i16,
+}
+
+impl Committer {
+    /// Starts `slots` committer tasks; they end when the last handle is dropped.
+    pub(crate) fn start(
+        pool: &PgPool,
+        registry: &Registry,
+        lease: &Arc<Lease>,
+        bell: &Bell,
+        slots: i16,
+    ) -> Self {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let queue = Arc::new(Mutex::new(queue));
+        let help = Arc::new(Notify::new());
+        for slot in 0..slots {
+            let desk = Desk {
+                pool: pool.clone(),
+                registry: registry.clone(),
+                lease: lease.clone(),
+                bell: bell.clone(),
+                slot,
+            };
+            tokio::spawn(serve(desk, queue.clone(), help.clone()));
+        }
+        Self {
+            requests,
+            help,
+            lease: lease.clone(),
+        }
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.lease.is_trusted()
+    }
+
+    /// Records steps; true when they are durable, false when fenced, an error when the database
+    /// will never take them.
+    pub(crate) async fn record(&self, records: Vec<StepRecord>) -> Result<bool, String> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Record(records, reply)).await;
+        answer.await.unwrap_or(Ok(false))
+    }
+
+    /// Settles a run.
+    pub(crate) async fn settle(&self, settlement: Settlement) -> SettleResult {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Settle(Box::new(settlement), reply))
+            .await;
+        answer.await.unwrap_or(SettleResult::Fenced)
+    }
+
+    async fn send(&self, request: Request) {
+        // A closed queue drops the request's reply, which the caller reads as fenced.
+        let _ = self.requests.send(request).await;
+        if self.requests.max_capacity() - self.requests.capacity() >= HELP_FROM {
+            self.help.notify_one();
+        }
+    }
+}
+
+async fn serve(desk: Desk, queue: Arc<Mutex<mpsc::Receiver<Request>>>, help: Arc<Notify>) {
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    loop {
+        if desk.slot > 0 {
+            help.notified().await;
+        }
+        let got = queue.lock().await.recv_many(&mut batch, MAX_BATCH).await;
+        if got == 0 {
+            // The queue is closed; the helpers, who wait for a call, must hear of it too.
+            help.notify_one();
+            return;
+        }
+        desk.write(std::mem::take(&mut batch)).await;
+    }
+}
+
+impl Desk {
+    async fn write(&self, batch: Vec<Request>) {
+        let mut records = Vec::new();
+        let mut plain = Vec::new();
+        for request in batch {
+            match request {
+                Request::Record(record, reply) => records.push((record, reply)),
+                Request::Settle(settlement, reply) if follow::has_follow_up(&settlement) => {
+                    let result = self.settle_alone(settlement).await;
+                    let _ = reply.send(result);
+                }
+                Request::Settle(settlement, reply) => plain.push((settlement, reply)),
+            }
+        }
+        if !records.is_empty() {
+            self.write_records(records).await;
+        }
+        if !plain.is_empty() {
+            self.write_settlements(plain).await;
+        }
+    }
+
+    async fn write_records(&self, mut requests: Vec<(Vec<StepRecord>, RecordReply)>) {
+        let rows: Vec<&StepRecord> = requests.iter().flat_map(|(rows, _)| rows).collect();
+        let written = match self.pool.acquire().await {
+            Ok(mut conn) => {
+                store::settle::record(&mut conn, self.lease.worker, self.slot, &rows).await
+            }
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(written) => {
+                for (rows, reply) in requests {
+                    let durable = rows
+                        .iter()
+                        .all(|row| written.contains(&(row.key.run_id, row.seq)));
+                    let _ = reply.send(Ok(durable));
+                }
+            }
+            Err(error) if is_lost(&error) => {
+                for (rows, reply) in requests {
+                    let result = self.record_after_loss(&rows).await;
+                    let _ = reply.send(result);
+                }
+            }
+            Err(error) if requests.len() == 1 => {
+                for (_, reply) in requests {
+                    let _ = reply.send(Err(error.to_string()));
+                }
+            }
+            Err(_) => {
+                let second = requests.split_off(requests.len() / 2);
+                Box::pin(self.write_records(requests)).await;
+                Box::pin(self.write_records(second)).await;
+            }
+        }
+    }
+
+    async fn write_settlements(&self, mut requests: Vec<(Box<Settlement>, SettleReply)>) {
+        let rows: Vec<&Settlement> = requests.iter().map(|(row, _)| &**row).collect();
+        let applied = match self.pool.acquire().await {
+            Ok(mut conn) => {
+                store::settle::apply(&mut conn, self.lease.worker, self.slot, &rows).await
+            }
+            Err(error) => Err(error),
+        };
+        match applied {
+            Ok(applied) => {
+                for (settlement, reply) in requests {
+                    let key = settlement.run.key.run_id;
+                    let settled = applied.iter().find(|(run, _)| *run == key);
+                    let result = match settled {
+                        Some((_, settled)) => {
+                            self.ring_for(&settlement);
+                            SettleResult::Settled(settlement, *settled)
+                        }
+                        None => SettleResult::Fenced,
+                    };
+                    let _ = reply.send(result);
+                }
+            }
+            Err(error) if is_lost(&error) => {
+                for (settlement, reply) in requests {
+                    let result = self.settle_after_loss(settlement).await;
+                    let _ = reply.send(result);
+                }
+            }
+            Err(error) if requests.len() == 1 => {
+                for (_, reply) in requests {
+                    let _ = reply.send(SettleResult::Failed(error.to_string()));
+                }
+            }
+            Err(_) => {
+                let second = requests.split_off(requests.len() / 2);
+                Box::pin(self.write_settlements(requests)).await;
+                Box::pin(self.write_settlements(second)).await;
+            }
+        }
+    }
+
+    /// A settlement that starts runs, watches or signals has a transaction of its own.
+    async fn settle_alone(&self, settlement: Box<Settlement>) -> SettleResult {
+        let written = follow::settle(
+            &self.pool,
+            &self.registry,
+            self.lease.worker,
+            self.slot,
+            &settlement,
+        )
+        .await;
+        match written {
+            Ok(Some(settled)) => {
+                self.bell.ring();
+                SettleResult::Settled(settlement, settled)
+            }
+            Ok(None) => SettleResult::Fenced,
+            Err(follow::FollowError::Database(error)) if is_lost(&error) => {
+                Box::pin(self.settle_after_loss(settlement)).await
+            }
+            Err(error) => SettleResult::Failed(error.to_string()),
+        }
+    }
+
+    /// Reads again what became of records whose answer was lost, and writes them if need be.
+    async fn record_after_loss(&self, rows: &[StepRecord]) -> Result<bool, String> {
+        let Some(first) = rows.first() else {
+            return Ok(true);
+        };
+        while self.lease.is_trusted() {
+            clock::sleep(RECONNECT).await;
+            let Ok(mut conn) = self.pool.acquire().await else {
+                continue;
+            };
+            let Ok(known) = store::settle::list_recorded(&mut conn, first.key, first.visit).await
+            else {
+                continue;
+            };
+            let missing: Vec<&StepRecord> = rows
+                .iter()
+                .filter(|row| !known.contains(&row.seq))
+                .collect();
+            if missing.is_empty() {
+                return Ok(true);
+            }
+            let slot = self.slot;
+            match store::settle::record(&mut conn, self.lease.worker, slot, &missing).await {
+                Ok(written) => return Ok(written.len() == missing.len()),
+                Err(error) if is_lost(&error) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads again what became of a settlement whose answer was lost, and writes it if need be.
+    async fn settle_after_loss(&self, settlement: Box<Settlement>) -> SettleResult {
+        while self.lease.is_trusted() {
+            clock::sleep(RECONNECT).await;
+            let Ok(mut conn) = self.pool.acquire().await else {
+                continue;
+            };
+            let Ok(standing) = store::settle::find_standing(&mut conn, settlement.run.key).await
+            else {
+                continue;
+            };
+            let Some(standing) = standing else {
+                return SettleResult::Fenced;
+            };
+            let held = standing.held_by == Some(self.lease.worker.0)
+                && standing.epoch == settlement.run.epoch.0
+                && standing.status == Status::Running;
+            if held && standing.visit == settlement.run.visit {
+                drop(conn);
+                if follow::has_follow_up(&settlement) {
+                    return self.settle_alone(settlement).await;
+                }
+                let (reply, answer) = oneshot::channel();
+                Box::pin(self.write_settlements(vec![(settlement, reply)])).await;
+                return answer.await.unwrap_or(SettleResult::Fenced);
+            }
+            let applied = standing.epoch == settlement.run.epoch.0;
+            if !applied || !settlement.keep {
+                // Applied and let go, or somebody else's by now: either way not ours any more.
+                return SettleResult::Fenced;
+            }
+            let settled = Settled {
+                nudged: true,
+                now: settlement.run.now,
+                tenant_now: settlement.run.tenant_now,
+            };
+            return SettleResult::Settled(settlement, settled);
+        }
+        SettleResult::Fenced
+    }
+
+    /// A parent, a watcher or the run itself may be due now.
+    fn ring_for(&self, settlement: &Settlement) {
+        let waiting = settlement.status == Status::Waiting && settlement.due_at.is_none();
+        if settlement.status.is_finished() && settlement.run.parent_run_id.is_none() {
+            return;
+        }
+        if settlement.keep || waiting {
+            return;
+        }
+        if settlement.status.is_finished() || settlement.status == Status::Due {
+            self.bell.ring();
+        } else {
+            // A new deadline may be earlier than what the idle worker waits for.
+            self.bell.ring_here();
+        }
+    }
+}
+
+/// Whether the error leaves open if the statement was committed.
+fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Tls(_) => true,
+        // 57P01..57P03: the server is shutting down or starting; 08: connection exceptions;
+        // 40: serialization failure and deadlock; 53: out of resources; 55P03: lock timeout;
+        // 57014: statement timeout. All pass with time; none says that the row is bad.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.starts_with("57")
+                || code.starts_with("08")
+                || code.starts_with("40")
+                || code.starts_with("53")
+                || code == "55P03"
+                || code == "25006"
+        }),
+        _ => false,
+    }
+}

@@ -1,0 +1,450 @@
+//! What workflow code holds during a visit: `step`, `transact`, `now`, `uuid`.
+//!
+//! Each of them asks the journal first. What was answered in an earlier attempt of the same visit
+//! is replayed; the rest is done and recorded. A step that fails under its policy does not return:
+//! the visit is cut off, and comes back when the delay has passed. What is recorded without an
+//! outside effect (`now`, `uuid`) rides with the next record, and is durable before the next
+//! outside effect starts, so that a repeated effect is the same to the letter.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::task::Poll;
+
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::clock;
+use crate::committer::Committer;
+use crate::error::{ErrorRecord, Retry, StepError};
+use crate::id::{self, RunId, ShardId, TenantId};
+use crate::journal::{Asked, Entry, Journal};
+use crate::payload;
+use crate::plan::{self, Suspension};
+use crate::retry::{Exhausted, RetryPolicy};
+use crate::run::{ClaimedRun, StoredError};
+use crate::store;
+use crate::store::step::StepRecord;
+
+/// The durable side of one visit.
+pub struct Context {
+    run: ClaimedRun,
+    pin: String,
+    journal: RefCell<Journal>,
+    riders: RefCell<Vec<StepRecord>>,
+    suspension: RefCell<Option<Suspension>>,
+    event_recorded: Cell<bool>,
+    committer: Committer,
+    pool: PgPool,
+    payload_limit: usize,
+}
+
+/// One attempt at a step.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The same for every attempt of this step of this visit, and for no other: hand it to the
+    /// outside as an idempotency key.
+    pub key: String,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// Whether this attempt may be a repeat of one whose answer was lost.
+    pub repeated: bool,
+}
+
+impl Context {
+    pub(crate) fn new(
+        run: ClaimedRun,
+        pin: String,
+        entries: Vec<Entry>,
+        committer: Committer,
+        pool: PgPool,
+        payload_limit: usize,
+    ) -> Self {
+        Self {
+            event_recorded: Cell::new(!entries.is_empty()),
+            run,
+            pin,
+            journal: RefCell::new(Journal::new(entries)),
+            riders: RefCell::default(),
+            suspension: RefCell::default(),
+            committer,
+            pool,
+            payload_limit,
+        }
+    }
+
+    /// The run that is being visited.
+    #[must_use]
+    pub fn run_id(&self) -> RunId {
+        self.run.key.run_id
+    }
+
+    /// Its owner.
+    #[must_use]
+    pub fn tenant_id(&self) -> TenantId {
+        self.run.tenant_id
+    }
+
+    /// Its owner's shard.
+    #[must_use]
+    pub fn shard_id(&self) -> ShardId {
+        self.run.key.shard_id
+    }
+
+    /// The caller's name for the run.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.run.run_key
+    }
+
+    /// The tenant's time, recorded: a retried visit gets the same again.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.ride("now", || self.run.tenant_now)
+    }
+
+    /// A new id that carries the run's shard, recorded.
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        self.ride("uuid", || id::new_uuid(self.run.key.shard_id))
+    }
+
+    pub(crate) fn payload_limit(&self) -> usize {
+        self.payload_limit
+    }
+
+    /// Does one outside thing and keeps its answer.
+    ///
+    /// `work` may run more than once, with the same [`Step::key`]; a refusal by the outside is an
+    /// answer, not an error. Retryable errors do not come back here while the policy allows
+    /// another attempt: the visit is cut off and repeated later.
+    ///
+    /// # Errors
+    /// A terminal error of `work`, or its last one when the policy is exhausted and says
+    /// [`Exhausted::Return`]. The error is kept, so that a repeated visit sees it again.
+    pub async fn step<T, F>(
+        &self,
+        name: &'static str,
+        policy: &RetryPolicy,
+        work: F,
+    ) -> Result<T, StepError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: AsyncFnOnce(Step) -> Result<T, StepError>,
+    {
+        let seq = match self.ask(name).await {
+            Ok(seq) => seq,
+            Err(entry) => return self.replay(entry).await,
+        };
+        self.flush().await;
+        let attempt = plan::attempt_of(&self.run, Some(name)).unsigned_abs() + 1;
+        let step = Step {
+            key: self.step_key(name),
+            attempt,
+            repeated: self.run.attempt > 0 || self.run.losses > 0,
+        };
+        let attempted = AssertUnwindSafe(tokio::time::timeout(policy.attempt_timeout, work(step)))
+            .catch_unwind()
+            .await;
+        let result = match attempted {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StepError::retryable(
+                "timed_out",
+                format!("no answer within {:?}", policy.attempt_timeout),
+            )),
+            Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
+        };
+        match result {
+            Ok(value) => {
+                let answer = self.encode(name, &value).await;
+                self.record(self.entry(name, seq, false, answer)).await;
+                Ok(value)
+            }
+            Err(error) => self.failed(name, seq, policy, attempt, error).await,
+        }
+    }
+
+    /// Runs the caller's SQL and keeps its answer, in one transaction: exactly once.
+    ///
+    /// The transaction speaks for the run's tenant: row-level security shows it no other.
+    /// Errors of the database are tried again under [`RetryPolicy::DEFAULT`].
+    ///
+    /// # Errors
+    /// A terminal error of `work`; nothing that it wrote is kept.
+    pub async fn transact<T, F>(&self, name: &'static str, work: F) -> Result<T, StepError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: AsyncFnOnce(&mut PgConnection) -> Result<T, StepError>,
+    {
+        let seq = match self.ask(name).await {
+            Ok(seq) => seq,
+            Err(entry) => return self.replay(entry).await,
+        };
+        let policy = RetryPolicy::DEFAULT;
+        let attempt = plan::attempt_of(&self.run, Some(name)).unsigned_abs() + 1;
+        let attempted = AssertUnwindSafe(tokio::time::timeout(
+            policy.attempt_timeout,
+            self.transact_once(name, seq, work),
+        ))
+        .catch_unwind()
+        .await;
+        let result = match attempted {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StepError::retryable(
+                "timed_out",
+                format!(
+                    "the transaction took longer than {:?}",
+                    policy.attempt_timeout
+                ),
+            )),
+            Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
+        };
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) => self.failed(name, seq, &policy, attempt, error).await,
+        }
+    }
+
+    async fn transact_once<T, F>(
+        &self,
+        name: &'static str,
+        seq: i32,
+        work: F,
+    ) -> Result<T, StepError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: AsyncFnOnce(&mut PgConnection) -> Result<T, StepError>,
+    {
+        let mut tx = self.pool.begin().await?;
+        store::step::enter_tenant(&mut tx, self.run.tenant_id).await?;
+        let value = work(&mut tx).await?;
+        let answer = self.encode(name, &value).await;
+        store::step::leave_tenant(&mut tx).await?;
+        let mut records = self.riders.borrow().clone();
+        records.push(self.entry(name, seq, false, answer));
+        // Fence last: the run's row lock is held only from here to the commit.
+        if !store::step::record_in_transaction(&mut tx, self.run.epoch, &records).await? {
+            drop(tx);
+            return self.suspend(Suspension::Abandon).await;
+        }
+        tx.commit().await?;
+        self.riders.borrow_mut().clear();
+        Ok(value)
+    }
+
+    /// What follows a failed attempt: cut the visit off, or give the handler the error.
+    async fn failed<T>(
+        &self,
+        name: &'static str,
+        seq: i32,
+        policy: &RetryPolicy,
+        attempt: u32,
+        error: StepError,
+    ) -> Result<T, StepError> {
+        let delay = match error.retry {
+            Retry::Never => None,
+            Retry::After(delay) => policy.delay(attempt, 0.0).map(|_| delay),
+            Retry::ByPolicy => policy.delay(attempt, clock::chance()),
+        };
+        if let Some(delay) = delay {
+            let error = stored(name, error.record);
+            return self.suspend(Suspension::Retry { delay, error }).await;
+        }
+        if !error.is_terminal() && policy.exhausted == Exhausted::Stuck {
+            let kind = "attempts_exhausted";
+            let error = stored(name, error.record);
+            return self.suspend(Suspension::Stuck { kind, error }).await;
+        }
+        let answer = self.encode(name, &error.record).await;
+        self.record(self.entry(name, seq, true, answer)).await;
+        Err(StepError::terminal(error.record.code, error.record.message))
+    }
+
+    /// A value that is recorded with whatever is recorded next.
+    fn ride<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &'static str,
+        make: impl FnOnce() -> T,
+    ) -> T {
+        let asked = self.journal.borrow_mut().ask(name);
+        let seq = match asked {
+            Asked::Replay(entry) => match serde_json::from_slice(&entry.answer) {
+                Ok(value) => return value,
+                Err(_) => return make(),
+            },
+            Asked::New { seq } => seq,
+            Asked::Mismatch { unasked } => {
+                self.set_suspension(mismatch(name, &unasked));
+                return make();
+            }
+        };
+        let value = make();
+        let answer = serde_json::to_vec(&value).unwrap_or_default();
+        let record = self.entry(name, seq, false, answer);
+        self.riders.borrow_mut().push(record);
+        value
+    }
+
+    /// The step's place if it is new, or its entry if it was answered before.
+    async fn ask(&self, name: &'static str) -> Result<i32, Entry> {
+        let asked = self.journal.borrow_mut().ask(name);
+        match asked {
+            Asked::Replay(entry) => Err(entry),
+            Asked::New { seq } if self.committer.is_trusted() => Ok(seq),
+            Asked::New { .. } => self.suspend(Suspension::Abandon).await,
+            Asked::Mismatch { unasked } => self.suspend(mismatch(name, &unasked)).await,
+        }
+    }
+
+    async fn replay<T: DeserializeOwned>(&self, entry: Entry) -> Result<T, StepError> {
+        if entry.failed {
+            let record: ErrorRecord = self.decode(&entry).await;
+            return Err(StepError::terminal(record.code, record.message));
+        }
+        Ok(self.decode(&entry).await)
+    }
+
+    async fn decode<T: DeserializeOwned>(&self, entry: &Entry) -> T {
+        match serde_json::from_slice(&entry.answer) {
+            Ok(value) => value,
+            Err(error) => {
+                let error = StoredError {
+                    code: "undecodable_answer".to_owned(),
+                    message: error.to_string(),
+                    step: Some(entry.name.clone()),
+                };
+                let kind = "undecodable";
+                self.suspend(Suspension::Stuck { kind, error }).await
+            }
+        }
+    }
+
+    async fn encode<T: Serialize>(&self, name: &str, value: &T) -> Vec<u8> {
+        match payload::to_bytes("answer", value, self.payload_limit) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let error = StoredError {
+                    code: "payload_too_large".to_owned(),
+                    message: error.to_string(),
+                    step: Some(name.to_owned()),
+                };
+                let kind = "payload_too_large";
+                self.suspend(Suspension::Stuck { kind, error }).await
+            }
+        }
+    }
+
+    fn entry(&self, name: &str, seq: i32, failed: bool, answer: Vec<u8>) -> StepRecord {
+        let first = !self.event_recorded.replace(true);
+        StepRecord {
+            key: self.run.key,
+            visit: self.run.visit,
+            seq,
+            version: self.run.version,
+            failed,
+            name: name.to_owned(),
+            event: first.then(|| self.pin.clone()),
+            answer,
+        }
+    }
+
+    /// Makes the riders durable: an outside effect is about to start.
+    async fn flush(&self) {
+        let riders = std::mem::take(&mut *self.riders.borrow_mut());
+        if !riders.is_empty() {
+            self.write(riders).await;
+        }
+    }
+
+    async fn record(&self, record: StepRecord) {
+        let mut records = std::mem::take(&mut *self.riders.borrow_mut());
+        records.push(record);
+        self.write(records).await;
+    }
+
+    async fn write(&self, records: Vec<StepRecord>) {
+        let name = records.last().map(|record| record.name.clone());
+        match self.committer.record(records).await {
+            Ok(true) => {}
+            Ok(false) => self.suspend(Suspension::Abandon).await,
+            Err(message) => {
+                let error = StoredError {
+                    code: "not_recordable".to_owned(),
+                    message,
+                    step: name,
+                };
+                let kind = "not_recordable";
+                self.suspend(Suspension::Stuck { kind, error }).await
+            }
+        }
+    }
+
+    fn step_key(&self, name: &str) -> String {
+        let occurrence = self.journal.borrow().occurrence(name);
+        let (run, visit) = (self.run.key.run_id, self.run.visit);
+        format!("{run}:{visit}:{name}:{occurrence}")
+    }
+
+    fn set_suspension(&self, suspension: Suspension) {
+        self.suspension.borrow_mut().get_or_insert(suspension);
+    }
+
+    /// Cuts the visit off: the future that awaits this never goes on.
+    async fn suspend<T>(&self, suspension: Suspension) -> T {
+        self.set_suspension(suspension);
+        std::future::pending().await
+    }
+
+    /// Runs the visit until it answers or is cut off.
+    pub(crate) async fn run_until_suspended<F: Future>(
+        &self,
+        visit: F,
+    ) -> Result<F::Output, Suspension> {
+        let mut visit = pin!(visit);
+        std::future::poll_fn(|cx| {
+            let polled = visit.as_mut().poll(cx);
+            match (polled, self.suspension.borrow_mut().take()) {
+                (_, Some(suspension)) => Poll::Ready(Err(suspension)),
+                (Poll::Ready(output), None) => Poll::Ready(Ok(output)),
+                (Poll::Pending, None) => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+fn stored(step: &str, record: ErrorRecord) -> StoredError {
+    StoredError {
+        code: record.code,
+        message: record.message,
+        step: Some(step.to_owned()),
+    }
+}
+
+fn mismatch(asked: &str, unasked: &str) -> Suspension {
+    Suspension::Stuck {
+        kind: "journal_mismatch",
+        error: StoredError {
+            code: "journal_mismatch".to_owned(),
+            message: format!(
+                "the visit asks for {asked:?}, but its journal holds an answer of {unasked:?} \
+                 that it has not asked for: the code has changed in the middle of a visit"
+            ),
+            step: Some(asked.to_owned()),
+        },
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panicked without a message".to_owned())
+}

@@ -1,0 +1,191 @@
+//! What can go wrong: [`StepError`] inside a workflow, and one error enum at the engine's doors.
+//!
+//! Inside a workflow `?` on any error means *try again later*; `terminal` means never, on purpose.
+//! What is stored of an error is an [`ErrorRecord`]: a stable code, a message, never a payload.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{RunId, TenantId};
+
+/// Why a step or a visit did not succeed.
+///
+/// Made from any error by `?`, which means *retry under the step's policy*.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepError {
+    pub(crate) record: ErrorRecord,
+    pub(crate) retry: Retry,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    ByPolicy,
+    After(Duration),
+    Never,
+}
+
+/// What is kept of an error: shown to operators, stored with the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorRecord {
+    /// Stable and machine readable, such as `provider_unreachable`.
+    pub code: String,
+    /// For people; never holds a payload, a token or an address.
+    pub message: String,
+}
+
+impl StepError {
+    /// An error that is tried again under the step's policy.
+    pub fn retryable(code: impl Into<String>, message: impl fmt::Display) -> Self {
+        Self::new(code.into(), message.to_string(), Retry::ByPolicy)
+    }
+
+    /// An error that is never tried again; the handler gets it.
+    pub fn terminal(code: impl Into<String>, message: impl fmt::Display) -> Self {
+        Self::new(code.into(), message.to_string(), Retry::Never)
+    }
+
+    /// Honours a *retry after* that the outside asked for, instead of the policy's delay.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.retry = Retry::After(delay);
+        self
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.record.code
+    }
+
+    /// Whether the error was declared final.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.retry == Retry::Never
+    }
+
+    fn new(code: String, message: String, retry: Retry) -> Self {
+        Self {
+            record: ErrorRecord { code, message },
+            retry,
+        }
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.record.code, self.record.message)
+    }
+}
+
+/// `StepError` is no `std::error::Error` itself, so that `?` can make one from any that is.
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for StepError {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Self::new("error".to_owned(), message, Retry::ByPolicy)
+    }
+}
+
+/// Turns any error into a [`StepError`] that says more than *try again*.
+pub trait ResultExt<T> {
+    /// Declares the error final, under a stable code.
+    ///
+    /// # Errors
+    /// The same error, made terminal.
+    fn terminal(self, code: &str) -> Result<T, StepError>;
+
+    /// Gives the error a stable code and leaves it retryable.
+    ///
+    /// # Errors
+    /// The same error, named.
+    fn code(self, code: &str) -> Result<T, StepError>;
+}
+
+impl<T, E: Into<StepError>> ResultExt<T> for Result<T, E> {
+    fn terminal(self, code: &str) -> Result<T, StepError> {
+        self.map_err(|error| StepError::terminal(code, error.into().record.message))
+    }
+
+    fn code(self, code: &str) -> Result<T, StepError> {
+        self.map_err(|error| StepError::retryable(code, error.into().record.message))
+    }
+}
+
+/// What can go wrong at the engine's doors: start, signal, inspect, intervene.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No workflow of this name is registered in this process.
+    #[error("no workflow is called {0:?}")]
+    UnknownWorkflow(String),
+    /// The tenant was never registered.
+    #[error("no tenant {0} is registered")]
+    UnknownTenant(TenantId),
+    /// No run has this id, or it belongs to another tenant.
+    #[error("no run {0} exists")]
+    RunNotFound(String),
+    /// The key is taken by a run that was started with another input.
+    #[error("the key {key:?} belongs to run {run_id}, which was started with another input")]
+    KeyTaken {
+        /// The key that was asked for.
+        key: String,
+        /// The run that holds it.
+        run_id: RunId,
+    },
+    /// The run has ended; the signal was kept as late.
+    #[error("run {run_id} has ended ({status}); the signal is kept as late")]
+    RunFinished {
+        /// The run that was signalled.
+        run_id: RunId,
+        /// How it ended.
+        status: &'static str,
+    },
+    /// The input, signal or state does not fit the workflow's type.
+    #[error("the {what} does not fit workflow {workflow:?}: {detail}")]
+    Malformed {
+        /// `input`, `signal` or `state`.
+        what: &'static str,
+        /// The workflow whose type was not met.
+        workflow: String,
+        /// Where and what was wrong.
+        detail: String,
+    },
+    /// A payload is larger than the limit.
+    #[error("the {what} has {bytes} bytes; the limit is {limit}")]
+    PayloadTooLarge {
+        /// `input`, `signal`, `state`, `answer` or `output`.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The configured limit.
+        limit: usize,
+    },
+    /// The run moved on since the version that the operator saw.
+    #[error("the run moved on: you saw revision {seen}, it is now at {current}")]
+    Moved {
+        /// The revision that the operator saw.
+        seen: i64,
+        /// The revision now.
+        current: i64,
+    },
+    /// The verb makes no sense in the run's status.
+    #[error("{verb} is not possible: {reason}")]
+    NotAllowed {
+        /// The verb that was asked for.
+        verb: &'static str,
+        /// Why not, in words for the operator.
+        reason: String,
+    },
+    /// Two workflows with one name were registered.
+    #[error("workflow {0:?} is registered twice")]
+    RegisteredTwice(&'static str),
+    /// The database did not answer, or refused.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+}

@@ -1,0 +1,233 @@
+//! One held run: choose the event, visit, plan the settlement, settle; again while there is more.
+//!
+//! Runs on the worker's own threads, so that workflow code need not be `Send`. Nothing here
+//! decides (see `plan.rs`) or writes (see `committer.rs`).
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::committer::{Committer, SettleResult};
+use crate::context::{Context, panic_text};
+use crate::error::StepError;
+use crate::journal::Entry;
+use crate::plan::{self, Mark, NextEvent, Settlement, VisitEnd};
+use crate::registry::{ErasedEvent, Handler, Registry, VisitError};
+use crate::run::{ClaimedRun, InboxItem, SignalOutcome, Status};
+use crate::store;
+use crate::store::settle::Settled;
+
+/// How many visits a run may have in a row before others get their turn.
+const MAX_VISITS_IN_A_ROW: u32 = 64;
+
+/// A run in a worker's hands, with what was loaded for it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) run: ClaimedRun,
+    pub(crate) inbox: Vec<InboxItem>,
+    pub(crate) journal: Vec<Entry>,
+    /// The event that the journal's answers belong to.
+    pub(crate) pin: Option<String>,
+}
+
+/// What every executor of a worker shares.
+#[derive(Clone)]
+pub(crate) struct Executor {
+    pub(crate) pool: PgPool,
+    pub(crate) registry: Registry,
+    pub(crate) committer: Committer,
+    pub(crate) draining: CancellationToken,
+}
+
+impl Executor {
+    /// Works on a held run until it rests, ends, or is somebody else's.
+    pub(crate) async fn drive(&self, mut held: Held) {
+        let Some(handler) = self.registry.find(&held.run.workflow) else {
+            self.give_back(&held.run).await;
+            return;
+        };
+        for visit in 1.. {
+            if !self.committer.is_trusted() {
+                return;
+            }
+            let may_keep = visit < MAX_VISITS_IN_A_ROW && !self.draining.is_cancelled();
+            let Some(settlement) = self.visit(&*handler, &mut held, may_keep).await else {
+                return;
+            };
+            let Some((settlement, settled)) = self.settle(&held, settlement).await else {
+                return;
+            };
+            if !settlement.keep {
+                return;
+            }
+            self.go_on(&mut held, *settlement, settled).await;
+        }
+    }
+
+    /// One visit, planned to its settlement; `None` when nothing may be written.
+    async fn visit(
+        &self,
+        handler: &dyn Handler,
+        held: &mut Held,
+        may_keep: bool,
+    ) -> Option<Settlement> {
+        let (event, mut marks) = choose(handler, held);
+        let (label, pin) = (event.label(), event.pin());
+        let (erased, consumed, deadline) = match event {
+            NextEvent::Nothing => return Some(rest(handler, held, marks)),
+            NextEvent::Entered => (ErasedEvent::Entered, None, None),
+            NextEvent::Cancel(item) => (ErasedEvent::CancelRequested, Some(item), None),
+            NextEvent::Signal(item) => {
+                (ErasedEvent::Signal(item.payload.clone()), Some(item), None)
+            }
+            NextEvent::Finished(item) => (
+                ErasedEvent::RunFinished(item.payload.clone()),
+                Some(item),
+                None,
+            ),
+            NextEvent::Deadline(deadline) => (
+                ErasedEvent::Deadline(deadline.name.clone()),
+                None,
+                Some(deadline),
+            ),
+        };
+        let end = self.run_handler(handler, held, pin, erased).await;
+        let answered = matches!(end, VisitEnd::Answered(_));
+        let mut settlement =
+            plan::settle(&held.run, &label, deadline.as_ref(), end, clock::chance())?;
+        if answered {
+            settlement.run.version = handler.version();
+            marks.extend(consumed.map(|item| Mark {
+                signal_id: item.signal_id,
+                outcome: SignalOutcome::Accepted,
+                reason: None,
+            }));
+        }
+        settlement.marks = marks;
+        finish_plan(handler, held, &mut settlement, may_keep);
+        Some(settlement)
+    }
+
+    async fn run_handler(
+        &self,
+        handler: &dyn Handler,
+        held: &mut Held,
+        pin: String,
+        event: ErasedEvent,
+    ) -> VisitEnd {
+        let mut run = held.run.clone();
+        run.version = handler.version();
+        let cx = Context::new(
+            run,
+            pin,
+            std::mem::take(&mut held.journal),
+            self.committer.clone(),
+            self.pool.clone(),
+            self.registry.payload_limit(),
+        );
+        let visit = handler.visit(&cx, held.run.version, &held.run.data, event);
+        let visit = AssertUnwindSafe(cx.run_until_suspended(visit)).catch_unwind();
+        match visit.await {
+            Ok(Ok(Ok(answer))) => VisitEnd::Answered(Box::new(answer)),
+            Ok(Ok(Err(VisitError::Failed(error)))) => VisitEnd::Failed(error),
+            Ok(Ok(Err(VisitError::Undecodable(message)))) => VisitEnd::Undecodable(message),
+            Ok(Err(suspension)) => VisitEnd::Suspended(suspension),
+            Err(panic) => VisitEnd::Panicked(panic_text(&*panic)),
+        }
+    }
+
+    /// Settles; a settlement that the database refuses (a bad value, a signal to nobody) is a failed
+    /// attempt of the visit.
+    async fn settle(
+        &self,
+        held: &Held,
+        settlement: Settlement,
+    ) -> Option<(Box<Settlement>, Settled)> {
+        let label = settlement.log.event.clone();
+        let message = match self.committer.settle(settlement).await {
+            SettleResult::Settled(settlement, settled) => return Some((settlement, settled)),
+            SettleResult::Fenced => return None,
+            SettleResult::Failed(message) => message,
+        };
+        tracing::warn!(error = %message, "the database refused a settlement");
+        let error = StepError::retryable("not_settleable", message);
+        let end = VisitEnd::Failed(error);
+        let failed = plan::settle(&held.run, &label, None, end, clock::chance())?;
+        // A failed attempt always rests, so there is nothing to go on with.
+        if let SettleResult::Failed(message) = self.committer.settle(failed).await {
+            tracing::error!(error = %message, "cannot settle a failed attempt; the lease will tell");
+        }
+        None
+    }
+
+    /// Takes up the run again after a settlement that kept it.
+    async fn go_on(&self, held: &mut Held, settlement: Settlement, settled: Settled) {
+        held.run = settlement.run;
+        held.run.visit += i64::from(settlement.cut);
+        held.run.now = settled.now;
+        held.run.tenant_now = settled.tenant_now;
+        held.pin = None;
+        held.journal.clear();
+        if settled.nudged {
+            match self.reload_inbox(&held.run).await {
+                Ok(inbox) => held.inbox = inbox,
+                // The mark stays on the run: it is looked at again when it rests.
+                Err(error) => tracing::warn!(
+                    run.id = %held.run.key.run_id, error = %error, "could not reload an inbox"
+                ),
+            }
+        }
+    }
+
+    async fn reload_inbox(&self, run: &ClaimedRun) -> sqlx::Result<Vec<InboxItem>> {
+        let mut conn = self.pool.acquire().await?;
+        store::claim::list_pending(&mut conn, &[run.key]).await
+    }
+
+    /// A run whose workflow this worker does not know: back to one that does, or parked.
+    async fn give_back(&self, run: &ClaimedRun) {
+        let handled = match self.pool.acquire().await {
+            Ok(mut conn) => store::lease::is_handled(&mut conn, &run.workflow).await,
+            Err(error) => Err(error),
+        };
+        let settlement = match handled {
+            Ok(true) => plan::hand_over(run),
+            Ok(false) => plan::no_handler(run),
+            Err(_) => return,
+        };
+        let _ = self.committer.settle(settlement).await;
+    }
+}
+
+fn choose(handler: &dyn Handler, held: &mut Held) -> (NextEvent, Vec<Mark>) {
+    let run = &held.run;
+    plan::next_event(run, &mut held.inbox, held.pin.as_deref(), |item| {
+        handler.receive(run.version, &run.data, &item.payload)
+    })
+}
+
+/// Nothing to do: rest until the earliest deadline, keeping the marks of rejected signals.
+fn rest(handler: &dyn Handler, held: &Held, marks: Vec<Mark>) -> Settlement {
+    let mut settlement = plan::rest(&held.run);
+    settlement.marks = marks;
+    finish_plan(handler, held, &mut settlement, false);
+    settlement
+}
+
+/// Completes a plan with whether another event is ready for the state that the run goes to.
+fn finish_plan(handler: &dyn Handler, held: &Held, settlement: &mut Settlement, may_keep: bool) {
+    if settlement.status != Status::Waiting {
+        return;
+    }
+    let mut inbox = held.inbox.clone();
+    let run = &settlement.run;
+    let (next, marks) = plan::next_event(run, &mut inbox, None, |item| {
+        handler.receive(run.version, &run.data, &item.payload)
+    });
+    // Signals that the new state rejects need a visit's settlement of their own.
+    let more = !matches!(next, NextEvent::Nothing) || !marks.is_empty();
+    plan::rest_or_keep(settlement, more, may_keep);
+}

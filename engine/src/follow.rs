@@ -1,0 +1,232 @@
+//! What a transition sends on: children, watches, signals, in the transaction of its settlement.
+//!
+//! Parent and child, sender and receiver belong to one tenant, hence to one shard: the whole is
+//! one transaction. It does not join the group commit, because it locks rows of other runs.
+
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+
+use crate::error::EngineError;
+use crate::id::{RunId, WorkerId};
+use crate::plan::Settlement;
+use crate::registry::Registry;
+use crate::run::InboxKind;
+use crate::start::{self, StartRequest};
+use crate::store;
+use crate::store::inbox::NewMessage;
+use crate::store::run::{Identity, Place};
+use crate::store::settle::Settled;
+use crate::transition::{ChildStart, SignalOut, SignalTarget};
+use crate::workflow::FinishedRun;
+
+/// Why a follow-up could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FollowError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Engine(EngineError),
+    #[error("no {workflow} run holds the key {key:?}")]
+    NoReceiver { workflow: &'static str, key: String },
+    #[error("run {0} does not exist or belongs to another tenant")]
+    NoRun(RunId),
+}
+
+impl From<EngineError> for FollowError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Database(error) => Self::Database(error),
+            other => Self::Engine(other),
+        }
+    }
+}
+
+pub(crate) fn has_follow_up(settlement: &Settlement) -> bool {
+    let follow = &settlement.follow;
+    !(follow.children.is_empty() && follow.watches.is_empty() && follow.signals.is_empty())
+}
+
+/// Settles the run and everything that its transition sends on; `None` when fenced.
+pub(crate) async fn settle(
+    pool: &PgPool,
+    registry: &Registry,
+    worker: WorkerId,
+    slot: i16,
+    settlement: &Settlement,
+) -> Result<Option<Settled>, FollowError> {
+    let mut tx = pool.begin().await?;
+    let applied = store::settle::apply(&mut tx, worker, slot, &[settlement]).await?;
+    let Some((_, settled)) = applied.into_iter().next() else {
+        return Ok(None);
+    };
+    let follow = &settlement.follow;
+    for child in &follow.children {
+        start_child(&mut tx, registry, settlement, child).await?;
+    }
+    for watched in &follow.watches {
+        watch(&mut tx, settlement, *watched).await?;
+    }
+    for (position, signal) in follow.signals.iter().enumerate() {
+        send(&mut tx, registry, settlement, signal, position).await?;
+    }
+    tx.commit().await?;
+    Ok(Some(settled))
+}
+
+fn place(settlement: &Settlement) -> Place {
+    Place {
+        shard_id: settlement.run.key.shard_id,
+        clock_id: settlement.run.clock_id,
+    }
+}
+
+async fn start_child(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    settlement: &Settlement,
+    child: &ChildStart,
+) -> Result<(), FollowError> {
+    let started = start::start(
+        conn,
+        registry,
+        settlement.tenant_id(),
+        place(settlement),
+        StartRequest {
+            workflow: child.workflow,
+            key: &child.key,
+            input: &child.input,
+            parent: child.watched.then_some(settlement.run.key.run_id),
+        },
+    )
+    .await;
+    let started = match started {
+        // A launch whose key is taken has been made before, whatever its input was.
+        Err(EngineError::KeyTaken { .. }) if !child.watched => return Ok(()),
+        started => started?,
+    };
+    if child.watched && !started.created {
+        watch(conn, settlement, started.run_id).await?;
+    }
+    Ok(())
+}
+
+async fn watch(
+    conn: &mut PgConnection,
+    settlement: &Settlement,
+    watched: RunId,
+) -> Result<(), FollowError> {
+    let shard = settlement.run.key.shard_id;
+    // The lock keeps the watched run from ending between the look and the watch.
+    store::run::lock_shared(conn, watched, shard).await?;
+    let identity = store::run::find_identity(conn, watched, shard)
+        .await?
+        .filter(|identity| identity.tenant_id == settlement.tenant_id())
+        .ok_or(FollowError::NoRun(watched))?;
+    if !identity.status.is_finished() {
+        let watcher = settlement.run.key.run_id;
+        let tenant = settlement.tenant_id();
+        store::run::insert_watch(conn, watched, shard, watcher, tenant).await?;
+        return Ok(());
+    }
+    let payload = serde_json::to_vec(&finished(watched, &identity)).unwrap_or_default();
+    let signal_id = format!("finished:{watched}");
+    let message = NewMessage {
+        run_id: settlement.run.key.run_id,
+        shard_id: shard,
+        tenant_id: settlement.tenant_id(),
+        clock_id: settlement.run.clock_id,
+        kind: InboxKind::RunFinished,
+        position: 0,
+        signal_id: &signal_id,
+        name: &identity.workflow,
+        payload: &payload,
+    };
+    store::inbox::insert(conn, &message).await?;
+    Ok(())
+}
+
+fn finished(run_id: RunId, identity: &Identity) -> FinishedRun {
+    let output = identity.output.as_deref();
+    FinishedRun {
+        run_id,
+        workflow: identity.workflow.clone(),
+        key: identity.key.clone(),
+        status: identity.status,
+        output: output
+            .and_then(|bytes| serde_json::from_slice(bytes).ok())
+            .unwrap_or(Value::Null),
+    }
+}
+
+async fn send(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    settlement: &Settlement,
+    signal: &SignalOut,
+    position: usize,
+) -> Result<(), FollowError> {
+    let Some(run_id) = receiver(conn, registry, settlement, signal).await? else {
+        return Ok(());
+    };
+    let payload = serde_json::to_vec(&signal.signal).unwrap_or_default();
+    let message = NewMessage {
+        run_id,
+        shard_id: settlement.run.key.shard_id,
+        tenant_id: settlement.tenant_id(),
+        clock_id: settlement.run.clock_id,
+        kind: InboxKind::Signal,
+        position: i32::try_from(position).unwrap_or(i32::MAX),
+        signal_id: &signal.signal_id,
+        name: &signal.name,
+        payload: &payload,
+    };
+    store::inbox::insert(conn, &message).await?;
+    Ok(())
+}
+
+/// Who gets the signal; a run that has ended keeps it as late.
+async fn receiver(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    settlement: &Settlement,
+    signal: &SignalOut,
+) -> Result<Option<RunId>, FollowError> {
+    let tenant = settlement.tenant_id();
+    let shard = settlement.run.key.shard_id;
+    match &signal.target {
+        SignalTarget::Run(run) => {
+            let identity = store::run::find_identity(conn, *run, shard).await?;
+            identity
+                .filter(|identity| identity.tenant_id == tenant)
+                .map(|_: Identity| Some(*run))
+                .ok_or(FollowError::NoRun(*run))
+        }
+        SignalTarget::Key(key) => {
+            let workflow = signal.workflow;
+            let holder = store::run::find_by_key(conn, tenant, shard, workflow, key).await?;
+            match holder {
+                Some(holder) => Ok(Some(holder.run_id)),
+                None => Err(FollowError::NoReceiver {
+                    workflow,
+                    key: key.clone(),
+                }),
+            }
+        }
+        SignalTarget::StartKey { key, input } => {
+            let workflow = signal.workflow;
+            let holder = store::run::find_by_key(conn, tenant, shard, workflow, key).await?;
+            if let Some(holder) = holder {
+                return Ok(Some(holder.run_id));
+            }
+            let request = StartRequest {
+                workflow,
+                key,
+                input,
+                parent: None,
+            };
+            let place = place(settlement);
+            let started = start::start(conn, registry, tenant, place, request).await?;
+            Ok(Some(started.run_id))
+        }
+    }
+}

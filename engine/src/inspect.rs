@@ -1,0 +1,451 @@
+//! Pages and details for humans, and `why` a run is not moving.
+//!
+//! `why` is computed from the same row that is shown, as of one instant, by one pure function; it
+//! names the evidence, so that it can be checked and is never a guess.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::error::EngineError;
+use crate::id::{ClockId, RunId, TenantId};
+use crate::operator;
+use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
+use crate::store;
+use crate::store::inspect::RunRow;
+
+/// The most lines of one kind that a detail shows.
+const MAX_LINES: i64 = 500;
+
+/// Which runs are wanted; nothing set means all.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// By workflow.
+    pub workflow: Option<String>,
+    /// By status.
+    pub status: Option<Status>,
+    /// By the name of the state.
+    pub state: Option<String>,
+    /// By owner.
+    pub tenant_id: Option<TenantId>,
+    /// By key.
+    pub key: Option<String>,
+}
+
+/// A run as lists show it.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    /// Identity.
+    pub run_id: RunId,
+    /// The owner.
+    pub tenant_id: TenantId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The caller's name for the run.
+    pub key: String,
+    /// Version of the workflow that wrote the state.
+    pub version: i32,
+    /// Where the engine has it.
+    pub status: Status,
+    /// Where the workflow is.
+    pub state: String,
+    /// Raised by each claim.
+    pub epoch: i64,
+    /// Counts visits.
+    pub visit: i64,
+    /// Failed attempts of the current visit.
+    pub attempt: i32,
+    /// The next deadline (the tenant's time) or attempt (real time).
+    pub next_at: Option<DateTime<Utc>>,
+    /// The kind of stuck.
+    pub stuck: Option<String>,
+    /// The last error.
+    pub error: Option<StoredError>,
+    /// When it started, in the tenant's time.
+    pub started_at: DateTime<Utc>,
+    /// When it last changed, in real time.
+    pub changed_at: DateTime<Utc>,
+}
+
+impl RunSummary {
+    /// What an act has to carry: it rises with everything that happens to the run.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.epoch + self.visit
+    }
+}
+
+/// Everything about one run.
+#[derive(Debug, Clone)]
+pub struct RunDetail {
+    /// As in lists.
+    pub summary: RunSummary,
+    /// The state with its data.
+    pub data: Value,
+    /// What it left behind.
+    pub output: Option<Value>,
+    /// The deadlines of its state, in the tenant's time.
+    pub deadlines: Vec<Deadline>,
+    /// The tenant's test clock.
+    pub clock_id: Option<ClockId>,
+    /// The run that started it.
+    pub parent_run_id: Option<RunId>,
+    /// Why it is where it is.
+    pub why: Why,
+    /// Whether *retry now* is possible, or why not.
+    pub may_retry: Result<(), &'static str>,
+}
+
+/// Why a run is not moving, with the evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// Stable: `waiting_for_signal`, `waiting_for_deadline`, `due`, `running`, `no_worker`,
+    /// `worker_lost`, `retrying`, `stuck`, `no_handler`, `paused`, `blocked`, `undoing`, `ended`.
+    pub kind: &'static str,
+    /// In words.
+    pub summary: String,
+    /// What the words rest on.
+    pub evidence: Vec<(&'static str, String)>,
+}
+
+/// An answered step.
+#[derive(Debug, Clone)]
+pub struct StepLine {
+    /// The visit that asked for it.
+    pub visit: i64,
+    /// Its place in the visit.
+    pub seq: i32,
+    /// Its name.
+    pub name: String,
+    /// Its answer.
+    pub answer: Option<Value>,
+    /// The error that the handler was given instead.
+    pub error: Option<StoredError>,
+    /// Version of the workflow that asked.
+    pub version: i32,
+    /// When, in real time.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// One visit in the log.
+#[derive(Debug, Clone)]
+pub struct TransitionLine {
+    /// The visit.
+    pub visit: i64,
+    /// When, in real time.
+    pub at: DateTime<Utc>,
+    /// When, in the tenant's time, where that differs.
+    pub tenant_at: Option<DateTime<Utc>>,
+    /// What it was for.
+    pub event: String,
+    /// The state before.
+    pub from_state: String,
+    /// The state after.
+    pub to_state: String,
+    /// went, stayed, completed, failed, cancelled, retrying, stuck, no handler.
+    pub outcome: String,
+    /// The error of a failed attempt.
+    pub detail: Option<String>,
+}
+
+/// A message to a run.
+#[derive(Debug, Clone)]
+pub struct SignalLine {
+    /// The sender's id.
+    pub signal_id: String,
+    /// What kind of message.
+    pub(crate) kind: InboxKind,
+    /// The variant's name.
+    pub name: String,
+    /// The signal.
+    pub payload: Value,
+    /// When, in the tenant's time.
+    pub received_at: DateTime<Utc>,
+    /// When, in real time.
+    pub recorded_at: DateTime<Utc>,
+    /// What became of it.
+    pub outcome: SignalOutcome,
+    /// Why it was rejected.
+    pub reason: Option<String>,
+}
+
+impl SignalLine {
+    /// `signal`, `run finished` or `cancel`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.kind {
+            InboxKind::Signal => "signal",
+            InboxKind::RunFinished => "run finished",
+            InboxKind::Cancel => "cancel",
+        }
+    }
+}
+
+/// Lists runs, newest first. `after` is the last run of the page before.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(
+    conn: &mut PgConnection,
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: i64,
+) -> Result<Vec<RunSummary>, EngineError> {
+    Ok(store::inspect::list(conn, filter, after, limit).await?)
+}
+
+/// Shows one run. Which tenants' runs are seen is up to the connection's role.
+///
+/// # Errors
+/// [`EngineError::RunNotFound`].
+pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, EngineError> {
+    let row = store::inspect::find(conn, run, run.shard())
+        .await?
+        .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
+    let workflow = &row.summary.workflow;
+    let (live, able) = store::inspect::count_workers(conn, workflow).await?;
+    let why = why(&row, live, able);
+    Ok(RunDetail {
+        data: serde_json::from_slice(&row.data).unwrap_or(Value::Null),
+        output: row
+            .output
+            .as_deref()
+            .and_then(|bytes| serde_json::from_slice(bytes).ok()),
+        deadlines: row.deadlines(),
+        clock_id: row.clock_id,
+        parent_run_id: row.parent_run_id,
+        why,
+        may_retry: operator::may_retry(row.summary.status),
+        summary: row.summary,
+    })
+}
+
+/// Lists answered steps, newest first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn steps(conn: &mut PgConnection, run: RunId) -> Result<Vec<StepLine>, EngineError> {
+    Ok(store::inspect::list_steps(conn, run, run.shard(), MAX_LINES).await?)
+}
+
+/// Lists visits, newest first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn transitions(
+    conn: &mut PgConnection,
+    run: RunId,
+) -> Result<Vec<TransitionLine>, EngineError> {
+    Ok(store::inspect::list_transitions(conn, run, run.shard(), MAX_LINES).await?)
+}
+
+/// Lists messages, newest first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn signals(conn: &mut PgConnection, run: RunId) -> Result<Vec<SignalLine>, EngineError> {
+    Ok(store::inspect::list_signals(conn, run, run.shard(), MAX_LINES).await?)
+}
+
+/// Counts runs by workflow and status.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn counts(conn: &mut PgConnection) -> Result<Vec<(String, Status, i64)>, EngineError> {
+    Ok(store::inspect::count(conn).await?)
+}
+
+/// Says why the run is where it is. `live` workers are up, `able` of them know the workflow.
+fn why(row: &RunRow, live: i64, able: i64) -> Why {
+    let summary = &row.summary;
+    let workers = (
+        "workers",
+        format!("{live} live, {able} know workflow {}", summary.workflow),
+    );
+    match summary.status {
+        Status::Due => due(row, able, workers),
+        Status::Running => running(row),
+        Status::Waiting => waiting(row, able, workers),
+        Status::Retrying => retrying(row),
+        Status::Stuck => stuck(row),
+        Status::NoHandler => Why {
+            kind: "no_handler",
+            summary: format!(
+                "No live worker knows workflow {}. It goes on by itself as soon as one does.",
+                summary.workflow
+            ),
+            evidence: vec![workers, since(row)],
+        },
+        Status::Undoing => simple("undoing", "It reverses what it did.", row),
+        Status::Paused => simple("paused", "An operator has paused it.", row),
+        Status::Blocked => simple("blocked", "It waits for room under a limit.", row),
+        Status::Completed | Status::Failed | Status::Cancelled | Status::Terminated => {
+            let error = summary.error.as_ref();
+            let reason = error.map_or(String::new(), |error| {
+                format!(" ({}: {})", error.code, error.message)
+            });
+            let words = format!("It has ended: {}{reason}.", summary.status);
+            simple("ended", &words, row)
+        }
+    }
+}
+
+fn simple(kind: &'static str, words: &str, row: &RunRow) -> Why {
+    Why {
+        kind,
+        summary: words.to_owned(),
+        evidence: vec![since(row)],
+    }
+}
+
+fn since(row: &RunRow) -> (&'static str, String) {
+    let since = row.parked_since.unwrap_or(row.summary.changed_at);
+    ("since", rfc3339(since))
+}
+
+fn due(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
+    let since = ("due since", row.due_at.map_or_else(String::new, rfc3339));
+    if able == 0 {
+        return Why {
+            kind: "no_worker",
+            summary: "It is due, but no worker that knows its workflow is running.".to_owned(),
+            evidence: vec![since, workers],
+        };
+    }
+    Why {
+        kind: "due",
+        summary: "It is due: the next free worker takes it.".to_owned(),
+        evidence: vec![since, workers],
+    }
+}
+
+fn running(row: &RunRow) -> Why {
+    let name = row.worker_name.clone().unwrap_or_default();
+    let worker = ("worker", name.clone());
+    match row.worker_expires_at {
+        Some(expires) if expires > row.now => Why {
+            kind: "running",
+            summary: format!("Worker {name} is working on it."),
+            evidence: vec![worker, ("lease until", rfc3339(expires)), since(row)],
+        },
+        expires => Why {
+            kind: "worker_lost",
+            summary: "The worker that held it is gone. Another takes it as soon as the lost \
+                      lease is cleared, within seconds."
+                .to_owned(),
+            evidence: vec![
+                worker,
+                ("lease until", expires.map_or("unknown".to_owned(), rfc3339)),
+            ],
+        },
+    }
+}
+
+fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
+    let deadlines = row.deadlines();
+    let next = deadlines.iter().min_by_key(|deadline| deadline.at);
+    let mut evidence = vec![("since", rfc3339(row.summary.changed_at))];
+    if row.pending > 0 {
+        evidence.push(("signals in the inbox", row.pending.to_string()));
+    }
+    let clock = if row.clock_id.is_some() {
+        evidence.push(("test clock stands at", rfc3339(row.tenant_now)));
+        " on its test clock"
+    } else {
+        ""
+    };
+    let Some(next) = next else {
+        return Why {
+            kind: "waiting_for_signal",
+            summary: format!(
+                "State {} waits for a signal or another run's end; it has no deadline.",
+                row.summary.state
+            ),
+            evidence,
+        };
+    };
+    evidence.push((
+        "next deadline",
+        format!("{} {}", next.name, rfc3339(next.at)),
+    ));
+    if next.at <= row.tenant_now && able == 0 {
+        evidence.push(workers);
+        return Why {
+            kind: "no_worker",
+            summary: format!(
+                "Deadline {} has passed, but no worker that knows its workflow is running.",
+                next.name
+            ),
+            evidence,
+        };
+    }
+    Why {
+        kind: "waiting_for_deadline",
+        summary: format!(
+            "State {} waits until {}{clock} for deadline {}; a signal may come first.",
+            row.summary.state,
+            rfc3339(next.at),
+            next.name
+        ),
+        evidence,
+    }
+}
+
+fn retrying(row: &RunRow) -> Why {
+    let summary = &row.summary;
+    let error = summary.error.as_ref();
+    let at = row.due_at.or(summary.next_at);
+    let step = error
+        .and_then(|error| error.step.as_ref())
+        .map_or("The visit".to_owned(), |step| format!("Step {step}"));
+    let reason = error.map_or(String::new(), |error| {
+        format!("{}: {}", error.code, error.message)
+    });
+    Why {
+        kind: "retrying",
+        summary: format!(
+            "{step} failed {} time(s); it is tried again at {} because: {reason}",
+            summary.attempt,
+            at.map_or_else(String::new, rfc3339),
+        ),
+        evidence: vec![
+            ("failed attempts", summary.attempt.to_string()),
+            ("next attempt", at.map_or_else(String::new, rfc3339)),
+            ("last error", reason),
+        ],
+    }
+}
+
+fn stuck(row: &RunRow) -> Why {
+    let summary = &row.summary;
+    let kind = summary.stuck.clone().unwrap_or_default();
+    let error = summary.error.as_ref();
+    let words = match kind.as_str() {
+        "attempts_exhausted" => "Its attempts are used up",
+        "terminal_error" => "A step failed for good and the workflow has no branch for it",
+        "undecodable" => "What is stored cannot be read by this version of the workflow",
+        "journal_mismatch" => "The code changed in the middle of a visit",
+        "worker_lost" => "It was in the hands of a worker that died, too many times in a row",
+        "payload_too_large" => "It produced a payload over the limit",
+        "panicked" => "Its code panicked",
+        _ => "It cannot go on",
+    };
+    let reason = error.map_or(String::new(), |error| {
+        let step = error.step.as_ref();
+        let step = step.map_or(String::new(), |step| format!("step {step}: "));
+        format!("{step}{}: {}", error.code, error.message)
+    });
+    let losses = (row.losses > 0).then(|| ("workers lost", row.losses.to_string()));
+    let mut evidence = vec![("kind", kind), ("last error", reason.clone()), since(row)];
+    evidence.extend(losses);
+    Why {
+        kind: "stuck",
+        summary: format!("{words}. {reason}. Only a human can help: mend the cause, then retry."),
+        evidence,
+    }
+}
+
+fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}

@@ -1,0 +1,54 @@
+#![doc = include_str!("../README.md")]
+
+// Leaves.
+mod clock;
+mod error;
+mod id;
+mod payload;
+mod retry;
+// Rules: pure.
+mod journal;
+mod plan;
+mod run;
+mod transition;
+mod workflow;
+// Shelves: all SQL, and only SQL.
+mod store;
+// Hands.
+mod bell;
+mod committer;
+mod context;
+mod executor;
+mod follow;
+mod lease;
+mod registry;
+mod start;
+mod upkeep;
+mod worker;
+// Doors.
+mod client;
+#[doc(hidden)]
+pub mod doc_example;
+pub mod inspect;
+pub mod operator;
+mod pool;
+pub mod tenant;
+pub mod test_clock;
+
+pub use client::{Client, RunRef, Signalled};
+pub use clock::sleep;
+pub use context::{Context, Step};
+pub use error::{EngineError, ErrorRecord, ResultExt, StepError};
+pub use id::{
+    ClockId, Epoch, RunId, SHARDS, SYSTEM_TENANT, ShardId, TenantId, WorkerId, derived_uuid,
+    new_uuid, random_uuid,
+};
+pub use payload::DEFAULT_PAYLOAD_LIMIT;
+pub use pool::{PoolConfig, connect};
+pub use registry::{Registry, RegistryBuilder};
+pub use retry::{Exhausted, RetryPolicy};
+pub use run::{Deadline, SignalOutcome, Status, StoredError};
+pub use start::Started;
+pub use transition::Transition;
+pub use worker::{Worker, WorkerConfig};
+pub use workflow::{Event, FinishedRun, Reception, Workflow};

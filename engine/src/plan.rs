@@ -1,0 +1,489 @@
+//! Decides what follows, purely: which event a held run gets next, and what a visit's end means
+//! for its row. The committer writes the result down; nothing here touches the database.
+//!
+//! The order of what is due (DESIGN §1): cancel, signals received by the deadline's instant,
+//! the deadline, later signals.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::error::{Retry, StepError};
+use crate::id::TenantId;
+use crate::retry::RetryPolicy;
+use crate::run::{ClaimedRun, Deadline, InboxItem, InboxKind, SignalOutcome, Status, StoredError};
+use crate::transition::{DeadlineChange, FollowUp};
+use crate::workflow::Reception;
+
+/// After this many lost workers in one visit the run is stuck instead of tried again.
+pub(crate) const MAX_LOSSES: i32 = 10;
+
+/// The outcome of a claim that led to no visit; it is not logged.
+pub(crate) const RESTED: &str = "rested";
+
+/// What a held run is to do next.
+#[derive(Debug)]
+pub(crate) enum NextEvent {
+    Entered,
+    Cancel(InboxItem),
+    Signal(InboxItem),
+    Finished(InboxItem),
+    Deadline(Deadline),
+    Nothing,
+}
+
+/// What becomes of one message, written with the settlement.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    pub(crate) signal_id: String,
+    pub(crate) outcome: SignalOutcome,
+    pub(crate) reason: Option<String>,
+}
+
+impl NextEvent {
+    /// Names the event in the journal, so that a retried visit answers the same one.
+    pub(crate) fn pin(&self) -> String {
+        match self {
+            Self::Entered => "entered".to_owned(),
+            Self::Cancel(item) | Self::Signal(item) | Self::Finished(item) => {
+                format!("inbox {}", item.signal_id)
+            }
+            Self::Deadline(deadline) => format!("deadline {}", deadline.name),
+            Self::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    /// Says in words what the visit is for.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::Entered => "entered".to_owned(),
+            Self::Cancel(_) => "cancel".to_owned(),
+            Self::Signal(item) => format!("signal {}", item.name),
+            Self::Finished(item) => format!("finished {}", item.name),
+            Self::Deadline(deadline) => format!("deadline {}", deadline.name),
+            Self::Nothing => "nothing".to_owned(),
+        }
+    }
+}
+
+/// Picks the next event. Rejected signals are taken out of `inbox` and come back as marks.
+///
+/// `pinned` names the event of a visit whose journal has answers already: a cancel that came in
+/// between must not be answered with another event's journal.
+pub(crate) fn next_event(
+    run: &ClaimedRun,
+    inbox: &mut Vec<InboxItem>,
+    pinned: Option<&str>,
+    mut receive: impl FnMut(&InboxItem) -> Result<Reception, String>,
+) -> (NextEvent, Vec<Mark>) {
+    let mut marks = Vec::new();
+    if let Some(event) = pinned.and_then(|pin| find_pinned(run, inbox, pin)) {
+        return (event, marks);
+    }
+    if let Some(at) = position(inbox, InboxKind::Cancel) {
+        return (NextEvent::Cancel(inbox.remove(at)), marks);
+    }
+    if !run.entered {
+        return (NextEvent::Entered, marks);
+    }
+    let mut accepted = None;
+    let mut at = 0;
+    while at < inbox.len() {
+        let verdict = match inbox[at].kind {
+            InboxKind::Signal => receive(&inbox[at]),
+            InboxKind::RunFinished | InboxKind::Cancel => Ok(Reception::Accept),
+        };
+        let reason = match verdict {
+            Ok(Reception::Accept) => {
+                accepted = Some(at);
+                break;
+            }
+            Ok(Reception::Defer) => {
+                at += 1;
+                continue;
+            }
+            Ok(Reception::Reject(reason)) => reason.to_owned(),
+            Err(malformed) => malformed,
+        };
+        marks.push(Mark {
+            signal_id: inbox.remove(at).signal_id,
+            outcome: SignalOutcome::Rejected,
+            reason: Some(reason),
+        });
+    }
+    let deadline = run
+        .deadlines
+        .iter()
+        .filter(|deadline| deadline.at <= run.tenant_now)
+        .min_by_key(|deadline| deadline.at);
+    let event = match (accepted, deadline) {
+        (Some(at), Some(deadline)) if inbox[at].received_at > deadline.at => {
+            NextEvent::Deadline(deadline.clone())
+        }
+        (Some(at), _) => message(inbox.remove(at)),
+        (None, Some(deadline)) => NextEvent::Deadline(deadline.clone()),
+        (None, None) => NextEvent::Nothing,
+    };
+    (event, marks)
+}
+
+fn find_pinned(run: &ClaimedRun, inbox: &mut Vec<InboxItem>, pin: &str) -> Option<NextEvent> {
+    if pin == "entered" {
+        return (!run.entered).then_some(NextEvent::Entered);
+    }
+    if let Some(name) = pin.strip_prefix("deadline ") {
+        let deadline = run.deadlines.iter().find(|known| known.name == name)?;
+        return Some(NextEvent::Deadline(deadline.clone()));
+    }
+    let signal_id = pin.strip_prefix("inbox ")?;
+    let at = inbox.iter().position(|item| item.signal_id == signal_id)?;
+    Some(message(inbox.remove(at)))
+}
+
+fn message(item: InboxItem) -> NextEvent {
+    match item.kind {
+        InboxKind::RunFinished => NextEvent::Finished(item),
+        InboxKind::Cancel => NextEvent::Cancel(item),
+        InboxKind::Signal => NextEvent::Signal(item),
+    }
+}
+
+fn position(inbox: &[InboxItem], kind: InboxKind) -> Option<usize> {
+    inbox.iter().position(|item| item.kind == kind)
+}
+
+/// What a handler answered, with the workflow's types erased.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) next: AnswerNext,
+    pub(crate) follow: FollowUp,
+}
+
+#[derive(Debug)]
+pub(crate) enum AnswerNext {
+    Go { state: String, data: Vec<u8> },
+    Stay { state: String, data: Vec<u8> },
+    Complete { output: Vec<u8> },
+    Fail { code: String, message: String },
+    Cancelled,
+}
+
+/// How a visit ended.
+#[derive(Debug)]
+pub(crate) enum VisitEnd {
+    Answered(Box<Answer>),
+    Suspended(Suspension),
+    Failed(StepError),
+    Panicked(String),
+    Undecodable(String),
+}
+
+/// Why a visit was cut off without an answer.
+#[derive(Debug)]
+pub(crate) enum Suspension {
+    /// A step failed; try the visit again after the delay.
+    Retry { delay: Duration, error: StoredError },
+    /// Only a human can help.
+    Stuck {
+        kind: &'static str,
+        error: StoredError,
+    },
+    /// The lease is lost or the worker ends: write nothing.
+    Abandon,
+}
+
+/// Everything that one settlement writes about one run.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    pub(crate) run: ClaimedRun,
+    /// Already raised, if the journal is cut.
+    pub(crate) cut: bool,
+    pub(crate) status: Status,
+    /// The worker keeps the run in its hands.
+    pub(crate) keep: bool,
+    /// Whether the run may have a row in `due` from before.
+    pub(crate) had_due: bool,
+    pub(crate) due_at: Option<DateTime<Utc>>,
+    pub(crate) delay: Option<Duration>,
+    pub(crate) clocked_at: Option<DateTime<Utc>>,
+    pub(crate) next_at: Option<DateTime<Utc>>,
+    pub(crate) stuck: Option<&'static str>,
+    pub(crate) output: Option<Vec<u8>>,
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) follow: FollowUp,
+    pub(crate) log: Log,
+}
+
+/// One line of the log of visits.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) event: String,
+    pub(crate) from_state: String,
+    pub(crate) outcome: &'static str,
+    pub(crate) detail: Option<String>,
+}
+
+impl Settlement {
+    /// The tenant that owns the run.
+    pub(crate) fn tenant_id(&self) -> TenantId {
+        self.run.tenant_id
+    }
+
+    fn new(run: &ClaimedRun, event: &str, status: Status, outcome: &'static str) -> Self {
+        Self {
+            run: run.clone(),
+            cut: true,
+            status,
+            keep: false,
+            had_due: true,
+            due_at: None,
+            delay: None,
+            clocked_at: None,
+            next_at: None,
+            stuck: None,
+            output: None,
+            marks: Vec::new(),
+            follow: FollowUp::default(),
+            log: Log {
+                event: event.to_owned(),
+                from_state: run.state.clone(),
+                outcome,
+                detail: None,
+            },
+        }
+    }
+}
+
+/// What the end of a visit means for the run's row; `None` when nothing may be written.
+///
+/// `consumed` is the deadline that the visit was for. The result rests; whether the worker goes on
+/// with the run at once is decided by [`rest_or_keep`].
+pub(crate) fn settle(
+    run: &ClaimedRun,
+    event: &str,
+    consumed: Option<&Deadline>,
+    end: VisitEnd,
+    chance: f64,
+) -> Option<Settlement> {
+    match end {
+        VisitEnd::Answered(answer) => Some(answered(run, event, consumed, *answer)),
+        VisitEnd::Suspended(Suspension::Abandon) => None,
+        VisitEnd::Suspended(Suspension::Retry { delay, error }) => {
+            Some(retrying(run, event, delay, error))
+        }
+        VisitEnd::Suspended(Suspension::Stuck { kind, error }) => {
+            Some(stuck(run, event, kind, error))
+        }
+        VisitEnd::Undecodable(message) => Some(stuck(
+            run,
+            event,
+            "undecodable",
+            stored("undecodable", message),
+        )),
+        VisitEnd::Panicked(message) => Some(failed_attempt(
+            run,
+            event,
+            "panicked",
+            stored("panicked", message),
+            Retry::ByPolicy,
+            chance,
+        )),
+        VisitEnd::Failed(error) => {
+            let kind = if error.is_terminal() {
+                "terminal_error"
+            } else {
+                "attempts_exhausted"
+            };
+            let record = stored(&error.record.code, error.record.message);
+            Some(failed_attempt(
+                run,
+                event,
+                kind,
+                record,
+                error.retry,
+                chance,
+            ))
+        }
+    }
+}
+
+fn stored(code: &str, message: String) -> StoredError {
+    StoredError {
+        code: code.to_owned(),
+        message,
+        step: None,
+    }
+}
+
+fn answered(
+    run: &ClaimedRun,
+    event: &str,
+    consumed: Option<&Deadline>,
+    answer: Answer,
+) -> Settlement {
+    let Answer { next, follow } = answer;
+    let mut settled = match next {
+        AnswerNext::Go { state, data } => {
+            let mut settled = Settlement::new(run, event, Status::Waiting, "went");
+            settled.run.deadlines.clear();
+            settled.run.entered = false;
+            (settled.run.state, settled.run.data) = (state, data);
+            settled
+        }
+        AnswerNext::Stay { state, data } => {
+            let mut settled = Settlement::new(run, event, Status::Waiting, "stayed");
+            settled
+                .run
+                .deadlines
+                .retain(|known| Some(known) != consumed);
+            settled.run.entered = true;
+            (settled.run.state, settled.run.data) = (state, data);
+            settled
+        }
+        AnswerNext::Complete { output } => {
+            let mut settled = Settlement::new(run, event, Status::Completed, "completed");
+            settled.output = Some(output);
+            settled
+        }
+        AnswerNext::Fail { code, message } => {
+            let mut settled = Settlement::new(run, event, Status::Failed, "failed");
+            settled.log.detail = Some(format!("{code}: {message}"));
+            settled.run.error = Some(stored(&code, message));
+            settled
+        }
+        AnswerNext::Cancelled => Settlement::new(run, event, Status::Cancelled, "cancelled"),
+    };
+    if settled.status.is_finished() {
+        settled.run.deadlines.clear();
+    } else {
+        settled.run.error = None;
+        set_deadlines(&mut settled.run, &follow);
+    }
+    settled.run.attempt = 0;
+    settled.run.losses = 0;
+    settled.follow = follow;
+    settled
+}
+
+fn set_deadlines(run: &mut ClaimedRun, follow: &FollowUp) {
+    for (name, change) in &follow.deadlines {
+        run.deadlines.retain(|known| known.name != *name);
+        let (at, relative) = match change {
+            DeadlineChange::At(at) => (*at, false),
+            DeadlineChange::After(duration) => (run.tenant_now + *duration, true),
+            DeadlineChange::Clear => continue,
+        };
+        run.deadlines.push(Deadline {
+            name: (*name).to_owned(),
+            at,
+            relative,
+        });
+    }
+}
+
+fn retrying(run: &ClaimedRun, event: &str, delay: Duration, error: StoredError) -> Settlement {
+    let mut settled = Settlement::new(run, event, Status::Retrying, "retrying");
+    settled.cut = false;
+    settled.run.attempt = attempt_of(run, error.step.as_deref()) + 1;
+    settled.delay = Some(delay);
+    settled.next_at = Some(run.now + delay);
+    settled.log.detail = Some(describe(&error));
+    settled.run.error = Some(error);
+    settled
+}
+
+pub(crate) fn stuck(
+    run: &ClaimedRun,
+    event: &str,
+    kind: &'static str,
+    error: StoredError,
+) -> Settlement {
+    let mut settled = Settlement::new(run, event, Status::Stuck, "stuck");
+    settled.cut = false;
+    settled.stuck = Some(kind);
+    settled.log.detail = Some(describe(&error));
+    settled.run.error = Some(error);
+    settled
+}
+
+/// Nobody alive knows the workflow: out of the due index until somebody does, no attempt burnt.
+pub(crate) fn no_handler(run: &ClaimedRun) -> Settlement {
+    let mut settled = Settlement::new(run, "claimed", Status::NoHandler, "no handler");
+    settled.cut = false;
+    settled
+}
+
+/// Another worker knows the workflow: let it have the run.
+pub(crate) fn hand_over(run: &ClaimedRun) -> Settlement {
+    let mut settled = Settlement::new(run, "claimed", Status::Due, RESTED);
+    settled.cut = false;
+    settled.delay = Some(Duration::ZERO);
+    settled
+}
+
+/// Nothing to do after all: rest as before. Leaves no line in the log.
+pub(crate) fn rest(run: &ClaimedRun) -> Settlement {
+    let mut settled = Settlement::new(run, "claimed", Status::Waiting, RESTED);
+    settled.cut = false;
+    settled
+}
+
+fn failed_attempt(
+    run: &ClaimedRun,
+    event: &str,
+    kind: &'static str,
+    error: StoredError,
+    retry: Retry,
+    chance: f64,
+) -> Settlement {
+    let attempt = attempt_of(run, None) + 1;
+    let delay = match retry {
+        Retry::Never => None,
+        Retry::After(delay) => RetryPolicy::DEFAULT
+            .delay(attempt.unsigned_abs(), 0.0)
+            .map(|_| delay),
+        Retry::ByPolicy => RetryPolicy::DEFAULT.delay(attempt.unsigned_abs(), chance),
+    };
+    match delay {
+        Some(delay) => retrying(run, event, delay, error),
+        None => stuck(run, event, kind, error),
+    }
+}
+
+/// Failed attempts so far at the same step; another step starts from zero.
+pub(crate) fn attempt_of(run: &ClaimedRun, step: Option<&str>) -> i32 {
+    match &run.error {
+        Some(error) if error.step.as_deref() == step => run.attempt,
+        _ => 0,
+    }
+}
+
+fn describe(error: &StoredError) -> String {
+    match &error.step {
+        Some(step) => format!("step {step}: {}: {}", error.code, error.message),
+        None => format!("{}: {}", error.code, error.message),
+    }
+}
+
+/// Completes a settlement of a live run: rest until the earliest deadline, or go on at once.
+///
+/// `more` says that another event is ready; `may_keep` that the worker may go on with it.
+pub(crate) fn rest_or_keep(settlement: &mut Settlement, more: bool, may_keep: bool) {
+    if settlement.status != Status::Waiting {
+        return;
+    }
+    let run = &settlement.run;
+    let earliest = run.deadlines.iter().map(|deadline| deadline.at).min();
+    settlement.next_at = earliest;
+    if more && may_keep {
+        settlement.keep = true;
+        settlement.status = Status::Running;
+    } else if more {
+        settlement.status = Status::Due;
+        settlement.delay = Some(Duration::ZERO);
+    } else if run.clock_id.is_some() {
+        settlement.clocked_at = earliest;
+    } else {
+        settlement.due_at = earliest;
+    }
+}

@@ -1,0 +1,77 @@
+//! Connections that speak as the engine's role.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// How the engine connects.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    /// The most connections.
+    pub max_connections: u32,
+    /// How long a caller waits for one.
+    pub acquire_timeout: Duration,
+    /// Ends a transaction that its process left open, so that a frozen process cannot hold a lock
+    /// for ever; at most the lease.
+    pub idle_in_transaction_timeout: Duration,
+    /// Moves the engine's own time by this many milliseconds, for tests of the engine's time.
+    pub clock_offset_ms: Option<Arc<AtomicI64>>,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 16,
+            acquire_timeout: Duration::from_secs(10),
+            idle_in_transaction_timeout: Duration::from_secs(10),
+            clock_offset_ms: None,
+        }
+    }
+}
+
+/// Opens a pool whose connections act as role `tenure_engine`. The login must be a member of
+/// `tenure_engine` and `tenure_tenant`.
+///
+/// # Errors
+/// When the database cannot be reached or the role is missing.
+pub async fn connect(options: PgConnectOptions, config: &PoolConfig) -> sqlx::Result<PgPool> {
+    let options = options.options([
+        (
+            "idle_in_transaction_session_timeout",
+            config.idle_in_transaction_timeout.as_millis().to_string(),
+        ),
+        ("lock_timeout", "5000".to_owned()),
+        ("statement_timeout", "30000".to_owned()),
+        // Rows are few and short-lived: plans made for any value are right, and made once.
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ("jit", "off".to_owned()),
+    ]);
+    let mut pool = PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(config.acquire_timeout)
+        .test_before_acquire(false)
+        .after_connect(|conn, _| {
+            Box::pin(async move {
+                sqlx::raw_sql("set role tenure_engine")
+                    .execute(conn)
+                    .await?;
+                Ok(())
+            })
+        });
+    if let Some(offset) = config.clock_offset_ms.clone() {
+        pool = pool.before_acquire(move |conn, _| {
+            let offset = offset.load(Ordering::Relaxed);
+            Box::pin(async move {
+                sqlx::query("select set_config('engine.clock_offset', $1, false)")
+                    .bind(format!("{offset} milliseconds"))
+                    .execute(conn)
+                    .await?;
+                Ok(true)
+            })
+        });
+    }
+    pool.connect_with(options).await
+}

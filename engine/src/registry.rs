@@ -1,0 +1,280 @@
+//! Name to code. The workflow's types are erased here, once, and nowhere else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::{EngineError, StepError};
+use crate::payload;
+use crate::plan::{Answer, AnswerNext};
+use crate::transition::{Next, Transition};
+use crate::workflow::{Event, FinishedRun, Reception, Workflow};
+
+/// An event whose signal is still bytes.
+#[derive(Debug, Clone)]
+pub(crate) enum ErasedEvent {
+    Entered,
+    Signal(Vec<u8>),
+    Deadline(String),
+    RunFinished(Vec<u8>),
+    CancelRequested,
+}
+
+/// Why a visit gave no answer.
+pub(crate) enum VisitError {
+    Failed(StepError),
+    Undecodable(String),
+}
+
+/// A workflow behind its name.
+pub(crate) trait Handler: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn version(&self) -> i32;
+    fn start(&self, input: Value) -> Result<Value, EngineError>;
+    fn check_signal(&self, signal: &Value) -> Result<(), EngineError>;
+    fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, String>;
+    fn visit<'a>(
+        &'a self,
+        cx: &'a Context,
+        version: i32,
+        data: &'a [u8],
+        event: ErasedEvent,
+    ) -> LocalBoxFuture<'a, Result<Answer, VisitError>>;
+}
+
+/// The workflows that this process knows.
+#[derive(Clone, Default)]
+pub struct Registry {
+    handlers: Arc<BTreeMap<&'static str, Arc<dyn Handler>>>,
+    payload_limit: usize,
+}
+
+/// Collects workflows; each name once.
+#[derive(Default)]
+pub struct RegistryBuilder {
+    handlers: BTreeMap<&'static str, Arc<dyn Handler>>,
+    twice: Option<&'static str>,
+    payload_limit: Option<usize>,
+}
+
+impl Registry {
+    /// Starts an empty list.
+    #[must_use]
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
+    }
+
+    /// Lists names and versions, as a worker registers them.
+    #[must_use]
+    pub fn versions(&self) -> BTreeMap<&'static str, i32> {
+        self.handlers
+            .values()
+            .map(|handler| (handler.name(), handler.version()))
+            .collect()
+    }
+
+    /// The most bytes that one payload may have.
+    #[must_use]
+    pub fn payload_limit(&self) -> usize {
+        self.payload_limit
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Handler>> {
+        self.handlers.get(name).cloned()
+    }
+
+    pub(crate) fn require(&self, name: &str) -> Result<Arc<dyn Handler>, EngineError> {
+        self.find(name)
+            .ok_or_else(|| EngineError::UnknownWorkflow(name.to_owned()))
+    }
+}
+
+impl RegistryBuilder {
+    /// Adds a workflow.
+    #[must_use]
+    pub fn register<W: Workflow>(mut self, workflow: W) -> Self {
+        let handler = Arc::new(Typed { workflow });
+        if self.handlers.insert(W::NAME, handler).is_some() {
+            self.twice = Some(W::NAME);
+        }
+        self
+    }
+
+    /// Bounds every payload; [`DEFAULT_PAYLOAD_LIMIT`](crate::DEFAULT_PAYLOAD_LIMIT) otherwise.
+    #[must_use]
+    pub fn payload_limit(mut self, bytes: usize) -> Self {
+        self.payload_limit = Some(bytes);
+        self
+    }
+
+    /// Closes the list.
+    ///
+    /// # Errors
+    /// [`EngineError::RegisteredTwice`] when two workflows share a name.
+    pub fn build(self) -> Result<Registry, EngineError> {
+        match self.twice {
+            Some(name) => Err(EngineError::RegisteredTwice(name)),
+            None => Ok(Registry {
+                handlers: Arc::new(self.handlers),
+                payload_limit: self.payload_limit.unwrap_or(payload::DEFAULT_PAYLOAD_LIMIT),
+            }),
+        }
+    }
+}
+
+struct Typed<W> {
+    workflow: W,
+}
+
+impl<W: Workflow> Typed<W> {
+    /// Reads a state, lifting it when an older version wrote it.
+    fn state(&self, version: i32, data: &[u8]) -> Result<W::State, String> {
+        if version == W::VERSION {
+            return serde_json::from_slice(data).map_err(|error| error.to_string());
+        }
+        let value = serde_json::from_slice(data).map_err(|error| error.to_string())?;
+        if version > W::VERSION {
+            return Err(format!(
+                "written by version {version}, this worker has version {}",
+                W::VERSION
+            ));
+        }
+        let lifted = self.workflow.migrate(version, value)?;
+        serde_json::from_value(lifted).map_err(|error| error.to_string())
+    }
+
+    fn event(event: ErasedEvent) -> Result<Event<W::Signal>, String> {
+        Ok(match event {
+            ErasedEvent::Entered => Event::Entered,
+            ErasedEvent::Signal(bytes) => Event::Signal(decode(&bytes)?),
+            ErasedEvent::Deadline(name) => Event::Deadline(name),
+            ErasedEvent::RunFinished(bytes) => Event::RunFinished(decode::<FinishedRun>(&bytes)?),
+            ErasedEvent::CancelRequested => Event::CancelRequested,
+        })
+    }
+
+    fn erase(transition: Transition<W>, limit: usize) -> Result<Answer, StepError> {
+        if let Some(fault) = transition.follow.fault {
+            return Err(StepError::terminal("malformed_transition", fault));
+        }
+        let next = match transition.next {
+            Next::Go(state) => {
+                let (state, data) = encode_state(&state, limit)?;
+                AnswerNext::Go { state, data }
+            }
+            Next::Stay(state) => {
+                let (state, data) = encode_state(&state, limit)?;
+                AnswerNext::Stay { state, data }
+            }
+            Next::Complete(output) => AnswerNext::Complete {
+                output: encode("output", &output, limit)?,
+            },
+            Next::Fail { code, message } => AnswerNext::Fail { code, message },
+            Next::Cancelled => AnswerNext::Cancelled,
+        };
+        Ok(Answer {
+            next,
+            follow: transition.follow,
+        })
+    }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+fn encode<T: Serialize>(what: &'static str, value: &T, limit: usize) -> Result<Vec<u8>, StepError> {
+    payload::to_bytes(what, value, limit)
+        .map_err(|error| StepError::terminal("payload_too_large", error))
+}
+
+/// Encodes a state and reads its variant's name from the encoding's first string.
+fn encode_state<S: Serialize>(state: &S, limit: usize) -> Result<(String, Vec<u8>), StepError> {
+    let data = encode("state", state, limit)?;
+    Ok((first_string(&data).to_owned(), data))
+}
+
+/// The first string of `"Name"` or `{"Name":…}`; variant names hold no escapes.
+fn first_string(json: &[u8]) -> &str {
+    let mut quoted = json.split(|byte| *byte == b'"');
+    quoted
+        .nth(1)
+        .and_then(|name| std::str::from_utf8(name).ok())
+        .unwrap_or_default()
+}
+
+impl<W: Workflow> Handler for Typed<W> {
+    fn name(&self) -> &'static str {
+        W::NAME
+    }
+
+    fn version(&self) -> i32 {
+        W::VERSION
+    }
+
+    fn start(&self, input: Value) -> Result<Value, EngineError> {
+        let input = serde_json::from_value(input).map_err(|error| EngineError::Malformed {
+            what: "input",
+            workflow: W::NAME.to_owned(),
+            detail: error.to_string(),
+        })?;
+        payload::to_value("state", W::NAME, &self.workflow.start(input))
+    }
+
+    fn check_signal(&self, signal: &Value) -> Result<(), EngineError> {
+        serde_json::from_value::<W::Signal>(signal.clone())
+            .map(drop)
+            .map_err(|error| EngineError::Malformed {
+                what: "signal",
+                workflow: W::NAME.to_owned(),
+                detail: error.to_string(),
+            })
+    }
+
+    fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, String> {
+        // A state that cannot be read is told by the visit, as undecodable.
+        let Ok(state) = self.state(version, data) else {
+            return Ok(Reception::Accept);
+        };
+        let signal = decode(signal).map_err(|error| format!("not a signal of it: {error}"))?;
+        Ok(self.workflow.receive(&state, &signal))
+    }
+
+    fn visit<'a>(
+        &'a self,
+        cx: &'a Context,
+        version: i32,
+        data: &'a [u8],
+        event: ErasedEvent,
+    ) -> LocalBoxFuture<'a, Result<Answer, VisitError>> {
+        async move {
+            let state = self.state(version, data).map_err(VisitError::Undecodable)?;
+            let event = Self::event(event).map_err(VisitError::Undecodable)?;
+            let transition = self
+                .workflow
+                .handle(cx, state, event)
+                .await
+                .map_err(VisitError::Failed)?;
+            Self::erase(transition, cx.payload_limit()).map_err(VisitError::Failed)
+        }
+        .boxed_local()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_string;
+
+    #[test]
+    fn a_states_name_is_read_from_its_encoding() {
+        assert_eq!(first_string(br#""Idle""#), "Idle");
+        assert_eq!(first_string(br#"{"Busy":{"n":"x"}}"#), "Busy");
+        assert_eq!(first_string(b"3"), "");
+    }
+}

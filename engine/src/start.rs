@@ -1,0 +1,115 @@
+//! Starting a run: input to first state, one insert, and what a taken key means.
+//!
+//! The one path for the client, for children and for signal-with-start.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::EngineError;
+use crate::id::{RunId, TenantId};
+use crate::payload;
+use crate::registry::Registry;
+use crate::store;
+use crate::store::run::{NewRun, Place};
+
+/// What came of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// The run that holds the key.
+    pub run_id: RunId,
+    /// False when the key was taken by an earlier start with the same input.
+    pub created: bool,
+}
+
+/// A start with the workflow's types erased.
+#[derive(Debug)]
+pub(crate) struct StartRequest<'a> {
+    pub(crate) workflow: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) input: &'a Value,
+    pub(crate) parent: Option<RunId>,
+}
+
+/// The longest key, in bytes: it leads a unique index.
+pub(crate) const MAX_KEY_BYTES: usize = 255;
+
+pub(crate) async fn start(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    tenant: TenantId,
+    place: Place,
+    request: StartRequest<'_>,
+) -> Result<Started, EngineError> {
+    let StartRequest {
+        workflow,
+        key,
+        input,
+        parent,
+    } = request;
+    let new = prepare(registry, place, workflow, key, input)?;
+    let (run_id, digest, name) = (new.run_id, new.input_digest, new.workflow);
+    let inserted = store::run::insert(conn, tenant, place, parent, &[new]).await?;
+    if !inserted.is_empty() {
+        return Ok(Started {
+            run_id,
+            created: true,
+        });
+    }
+    let holder = store::run::find_by_key(conn, tenant, place.shard_id, name, key)
+        .await?
+        .ok_or_else(|| EngineError::RunNotFound(key.to_owned()))?;
+    if holder.input_digest == digest {
+        Ok(Started {
+            run_id: holder.run_id,
+            created: false,
+        })
+    } else {
+        Err(EngineError::KeyTaken {
+            key: key.to_owned(),
+            run_id: holder.run_id,
+        })
+    }
+}
+
+/// Checks a start and makes its row.
+pub(crate) fn prepare(
+    registry: &Registry,
+    place: Place,
+    workflow: &str,
+    key: &str,
+    input: &Value,
+) -> Result<NewRun, EngineError> {
+    if key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0') {
+        return Err(EngineError::Malformed {
+            what: "key",
+            workflow: workflow.to_owned(),
+            detail: format!(
+                "a key has 1 to {MAX_KEY_BYTES} bytes and no NUL; this one has {}",
+                key.len()
+            ),
+        });
+    }
+    let handler = registry.require(workflow)?;
+    let limit = registry.payload_limit();
+    let input_bytes = payload::to_bytes("input", input, limit)?;
+    let state = handler.start(input.clone())?;
+    Ok(NewRun {
+        run_id: RunId::new(place.shard_id),
+        key: key.to_owned(),
+        workflow: handler.name(),
+        version: handler.version(),
+        state: payload::variant_name(&state).to_owned(),
+        data: payload::to_bytes("state", &state, limit)?,
+        input_digest: digest(&input_bytes),
+    })
+}
+
+/// The first half of the SHA-256 of an input, in its canonical encoding (`serde_json` sorts keys).
+fn digest(input: &[u8]) -> Uuid {
+    let hash = Sha256::digest(input);
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    Uuid::from_bytes(half)
+}

@@ -1,0 +1,276 @@
+//! Taking due runs into a worker's hands, and what a claimed run brings along.
+//!
+//! # The protocol
+//!
+//! A run at rest has at most one row in `due`, written by the engine alone. A signal appends a row
+//! to `nudge` and locks nothing. One claim statement
+//!
+//! 1. deletes due rows whose instant has passed, and nudges, skipping what others hold;
+//! 2. for each run named by them: takes it (epoch + 1, worker set), or, if somebody holds it
+//!    already, marks it *nudged* so that the holder looks at the inbox before it rests;
+//! 3. books the taken runs under the worker, for recovery.
+//!
+//! The update of the run is where claim, settlement and recovery meet: each waits for the other's
+//! row lock and sees the other's result, so no wake-up falls between them.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId, WorkerId};
+use crate::journal::Entry;
+use crate::run::{ClaimedRun, InboxItem, InboxKind, RunKey, StoredError, decode_deadlines};
+
+/// How much of one claim may go to a single tenant while others wait: candidates are looked at in
+/// a window of this many times the batch, and taken in turns.
+const FAIRNESS_WINDOW: i64 = 4;
+
+/// The lease row that claims lock; committers lock the rows from 0 up.
+pub(crate) const CLAIM_SLOT: i16 = -1;
+
+/// The most messages of one run that are loaded at once.
+const INBOX_PAGE: i64 = 1000;
+
+/// Claims up to `limit` due runs and up to `limit` nudged ones.
+#[expect(clippy::too_many_lines, reason = "one statement")]
+pub(crate) async fn claim(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    batch: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<ClaimedRun>> {
+    let rows = sqlx::query!(
+        r#"
+        with lease as materialized (
+          -- A worker that lost its lease takes nothing: its claims would belong to nobody.
+          select from engine.lease
+          where worker_id = $1
+            and slot = $5
+          for no key update
+        ), candidate as materialized (
+          select due.ctid as row_id, due.tenant_id, due.due_at
+          from lease
+          cross join engine.due
+          where due.due_at <= engine.now()
+          order by due.due_at
+          limit $3::bigint * $4::bigint
+        ), turn as (
+          -- The first of each tenant before the second of any.
+          select row_id, row_number() over (partition by tenant_id order by due_at) as turn
+          from candidate
+        ), chosen as (
+          select due.ctid as row_id
+          from turn
+          join engine.due on due.ctid = turn.row_id
+          order by turn.turn
+          limit $3
+          for update of due skip locked
+        ), ready as (
+          delete from engine.due
+          where due.ctid = any(array(select row_id from chosen))
+          returning due.run_id, due.shard_id
+        ), heard as (
+          select nudge.ctid as row_id
+          from lease
+          cross join engine.nudge
+          limit $3
+          for update of nudge skip locked
+        ), signalled as (
+          delete from engine.nudge
+          where nudge.ctid = any(array(select row_id from heard))
+          returning nudge.run_id, nudge.shard_id
+        ), wanted as (
+          select run_id, shard_id from ready
+          union
+          select run_id, shard_id from signalled
+        ), taken as (
+          update engine.run
+          set
+            epoch = run.epoch + case when run.worker_id is null then 1 else 0 end,
+            nudged = run.worker_id is not null,
+            worker_id = coalesce(run.worker_id, $1),
+            status = 1
+          from wanted
+          where run.run_id = wanted.run_id
+            and run.shard_id = wanted.shard_id
+            and run.status in (0, 1, 2, 3, 4)
+          returning run.*
+        ), booked as (
+          insert into engine.claimed (worker_id, batch, run_ids, shard_ids)
+          select $1, $2, array_agg(run_id), array_agg(shard_id)
+          from taken
+          where not nudged
+          having count(*) > 0
+        )
+        select
+          taken.run_id as "run_id: RunId",
+          taken.shard_id as "shard_id: ShardId",
+          taken.tenant_id as "tenant_id: TenantId",
+          taken.workflow,
+          taken.key,
+          taken.version,
+          taken.epoch as "epoch: Epoch",
+          taken.visit,
+          taken.attempt,
+          taken.losses,
+          taken.entered,
+          taken.state,
+          taken.data,
+          taken.deadlines,
+          taken.error,
+          taken.clock_id as "clock_id: ClockId",
+          taken.parent_run_id as "parent_run_id: RunId",
+          engine.now() as "now!",
+          coalesce(test_clock.now_at, engine.now()) as "tenant_now!"
+        from taken
+        left join engine.test_clock on test_clock.clock_id = taken.clock_id
+        where not taken.nudged
+        "#,
+        worker.0,
+        batch,
+        limit,
+        FAIRNESS_WINDOW,
+        CLAIM_SLOT,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ClaimedRun {
+            key: RunKey {
+                run_id: row.run_id,
+                shard_id: row.shard_id,
+            },
+            tenant_id: row.tenant_id,
+            workflow: row.workflow,
+            run_key: row.key,
+            version: row.version,
+            epoch: row.epoch,
+            visit: row.visit,
+            attempt: row.attempt,
+            losses: row.losses,
+            entered: row.entered,
+            state: row.state,
+            data: row.data,
+            deadlines: decode_deadlines(row.deadlines),
+            error: decode_error(row.error),
+            clock_id: row.clock_id,
+            parent_run_id: row.parent_run_id,
+            now: row.now,
+            tenant_now: row.tenant_now,
+        })
+        .collect())
+}
+
+pub(crate) fn decode_error(stored: Option<Value>) -> Option<StoredError> {
+    stored.and_then(|value| serde_json::from_value(value).ok())
+}
+
+/// The earliest instant at which something becomes due, if anything will.
+pub(crate) async fn find_next_due(
+    conn: &mut PgConnection,
+) -> sqlx::Result<Option<(DateTime<Utc>, DateTime<Utc>)>> {
+    let row = sqlx::query!(
+        r#"
+        select due_at, engine.now() as "now!"
+        from engine.due
+        order by due_at
+        limit 1
+        "#
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.due_at, row.now)))
+}
+
+/// Loads the pending messages of the given runs, in the order of handling.
+pub(crate) async fn list_pending(
+    conn: &mut PgConnection,
+    runs: &[RunKey],
+) -> sqlx::Result<Vec<InboxItem>> {
+    let (run_ids, shard_ids) = split(runs);
+    let rows = sqlx::query!(
+        r#"
+        select
+          inbox.run_id as "run_id: RunId",
+          inbox.signal_id,
+          inbox.kind,
+          inbox.name,
+          inbox.payload,
+          inbox.received_at
+        from unnest($1::uuid[], $2::smallint[]) as wanted (run_id, shard_id)
+        cross join lateral (
+          select *
+          from engine.inbox
+          where inbox.run_id = wanted.run_id
+            and inbox.shard_id = wanted.shard_id
+            and inbox.outcome is null
+          order by inbox.recorded_at, inbox.position, inbox.signal_id
+          limit $3
+        ) as inbox
+        order by inbox.recorded_at, inbox.position, inbox.signal_id
+        "#,
+        &run_ids,
+        &shard_ids,
+        INBOX_PAGE,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| InboxItem {
+            run_id: row.run_id,
+            signal_id: row.signal_id,
+            kind: InboxKind::from_code(row.kind),
+            name: row.name,
+            payload: row.payload,
+            received_at: row.received_at,
+        })
+        .collect())
+}
+
+/// Loads the journals of the current visits of the given runs: run, pinned event, entry.
+pub(crate) async fn list_journal(
+    conn: &mut PgConnection,
+    runs: &[(RunKey, i64)],
+) -> sqlx::Result<Vec<(RunId, Option<String>, Entry)>> {
+    let keys: Vec<RunKey> = runs.iter().map(|(key, _)| *key).collect();
+    let visits: Vec<i64> = runs.iter().map(|(_, visit)| *visit).collect();
+    let (run_ids, shard_ids) = split(&keys);
+    let rows = sqlx::query!(
+        r#"
+        select
+          step.run_id as "run_id: RunId",
+          step.seq,
+          step.name,
+          step.failed,
+          step.event,
+          step.answer
+        from unnest($1::uuid[], $2::smallint[], $3::bigint[]) as wanted (run_id, shard_id, visit)
+        join engine.step using (run_id, shard_id, visit)
+        "#,
+        &run_ids,
+        &shard_ids,
+        &visits,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let entry = Entry {
+                seq: row.seq,
+                name: row.name,
+                failed: row.failed,
+                answer: row.answer,
+            };
+            (row.run_id, row.event, entry)
+        })
+        .collect())
+}
+
+pub(crate) fn split(runs: &[RunKey]) -> (Vec<uuid::Uuid>, Vec<i16>) {
+    runs.iter()
+        .map(|key| (key.run_id.0, key.shard_id.0))
+        .unzip()
+}

@@ -1,0 +1,141 @@
+//! Test clocks: the time of the tenants that are bound to them.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::id::ClockId;
+
+/// Inserts a clock; a repeat changes nothing.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into engine.test_clock (clock_id, now_at)
+        values ($1, $2)
+        on conflict (clock_id) do nothing
+        "#,
+        clock.0,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Finds a clock: its time, and where a running advance is going.
+pub(crate) async fn find(
+    conn: &mut PgConnection,
+    clock: ClockId,
+) -> sqlx::Result<Option<(DateTime<Utc>, Option<DateTime<Utc>>)>> {
+    let row = sqlx::query!(
+        "select now_at, target_at from engine.test_clock where clock_id = $1",
+        clock.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.now_at, row.target_at)))
+}
+
+/// Says where an advance is going, or that it has arrived.
+pub(crate) async fn set_target(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    target: Option<DateTime<Utc>>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update engine.test_clock set target_at = $2 where clock_id = $1",
+        clock.0,
+        target,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Moves the clock to its earliest deadline or to `target`, whichever is first; never back.
+/// Returns its time.
+pub(crate) async fn move_to_next(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    target: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        r#"
+        update engine.test_clock
+        set now_at = greatest(now_at, least(
+          $2,
+          (select min(due_at) from engine.clocked where clock_id = $1)
+        ))
+        where clock_id = $1
+        returning now_at
+        "#,
+        clock.0,
+        target,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Makes the runs due whose deadline the clock has passed.
+pub(crate) async fn ripen(conn: &mut PgConnection, clock: ClockId) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        with passed as (
+          delete from engine.clocked
+          using engine.test_clock
+          where clocked.clock_id = $1
+            and test_clock.clock_id = $1
+            and clocked.due_at <= test_clock.now_at
+          returning clocked.run_id, clocked.shard_id, clocked.tenant_id
+        )
+        insert into engine.due (run_id, shard_id, due_at, tenant_id)
+        select run_id, shard_id, engine.now(), tenant_id
+        from passed
+        on conflict (run_id, shard_id) do update set due_at = excluded.due_at
+        "#,
+        clock.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// How many runs of the clock's tenants are still at work: due, running, retrying, or with a
+/// deadline that has passed or a message that was not looked at.
+pub(crate) async fn count_busy(conn: &mut PgConnection, clock: ClockId) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"
+        select
+          (select count(*)
+           from engine.claimed
+           cross join lateral unnest(claimed.run_ids, claimed.shard_ids) as held (run_id, shard_id)
+           join engine.run
+             on run.run_id = held.run_id
+             and run.shard_id = held.shard_id
+             and run.worker_id = claimed.worker_id
+           where run.clock_id = $1)
+          + (select count(*)
+             from engine.tenant
+             join engine.due
+               on due.tenant_id = tenant.tenant_id
+             where tenant.clock_id = $1)
+          + (select count(*)
+             from engine.tenant
+             join engine.nudge
+               on nudge.tenant_id = tenant.tenant_id
+             where tenant.clock_id = $1)
+          + (select count(*)
+             from engine.clocked
+             join engine.test_clock using (clock_id)
+             where clock_id = $1
+               and clocked.due_at <= test_clock.now_at)
+          as "busy!"
+        "#,
+        clock.0,
+    )
+    .fetch_one(conn)
+    .await
+}

@@ -1,0 +1,367 @@
+//! Pages and details for humans.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::id::{ClockId, RunId, ShardId, TenantId};
+use crate::inspect::{RunFilter, RunSummary, SignalLine, StepLine, TransitionLine};
+use crate::run::{SignalOutcome, Status, StoredError, decode_deadlines};
+use crate::store::claim::decode_error;
+
+/// Lists runs, newest first, after the cursor.
+pub(crate) async fn list(
+    conn: &mut PgConnection,
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: i64,
+) -> sqlx::Result<Vec<RunSummary>> {
+    let rows = sqlx::query!(
+        r#"
+        select
+          run_id as "run_id!: RunId",
+          tenant_id as "tenant_id!: TenantId",
+          workflow as "workflow!",
+          key as "key!",
+          version as "version!",
+          status as "status!",
+          state as "state!",
+          epoch as "epoch!",
+          visit as "visit!",
+          attempt as "attempt!",
+          next_at,
+          stuck,
+          error,
+          started_at as "started_at!",
+          changed_at as "changed_at!"
+        from engine.run_summary
+        where ($1::text is null or workflow = $1)
+          and ($2::smallint is null or status = $2)
+          and ($3::text is null or state = $3)
+          and ($4::uuid is null or tenant_id = $4)
+          and ($5::text is null or key = $5)
+          and ($6::uuid is null or run_id < $6)
+        order by run_id desc
+        limit $7
+        "#,
+        filter.workflow,
+        filter.status.map(Status::code),
+        filter.state,
+        filter.tenant_id.map(|tenant| tenant.0),
+        filter.key,
+        after.map(|run| run.0),
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| RunSummary {
+            run_id: row.run_id,
+            tenant_id: row.tenant_id,
+            workflow: row.workflow,
+            key: row.key,
+            version: row.version,
+            status: Status::from_code(row.status).unwrap_or(Status::Stuck),
+            state: row.state,
+            epoch: row.epoch,
+            visit: row.visit,
+            attempt: row.attempt,
+            next_at: row.next_at,
+            stuck: row.stuck,
+            error: decode_error(row.error),
+            started_at: row.started_at,
+            changed_at: row.changed_at,
+        })
+        .collect())
+}
+
+/// Everything that is known of one run.
+#[derive(Debug)]
+pub(crate) struct RunRow {
+    pub(crate) summary: RunSummary,
+    pub(crate) data: Vec<u8>,
+    pub(crate) output: Option<Vec<u8>>,
+    pub(crate) deadlines: Option<Value>,
+    pub(crate) clock_id: Option<ClockId>,
+    pub(crate) parent_run_id: Option<RunId>,
+    pub(crate) losses: i32,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) tenant_now: DateTime<Utc>,
+    pub(crate) due_at: Option<DateTime<Utc>>,
+    pub(crate) worker_name: Option<String>,
+    pub(crate) worker_expires_at: Option<DateTime<Utc>>,
+    pub(crate) parked_since: Option<DateTime<Utc>>,
+    pub(crate) pending: i64,
+}
+
+impl RunRow {
+    /// The deadlines of its state.
+    pub(crate) fn deadlines(&self) -> Vec<crate::run::Deadline> {
+        decode_deadlines(self.deadlines.clone())
+    }
+}
+
+/// Finds one run with all that `why` needs, as of one instant.
+#[expect(clippy::too_many_lines, reason = "one statement")]
+pub(crate) async fn find(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+) -> sqlx::Result<Option<RunRow>> {
+    let row = sqlx::query!(
+        r#"
+        select
+          run.run_id as "run_id: RunId",
+          run.tenant_id as "tenant_id: TenantId",
+          run.workflow,
+          run.key,
+          run.version,
+          run.status,
+          run.state,
+          run.epoch,
+          run.visit,
+          run.attempt,
+          run.losses,
+          run.next_at,
+          run.stuck,
+          run.error,
+          run.started_at,
+          run.changed_at,
+          run.data,
+          run.output,
+          run.deadlines,
+          run.clock_id as "clock_id: ClockId",
+          run.parent_run_id as "parent_run_id: RunId",
+          engine.now() as "now!",
+          coalesce(test_clock.now_at, engine.now()) as "tenant_now!",
+          due.due_at as "due_at?",
+          parked.since as "parked_since?",
+          (select count(*)
+           from engine.inbox
+           where inbox.run_id = run.run_id
+             and inbox.shard_id = run.shard_id
+             and inbox.outcome is null) as "pending!",
+          run.worker_id as "worker_id: Uuid"
+        from engine.run
+        left join engine.test_clock on test_clock.clock_id = run.clock_id
+        left join engine.due on due.run_id = run.run_id and due.shard_id = run.shard_id
+        left join engine.parked on parked.run_id = run.run_id and parked.shard_id = run.shard_id
+        where run.run_id = $1
+          and run.shard_id = $2
+        "#,
+        run.0,
+        shard.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let worker = match row.worker_id {
+        Some(worker) => find_worker(conn, worker).await?,
+        None => None,
+    };
+    let (worker_name, worker_expires_at) = worker.unzip();
+    Ok(Some(RunRow {
+        summary: RunSummary {
+            run_id: row.run_id,
+            tenant_id: row.tenant_id,
+            workflow: row.workflow,
+            key: row.key,
+            version: row.version,
+            status: Status::from_code(row.status).unwrap_or(Status::Stuck),
+            state: row.state,
+            epoch: row.epoch,
+            visit: row.visit,
+            attempt: row.attempt,
+            next_at: row.next_at,
+            stuck: row.stuck,
+            error: decode_error(row.error),
+            started_at: row.started_at,
+            changed_at: row.changed_at,
+        },
+        data: row.data,
+        output: row.output,
+        deadlines: row.deadlines,
+        clock_id: row.clock_id,
+        parent_run_id: row.parent_run_id,
+        losses: row.losses,
+        now: row.now,
+        tenant_now: row.tenant_now,
+        due_at: row.due_at,
+        worker_name,
+        worker_expires_at,
+        parked_since: row.parked_since,
+        pending: row.pending,
+    }))
+}
+
+/// A worker's name and the end of its lease. The directory of workers holds nothing of a tenant.
+async fn find_worker(
+    conn: &mut PgConnection,
+    worker: Uuid,
+) -> sqlx::Result<Option<(String, DateTime<Utc>)>> {
+    let row = sqlx::query!(
+        "select name, expires_at from engine.worker where worker_id = $1",
+        worker,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.name, row.expires_at)))
+}
+
+/// The workers that are alive: name and whether they know the workflow.
+pub(crate) async fn count_workers(
+    conn: &mut PgConnection,
+    workflow: &str,
+) -> sqlx::Result<(i64, i64)> {
+    let row = sqlx::query!(
+        r#"
+        select
+          count(*) as "live!",
+          count(*) filter (where handles ? $1) as "able!"
+        from engine.worker
+        where expires_at > engine.now()
+        "#,
+        workflow,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((row.live, row.able))
+}
+
+/// Lists the steps of a run, newest first.
+pub(crate) async fn list_steps(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+    limit: i64,
+) -> sqlx::Result<Vec<StepLine>> {
+    let rows = sqlx::query!(
+        r#"
+        select visit, seq, name, failed, answer, version, recorded_at
+        from engine.step
+        where run_id = $1
+          and shard_id = $2
+        order by visit desc, seq desc
+        limit $3
+        "#,
+        run.0,
+        shard.0,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let answer: Value = serde_json::from_slice(&row.answer).unwrap_or_default();
+            let error: Option<StoredError> = row
+                .failed
+                .then(|| serde_json::from_value(answer.clone()).ok())
+                .flatten();
+            StepLine {
+                visit: row.visit,
+                seq: row.seq,
+                name: row.name,
+                answer: (!row.failed).then_some(answer),
+                error,
+                version: row.version,
+                recorded_at: row.recorded_at,
+            }
+        })
+        .collect())
+}
+
+/// Lists the log of visits of a run, newest first.
+pub(crate) async fn list_transitions(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+    limit: i64,
+) -> sqlx::Result<Vec<TransitionLine>> {
+    sqlx::query_as!(
+        TransitionLine,
+        r#"
+        select visit, at, tenant_at, event, from_state, to_state, outcome, detail
+        from engine.transition
+        where run_id = $1
+          and shard_id = $2
+        order by at desc, visit desc
+        limit $3
+        "#,
+        run.0,
+        shard.0,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Lists the messages of a run, newest first. A pending message of a finished run is late.
+pub(crate) async fn list_signals(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+    limit: i64,
+) -> sqlx::Result<Vec<SignalLine>> {
+    let rows = sqlx::query!(
+        r#"
+        select
+          inbox.signal_id, inbox.kind, inbox.name, inbox.payload, inbox.received_at,
+          inbox.recorded_at, inbox.outcome, inbox.reason, run.status
+        from engine.inbox
+        join engine.run using (run_id, shard_id)
+        where inbox.run_id = $1
+          and inbox.shard_id = $2
+        order by inbox.recorded_at desc, inbox.position desc
+        limit $3
+        "#,
+        run.0,
+        shard.0,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let finished = Status::from_code(row.status).is_some_and(Status::is_finished);
+            let outcome = match SignalOutcome::from_code(row.outcome) {
+                SignalOutcome::Pending if finished => SignalOutcome::Late,
+                other => other,
+            };
+            SignalLine {
+                signal_id: row.signal_id,
+                kind: crate::run::InboxKind::from_code(row.kind),
+                name: row.name,
+                payload: serde_json::from_slice(&row.payload).unwrap_or_default(),
+                received_at: row.received_at,
+                recorded_at: row.recorded_at,
+                outcome,
+                reason: row.reason,
+            }
+        })
+        .collect())
+}
+
+/// Counts runs by workflow and status.
+pub(crate) async fn count(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, Status, i64)>> {
+    let rows = sqlx::query!(
+        r#"
+        select workflow as "workflow!", status as "status!", count(*) as "count!"
+        from engine.run_summary
+        group by workflow, status
+        order by workflow, status
+        "#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let status = Status::from_code(row.status).unwrap_or(Status::Stuck);
+            (row.workflow, status, row.count)
+        })
+        .collect())
+}

@@ -1,0 +1,249 @@
+//! Leases of workers, and taking back what a lost worker held.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::postgres::types::PgInterval;
+
+use crate::id::{RunId, WorkerId};
+use crate::plan::MAX_LOSSES;
+
+/// Registers a worker: its lease, one row for claims (slot -1) and one per committer.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    name: &str,
+    handles: &Value,
+    slots: i16,
+    lease: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        with worker as (
+          insert into engine.worker (worker_id, name, handles, started_at, expires_at)
+          values ($1, $2, $3, engine.now(), engine.now() + $5::interval)
+        )
+        insert into engine.lease (worker_id, slot)
+        select $1, slot
+        from generate_series(-1, $4::integer - 1) as slot
+        "#,
+        worker.0,
+        name,
+        handles,
+        i32::from(slots),
+        interval(lease),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Renews the lease; false when it has ended.
+pub(crate) async fn renew(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    lease: Duration,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        update engine.worker
+        set expires_at = engine.now() + $2::interval
+        where worker_id = $1
+          and expires_at > engine.now()
+        "#,
+        worker.0,
+        interval(lease),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Locks one worker whose lease has ended; others skip it.
+pub(crate) async fn find_expired(conn: &mut PgConnection) -> sqlx::Result<Option<WorkerId>> {
+    sqlx::query_scalar!(
+        r#"
+        select worker_id as "worker_id: WorkerId"
+        from engine.worker
+        where expires_at <= engine.now()
+        order by expires_at
+        limit 1
+        for update skip locked
+        "#
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Takes the lease away: from here on the worker's committers write nothing. Waits for a write
+/// that is under way; what that write did is seen by the statements after this one.
+pub(crate) async fn delete(conn: &mut PgConnection, worker: WorkerId) -> sqlx::Result<()> {
+    sqlx::query!("delete from engine.lease where worker_id = $1", worker.0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// A run that recovery made due again, or gave up on.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) run_id: RunId,
+    pub(crate) gave_up: bool,
+}
+
+/// Makes the runs of a worker due again, and counts the loss: the visit is known to have been begun.
+/// A run that lost too many workers in one visit is stuck, so that a payload that kills its worker
+/// does not kill them all.
+pub(crate) async fn release_runs(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+) -> sqlx::Result<Vec<Recovered>> {
+    let rows = sqlx::query!(
+        r#"
+        with held as (
+          select distinct held.run_id, held.shard_id
+          from engine.claimed
+          cross join lateral unnest(claimed.run_ids, claimed.shard_ids) as held (run_id, shard_id)
+          where claimed.worker_id = $1
+        ), released as (
+          update engine.run
+          set
+            epoch = run.epoch + 1,
+            worker_id = null,
+            nudged = false,
+            losses = run.losses + 1,
+            status = case when run.losses + 1 > $2 then 8 else 0 end,
+            stuck = case when run.losses + 1 > $2 then 'worker_lost' end,
+            changed_at = engine.now()
+          from held
+          where run.run_id = held.run_id
+            and run.shard_id = held.shard_id
+            and run.worker_id = $1
+          returning run.run_id, run.shard_id, run.tenant_id, run.workflow, run.status
+        ), armed as (
+          insert into engine.due (run_id, shard_id, due_at, tenant_id)
+          select run_id, shard_id, engine.now(), tenant_id
+          from released
+          where status = 0
+          on conflict (run_id, shard_id) do update set due_at = excluded.due_at
+        ), parked as (
+          insert into engine.parked (run_id, shard_id, status, tenant_id, workflow, reason, since)
+          select run_id, shard_id, 8, tenant_id, workflow, 'worker_lost', engine.now()
+          from released
+          where status = 8
+          on conflict (run_id, shard_id) do nothing
+        )
+        select run_id as "run_id: RunId", status = 8 as "gave_up!"
+        from released
+        "#,
+        worker.0,
+        MAX_LOSSES,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Recovered {
+            run_id: row.run_id,
+            gave_up: row.gave_up,
+        })
+        .collect())
+}
+
+/// Forgets the worker and what it had booked.
+pub(crate) async fn delete_worker(conn: &mut PgConnection, worker: WorkerId) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        with booked as (
+          delete from engine.claimed where worker_id = $1
+        )
+        delete from engine.worker where worker_id = $1
+        "#,
+        worker.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Forgets claims whose runs have all been settled.
+pub(crate) async fn delete_batches(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    batches: &[i64],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from engine.claimed where worker_id = $1 and batch = any($2)",
+        worker.0,
+        batches,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether some live worker knows the workflow.
+pub(crate) async fn is_handled(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+          select from engine.worker
+          where handles ? $1
+            and expires_at > engine.now()
+        ) as "handled!"
+        "#,
+        workflow,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Makes parked runs of the given workflows due again: a handler has appeared.
+pub(crate) async fn unpark_handled(
+    conn: &mut PgConnection,
+    workflows: &[String],
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        with freed as (
+          delete from engine.parked
+          where status = 7
+            and workflow = any($1)
+          returning run_id, shard_id
+        ), readied as (
+          update engine.run
+          set status = 0, epoch = run.epoch + 1, changed_at = engine.now()
+          from freed
+          where run.run_id = freed.run_id
+            and run.shard_id = freed.shard_id
+            and run.status = 7
+          returning run.run_id, run.shard_id, run.tenant_id
+        )
+        insert into engine.due (run_id, shard_id, due_at, tenant_id)
+        select run_id, shard_id, engine.now(), tenant_id
+        from readied
+        on conflict (run_id, shard_id) do update set due_at = excluded.due_at
+        "#,
+        workflows,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Makes the partitions of the logs ahead of time.
+pub(crate) async fn ensure_partitions(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("select engine.ensure_partitions(engine.now())")
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+fn interval(duration: Duration) -> PgInterval {
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
+    }
+}

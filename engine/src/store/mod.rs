@@ -1,0 +1,15 @@
+//! The shelves: all SQL of the engine, and only SQL. One function per statement.
+//!
+//! A shelf takes a connection, so that the caller owns the transaction; it never decides. Zero
+//! rows from a guarded write is an answer (*fenced*), not an error. Ids, delays and chance are
+//! bound from Rust; the only time is `engine.now()`.
+
+pub(crate) mod claim;
+pub(crate) mod clock;
+pub(crate) mod inbox;
+pub(crate) mod inspect;
+pub(crate) mod lease;
+pub(crate) mod operator;
+pub(crate) mod run;
+pub(crate) mod settle;
+pub(crate) mod step;

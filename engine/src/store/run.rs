@@ -1,0 +1,257 @@
+//! Starting runs, and finding them.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::id::{ClockId, RunId, ShardId, TenantId};
+use crate::run::Status;
+
+/// A run to insert.
+#[derive(Debug)]
+pub(crate) struct NewRun {
+    pub(crate) run_id: RunId,
+    pub(crate) key: String,
+    pub(crate) workflow: &'static str,
+    pub(crate) version: i32,
+    pub(crate) state: String,
+    pub(crate) data: Vec<u8>,
+    pub(crate) input_digest: Uuid,
+}
+
+/// The run that holds a key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder {
+    pub(crate) run_id: RunId,
+    pub(crate) input_digest: Uuid,
+}
+
+/// Where a tenant lives and which clock it follows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) shard_id: ShardId,
+    pub(crate) clock_id: Option<ClockId>,
+}
+
+/// Finds a tenant's place in the directory.
+pub(crate) async fn find_place(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+) -> sqlx::Result<Option<Place>> {
+    let row = sqlx::query!(
+        r#"
+        select shard_id as "shard_id: ShardId", clock_id as "clock_id: ClockId"
+        from engine.tenant
+        where tenant_id = $1
+        "#,
+        tenant.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Place {
+        shard_id: row.shard_id,
+        clock_id: row.clock_id,
+    }))
+}
+
+/// Writes a tenant into the directory; a repeat changes nothing.
+pub(crate) async fn insert_tenant(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    clock: Option<ClockId>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into engine.tenant (tenant_id, shard_id, clock_id)
+        values ($1, $2, $3)
+        on conflict (tenant_id) do nothing
+        "#,
+        tenant.0,
+        shard.0,
+        clock.map(|clock| clock.0),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Inserts runs of one tenant, due at once; returns those whose key was free.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    place: Place,
+    parent: Option<RunId>,
+    runs: &[NewRun],
+) -> sqlx::Result<Vec<RunId>> {
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.run_id.0).collect();
+    let keys: Vec<&str> = runs.iter().map(|run| run.key.as_str()).collect();
+    let workflows: Vec<&str> = runs.iter().map(|run| run.workflow).collect();
+    let versions: Vec<i32> = runs.iter().map(|run| run.version).collect();
+    let states: Vec<&str> = runs.iter().map(|run| run.state.as_str()).collect();
+    let data: Vec<&[u8]> = runs.iter().map(|run| run.data.as_slice()).collect();
+    let digests: Vec<Uuid> = runs.iter().map(|run| run.input_digest).collect();
+    sqlx::query_scalar!(
+        r#"
+        with started as (
+          insert into engine.run
+            (run_id, shard_id, status, entered, nudged, version, attempt, losses, tenant_id, clock_id,
+             parent_run_id, input_digest, epoch, visit, started_at, changed_at, workflow, key, state, data)
+          select
+            t.run_id, $2, 0, false, false, t.version, 0, 0, $1, $3,
+            $4, t.input_digest, 0, 0, coalesce(test_clock.now_at, engine.now()), engine.now(),
+            t.workflow, t.key, t.state, t.data
+          from unnest(
+            $5::uuid[], $6::text[], $7::text[], $8::integer[], $9::text[], $10::bytea[], $11::uuid[]
+          ) as t (run_id, key, workflow, version, state, data, input_digest)
+          left join engine.test_clock on test_clock.clock_id = $3
+          on conflict (key, workflow, tenant_id, shard_id) do nothing
+          returning run_id
+        ), armed as (
+          insert into engine.due (run_id, shard_id, due_at, tenant_id)
+          select run_id, $2, engine.now(), $1
+          from started
+        )
+        select run_id as "run_id!: RunId"
+        from started
+        "#,
+        tenant.0,
+        place.shard_id.0,
+        place.clock_id.map(|clock| clock.0),
+        parent.map(|parent| parent.0),
+        &ids,
+        &keys as &[&str],
+        &workflows as &[&str],
+        &versions,
+        &states as &[&str],
+        &data as &[&[u8]],
+        &digests,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Finds the run that holds a key.
+pub(crate) async fn find_by_key(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    workflow: &str,
+    key: &str,
+) -> sqlx::Result<Option<Holder>> {
+    let row = sqlx::query!(
+        r#"
+        select run_id as "run_id: RunId", input_digest
+        from engine.run
+        where key = $1
+          and workflow = $2
+          and tenant_id = $3
+          and shard_id = $4
+        "#,
+        key,
+        workflow,
+        tenant.0,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Holder {
+        run_id: row.run_id,
+        input_digest: row.input_digest,
+    }))
+}
+
+/// Who a run is, for a caller that knows its id only.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) tenant_id: TenantId,
+    pub(crate) workflow: String,
+    pub(crate) key: String,
+    pub(crate) status: Status,
+    pub(crate) output: Option<Vec<u8>>,
+}
+
+/// Finds a run by id; `lock` keeps it from being settled until the transaction ends.
+pub(crate) async fn find_identity(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+) -> sqlx::Result<Option<Identity>> {
+    let row = sqlx::query!(
+        r#"
+        select tenant_id as "tenant_id: TenantId", workflow, key, status, output
+        from engine.run
+        where run_id = $1
+          and shard_id = $2
+        "#,
+        run.0,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Identity {
+        tenant_id: row.tenant_id,
+        workflow: row.workflow,
+        key: row.key,
+        status: Status::from_code(row.status).unwrap_or(Status::Stuck),
+        output: row.output,
+    }))
+}
+
+/// Keeps a run from being settled until the caller's transaction ends.
+pub(crate) async fn lock_shared(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "select from engine.run where run_id = $1 and shard_id = $2 for share",
+        run.0,
+        shard.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Asks to hear of a run's end.
+pub(crate) async fn insert_watch(
+    conn: &mut PgConnection,
+    watched: RunId,
+    shard: ShardId,
+    watcher: RunId,
+    tenant: TenantId,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into engine.watch (run_id, shard_id, watcher_run_id, tenant_id)
+        values ($1, $2, $3, $4)
+        on conflict (run_id, shard_id, watcher_run_id) do nothing
+        "#,
+        watched.0,
+        shard.0,
+        watcher.0,
+        tenant.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The tenant's time.
+pub(crate) async fn find_tenant_now(
+    conn: &mut PgConnection,
+    clock: Option<ClockId>,
+) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar!(
+        r#"
+        select coalesce(
+          (select now_at from engine.test_clock where clock_id = $1),
+          engine.now()
+        ) as "now!"
+        "#,
+        clock.map(|clock| clock.0),
+    )
+    .fetch_one(conn)
+    .await
+}

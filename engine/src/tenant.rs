@@ -1,0 +1,32 @@
+//! The engine's directory of tenants: where their rows live and which clock they follow.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::error::EngineError;
+use crate::id::{ClockId, ShardId, TenantId};
+use crate::store;
+
+/// Registers a tenant; its shard and its clock are for ever. A repeat changes nothing.
+///
+/// # Errors
+/// When the database does not answer, or the clock does not exist.
+pub async fn register(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    clock: Option<ClockId>,
+) -> Result<(), EngineError> {
+    Ok(store::run::insert_tenant(conn, tenant, shard, clock).await?)
+}
+
+/// The tenant's time: its test clock's, or real time.
+///
+/// # Errors
+/// [`EngineError::UnknownTenant`].
+pub async fn now(conn: &mut PgConnection, tenant: TenantId) -> Result<DateTime<Utc>, EngineError> {
+    let place = store::run::find_place(conn, tenant)
+        .await?
+        .ok_or(EngineError::UnknownTenant(tenant))?;
+    Ok(store::run::find_tenant_now(conn, place.clock_id).await?)
+}

@@ -1,0 +1,94 @@
+//! Test clocks: the time of the tenants that are bound to them, moved only by an advance.
+//!
+//! The due table holds real instants only. A deadline of a clocked tenant lies apart until its
+//! clock passes it. An advance is a loop: move to the earliest deadline, wait until the tenants are
+//! quiet, repeat until the target; the loop itself is a durable run of the business's own.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::error::EngineError;
+use crate::id::ClockId;
+use crate::store;
+
+/// A clock as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TestClock {
+    /// Its time.
+    pub now: DateTime<Utc>,
+    /// Where a running advance is going.
+    pub target: Option<DateTime<Utc>>,
+}
+
+/// What a move came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// The clock's time now.
+    pub now: DateTime<Utc>,
+    /// Whether it has reached the target.
+    pub arrived: bool,
+}
+
+/// Creates a clock that stands at `now`. A repeat changes nothing.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn create(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    now: DateTime<Utc>,
+) -> Result<(), EngineError> {
+    Ok(store::clock::insert(conn, clock, now).await?)
+}
+
+/// Finds a clock.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find(
+    conn: &mut PgConnection,
+    clock: ClockId,
+) -> Result<Option<TestClock>, EngineError> {
+    let found = store::clock::find(conn, clock).await?;
+    Ok(found.map(|(now, target)| TestClock { now, target }))
+}
+
+/// Says where an advance is going; `None` when it has arrived.
+///
+/// # Errors
+/// When the database does not answer, or the target lies behind.
+pub async fn set_target(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    target: Option<DateTime<Utc>>,
+) -> Result<(), EngineError> {
+    Ok(store::clock::set_target(conn, clock, target).await?)
+}
+
+/// Moves the clock to the earliest deadline of its tenants, or to `target` if that is earlier, and
+/// makes the runs due whose deadline it has passed. Never moves back; repeating it is harmless.
+///
+/// # Errors
+/// [`EngineError::RunNotFound`] when there is no such clock.
+pub async fn move_to_next(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    target: DateTime<Utc>,
+) -> Result<Moved, EngineError> {
+    let now = store::clock::move_to_next(conn, clock, target)
+        .await?
+        .ok_or_else(|| EngineError::RunNotFound(format!("for test clock {clock}")))?;
+    store::clock::ripen(conn, clock).await?;
+    Ok(Moved {
+        now,
+        arrived: now >= target,
+    })
+}
+
+/// Whether nothing of the clock's tenants is due, running, retrying or waiting to be heard.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_quiet(conn: &mut PgConnection, clock: ClockId) -> Result<bool, EngineError> {
+    Ok(store::clock::count_busy(conn, clock).await? == 0)
+}

@@ -1,0 +1,105 @@
+//! Housekeeping: renewing the lease, taking over from lost workers, partitions ahead of time.
+//!
+//! # Taking over
+//!
+//! Recovery deletes the lost worker's lease rows first. That waits for a write of that worker that
+//! is under way, and any later one finds no lease and writes nothing. Only then, in a statement of
+//! its own, are the worker's runs read and made due: a single statement would miss the rows that
+//! it had just waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::bell::Bell;
+use crate::clock;
+use crate::id::WorkerId;
+use crate::lease::Lease;
+use crate::store;
+
+/// How many renewals fit into one lease.
+const RENEWALS_PER_LEASE: u32 = 4;
+/// How often the logs' partitions are looked after.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3600);
+
+/// Renews the lease until it is lost; in between takes over from lost workers.
+pub(crate) async fn renew(pool: PgPool, lease: Arc<Lease>, lost: CancellationToken, bell: Bell) {
+    let mut partitions_due = clock::monotonic();
+    loop {
+        let sent = clock::monotonic();
+        match renew_once(&pool, &lease).await {
+            Ok(true) => lease.renewed(sent),
+            Ok(false) => {
+                tracing::warn!("the lease has ended; its runs are others' now");
+                lost.cancel();
+                return;
+            }
+            Err(error) if lease.is_trusted() => {
+                tracing::warn!(error = %error, "cannot renew the lease; trying again");
+                clock::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "the lease could not be renewed in time");
+                lost.cancel();
+                return;
+            }
+        }
+        match recover(&pool).await {
+            Ok(true) => bell.ring(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(error = %error, "cannot take over from a lost worker"),
+        }
+        if sent >= partitions_due {
+            partitions_due = sent + PARTITIONS_EVERY;
+            if let Err(error) = ensure_partitions(&pool).await {
+                tracing::warn!(error = %error, "cannot make the logs' partitions");
+            }
+        }
+        clock::sleep(lease.duration / RENEWALS_PER_LEASE).await;
+    }
+}
+
+async fn renew_once(pool: &PgPool, lease: &Lease) -> sqlx::Result<bool> {
+    let mut conn = pool.acquire().await?;
+    store::lease::renew(&mut conn, lease.worker, lease.duration).await
+}
+
+async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<()> {
+    let mut conn = pool.acquire().await?;
+    store::lease::ensure_partitions(&mut conn).await
+}
+
+/// Takes over from every worker whose lease has ended; true when there was one.
+pub(crate) async fn recover(pool: &PgPool) -> sqlx::Result<bool> {
+    let mut any = false;
+    loop {
+        let mut tx = pool.begin().await?;
+        let Some(worker) = store::lease::find_expired(&mut tx).await? else {
+            return Ok(any);
+        };
+        let runs = take_back(&mut tx, worker).await?;
+        tx.commit().await?;
+        any = true;
+        tracing::warn!(worker.id = ?worker.0, runs, "took over from a lost worker");
+    }
+}
+
+/// Gives back a worker's lease and its runs.
+pub(crate) async fn release(pool: &PgPool, worker: WorkerId) -> sqlx::Result<()> {
+    let mut tx = pool.begin().await?;
+    take_back(&mut tx, worker).await?;
+    tx.commit().await
+}
+
+async fn take_back(conn: &mut sqlx::PgConnection, worker: WorkerId) -> sqlx::Result<usize> {
+    store::lease::delete(conn, worker).await?;
+    let released = store::lease::release_runs(conn, worker).await?;
+    for run in released.iter().filter(|run| run.gave_up) {
+        tracing::error!(run.id = %run.run_id, "a run lost too many workers and is stuck");
+    }
+    store::lease::delete_worker(conn, worker).await?;
+    Ok(released.len())
+}

@@ -1,0 +1,527 @@
+//! Claim, execute, settle, repeat; drain on shutdown.
+//!
+//! The loop registers interest in the bell before it looks, so that a ring in between is not
+//! missed; polling with jitter is the truth. Claims are bounded by the visits in flight, so that a
+//! slow outside fills no memory. A worker whose lease ended comes back under a new one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bell::Bell;
+use crate::client::Client;
+use crate::clock;
+use crate::committer::Committer;
+use crate::error::EngineError;
+use crate::executor::{Executor, Held};
+use crate::id::WorkerId;
+use crate::lease::Lease;
+use crate::registry::Registry;
+use crate::run::ClaimedRun;
+use crate::store;
+use crate::upkeep;
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Host and process, for people.
+    pub name: String,
+    /// How long others wait before they take over from a lost worker.
+    pub lease: Duration,
+    /// The most visits in flight.
+    pub in_flight: usize,
+    /// The most runs in one claim.
+    pub claim_batch: usize,
+    /// How long an idle worker waits before it looks again, unless something wakes it.
+    pub poll: Duration,
+    /// Threads that run workflow code.
+    pub threads: usize,
+    /// Committer tasks.
+    pub committers: i16,
+    /// How long an orderly stop waits for visits before it gives their runs back.
+    pub drain: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            name: "worker".to_owned(),
+            lease: Duration::from_secs(10),
+            in_flight: 512,
+            claim_batch: 128,
+            poll: Duration::from_millis(1_200),
+            threads: 1,
+            committers: 2,
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A running worker.
+pub struct Worker {
+    stop: CancellationToken,
+    abort: CancellationToken,
+    quiet: watch::Receiver<u64>,
+    bell: Bell,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts a worker on the client's pool and registry.
+    ///
+    /// # Errors
+    /// When the lease cannot be registered.
+    pub async fn start(client: &Client, config: WorkerConfig) -> Result<Self, EngineError> {
+        let stop = CancellationToken::new();
+        let abort = CancellationToken::new();
+        let (quiet_tx, quiet) = watch::channel(0);
+        let station = Station {
+            pool: client.pool().clone(),
+            registry: client.registry().clone(),
+            bell: client.bell().clone(),
+            config,
+            stop: stop.clone(),
+            abort: abort.clone(),
+            quiet: quiet_tx,
+        };
+        let first = station.register().await?;
+        let bell = client.bell().clone();
+        let task = tokio::spawn(station.serve(first));
+        Ok(Self {
+            stop,
+            abort,
+            quiet,
+            bell,
+            task,
+        })
+    }
+
+    /// Waits until a look that began after this call found nothing due and nothing in flight.
+    /// Runs whose retry or deadline lies ahead do not count.
+    pub async fn idle(&mut self) {
+        let seen = *self.quiet.borrow();
+        self.bell.ring_here();
+        // The look under way may have begun before the call; the one after it has not.
+        let enough = self.quiet.wait_for(|tick| *tick >= seen + 2);
+        let mut enough = std::pin::pin!(enough);
+        loop {
+            tokio::select! {
+                _ = &mut enough => return,
+                () = clock::sleep(Duration::from_millis(2)) => self.bell.ring_here(),
+            }
+        }
+    }
+
+    /// Stops in order: claims nothing more, lets visits finish within the drain time, gives the
+    /// rest back at once.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        let _ = self.task.await;
+    }
+
+    /// Stops as a crash would: writes nothing more and leaves its lease to run out. For tests.
+    pub async fn crash(self) {
+        self.abort.cancel();
+        self.stop.cancel();
+        let _ = self.task.await;
+    }
+}
+
+/// What outlives a lease.
+struct Station {
+    pool: PgPool,
+    registry: Registry,
+    bell: Bell,
+    config: WorkerConfig,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    quiet: watch::Sender<u64>,
+}
+
+impl Station {
+    async fn register(&self) -> Result<Arc<Lease>, EngineError> {
+        let worker = WorkerId::new();
+        let sent = clock::monotonic();
+        let versions = self.registry.versions();
+        let handles = serde_json::to_value(&versions).unwrap_or_default();
+        let names: Vec<String> = versions.keys().map(ToString::to_string).collect();
+        let mut conn = self.pool.acquire().await?;
+        store::lease::insert(
+            &mut conn,
+            worker,
+            &self.config.name,
+            &handles,
+            self.config.committers,
+            self.config.lease,
+        )
+        .await?;
+        let freed = store::lease::unpark_handled(&mut conn, &names).await?;
+        if freed > 0 {
+            tracing::info!(runs = freed, "runs without a handler have one again");
+        }
+        Ok(Arc::new(Lease::new(worker, self.config.lease, sent)))
+    }
+
+    /// Serves under one lease after another until told to stop.
+    async fn serve(self, first: Arc<Lease>) {
+        let mut lease = Some(first);
+        let listening = self.bell.clone();
+        let pool = self.pool.clone();
+        let listener = tokio::spawn(async move { listening.listen(&pool).await });
+        while !self.stop.is_cancelled() {
+            let current = match lease.take() {
+                Some(lease) => lease,
+                None => match self.register().await {
+                    Ok(lease) => lease,
+                    Err(error) => {
+                        tracing::warn!(error = ?error, "cannot register a lease; trying again");
+                        let pause = clock::sleep(Duration::from_millis(500));
+                        self.stop.run_until_cancelled(pause).await;
+                        continue;
+                    }
+                },
+            };
+            self.serve_lease(current).await;
+        }
+        listener.abort();
+    }
+
+    /// Serves until the lease is lost or the worker stops.
+    async fn serve_lease(&self, lease: Arc<Lease>) {
+        let lost = CancellationToken::new();
+        let committer = Committer::start(
+            &self.pool,
+            &self.registry,
+            &lease,
+            &self.bell,
+            self.config.committers,
+        );
+        let executor = Executor {
+            pool: self.pool.clone(),
+            registry: self.registry.clone(),
+            committer,
+            draining: self.stop.clone(),
+        };
+        let hall = Hall::open(executor, &self.config, lost.clone());
+        let renewing = tokio::spawn(upkeep::renew(
+            self.pool.clone(),
+            lease.clone(),
+            lost.clone(),
+            self.bell.clone(),
+        ));
+        self.claim_until_done(&lease, &lost, &hall).await;
+        if self.abort.is_cancelled() || lost.is_cancelled() {
+            lease.end();
+            hall.abandon().await;
+        } else {
+            hall.drain(self.config.drain).await;
+            lease.end();
+        }
+        renewing.abort();
+        if !self.abort.is_cancelled() {
+            self.give_back(&lease).await;
+        }
+    }
+
+    async fn claim_until_done(&self, lease: &Lease, lost: &CancellationToken, hall: &Hall) {
+        let mut batch = 0;
+        loop {
+            if self.stop.is_cancelled() || lost.is_cancelled() {
+                return;
+            }
+            let room = hall.room().min(self.config.claim_batch);
+            let quiet_before = hall.in_flight() == 0;
+            let claimed = if room == 0 {
+                Ok(0)
+            } else {
+                batch += 1;
+                self.claim(lease, hall, batch, room).await
+            };
+            let wait = match claimed {
+                Ok(0) if room == 0 => Duration::from_secs(1),
+                Ok(0) => {
+                    if quiet_before && hall.in_flight() == 0 {
+                        self.quiet.send_modify(|tick| *tick += 1);
+                    }
+                    self.until_next_due().await
+                }
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!(error = %error, "cannot claim; trying again");
+                    Duration::from_millis(200)
+                }
+            };
+            tokio::select! {
+                () = self.bell.heard() => {}
+                () = hall.freed(), if room == 0 => {}
+                () = clock::sleep(wait) => {}
+                () = self.stop.cancelled() => {}
+                () = lost.cancelled() => {}
+            }
+        }
+    }
+
+    /// Takes due runs into the hall; how many.
+    async fn claim(
+        &self,
+        lease: &Lease,
+        hall: &Hall,
+        batch: i64,
+        limit: usize,
+    ) -> sqlx::Result<usize> {
+        let mut conn = self.pool.acquire().await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let finished = hall.take_finished_batches();
+        if !finished.is_empty() {
+            store::lease::delete_batches(&mut conn, lease.worker, &finished).await?;
+        }
+        let runs = store::claim::claim(&mut conn, lease.worker, batch, limit).await?;
+        if runs.is_empty() {
+            return Ok(0);
+        }
+        let count = runs.len();
+        // From here on the runs are ours: what cannot be loaded now is loaded again, not dropped.
+        loop {
+            match load(&mut conn, runs.clone()).await {
+                Ok(held) => {
+                    hall.admit(batch, held);
+                    return Ok(count);
+                }
+                Err(error) if lease.is_trusted() => {
+                    tracing::warn!(error = %error, "cannot load claimed runs; trying again");
+                    clock::sleep(Duration::from_millis(100)).await;
+                    if let Ok(fresh) = self.pool.acquire().await {
+                        conn = fresh;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn until_next_due(&self) -> Duration {
+        let jitter = 0.75 + 0.5 * clock::chance();
+        let poll = self.config.poll.mul_f64(jitter);
+        let next = match self.pool.acquire().await {
+            Ok(mut conn) => store::claim::find_next_due(&mut conn).await,
+            Err(error) => Err(error),
+        };
+        match next {
+            Ok(Some((due, now))) => (due - now).to_std().unwrap_or_default().min(poll),
+            Ok(None) | Err(_) => poll,
+        }
+    }
+
+    /// Gives the lease back, and with it what was still held.
+    async fn give_back(&self, lease: &Lease) {
+        if let Err(error) = upkeep::release(&self.pool, lease.worker).await {
+            tracing::warn!(error = %error, "could not give the lease back; it will run out");
+        }
+        self.bell.ring();
+    }
+}
+
+async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Result<Vec<Held>> {
+    let keys: Vec<_> = runs.iter().map(|run| run.key).collect();
+    let mut inbox = store::claim::list_pending(conn, &keys).await?;
+    // Only a visit that was begun before can have a journal.
+    let begun: Vec<_> = runs
+        .iter()
+        .filter(|run| run.attempt > 0 || run.losses > 0 || run.error.is_some())
+        .map(|run| (run.key, run.visit))
+        .collect();
+    let mut journal = if begun.is_empty() {
+        Vec::new()
+    } else {
+        store::claim::list_journal(conn, &begun).await?
+    };
+    let mut held = Vec::with_capacity(runs.len());
+    for run in runs {
+        let id = run.key.run_id;
+        let (mine, others) = inbox.into_iter().partition(|item| item.run_id == id);
+        inbox = others;
+        let mut entries = Vec::new();
+        let mut pin = None;
+        journal.retain(|(owner, event, entry)| {
+            if *owner == id {
+                entries.push(entry.clone());
+                pin = pin.take().or_else(|| event.clone());
+            }
+            *owner != id
+        });
+        held.push(Held {
+            run,
+            inbox: mine,
+            journal: entries,
+            pin,
+        });
+    }
+    Ok(held)
+}
+
+/// The threads on which visits run, and how many are in flight.
+struct Hall {
+    doors: Vec<mpsc::UnboundedSender<(i64, Held)>>,
+    next: AtomicUsize,
+    state: Arc<HallState>,
+    lost: CancellationToken,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+struct HallState {
+    size: usize,
+    in_flight: AtomicUsize,
+    freed: tokio::sync::Notify,
+    batches: std::sync::Mutex<std::collections::HashMap<i64, usize>>,
+    finished: std::sync::Mutex<Vec<i64>>,
+}
+
+impl Hall {
+    fn open(executor: Executor, config: &WorkerConfig, lost: CancellationToken) -> Self {
+        let state = Arc::new(HallState {
+            size: config.in_flight,
+            in_flight: AtomicUsize::new(0),
+            freed: tokio::sync::Notify::new(),
+            batches: std::sync::Mutex::default(),
+            finished: std::sync::Mutex::default(),
+        });
+        let mut doors = Vec::new();
+        let mut threads = Vec::new();
+        for index in 0..config.threads.max(1) {
+            let (door, visitors) = mpsc::unbounded_channel();
+            doors.push(door);
+            let handle = tokio::runtime::Handle::current();
+            let (executor, state, lost) = (executor.clone(), state.clone(), lost.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("visits-{index}"))
+                .spawn(move || {
+                    handle.block_on(
+                        LocalSet::new().run_until(receive(executor, state, lost, visitors)),
+                    );
+                });
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(error) => tracing::error!(error = %error, "cannot start a visit thread"),
+            }
+        }
+        Self {
+            doors,
+            next: AtomicUsize::new(0),
+            state,
+            lost,
+            threads,
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.state.size.saturating_sub(self.in_flight())
+    }
+
+    fn in_flight(&self) -> usize {
+        self.state.in_flight.load(Ordering::Acquire)
+    }
+
+    async fn freed(&self) {
+        self.state.freed.notified().await;
+    }
+
+    fn admit(&self, batch: i64, held: Vec<Held>) {
+        self.state.in_flight.fetch_add(held.len(), Ordering::AcqRel);
+        lock(&self.state.batches).insert(batch, held.len());
+        for held in held {
+            let door = self.next.fetch_add(1, Ordering::Relaxed) % self.doors.len();
+            if self.doors[door].send((batch, held)).is_err() {
+                self.state.leave(batch);
+            }
+        }
+    }
+
+    fn take_finished_batches(&self) -> Vec<i64> {
+        std::mem::take(&mut *lock(&self.state.finished))
+    }
+
+    /// Lets visits finish, then drops what is left.
+    async fn drain(self, limit: Duration) {
+        let empty = async {
+            while self.in_flight() > 0 {
+                self.state.freed.notified().await;
+            }
+        };
+        if tokio::time::timeout(limit, empty).await.is_err() {
+            tracing::warn!(
+                runs = self.in_flight(),
+                "visits did not finish in time; giving back"
+            );
+        }
+        self.abandon().await;
+    }
+
+    /// Drops all visits where they stand.
+    async fn abandon(self) {
+        self.lost.cancel();
+        drop(self.doors);
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        });
+        let _ = joined.await;
+    }
+}
+
+impl HallState {
+    fn leave(&self, batch: i64) {
+        let mut batches = lock(&self.batches);
+        if let Some(left) = batches.get_mut(&batch) {
+            *left -= 1;
+            if *left == 0 {
+                batches.remove(&batch);
+                lock(&self.finished).push(batch);
+            }
+        }
+        drop(batches);
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.freed.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// One thread: takes held runs in and drives each as a local task.
+async fn receive(
+    executor: Executor,
+    state: Arc<HallState>,
+    lost: CancellationToken,
+    mut visitors: mpsc::UnboundedReceiver<(i64, Held)>,
+) {
+    let tracker = TaskTracker::new();
+    while let Some((batch, held)) = visitors.recv().await {
+        let (executor, state, lost) = (executor.clone(), state.clone(), lost.clone());
+        let span = tracing::info_span!(
+            "run",
+            run.id = %held.run.key.run_id,
+            tenant.id = %held.run.tenant_id,
+            workflow = %held.run.workflow,
+        );
+        let drive = async move {
+            lost.run_until_cancelled(executor.drive(held)).await;
+            state.leave(batch);
+        };
+        tokio::task::spawn_local(
+            tracker.track_future(tracing::Instrument::instrument(drive, span)),
+        );
+    }
+    tracker.close();
+    tracker.wait().await;
+}

@@ -1,0 +1,132 @@
+//! The trait that a workflow implements, and the events that it answers.
+//!
+//! A workflow is a state machine whose states carry their own data. The state *is* the durable
+//! program: nothing else about the code's position is stored for a waiting run.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::StepError;
+use crate::id::RunId;
+use crate::run::Status;
+use crate::transition::Transition;
+
+/// A named, versioned definition of a durable state machine.
+///
+/// `State` and `Signal` are serde enums in serde's default (externally tagged) form, so that the
+/// variant's name can be read from the payload; renaming a variant is a change of version.
+#[expect(
+    async_fn_in_trait,
+    reason = "visits run on the worker's own threads and need not be Send"
+)]
+pub trait Workflow: Send + Sync + 'static {
+    /// The name that runs are stored under; kebab-case, for ever.
+    const NAME: &'static str;
+    /// The version of the state's shape; raise it together with [`Workflow::migrate`].
+    const VERSION: i32;
+    /// What a run is started with.
+    type Input: Serialize + DeserializeOwned;
+    /// Where a run is, with its data.
+    type State: Serialize + DeserializeOwned;
+    /// What the outside may tell a run.
+    type Signal: Serialize + DeserializeOwned;
+    /// What a completed run leaves behind.
+    type Output: Serialize + DeserializeOwned;
+
+    /// Turns the input into the first state. Pure.
+    fn start(&self, input: Self::Input) -> Self::State;
+
+    /// Says what the state does with a signal that waits: accept, defer or reject.
+    fn receive(&self, _state: &Self::State, _signal: &Self::Signal) -> Reception {
+        Reception::Accept
+    }
+
+    /// Answers one event in one state; see `docs/architecture.md`, *A visit*.
+    ///
+    /// # Errors
+    /// A retryable error runs the visit again, with its answered steps replayed; a terminal one
+    /// leaves the run stuck.
+    async fn handle(
+        &self,
+        cx: &Context,
+        state: Self::State,
+        event: Event<Self::Signal>,
+    ) -> Result<Transition<Self>, StepError>
+    where
+        Self: Sized;
+
+    /// Lifts a state that an older version wrote; called lazily when the run is loaded.
+    ///
+    /// # Errors
+    /// What makes the bytes unreadable; they are kept and the run is stuck as *undecodable*.
+    fn migrate(&self, from_version: i32, _state: Value) -> Result<Value, String> {
+        Err(format!(
+            "workflow {} knows no way from version {from_version} to {}",
+            Self::NAME,
+            Self::VERSION
+        ))
+    }
+}
+
+/// Why a visit happens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<S> {
+    /// The state was entered.
+    Entered,
+    /// A signal was accepted.
+    Signal(S),
+    /// The named deadline of the state has passed.
+    Deadline(String),
+    /// A child or a watched run has ended.
+    RunFinished(FinishedRun),
+    /// Somebody asked the run to end and clean up after itself.
+    CancelRequested,
+}
+
+/// What a state does with a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reception {
+    /// Handle it now.
+    Accept,
+    /// Leave it in the inbox until the state changes.
+    Defer,
+    /// Keep it, visible, with the reason; never handle it.
+    Reject(&'static str),
+}
+
+/// How a child or a watched run ended.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct FinishedRun {
+    /// The run that ended.
+    pub run_id: RunId,
+    /// Its workflow's name.
+    pub workflow: String,
+    /// Its key.
+    pub key: String,
+    /// Completed, failed, cancelled or terminated.
+    pub status: Status,
+    /// What it left behind, when it completed.
+    pub output: Value,
+}
+
+impl FinishedRun {
+    /// Reads the output as workflow `W` wrote it.
+    ///
+    /// # Errors
+    /// Terminal, when the run did not complete or left something else.
+    pub fn output<W: Workflow>(&self) -> Result<W::Output, StepError> {
+        if self.status != Status::Completed || self.workflow != W::NAME {
+            return Err(StepError::terminal(
+                "no_output",
+                format!(
+                    "{} run {} ended as {}",
+                    self.workflow, self.run_id, self.status
+                ),
+            ));
+        }
+        serde_json::from_value(self.output.clone())
+            .map_err(|error| StepError::terminal("undecodable_output", error))
+    }
+}

@@ -1,0 +1,2 @@
+-- Takes the business away.
+drop schema app cascade;

@@ -1,0 +1,56 @@
+//! The business: subscriptions, invoices, payments, dunning, notices, tenants.
+//!
+//! Each story has five bands in this order: input, states and signals, handle, steps, rules. What
+//! to do next is decided in *handle* or in *rules*; a step does one thing. Rows in schema `app`,
+//! written by the run that owns them, are the only truth on money and debt; a run's state keeps
+//! position and ids. Runs talk by signals and by *run finished*.
+//!
+//! | Workflow | One run per | Owns |
+//! |---|---|---|
+//! | [`tenant`] | tenant | customer and payment method at the provider |
+//! | [`subscription`] | subscription | lifecycle, periods, the wish to cancel |
+//! | [`invoice`] | invoice | draft, open, paid, uncollectible |
+//! | [`payment`] | attempt at an invoice | the charge and its outcome |
+//! | [`dunning`] | tenant and currency | the ladder and the debt |
+//! | [`notice`] | mail | one message, sent once |
+//! | [`clock`] | advance of a test clock | the clock's way to its target |
+
+// Rules that all share: pure.
+pub mod calendar;
+pub mod money;
+// The outside.
+mod environment;
+pub mod ports;
+// Stories.
+pub mod catalog;
+pub mod clock;
+pub mod dunning;
+pub mod invoice;
+pub mod notice;
+pub mod payment;
+pub mod subscription;
+pub mod tenant;
+pub mod webhook;
+// Doors.
+mod door;
+
+pub use door::{DoorError, as_control, as_tenant};
+pub use environment::Environment;
+
+use tenure_engine::{EngineError, Registry};
+
+/// The complete list of workflows.
+///
+/// # Errors
+/// When two share a name.
+pub fn register_all(environment: &Environment) -> Result<Registry, EngineError> {
+    Registry::builder()
+        .register(tenant::TenantWorkflow::new(environment))
+        .register(subscription::SubscriptionWorkflow)
+        .register(invoice::InvoiceWorkflow)
+        .register(payment::PaymentWorkflow::new(environment))
+        .register(dunning::DunningWorkflow)
+        .register(notice::NoticeWorkflow::new(environment))
+        .register(clock::AdvanceWorkflow::new(environment))
+        .build()
+}

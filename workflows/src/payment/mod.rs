@@ -1,0 +1,304 @@
+//! A payment: one attempt at an invoice, charged once.
+//!
+//! # Charging once
+//!
+//! The intent is written before the charge is sent, and the idempotency key is (invoice,
+//! generation), whichever run or operator sends it. Providers forget keys: a charge that may have
+//! been sent before is therefore looked up by its metadata first, and only sent when there is none.
+
+pub mod rules;
+mod store;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tenure_engine::{Context, Event, Reception, RetryPolicy, StepError, Transition, Workflow};
+use uuid::Uuid;
+
+use crate::environment::Environment;
+use crate::invoice;
+use crate::money::Money;
+use crate::ports::stripe::{Charge, Charged};
+use crate::tenant;
+use rules::{DeclineClass, classify};
+
+/// The key of the run that makes an attempt.
+#[must_use]
+pub fn key(invoice: Uuid, generation: i32) -> String {
+    format!("{invoice}/{generation}")
+}
+
+// Input.
+
+/// Which attempt at which invoice.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Input {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// Counts attempts from 1.
+    pub generation: i32,
+}
+
+// States and signals.
+
+/// Where an attempt is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum State {
+    /// About to be charged.
+    Charging {
+        /// Which attempt.
+        of: Input,
+    },
+    /// The provider waits for the customer or for the bank.
+    Pending {
+        /// Which attempt.
+        of: Input,
+        /// The provider's id of the charge.
+        intent: String,
+    },
+}
+
+/// What an attempt may be told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Signal {
+    /// The provider says that something happened to the charge: fetch it.
+    ProviderEvent {
+        /// The provider's name for it.
+        kind: String,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// Paid.
+    Succeeded,
+    /// Refused.
+    Declined {
+        /// In the provider's word.
+        code: String,
+        /// What a retry could change.
+        class: DeclineClass,
+    },
+}
+
+/// The workflow.
+pub struct PaymentWorkflow {
+    environment: Environment,
+}
+
+impl PaymentWorkflow {
+    /// With the outside that it reaches.
+    #[must_use]
+    pub fn new(environment: &Environment) -> Self {
+        Self {
+            environment: environment.clone(),
+        }
+    }
+}
+
+const LOOK: &str = "look";
+/// Webhooks can be lost: the charge is looked at this often anyway.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+
+/// Charges are retried for some minutes; an outage beyond that is for a human to see.
+const CHARGE_POLICY: RetryPolicy = RetryPolicy {
+    max_attempts: 12,
+    ..RetryPolicy::DEFAULT
+};
+
+// Handle.
+
+impl Workflow for PaymentWorkflow {
+    const NAME: &'static str = "payment";
+    const VERSION: i32 = 1;
+    type Input = Input;
+    type State = State;
+    type Signal = Signal;
+    type Output = Output;
+
+    fn start(&self, of: Input) -> State {
+        State::Charging { of }
+    }
+
+    fn receive(&self, state: &State, _signal: &Signal) -> Reception {
+        match state {
+            State::Charging { .. } => Reception::Defer,
+            State::Pending { .. } => Reception::Accept,
+        }
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        state: State,
+        event: Event<Signal>,
+    ) -> Result<Transition<Self>, StepError> {
+        match (state, event) {
+            (State::Charging { of }, Event::Entered) => {
+                let charged = self.charge(cx, &of).await?;
+                settle(cx, of, charged).await
+            }
+            (State::Pending { of, intent }, Event::Entered) => {
+                Ok(Transition::stay(State::Pending { of, intent }).after(LOOK, LOOK_EVERY))
+            }
+            (State::Pending { of, intent }, Event::Signal(_) | Event::Deadline(_)) => {
+                let charged = self.fetch(cx, &intent).await?;
+                settle(cx, of, charged).await
+            }
+            (
+                state,
+                Event::Signal(_)
+                | Event::Deadline(_)
+                | Event::RunFinished(_)
+                | Event::CancelRequested,
+            ) => Ok(Transition::stay(state)),
+        }
+    }
+}
+
+// Steps.
+
+const WRITE_INTENT: &str = "write-intent";
+const CHARGE: &str = "charge";
+const FETCH_CHARGE: &str = "fetch-charge";
+const STORE_OUTCOME: &str = "store-outcome";
+
+/// What is charged, as it stood when the intent was written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Intent {
+    customer: String,
+    method: Option<String>,
+    money: Money,
+}
+
+impl PaymentWorkflow {
+    async fn charge(&self, cx: &Context, of: &Input) -> Result<Charged, StepError> {
+        let intent = write_intent(cx, of).await?;
+        let Some(method) = intent.method else {
+            return Ok(Charged::Declined {
+                intent: None,
+                code: "no_payment_method".to_owned(),
+                advice: None,
+            });
+        };
+        let charge = Charge {
+            customer: intent.customer,
+            method,
+            money: intent.money,
+            key: format!("invoice-{}-{}", of.invoice_id, of.generation),
+            metadata: HashMap::from([
+                ("tenant".to_owned(), cx.tenant_id().to_string()),
+                ("run".to_owned(), cx.run_id().to_string()),
+                ("invoice".to_owned(), of.invoice_id.to_string()),
+                ("generation".to_owned(), of.generation.to_string()),
+            ]),
+        };
+        cx.step(CHARGE, &CHARGE_POLICY, async |step| {
+            let stripe = self.environment.stripe();
+            if step.repeated
+                && let Some(known) = stripe.find_charge(&charge).await?
+            {
+                return Ok(known);
+            }
+            stripe.charge(&charge).await
+        })
+        .await
+    }
+
+    async fn fetch(&self, cx: &Context, intent: &str) -> Result<Charged, StepError> {
+        cx.step(FETCH_CHARGE, &RetryPolicy::DEFAULT, async |_| {
+            self.environment.stripe().fetch_charge(intent).await
+        })
+        .await
+    }
+}
+
+async fn write_intent(cx: &Context, of: &Input) -> Result<Intent, StepError> {
+    let (tenant_id, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
+    cx.transact(WRITE_INTENT, async |tx| {
+        let customer = tenant::store::find_customer(tx, tenant_id, shard).await?;
+        // The tenant is being provisioned still: try again shortly.
+        let customer = customer.ok_or_else(|| {
+            StepError::retryable("no_customer", "the tenant is not provisioned yet")
+        })?;
+        let rows = invoice::store::list(tx, tenant_id, shard, Some(of.invoice_id)).await?;
+        let invoice = rows.into_iter().next();
+        let invoice = invoice.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
+        let method = customer.method.map(|method| method.id);
+        let known = method.as_deref();
+        store::insert(
+            tx,
+            tenant_id,
+            shard,
+            of.invoice_id,
+            of.generation,
+            known,
+            now,
+        )
+        .await?;
+        Ok(Intent {
+            customer: customer.provider_customer_id,
+            method,
+            money: invoice.total,
+        })
+    })
+    .await
+}
+
+/// Records how the charge stands, and ends or waits.
+async fn settle(
+    cx: &Context,
+    of: Input,
+    charged: Charged,
+) -> Result<Transition<PaymentWorkflow>, StepError> {
+    let now: DateTime<Utc> = cx.now();
+    let class = match &charged {
+        Charged::Declined { code, advice, .. } => Some(classify(code, advice.as_deref())),
+        _ => None,
+    };
+    let outcome = outcome(&charged, class, now);
+    let shard = cx.shard_id();
+    cx.transact(STORE_OUTCOME, async |tx| {
+        Ok(store::apply(tx, of.invoice_id, of.generation, shard, outcome).await?)
+    })
+    .await?;
+    Ok(match charged {
+        Charged::Succeeded { .. } => Transition::complete(Output::Succeeded),
+        Charged::Declined { code, .. } => {
+            let class = class.unwrap_or(DeclineClass::Soft);
+            Transition::complete(Output::Declined { code, class })
+        }
+        Charged::RequiresAction { intent } | Charged::Processing { intent } => {
+            Transition::go(State::Pending { of, intent })
+        }
+    })
+}
+
+// Rules.
+
+fn outcome<'a>(
+    charged: &'a Charged,
+    class: Option<DeclineClass>,
+    now: DateTime<Utc>,
+) -> store::Outcome<'a> {
+    let (status, intent) = match charged {
+        Charged::Succeeded { intent } => ("succeeded", Some(intent.as_str())),
+        Charged::Declined { intent, .. } => ("declined", intent.as_deref()),
+        Charged::RequiresAction { intent } => ("requires_action", Some(intent.as_str())),
+        Charged::Processing { intent } => ("processing", Some(intent.as_str())),
+    };
+    let decline = match (charged, class) {
+        (Charged::Declined { code, .. }, Some(class)) => Some((code.as_str(), class.word())),
+        _ => None,
+    };
+    store::Outcome {
+        status,
+        intent,
+        decline,
+        settled_at: matches!(status, "succeeded" | "declined").then_some(now),
+    }
+}

@@ -1,0 +1,108 @@
+//! What a decline means. Pure.
+//!
+//! Stripe's advice comes first, where it gives any; then the code, after Stripe's list of declines
+//! that are not retried and the practice collected in its page "Decline codes".
+
+use serde::{Deserialize, Serialize};
+
+/// What a retry could change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeclineClass {
+    /// Nothing: the method must change.
+    Hard,
+    /// Only corrected data would.
+    Data,
+    /// Time may.
+    Soft,
+}
+
+impl DeclineClass {
+    /// The stored spelling.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Hard => "hard",
+            Self::Data => "data",
+            Self::Soft => "soft",
+        }
+    }
+
+    /// Whether trying the same method again by itself makes sense.
+    #[must_use]
+    pub const fn is_retried(self) -> bool {
+        matches!(self, Self::Soft)
+    }
+}
+
+const HARD: [&str; 18] = [
+    "authentication_required",
+    "card_not_supported",
+    "currency_not_supported",
+    "fraudulent",
+    "highest_risk_level",
+    "incorrect_number",
+    "invalid_account",
+    "lost_card",
+    "merchant_blacklist",
+    "no_payment_method",
+    "pickup_card",
+    "restricted_card",
+    "revocation_of_all_authorizations",
+    "revocation_of_authorization",
+    "stolen_card",
+    "stop_payment_order",
+    "testmode_decline",
+    "transaction_not_allowed",
+];
+const DATA: [&str; 6] = [
+    "expired_card",
+    "incorrect_address",
+    "incorrect_cvc",
+    "incorrect_zip",
+    "invalid_expiry_month",
+    "invalid_expiry_year",
+];
+
+/// Classes a decline.
+#[must_use]
+pub fn classify(code: &str, advice: Option<&str>) -> DeclineClass {
+    match advice {
+        Some("do_not_try_again") => DeclineClass::Hard,
+        Some("confirm_card_data") => DeclineClass::Data,
+        Some("try_again_later") => DeclineClass::Soft,
+        _ if HARD.contains(&code) => DeclineClass::Hard,
+        _ if DATA.contains(&code) => DeclineClass::Data,
+        _ => DeclineClass::Soft,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_comes_before_the_code() {
+        let cases = [
+            ("lost_card", None, DeclineClass::Hard),
+            ("expired_card", None, DeclineClass::Data),
+            ("insufficient_funds", None, DeclineClass::Soft),
+            ("some_new_code", None, DeclineClass::Soft),
+            (
+                "insufficient_funds",
+                Some("do_not_try_again"),
+                DeclineClass::Hard,
+            ),
+            ("lost_card", Some("try_again_later"), DeclineClass::Soft),
+            (
+                "generic_decline",
+                Some("confirm_card_data"),
+                DeclineClass::Data,
+            ),
+            ("expired_card", Some("some_new_advice"), DeclineClass::Data),
+        ];
+        for (code, advice, expected) in cases {
+            assert_eq!(classify(code, advice), expected, "{code} {advice:?}");
+        }
+    }
+}

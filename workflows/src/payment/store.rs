@@ -1,0 +1,77 @@
+//! The attempt's row: written before the charge is sent.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use tenure_engine::{ShardId, TenantId};
+use uuid::Uuid;
+
+/// Writes the intent to charge; what it is of stands in the invoice.
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    invoice: Uuid,
+    generation: i32,
+    method: Option<&str>,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into app.payment
+          (invoice_id, generation, shard_id, tenant_id, currency, amount, method_id, status, sent_at)
+        select invoice.invoice_id, $2, $3, $4, invoice.currency, invoice.total, $5, 'sent', $6
+        from app.invoice
+        where invoice.invoice_id = $1
+          and invoice.shard_id = $3
+        "#,
+        invoice,
+        generation,
+        shard.0,
+        tenant.0,
+        method,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How an attempt stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outcome<'a> {
+    pub(super) status: &'static str,
+    pub(super) intent: Option<&'a str>,
+    pub(super) decline: Option<(&'a str, &'static str)>,
+    pub(super) settled_at: Option<DateTime<Utc>>,
+}
+
+/// Records how the attempt stands.
+pub(super) async fn apply(
+    conn: &mut PgConnection,
+    invoice: Uuid,
+    generation: i32,
+    shard: ShardId,
+    outcome: Outcome<'_>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update app.payment
+        set status = $4, provider_intent_id = coalesce($5, provider_intent_id),
+          decline_code = $6, decline_class = $7, settled_at = $8
+        where invoice_id = $1
+          and generation = $2
+          and shard_id = $3
+        "#,
+        invoice,
+        generation,
+        shard.0,
+        outcome.status,
+        outcome.intent,
+        outcome.decline.map(|(code, _)| code),
+        outcome.decline.map(|(_, class)| class),
+        outcome.settled_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

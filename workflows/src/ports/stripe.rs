@@ -1,0 +1,305 @@
+//! Stripe, through `async-stripe`: customers, payment methods, charges, look-ups.
+//!
+//! A refusal is an answer; only what may pass (a broken connection, a 5xx, a key in use) is a
+//! retryable error. Requests carry our own idempotency keys; the crate never retries by itself.
+//! Errors are told by code and status: their full text holds customers' data.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stripe::{Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError, StripeRequest};
+use stripe_core::customer::{CreateCustomer, UpdateCustomer, UpdateCustomerInvoiceSettings};
+use stripe_core::payment_intent::{
+    CreatePaymentIntent, CreatePaymentIntentOffSession, ListPaymentIntent, RetrievePaymentIntent,
+};
+use stripe_payment::payment_method::AttachPaymentMethod;
+use stripe_shared::{ApiErrorsType, PaymentIntent, PaymentIntentStatus, PaymentMethod};
+use tenure_engine::StepError;
+
+use crate::money::Money;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How many of a customer's latest charges a look-up reads.
+const LOOK_UP: i64 = 100;
+
+/// The adapter.
+#[derive(Clone)]
+pub struct Stripe {
+    client: Client,
+}
+
+/// A payment method as the customer knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Method {
+    /// Stripe's id.
+    pub id: String,
+    /// Such as visa.
+    pub brand: String,
+    /// The last four digits.
+    pub last4: String,
+}
+
+/// What is to be charged, and for what.
+#[derive(Debug, Clone)]
+pub struct Charge {
+    /// Stripe's id of the customer.
+    pub customer: String,
+    /// Stripe's id of the method.
+    pub method: String,
+    /// How much.
+    pub money: Money,
+    /// The idempotency key: the same for every try of the same attempt.
+    pub key: String,
+    /// What finds the charge again: tenant, run, invoice, generation.
+    pub metadata: HashMap<String, String>,
+}
+
+/// What came of a charge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charged {
+    /// Paid.
+    Succeeded {
+        /// Stripe's id of the payment intent.
+        intent: String,
+    },
+    /// Refused.
+    Declined {
+        /// Stripe's id of the payment intent, when one was made.
+        intent: Option<String>,
+        /// The decline code, or the error's code.
+        code: String,
+        /// What Stripe advises, if it does.
+        advice: Option<String>,
+    },
+    /// The customer must act (3-D Secure).
+    RequiresAction {
+        /// Stripe's id of the payment intent.
+        intent: String,
+    },
+    /// Under way at an asynchronous rail.
+    Processing {
+        /// Stripe's id of the payment intent.
+        intent: String,
+    },
+}
+
+impl Stripe {
+    /// An adapter for the API at `url` (ending in `/`) under `secret`.
+    ///
+    /// # Errors
+    /// When the address or the key is malformed.
+    pub fn new(url: &str, secret: &str) -> Result<Self, String> {
+        let client = ClientBuilder::new(secret)
+            .url(url)
+            .timeout(TIMEOUT)
+            .request_strategy(RequestStrategy::Once)
+            .build()
+            .map_err(|error| describe(&error))?;
+        Ok(Self { client })
+    }
+
+    /// Creates the tenant's customer; returns its id.
+    ///
+    /// # Errors
+    /// Retryable unless Stripe refuses the request for good.
+    pub async fn create_customer(
+        &self,
+        tenant: &str,
+        name: &str,
+        email: &str,
+        key: &str,
+    ) -> Result<String, StepError> {
+        let customer = CreateCustomer::new()
+            .name(name)
+            .email(email)
+            .metadata(HashMap::from([("tenant".to_owned(), tenant.to_owned())]))
+            .customize()
+            .request_strategy(strategy(key)?)
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(customer.id.to_string())
+    }
+
+    /// Attaches a method to a customer and makes it the default. `Err` inside is a refusal.
+    ///
+    /// # Errors
+    /// Retryable unless Stripe refuses the request for good.
+    pub async fn attach_method(
+        &self,
+        customer: &str,
+        method: &str,
+        key: &str,
+    ) -> Result<Result<Method, String>, StepError> {
+        let attached = AttachPaymentMethod::new(method)
+            .customer(customer)
+            .customize()
+            .request_strategy(strategy(key)?)
+            .send(&self.client)
+            .await;
+        let attached = match attached {
+            Ok(attached) => attached,
+            Err(StripeError::Stripe(error, 400..=404)) => {
+                let code = error.decline_code.clone();
+                let code =
+                    code.or_else(|| error.code.as_ref().map(|code| code.as_str().to_owned()));
+                return Ok(Err(code.unwrap_or_else(|| "refused".to_owned())));
+            }
+            Err(error) => return Err(failure(&error)),
+        };
+        let method = describe_method(&attached);
+        let mut settings = UpdateCustomerInvoiceSettings::new();
+        settings.default_payment_method = Some(method.id.clone());
+        UpdateCustomer::new(customer)
+            .invoice_settings(settings)
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(Ok(method))
+    }
+
+    /// Charges without the customer present.
+    ///
+    /// # Errors
+    /// Retryable: the outcome is not known, and the same key must be used again.
+    pub async fn charge(&self, charge: &Charge) -> Result<Charged, StepError> {
+        let currency = charge.money.currency();
+        let amount = charge
+            .money
+            .minor_units()
+            .ok_or_else(|| StepError::terminal("amount_out_of_range", charge.money))?;
+        let currency = currency
+            .code()
+            .to_lowercase()
+            .parse::<stripe_types::Currency>()
+            .map_err(|_| StepError::terminal("unknown_currency", currency))?;
+        let answer = CreatePaymentIntent::new(amount, currency)
+            .customer(charge.customer.as_str())
+            .payment_method(charge.method.as_str())
+            .off_session(CreatePaymentIntentOffSession::Bool(true))
+            .confirm(true)
+            .metadata(charge.metadata.clone())
+            .customize()
+            .request_strategy(strategy(&charge.key)?)
+            .send(&self.client)
+            .await;
+        match answer {
+            Ok(intent) => Ok(read(&intent)),
+            Err(StripeError::Stripe(error, 402)) => Ok(Charged::Declined {
+                intent: error
+                    .payment_intent
+                    .as_ref()
+                    .map(|intent| intent.id.to_string()),
+                code: error
+                    .decline_code
+                    .clone()
+                    .or_else(|| error.code.as_ref().map(|code| code.as_str().to_owned()))
+                    .unwrap_or_else(|| "generic_decline".to_owned()),
+                advice: error.advice_code.clone(),
+            }),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    /// Looks a charge up by its metadata among the customer's latest ones. Lists rather than
+    /// searches: Stripe's search lags behind writes.
+    ///
+    /// # Errors
+    /// Retryable.
+    pub async fn find_charge(&self, charge: &Charge) -> Result<Option<Charged>, StepError> {
+        let list = ListPaymentIntent::new()
+            .customer(charge.customer.as_str())
+            .limit(LOOK_UP)
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        let same = |intent: &&PaymentIntent| {
+            ["invoice", "generation"]
+                .iter()
+                .all(|name| intent.metadata.get(*name) == charge.metadata.get(*name))
+        };
+        Ok(list.data.iter().find(same).map(read))
+    }
+
+    /// Fetches a charge: webhooks only say that something happened, this says what is.
+    ///
+    /// # Errors
+    /// Retryable unless Stripe does not know the charge.
+    pub async fn fetch_charge(&self, intent: &str) -> Result<Charged, StepError> {
+        let intent = RetrievePaymentIntent::new(intent)
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(read(&intent))
+    }
+}
+
+fn read(intent: &PaymentIntent) -> Charged {
+    let id = intent.id.to_string();
+    match &intent.status {
+        PaymentIntentStatus::Succeeded => Charged::Succeeded { intent: id },
+        PaymentIntentStatus::Processing => Charged::Processing { intent: id },
+        PaymentIntentStatus::RequiresAction | PaymentIntentStatus::RequiresConfirmation => {
+            Charged::RequiresAction { intent: id }
+        }
+        _ => {
+            let error = intent.last_payment_error.as_deref();
+            let code = error.and_then(|error| {
+                let code = error.code.as_ref().map(|code| code.as_str().to_owned());
+                error.decline_code.clone().or(code)
+            });
+            Charged::Declined {
+                intent: Some(id),
+                code: code.unwrap_or_else(|| "canceled".to_owned()),
+                advice: error.and_then(|error| error.advice_code.clone()),
+            }
+        }
+    }
+}
+
+fn describe_method(method: &PaymentMethod) -> Method {
+    let card = method.card.as_ref();
+    Method {
+        id: method.id.to_string(),
+        brand: card.map_or_else(|| method.type_.to_string(), |card| card.brand.clone()),
+        last4: card.map_or_else(|| "----".to_owned(), |card| card.last4.clone()),
+    }
+}
+
+fn strategy(key: &str) -> Result<RequestStrategy, StepError> {
+    IdempotencyKey::new(key)
+        .map(RequestStrategy::Idempotent)
+        .map_err(|error| StepError::terminal("bad_idempotency_key", error))
+}
+
+/// What may pass is retryable; a request that Stripe refuses as wrong never gets better.
+fn failure(error: &StripeError) -> StepError {
+    match error {
+        StripeError::Stripe(_, 409 | 429 | 500..) => {
+            StepError::retryable("stripe_unavailable", describe(error))
+        }
+        StripeError::Stripe(api, _) if api.type_ == ApiErrorsType::ApiError => {
+            StepError::retryable("stripe_unavailable", describe(error))
+        }
+        StripeError::Stripe(..) => StepError::terminal("stripe_refused", describe(error)),
+        _ => StepError::retryable("stripe_unreachable", describe(error)),
+    }
+}
+
+/// Code and status, without the customer's data.
+fn describe(error: &StripeError) -> String {
+    match error {
+        StripeError::Stripe(api, status) => {
+            let code = api.code.as_ref().map_or("none", |code| code.as_str());
+            let param = api.param.as_deref().unwrap_or("none");
+            format!("HTTP {status}, code {code}, parameter {param}")
+        }
+        StripeError::Timeout => format!("no answer within {TIMEOUT:?}"),
+        StripeError::ClientError(_) => "the connection failed".to_owned(),
+        StripeError::JSONDeserialize(_) => "the answer could not be read".to_owned(),
+        _ => "the request could not be made".to_owned(),
+    }
+}

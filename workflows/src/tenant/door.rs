@@ -1,0 +1,161 @@
+//! The doors to tenants: create, find, attach a payment method.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use tenure_engine::{
+    Client, ClockId, EngineError, RunRef, ShardId, Signalled, TenantId, test_clock,
+};
+
+use super::store::{self, Customer};
+use super::{Input, KEY, Signal, TenantRow, TenantWorkflow};
+use crate::calendar;
+use crate::door::{DoorError, as_control, as_tenant};
+
+/// A tenant to create.
+#[derive(Debug, Clone)]
+pub struct NewTenant {
+    /// For people.
+    pub name: String,
+    /// Where its mails go.
+    pub email: String,
+    /// IANA zone in which its days begin.
+    pub zone: String,
+    /// BCP 47 language tag; English when none is given.
+    pub locale: Option<String>,
+    /// Bind it to a test clock of its own that stands at this instant.
+    pub test_clock: Option<DateTime<Utc>>,
+}
+
+/// Creates a tenant: its entry in both directories, its clock, and its run. The transaction ends up
+/// speaking for the tenant.
+///
+/// # Errors
+/// [`DoorError::Malformed`] or [`DoorError::UnknownZone`], with the field.
+pub async fn create(
+    client: &Client,
+    conn: &mut PgConnection,
+    new: &NewTenant,
+) -> Result<TenantRow, DoorError> {
+    check(new)?;
+    let shard_id = ShardId::any();
+    let tenant_id = TenantId::new(shard_id);
+    let test_clock_id = new.test_clock.map(|_| ClockId::new(shard_id));
+    as_control(conn).await?;
+    if let (Some(clock), Some(now)) = (test_clock_id, new.test_clock) {
+        test_clock::create(conn, clock, now).await?;
+    }
+    tenure_engine::tenant::register(conn, tenant_id, shard_id, test_clock_id).await?;
+    as_tenant(conn, tenant_id).await?;
+    let created_at = tenure_engine::tenant::now(conn, tenant_id).await?;
+    let tenant = TenantRow {
+        tenant_id,
+        shard_id,
+        test_clock_id,
+        name: new.name.trim().to_owned(),
+        email: new.email.trim().to_owned(),
+        zone: new.zone.clone(),
+        locale: new.locale.clone().unwrap_or_else(|| "en".to_owned()),
+        created_at,
+    };
+    as_control(conn).await?;
+    store::insert(conn, &tenant).await?;
+    as_tenant(conn, tenant_id).await?;
+    client
+        .start::<TenantWorkflow>(conn, tenant_id, KEY, &Input {})
+        .await?;
+    Ok(tenant)
+}
+
+fn check(new: &NewTenant) -> Result<(), DoorError> {
+    let malformed = |field, detail: &str| {
+        Err(DoorError::Malformed {
+            field,
+            detail: detail.to_owned(),
+        })
+    };
+    let name = new.name.trim();
+    if name.is_empty() || name.chars().count() > 200 || name.contains('\0') {
+        return malformed("name", "a name has 1 to 200 characters");
+    }
+    if new.email.trim().parse::<lettre::Address>().is_err() {
+        return malformed("email", "this is no mail address");
+    }
+    if let Some(locale) = &new.locale
+        && (locale.is_empty() || locale.len() > 35 || !locale.is_ascii())
+    {
+        return malformed("locale", "a BCP 47 language tag such as en or de-AT");
+    }
+    calendar::zone(&new.zone)?;
+    Ok(())
+}
+
+/// Finds a tenant in the directory. The transaction must act as control, or as the tenant.
+///
+/// # Errors
+/// [`DoorError::NotFound`].
+pub async fn find(conn: &mut PgConnection, tenant: TenantId) -> Result<TenantRow, DoorError> {
+    let found = store::list(conn, Some(tenant), None, None, 1).await?;
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| DoorError::not_found("tenant", tenant))
+}
+
+/// Lists tenants, newest first, those whose name or mail holds `query`, after the cursor.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(
+    conn: &mut PgConnection,
+    query: Option<&str>,
+    after: Option<TenantId>,
+    limit: i64,
+) -> Result<Vec<TenantRow>, DoorError> {
+    Ok(store::list(conn, None, query, after, limit).await?)
+}
+
+/// Finds the tenant's customer at the provider; `None` while it is being made. The transaction
+/// must act as the tenant.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_customer(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> Result<Option<Customer>, DoorError> {
+    Ok(store::find_customer(conn, tenant, shard).await?)
+}
+
+/// Asks the tenant's run to attach a payment method. The transaction must act as the tenant.
+///
+/// # Errors
+/// [`DoorError::Malformed`] for what is no method's id; [`DoorError::NotFound`].
+pub async fn attach_method(
+    client: &Client,
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    signal_id: &str,
+    method: &str,
+) -> Result<Signalled, DoorError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if !method.starts_with("pm_") || method.len() > 255 || !method.chars().all(plain) {
+        return Err(DoorError::Malformed {
+            field: "payment_method",
+            detail: "the provider's id of a payment method, such as pm_card_visa".to_owned(),
+        });
+    }
+    let signal = Signal::AttachMethod {
+        method: method.to_owned(),
+    };
+    let run = RunRef::Key(KEY);
+    match client
+        .signal::<TenantWorkflow>(conn, tenant, run, signal_id, &signal)
+        .await
+    {
+        Err(EngineError::RunNotFound(_) | EngineError::UnknownTenant(_)) => {
+            Err(DoorError::not_found("tenant", tenant))
+        }
+        signalled => Ok(signalled?),
+    }
+}

@@ -1,0 +1,220 @@
+//! A tenant: its customer at the payment provider, and the method that is charged.
+//!
+//! One run per tenant, for as long as the tenant is. It is provisioned once, then rests and hears
+//! of payment methods; a new method during dunning makes dunning try at once.
+
+mod door;
+pub(crate) mod store;
+
+pub use door::{NewTenant, attach_method, create, find, find_customer, list};
+pub use store::Customer;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tenure_engine::{
+    ClockId, Context, Event, Reception, RetryPolicy, ShardId, StepError, TenantId, Transition,
+    Workflow,
+};
+
+use crate::dunning;
+use crate::environment::Environment;
+use crate::ports::stripe::Method;
+
+/// The one key of a tenant's run.
+pub const KEY: &str = "tenant";
+
+// Input.
+
+/// Nothing: the run's tenant says it all.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Input {}
+
+/// The directory entry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TenantRow {
+    /// Identity.
+    pub tenant_id: TenantId,
+    /// The shard of all its rows.
+    pub shard_id: ShardId,
+    /// The test clock that it is bound to.
+    pub test_clock_id: Option<ClockId>,
+    /// For people.
+    pub name: String,
+    /// Where its mails go.
+    pub email: String,
+    /// In which zone its days begin.
+    pub zone: String,
+    /// The language of its mails.
+    pub locale: String,
+    /// When it was created, in its own time.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What mails and invoices need of a tenant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Profile {
+    /// For people.
+    pub name: String,
+    /// Where its mails go.
+    pub email: String,
+    /// In which zone its days begin.
+    pub zone: String,
+}
+
+// States and signals.
+
+/// Where a tenant's run is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum State {
+    /// The provider's customer is being made.
+    Provisioning,
+    /// The tenant can be charged.
+    Ready,
+}
+
+/// What a tenant's run may be told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Signal {
+    /// Attach a payment method and charge it from now on.
+    AttachMethod {
+        /// The provider's id of the method.
+        method: String,
+    },
+    /// The provider says that something happened to the customer.
+    ProviderEvent {
+        /// The provider's name for it.
+        kind: String,
+    },
+}
+
+/// The workflow.
+pub struct TenantWorkflow {
+    environment: Environment,
+}
+
+impl TenantWorkflow {
+    /// With the outside that it reaches.
+    #[must_use]
+    pub fn new(environment: &Environment) -> Self {
+        Self {
+            environment: environment.clone(),
+        }
+    }
+}
+
+// Handle.
+
+impl Workflow for TenantWorkflow {
+    const NAME: &'static str = "tenant";
+    const VERSION: i32 = 1;
+    type Input = Input;
+    type State = State;
+    type Signal = Signal;
+    type Output = ();
+
+    fn start(&self, _input: Input) -> State {
+        State::Provisioning
+    }
+
+    fn receive(&self, state: &State, _signal: &Signal) -> Reception {
+        match state {
+            State::Provisioning => Reception::Defer,
+            State::Ready => Reception::Accept,
+        }
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        state: State,
+        event: Event<Signal>,
+    ) -> Result<Transition<Self>, StepError> {
+        match (state, event) {
+            (State::Provisioning, Event::Entered) => self.provision(cx).await,
+            (State::Ready, Event::Signal(Signal::AttachMethod { method })) => {
+                self.attach(cx, &method).await
+            }
+            (_, Event::CancelRequested) => Ok(Transition::cancelled()),
+            (
+                state,
+                Event::Entered | Event::Signal(_) | Event::Deadline(_) | Event::RunFinished(_),
+            ) => Ok(Transition::stay(state)),
+        }
+    }
+}
+
+// Steps.
+
+const READ_PROFILE: &str = "read-profile";
+const CREATE_CUSTOMER: &str = "create-customer";
+const STORE_CUSTOMER: &str = "store-customer";
+const READ_CUSTOMER: &str = "read-customer";
+const ATTACH_METHOD: &str = "attach-method";
+const STORE_METHOD: &str = "store-method";
+
+impl TenantWorkflow {
+    async fn provision(&self, cx: &Context) -> Result<Transition<Self>, StepError> {
+        let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+        let profile: Profile = cx
+            .transact(READ_PROFILE, async |tx| {
+                Ok(store::find_profile(tx, tenant).await?)
+            })
+            .await?;
+        let customer: String = cx
+            .step(CREATE_CUSTOMER, &RetryPolicy::DEFAULT, async |step| {
+                let Profile { name, email, .. } = &profile;
+                let stripe = self.environment.stripe();
+                stripe
+                    .create_customer(&tenant.to_string(), name, email, &step.key)
+                    .await
+            })
+            .await?;
+        cx.transact(STORE_CUSTOMER, async |tx| {
+            Ok(store::insert_customer(tx, tenant, shard, &customer).await?)
+        })
+        .await?;
+        Ok(Transition::go(State::Ready))
+    }
+
+    async fn attach(&self, cx: &Context, method: &str) -> Result<Transition<Self>, StepError> {
+        let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+        let customer: String = cx
+            .transact(READ_CUSTOMER, async |tx| {
+                let customer = store::find_customer(tx, tenant, shard).await?;
+                customer
+                    .map(|customer| customer.provider_customer_id)
+                    .ok_or_else(|| StepError::terminal("no_customer", "not provisioned"))
+            })
+            .await?;
+        let attached: Result<Method, String> = cx
+            .step(ATTACH_METHOD, &RetryPolicy::DEFAULT, async |step| {
+                let stripe = self.environment.stripe();
+                stripe.attach_method(&customer, method, &step.key).await
+            })
+            .await?;
+        let debts: Vec<String> = cx
+            .transact(STORE_METHOD, async |tx| match &attached {
+                Ok(method) => {
+                    store::apply_method(tx, tenant, shard, method).await?;
+                    Ok(store::list_debts(tx, tenant, shard).await?)
+                }
+                Err(error) => {
+                    store::apply_method_error(tx, tenant, shard, error).await?;
+                    Ok(Vec::new())
+                }
+            })
+            .await?;
+        let mut transition = Transition::stay(State::Ready);
+        if let Ok(method) = attached {
+            for currency in debts {
+                let signal_id = format!("method:{}", method.id);
+                transition = transition.signal_key::<dunning::DunningWorkflow>(
+                    currency,
+                    signal_id,
+                    &dunning::Signal::MethodChanged,
+                );
+            }
+        }
+        Ok(transition)
+    }
+}

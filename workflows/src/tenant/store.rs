@@ -1,0 +1,216 @@
+//! The tenant's rows: the directory entry, and the customer at the provider.
+
+use sqlx::PgConnection;
+use tenure_engine::{ClockId, ShardId, TenantId};
+
+use super::{Profile, TenantRow};
+use crate::ports::stripe::Method;
+
+/// Inserts the directory entry.
+pub(super) async fn insert(conn: &mut PgConnection, tenant: &TenantRow) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into app.tenant (tenant_id, shard_id, test_clock_id, name, email, zone, locale, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
+        "#,
+        tenant.tenant_id.0,
+        tenant.shard_id.0,
+        tenant.test_clock_id.map(|clock| clock.0),
+        tenant.name,
+        tenant.email,
+        tenant.zone,
+        tenant.locale,
+        tenant.created_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Lists tenants by id, those whose name or mail holds `query`, after the cursor.
+pub(super) async fn list(
+    conn: &mut PgConnection,
+    tenant: Option<TenantId>,
+    query: Option<&str>,
+    after: Option<TenantId>,
+    limit: i64,
+) -> sqlx::Result<Vec<TenantRow>> {
+    let rows = sqlx::query!(
+        r#"
+        select
+          tenant_id as "tenant_id: TenantId",
+          shard_id as "shard_id: ShardId",
+          test_clock_id as "test_clock_id: ClockId",
+          name, email, zone, locale, created_at
+        from app.tenant
+        where ($1::uuid is null or tenant_id = $1)
+          and ($2::text is null or position(lower($2) in lower(name || ' ' || email)) > 0)
+          and ($3::uuid is null or tenant_id < $3)
+        order by tenant_id desc
+        limit $4
+        "#,
+        tenant.map(|tenant| tenant.0),
+        query,
+        after.map(|after| after.0),
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| TenantRow {
+            tenant_id: row.tenant_id,
+            shard_id: row.shard_id,
+            test_clock_id: row.test_clock_id,
+            name: row.name,
+            email: row.email,
+            zone: row.zone,
+            locale: row.locale,
+            created_at: row.created_at,
+        })
+        .collect())
+}
+
+/// Finds what mails and invoices need of the tenant. Seen by the tenant itself only.
+pub(crate) async fn find_profile(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+) -> sqlx::Result<Profile> {
+    sqlx::query_as!(
+        Profile,
+        "select name, email, zone from app.tenant where tenant_id = $1",
+        tenant.0,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Records the customer at the provider.
+pub(super) async fn insert_customer(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    customer: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into app.customer (tenant_id, shard_id, provider_customer_id)
+        values ($1, $2, $3)
+        on conflict (tenant_id, shard_id) do nothing
+        "#,
+        tenant.0,
+        shard.0,
+        customer,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The customer at the provider, and what is charged.
+#[derive(Debug, Clone)]
+pub struct Customer {
+    /// The provider's id of the customer.
+    pub provider_customer_id: String,
+    /// The method that is charged.
+    pub method: Option<Method>,
+    /// Why the last method that was offered was refused.
+    pub method_error: Option<String>,
+}
+
+/// Finds the customer.
+pub(crate) async fn find_customer(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> sqlx::Result<Option<Customer>> {
+    let row = sqlx::query!(
+        r#"
+        select provider_customer_id, default_method_id, method_brand, method_last4, method_error
+        from app.customer
+        where tenant_id = $1
+          and shard_id = $2
+        "#,
+        tenant.0,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let parts = (row.default_method_id, row.method_brand, row.method_last4);
+        let method = match parts {
+            (Some(id), Some(brand), Some(last4)) => Some(Method { id, brand, last4 }),
+            _ => None,
+        };
+        Customer {
+            provider_customer_id: row.provider_customer_id,
+            method,
+            method_error: row.method_error,
+        }
+    }))
+}
+
+/// Makes a method the one that is charged.
+pub(super) async fn apply_method(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    method: &Method,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update app.customer
+        set default_method_id = $3, method_brand = $4, method_last4 = $5, method_error = null
+        where tenant_id = $1
+          and shard_id = $2
+        "#,
+        tenant.0,
+        shard.0,
+        method.id,
+        method.brand,
+        method.last4,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Records why a method was refused; the old one stays.
+pub(super) async fn apply_method_error(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    error: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update app.customer set method_error = $3 where tenant_id = $1 and shard_id = $2",
+        tenant.0,
+        shard.0,
+        error,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// In which currencies the tenant owes.
+pub(super) async fn list_debts(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"
+        select currency
+        from app.debt
+        where tenant_id = $1
+          and shard_id = $2
+          and state <> 'clear'
+        order by currency
+        "#,
+        tenant.0,
+        shard.0,
+    )
+    .fetch_all(conn)
+    .await
+}

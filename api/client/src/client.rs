@@ -1,0 +1,271 @@
+//! The client: one method for each call of the API.
+
+use crate::transport::Transport;
+use crate::{
+    ActionAccepted, AdvanceAccepted, AdvanceTestClock, AttachPaymentMethod, CancelSubscription,
+    ClientError, IdempotencyKey, Invoice, InvoiceDetail, Mail, MailFilter, NewSubscription,
+    NewTenant, Page, Plan, RetryRun, RunDetail, RunFilter, RunSummary, SendSignal, Signal,
+    SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter, TestClock, Transition,
+    Whoami, Workflow,
+};
+use uuid::Uuid;
+
+/// Speaks to one server with one token. Cloning is cheap and shares the connections.
+///
+/// Every call that changes something takes an [`IdempotencyKey`]: one key for one intended change,
+/// the same key when an answer was lost.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Transport,
+}
+
+impl Client {
+    /// Prepares a client for the server at `url`. For `https` the program must have installed a
+    /// rustls provider; nothing is sent yet.
+    pub fn new(url: &str, token: &str) -> Result<Self, ClientError> {
+        Ok(Self {
+            transport: Transport::new(url, token)?,
+        })
+    }
+
+    /// The address that requests go to.
+    pub fn url(&self) -> &str {
+        self.transport.base().as_str()
+    }
+
+    /// Whether what is sent stays between this machine and the server: `https`, or the same machine.
+    pub fn is_confidential(&self) -> bool {
+        self.transport.is_confidential()
+    }
+
+    /// Asks whether the server's process lives.
+    pub async fn livez(&self) -> Result<(), ClientError> {
+        self.transport.probe("/livez").await
+    }
+
+    /// Asks whether the server can take requests.
+    pub async fn readyz(&self) -> Result<(), ClientError> {
+        self.transport.probe("/readyz").await
+    }
+
+    /// Asks what the server takes this token for.
+    pub async fn whoami(&self) -> Result<Whoami, ClientError> {
+        self.transport.get("/v1/whoami").await
+    }
+
+    /// Lists the workflows that workers offer.
+    pub async fn list_workflows(&self) -> Result<Vec<Workflow>, ClientError> {
+        self.transport.get("/v1/workflows").await
+    }
+
+    /// Lists the plans of the catalogue.
+    pub async fn list_plans(&self) -> Result<Vec<Plan>, ClientError> {
+        self.transport.get("/v1/plans").await
+    }
+}
+
+/// Tenants and what they buy.
+impl Client {
+    /// Creates a tenant.
+    pub async fn create_tenant(
+        &self,
+        tenant: &NewTenant,
+        key: &IdempotencyKey,
+    ) -> Result<Tenant, ClientError> {
+        self.transport.post("/v1/tenants", tenant, key).await
+    }
+
+    /// Lists tenants, a page at a time.
+    pub async fn list_tenants(&self, filter: &TenantFilter) -> Result<Page<Tenant>, ClientError> {
+        self.transport.get_with("/v1/tenants", filter).await
+    }
+
+    /// Looks at one tenant.
+    pub async fn tenant(&self, tenant_id: Uuid) -> Result<Tenant, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}"))
+            .await
+    }
+
+    /// Gives a tenant a payment method; it becomes the default through the tenant's run.
+    pub async fn attach_payment_method(
+        &self,
+        tenant_id: Uuid,
+        method: &AttachPaymentMethod,
+        key: &IdempotencyKey,
+    ) -> Result<SignalAccepted, ClientError> {
+        self.transport
+            .post(
+                &format!("/v1/tenants/{tenant_id}/payment-methods"),
+                method,
+                key,
+            )
+            .await
+    }
+
+    /// Subscribes a tenant to a plan.
+    pub async fn subscribe(
+        &self,
+        tenant_id: Uuid,
+        subscription: &NewSubscription,
+        key: &IdempotencyKey,
+    ) -> Result<Subscription, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/subscriptions");
+        self.transport.post(&path, subscription, key).await
+    }
+
+    /// Lists a tenant's subscriptions.
+    pub async fn list_subscriptions(
+        &self,
+        tenant_id: Uuid,
+    ) -> Result<Vec<Subscription>, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/subscriptions"))
+            .await
+    }
+
+    /// Looks at one subscription.
+    pub async fn subscription(
+        &self,
+        tenant_id: Uuid,
+        subscription_id: Uuid,
+    ) -> Result<Subscription, ClientError> {
+        self.transport
+            .get(&format!(
+                "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}"
+            ))
+            .await
+    }
+
+    /// Asks a subscription to end.
+    pub async fn cancel_subscription(
+        &self,
+        tenant_id: Uuid,
+        subscription_id: Uuid,
+        cancel: &CancelSubscription,
+        key: &IdempotencyKey,
+    ) -> Result<SignalAccepted, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/cancel");
+        self.transport.post(&path, cancel, key).await
+    }
+
+    /// Lists a tenant's invoices.
+    pub async fn list_invoices(&self, tenant_id: Uuid) -> Result<Vec<Invoice>, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/invoices"))
+            .await
+    }
+
+    /// Looks at one invoice and its lines.
+    pub async fn invoice(
+        &self,
+        tenant_id: Uuid,
+        invoice_id: Uuid,
+    ) -> Result<InvoiceDetail, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/invoices/{invoice_id}"))
+            .await
+    }
+
+    /// Lists the mails to a tenant, newest first.
+    pub async fn list_tenant_mails(&self, tenant_id: Uuid) -> Result<Vec<Mail>, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/mails"))
+            .await
+    }
+
+    /// Lists the mails to all tenants, newest first, a page at a time; for operators.
+    pub async fn list_mails(&self, filter: &MailFilter) -> Result<Page<Mail>, ClientError> {
+        self.transport.get_with("/v1/mails", filter).await
+    }
+
+    /// Looks at a test clock.
+    pub async fn test_clock(&self, test_clock_id: Uuid) -> Result<TestClock, ClientError> {
+        self.transport
+            .get(&format!("/v1/test-clocks/{test_clock_id}"))
+            .await
+    }
+
+    /// Moves a test clock forward, deadline by deadline.
+    pub async fn advance_test_clock(
+        &self,
+        test_clock_id: Uuid,
+        advance: &AdvanceTestClock,
+        key: &IdempotencyKey,
+    ) -> Result<AdvanceAccepted, ClientError> {
+        self.transport
+            .post(
+                &format!("/v1/test-clocks/{test_clock_id}/advance"),
+                advance,
+                key,
+            )
+            .await
+    }
+}
+
+/// Runs.
+impl Client {
+    /// Starts a run, or finds the one that was started under the same business key.
+    pub async fn start_run(
+        &self,
+        run: &StartRun,
+        key: &IdempotencyKey,
+    ) -> Result<RunDetail, ClientError> {
+        self.transport.post("/v1/runs", run, key).await
+    }
+
+    /// Lists runs, a page at a time.
+    pub async fn list_runs(&self, filter: &RunFilter) -> Result<Page<RunSummary>, ClientError> {
+        self.transport.get_with("/v1/runs", filter).await
+    }
+
+    /// Looks at one run.
+    pub async fn run(&self, run_id: Uuid) -> Result<RunDetail, ClientError> {
+        self.transport.get(&format!("/v1/runs/{run_id}")).await
+    }
+
+    /// Lists a run's steps, oldest first.
+    pub async fn list_steps(&self, run_id: Uuid) -> Result<Vec<Step>, ClientError> {
+        self.transport
+            .get(&format!("/v1/runs/{run_id}/steps"))
+            .await
+    }
+
+    /// Lists a run's transitions, oldest first.
+    pub async fn list_transitions(&self, run_id: Uuid) -> Result<Vec<Transition>, ClientError> {
+        self.transport
+            .get(&format!("/v1/runs/{run_id}/transitions"))
+            .await
+    }
+
+    /// Lists a run's inbox, oldest first.
+    pub async fn list_signals(&self, run_id: Uuid) -> Result<Vec<Signal>, ClientError> {
+        self.transport
+            .get(&format!("/v1/runs/{run_id}/signals"))
+            .await
+    }
+
+    /// Sends a run a signal; the run takes each signal id once.
+    pub async fn send_signal(
+        &self,
+        run_id: Uuid,
+        signal: &SendSignal,
+        key: &IdempotencyKey,
+    ) -> Result<SignalAccepted, ClientError> {
+        self.transport
+            .post(&format!("/v1/runs/{run_id}/signals"), signal, key)
+            .await
+    }
+
+    /// Tries a run's failed step again now; refused when the run moved on from the revision seen.
+    pub async fn retry_run(
+        &self,
+        run_id: Uuid,
+        retry: &RetryRun,
+        key: &IdempotencyKey,
+    ) -> Result<ActionAccepted, ClientError> {
+        self.transport
+            .post(&format!("/v1/runs/{run_id}/actions/retry"), retry, key)
+            .await
+    }
+}

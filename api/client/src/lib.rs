@@ -1,0 +1,55 @@
+//! The vocabulary of the HTTP API: one type for each request and answer, and a small client.
+//!
+//! The API serves these types, the console and the command line read them, and a Rust product may
+//! use both. Nothing here knows the engine, the database or a workflow.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), tenure_client::ClientError> {
+//! let client = tenure_client::Client::new("http://127.0.0.1:7070", "a-token")?;
+//! for run in client.list_runs(&tenure_client::RunFilter::default()).await?.items {
+//!     println!("{} {} {}", run.workflow, run.key, run.status.as_str());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod idempotency;
+mod invoice;
+mod mail;
+mod money;
+mod page;
+mod plan;
+mod run;
+mod status;
+mod step;
+mod subscription;
+mod tenant;
+mod test_clock;
+mod token;
+mod workflow;
+
+mod client;
+mod transport;
+
+pub use client::Client;
+pub use error::{ClientError, FieldError, Problem};
+pub use idempotency::IdempotencyKey;
+pub use invoice::{Invoice, InvoiceDetail, InvoiceLine, InvoiceStatus};
+pub use mail::{Mail, MailFilter, MailStatus};
+pub use money::Money;
+pub use page::Page;
+pub use plan::{Interval, Plan};
+pub use run::{
+    ActionAccepted, AllowedAction, Deadline, DeadlineClock, Evidence, RetryRun, RunDetail,
+    RunFilter, RunSummary, SendSignal, SignalAccepted, StartRun, Why,
+};
+pub use status::RunStatus;
+pub use step::{Signal, SignalOutcome, Step, Transition};
+pub use subscription::{
+    CancelSubscription, CancelWhen, NewSubscription, Subscription, SubscriptionStatus,
+};
+pub use tenant::{AttachPaymentMethod, NewTenant, PaymentMethod, Tenant, TenantFilter};
+pub use test_clock::{AdvanceAccepted, AdvanceTestClock, TestClock, TestClockStatus};
+pub use token::{Role, Whoami};
+pub use workflow::Workflow;

@@ -1,0 +1,53 @@
+//! Mails that tenants were sent.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+/// One mail to a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Mail {
+    /// The notice that sends it.
+    pub notice_id: Uuid,
+    /// The tenant it is for.
+    pub tenant_id: Uuid,
+    /// Which of the product's mails it is.
+    pub kind: String,
+    /// Where it goes.
+    pub to: String,
+    /// Its subject.
+    pub subject: String,
+    /// Where it is.
+    pub status: MailStatus,
+    /// When it was handed to the mail server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<DateTime<Utc>>,
+    /// Its text.
+    pub body_text: String,
+}
+
+/// Where a mail is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MailStatus {
+    /// Not sent yet.
+    Queued,
+    /// The mail server took it.
+    Sent,
+    /// Will not be sent: the address bounced or the tenant is gone.
+    Suppressed,
+}
+
+/// Query of `GET /v1/mails`, newest first across tenants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct MailFilter {
+    /// Where the last page ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Mails per page, at most 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}

@@ -1,0 +1,247 @@
+//! Runs: starting, listing, looking closely, and the acts of a person.
+
+use crate::RunStatus;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+/// Body of `POST /v1/runs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartRun {
+    /// Name of the workflow.
+    pub workflow: String,
+    /// The tenant the run belongs to.
+    pub tenant_id: Uuid,
+    /// Business key, unique per tenant and workflow: starting it again returns the first run.
+    pub key: String,
+    /// The workflow's input.
+    pub input: Value,
+}
+
+/// Query of `GET /v1/runs`. Every part that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct RunFilter {
+    /// Name of the workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// Status on the engine's side; one that does not exist is refused.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "known_status"
+    )]
+    pub status: Option<RunStatus>,
+    /// Name of the workflow's state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<Uuid>,
+    /// The exact business key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Where the last page ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Runs per page, at most 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A run as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunSummary {
+    /// The run.
+    pub run_id: Uuid,
+    /// Its tenant.
+    pub tenant_id: Uuid,
+    /// The tenant's name, where the asker may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_name: Option<String>,
+    /// Name of the workflow.
+    pub workflow: String,
+    /// Business key, unique per tenant and workflow.
+    pub key: String,
+    /// Version of the workflow's code that wrote the state.
+    pub version: i32,
+    /// Where the engine has the run.
+    pub status: RunStatus,
+    /// Where the workflow is.
+    pub state: String,
+    /// Raised by each claim.
+    pub epoch: i64,
+    /// Number of the current visit.
+    pub visit: i64,
+    /// When it next wants a worker, if a time is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<DateTime<Utc>>,
+    /// Tries of the current visit so far.
+    pub attempt: i32,
+    /// Kind of the trouble of a stuck run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck_kind: Option<String>,
+    /// The trouble of a stuck run, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck_reason: Option<String>,
+    /// When it was started.
+    pub started_at: DateTime<Utc>,
+    /// When its state or status last changed.
+    pub changed_at: DateTime<Utc>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// A run, looked at closely.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunDetail {
+    /// The fields a list shows.
+    #[serde(flatten)]
+    pub summary: RunSummary,
+    /// The data of the current state.
+    pub data: Value,
+    /// The deadlines of the current state.
+    pub deadlines: Vec<Deadline>,
+    /// Why the run is where it is.
+    pub why: Why,
+    /// What the asker may do, and for the rest why not.
+    pub allowed_actions: Vec<AllowedAction>,
+    /// Send this back with an act: one on a run that moved on is refused.
+    pub revision: i64,
+    /// The run that started this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_run_id: Option<Uuid>,
+    /// What a completed run left behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+}
+
+/// A named time at which a state acts by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deadline {
+    /// Its name in the workflow.
+    pub name: String,
+    /// The instant, on the clock below.
+    pub at: DateTime<Utc>,
+    /// The clock it is read on.
+    pub clock: DeadlineClock,
+}
+
+/// A clock that a deadline is read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadlineClock {
+    /// The clock on the wall.
+    Real,
+    /// The tenant's own clock, which a test clock may hold still.
+    Tenant,
+}
+
+/// Why a run is where it is, in words and with the evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Why {
+    /// Stable snake-case code for programs.
+    pub kind: String,
+    /// One or two sentences for a person.
+    pub summary: String,
+    /// The facts behind the sentences.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
+}
+
+/// One fact behind an explanation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Evidence {
+    /// What the fact is about.
+    pub label: String,
+    /// The fact.
+    pub value: String,
+}
+
+/// One thing a person could do to a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AllowedAction {
+    /// The verb: `signal`, `retry`, and so on.
+    pub action: String,
+    /// Whether the asker may do it now.
+    pub allowed: bool,
+    /// Why not, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Body of `POST /v1/runs/{id}/signals`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendSignal {
+    /// Names the signal; the run takes each id once.
+    pub id: String,
+    /// Kind of the signal; read from the payload when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The value of the workflow's signal enum.
+    pub signal: Value,
+    /// Why a person sends it; kept in the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Answer to everything that reaches a run as a signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignalAccepted {
+    /// The run whose inbox has it.
+    pub run_id: Uuid,
+    /// The signal's id.
+    pub signal_id: String,
+}
+
+/// Body of `POST /v1/runs/{id}/actions/retry`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRun {
+    /// Why; kept in the audit, never empty.
+    pub reason: String,
+    /// The revision that the person saw.
+    pub revision: i64,
+}
+
+/// Answer to an act on a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ActionAccepted {
+    /// The run.
+    pub run_id: Uuid,
+    /// Its revision after the act.
+    pub revision: i64,
+}
+
+/// Answers may name statuses from the future, questions may not.
+fn known_status<'de, D: Deserializer<'de>>(source: D) -> Result<Option<RunStatus>, D::Error> {
+    match Option::deserialize(source)? {
+        Some(RunStatus::Unknown) => Err(serde::de::Error::custom("there is no such status")),
+        status => Ok(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_refuses_what_it_does_not_know() {
+        let filter: RunFilter = serde_json::from_str(r#"{"status": "no_handler"}"#).unwrap();
+        assert_eq!(filter.status, Some(RunStatus::NoHandler));
+        assert!(serde_json::from_str::<RunFilter>(r#"{"status": "lost"}"#).is_err());
+        assert!(serde_json::from_str::<RunFilter>(r#"{"colour": "red"}"#).is_err());
+    }
+
+    #[test]
+    fn an_answer_may_name_a_status_from_the_future() {
+        let status: RunStatus = serde_json::from_str(r#""hibernating""#).unwrap();
+        assert_eq!(status, RunStatus::Unknown);
+    }
+}

@@ -1,0 +1,86 @@
+//! Tenants: the paying organisations, and how they pay.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+/// Body of `POST /v1/tenants`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTenant {
+    /// Name of the organisation.
+    pub name: String,
+    /// Where its mails go.
+    pub email: String,
+    /// IANA time zone in which its business dates are computed.
+    #[schema(example = "Europe/Berlin")]
+    pub zone: String,
+    /// BCP 47 language of its mails and invoices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// Binds the tenant to a new test clock that stands at this instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_clock: Option<DateTime<Utc>>,
+}
+
+/// Query of `GET /v1/tenants`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct TenantFilter {
+    /// Text that name, mail address or id must contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+    /// Where the last page ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Tenants per page, at most 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A paying organisation, whose data is kept apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tenant {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// Name of the organisation.
+    pub name: String,
+    /// Where its mails go.
+    pub email: String,
+    /// IANA time zone in which its business dates are computed.
+    pub zone: String,
+    /// The shard that holds its rows, 0 to 1023.
+    pub shard_id: i16,
+    /// The test clock it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_clock_id: Option<Uuid>,
+    /// What is charged when a payment is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_payment_method: Option<PaymentMethod>,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A card, as much of it as may be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PaymentMethod {
+    /// The card's brand.
+    #[schema(example = "visa")]
+    pub brand: String,
+    /// Its last four digits.
+    #[schema(example = "4242")]
+    pub last4: String,
+    /// Its id at the payment provider.
+    pub provider_id: String,
+}
+
+/// Body of `POST /v1/tenants/{id}/payment-methods`; it becomes the default through the tenant's run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttachPaymentMethod {
+    /// The payment method's id at the provider.
+    #[schema(example = "pm_card_visa")]
+    pub payment_method: String,
+}

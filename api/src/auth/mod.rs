@@ -1,0 +1,221 @@
+//! Bearer tokens: who asks, in which role, for which tenant.
+//!
+//! A token is `tenure_sk_` with 30 random letters and digits and a checksum of six, so that a
+//! mistyped one is told without a look-up and a leaked one is found by scanners. Only its SHA-256
+//! is kept: 178 random bits need no slow hash.
+
+mod store;
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use chrono::{DateTime, TimeDelta, Utc};
+use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
+use tenure_client::Role;
+use tenure_engine::TenantId;
+use uuid::Uuid;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+pub use store::{TokenRow, list, revoke};
+
+const PREFIX: &str = "tenure_sk_";
+const RANDOM: usize = 30;
+const CHECK: usize = 6;
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub(crate) token_id: Uuid,
+    /// The token's name: the actor of its acts.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The one tenant that it sees; `None` sees all.
+    pub tenant: Option<TenantId>,
+}
+
+impl Caller {
+    /// Lets through a role that reaches.
+    pub(crate) fn require(&self, needed: Role) -> Result<(), ApiError> {
+        if self.role >= needed {
+            return Ok(());
+        }
+        Err(ApiError::Forbidden {
+            needed: needed.as_str(),
+            has: self.role.as_str(),
+        })
+    }
+
+    /// Lets through a tenant that the token sees; another's is not told from one that is not.
+    pub(crate) fn sees(&self, tenant: TenantId) -> Result<(), ApiError> {
+        match self.tenant {
+            Some(own) if own != tenant => {
+                Err(ApiError::NotFound(format!("no tenant {tenant} exists")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets through a token that sees all tenants.
+    pub(crate) fn sees_all(&self) -> Result<(), ApiError> {
+        match self.tenant {
+            Some(_) => Err(ApiError::NotFound("this is for all tenants".to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let header = parts.headers.get(header::AUTHORIZATION);
+        let token = header
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .ok_or(ApiError::Unauthorized(
+                "send a token: Authorization: Bearer tenure_sk_...",
+            ))?;
+        if !is_well_formed(token) {
+            return Err(ApiError::Unauthorized(
+                "this is no token: check that it is whole",
+            ));
+        }
+        let mut tx = state.begin_control().await?;
+        let found = store::find_by_digest(&mut tx, &digest(token)).await?;
+        let (row, now) = found.ok_or(ApiError::Unauthorized("the token is not known"))?;
+        if row.revoked_at.is_some() {
+            return Err(ApiError::Unauthorized("the token was revoked"));
+        }
+        if row.expires_at <= now {
+            return Err(ApiError::Unauthorized(
+                "the token has expired; create a new one",
+            ));
+        }
+        Ok(Self {
+            token_id: row.token_id,
+            name: row.name,
+            role: row.role,
+            tenant: row.tenant_id,
+        })
+    }
+}
+
+/// A token to make.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Who or what holds it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The one tenant that it sees; `None` sees all.
+    pub tenant: Option<TenantId>,
+    /// For how many days.
+    pub days: u32,
+}
+
+/// Makes a token; it is shown this once. The transaction must act as control.
+///
+/// # Errors
+/// When the database does not answer, or the name does not fit.
+pub async fn create(conn: &mut PgConnection, new: &NewToken) -> Result<String, ApiError> {
+    if new.name.trim().is_empty() || new.name.chars().count() > 100 {
+        return Err(ApiError::Invalid {
+            pointer: "/name".to_owned(),
+            detail: "a name has 1 to 100 characters".to_owned(),
+        });
+    }
+    let token = generate();
+    let lifetime = TimeDelta::days(i64::from(new.days.clamp(1, 3650)));
+    store::insert(
+        conn,
+        tenure_engine::random_uuid(),
+        new,
+        &digest(&token),
+        lifetime,
+    )
+    .await?;
+    Ok(token)
+}
+
+/// Makes a well-known token valid, for a private installation that keeps it in a file.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ensure(conn: &mut PgConnection, new: &NewToken, token: &str) -> Result<(), ApiError> {
+    if store::find_by_digest(conn, &digest(token)).await?.is_none() {
+        let lifetime = TimeDelta::days(i64::from(new.days));
+        store::insert(
+            conn,
+            tenure_engine::random_uuid(),
+            new,
+            &digest(token),
+            lifetime,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Makes a token's text.
+#[must_use]
+pub fn generate() -> String {
+    let mut random = String::with_capacity(RANDOM);
+    while random.len() < RANDOM {
+        // 256 is no multiple of 62: higher bytes would favour the first letters.
+        let bytes = *tenure_engine::random_uuid().as_bytes();
+        for (at, byte) in bytes.into_iter().enumerate() {
+            // Two bytes of a UUID hold its version and variant.
+            if at != 6 && at != 8 && byte < 248 && random.len() < RANDOM {
+                random.push(char::from(ALPHABET[usize::from(byte) % 62]));
+            }
+        }
+    }
+    format!("{PREFIX}{random}{}", checksum(&random))
+}
+
+fn is_well_formed(token: &str) -> bool {
+    let Some(body) = token.strip_prefix(PREFIX) else {
+        return false;
+    };
+    body.len() == RANDOM + CHECK && body.is_ascii() && checksum(&body[..RANDOM]) == body[RANDOM..]
+}
+
+/// Six letters that a mistyped token does not have.
+fn checksum(random: &str) -> String {
+    let hash = Sha256::digest(random.as_bytes());
+    hash[..CHECK]
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % 62]))
+        .collect()
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// When a token of `row` stops counting.
+pub(crate) fn ends_at(row: &TokenRow) -> DateTime<Utc> {
+    row.revoked_at.unwrap_or(row.expires_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_well_formed_and_a_mistyped_one_is_not() {
+        let token = generate();
+        assert!(is_well_formed(&token), "{token}");
+        assert_ne!(token, generate());
+        let mut typo = token.clone().into_bytes();
+        typo[15] = if typo[15] == b'a' { b'b' } else { b'a' };
+        assert!(!is_well_formed(std::str::from_utf8(&typo).unwrap()));
+        assert!(!is_well_formed("tenure_sk_"));
+        assert!(!is_well_formed(&token[..token.len() - 1]));
+    }
+}

@@ -1,0 +1,131 @@
+//! The token's row.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgConnection;
+use tenure_client::Role;
+use tenure_engine::TenantId;
+use uuid::Uuid;
+
+use super::NewToken;
+
+/// A token, without its text.
+#[derive(Debug, Clone)]
+pub struct TokenRow {
+    /// Identity.
+    pub token_id: Uuid,
+    /// Who or what holds it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The one tenant that it sees.
+    pub tenant_id: Option<TenantId>,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+    /// When it was taken back.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+fn role(word: &str) -> Role {
+    [Role::Admin, Role::Operator, Role::Support]
+        .into_iter()
+        .find(|role| role.as_str() == word)
+        .unwrap_or(Role::Viewer)
+}
+
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    token_id: Uuid,
+    new: &NewToken,
+    digest: &[u8],
+    lifetime: TimeDelta,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into app.token (token_id, name, digest, role, tenant_id, created_at, expires_at)
+        values ($1, $2, $3, $4, $5, engine.now(), engine.now() + $6 * interval '1 second')
+        "#,
+        token_id,
+        new.name.trim(),
+        digest,
+        new.role.as_str(),
+        new.tenant.map(|tenant| tenant.0),
+        lifetime.num_seconds() as f64,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn find_by_digest(
+    conn: &mut PgConnection,
+    digest: &[u8],
+) -> sqlx::Result<Option<(TokenRow, DateTime<Utc>)>> {
+    let row = sqlx::query!(
+        r#"
+        select token_id, name, role, tenant_id as "tenant_id: TenantId", expires_at, revoked_at,
+          engine.now() as "now!"
+        from app.token
+        where digest = $1
+        "#,
+        digest,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let token = TokenRow {
+            token_id: row.token_id,
+            name: row.name,
+            role: role(&row.role),
+            tenant_id: row.tenant_id,
+            expires_at: row.expires_at,
+            revoked_at: row.revoked_at,
+        };
+        (token, row.now)
+    }))
+}
+
+/// Lists all tokens, newest first. The transaction must act as control.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(conn: &mut PgConnection) -> sqlx::Result<Vec<TokenRow>> {
+    let rows = sqlx::query!(
+        r#"
+        select token_id, name, role, tenant_id as "tenant_id: TenantId", expires_at, revoked_at
+        from app.token
+        order by created_at desc
+        "#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| TokenRow {
+            token_id: row.token_id,
+            name: row.name,
+            role: role(&row.role),
+            tenant_id: row.tenant_id,
+            expires_at: row.expires_at,
+            revoked_at: row.revoked_at,
+        })
+        .collect())
+}
+
+/// Takes a token back; false when there is none that counts. The transaction must act as control.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn revoke(conn: &mut PgConnection, token_id: Uuid) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        update app.token
+        set revoked_at = engine.now()
+        where token_id = $1
+          and revoked_at is null
+        "#,
+        token_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,329 @@
+//! The workloads: each drives the engine through its public doors and says what it saw.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use sqlx::PgPool;
+use tenure_engine::{Client, Registry, RunRef, ShardId, TenantId, Worker, WorkerConfig, tenant};
+use tokio_util::sync::CancellationToken;
+
+use super::figure::{Measured, percentile};
+use super::workflows::{Call, Listener, Steps};
+
+/// How often a sent signal is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Idle backends send their statistics this late; they must not fall into the watched time.
+const STATISTICS_LAG: Duration = Duration::from_secs(12);
+/// How many runs are started in one statement.
+const START_BATCH: usize = 500;
+
+/// The engine under measurement: a client, and one tenant.
+pub(crate) struct Bench {
+    client: Client,
+    tenant: TenantId,
+    in_flight: usize,
+    scale: f64,
+    stop: CancellationToken,
+}
+
+/// One of the workloads.
+#[derive(Clone, Copy)]
+pub(crate) enum Workload {
+    OneStep,
+    TenSteps,
+    Latency,
+    Signals,
+    Idle,
+}
+
+/// All of them, by name.
+pub(crate) const WORKLOADS: [(&str, Workload); 5] = [
+    ("W1", Workload::OneStep),
+    ("W2", Workload::TenSteps),
+    ("W2L", Workload::Latency),
+    ("W4", Workload::Signals),
+    ("W8", Workload::Idle),
+];
+
+impl Workload {
+    pub(crate) async fn measure(self, bench: &Bench) -> anyhow::Result<Measured> {
+        match self {
+            Self::OneStep => one_step(bench).await,
+            Self::TenSteps => ten_steps(bench).await,
+            Self::Latency => latency(bench).await,
+            Self::Signals => signals(bench).await,
+            Self::Idle => idle(bench).await,
+        }
+    }
+}
+
+impl Bench {
+    pub(crate) async fn new(
+        pool: PgPool,
+        registry: Registry,
+        in_flight: usize,
+        scale: f64,
+    ) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let shard = ShardId::any();
+        let tenant = TenantId::new(shard);
+        tenant::register(&mut *pool.acquire().await?, tenant, shard, None).await?;
+        Ok(Self {
+            client: Client::new(pool, registry, stop.clone()),
+            tenant,
+            in_flight,
+            scale,
+            stop,
+        })
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        self.client.pool()
+    }
+
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        self.pool().close().await;
+    }
+
+    fn scaled(&self, count: u32) -> usize {
+        ((f64::from(count) * self.scale) as usize).max(1)
+    }
+
+    async fn worker(&self) -> anyhow::Result<Worker> {
+        let config = WorkerConfig {
+            name: "bench".to_owned(),
+            in_flight: self.in_flight,
+            claim_batch: 256,
+            ..WorkerConfig::default()
+        };
+        Ok(Worker::start(&self.client, config).await?)
+    }
+
+    /// Starts runs in batches, with keys that no earlier round has used.
+    async fn start(&self, runs: usize, steps: u32) -> anyhow::Result<()> {
+        let mut conn = self.pool().acquire().await?;
+        let mut left = runs;
+        while left > 0 {
+            let batch: Vec<_> = (0..left.min(START_BATCH))
+                .map(|_| (tenure_engine::random_uuid().to_string(), steps))
+                .collect();
+            left -= batch.len();
+            self.client
+                .start_many::<Steps>(&mut conn, self.tenant, &batch)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// What Postgres says that it did so far.
+struct Counters {
+    wal_bytes: f64,
+    commits: f64,
+}
+
+impl Counters {
+    async fn read(pool: &PgPool) -> anyhow::Result<Self> {
+        // A full look: the statistics of this session are sent at the end of each transaction.
+        let (wal_bytes, commits): (f64, f64) = sqlx::query_as(
+            "select (pg_current_wal_insert_lsn() - '0/0')::float8,
+                    (select xact_commit::float8 from pg_stat_database where datname = current_database())",
+        )
+        .fetch_one(pool)
+        .await?;
+        Ok(Self { wal_bytes, commits })
+    }
+}
+
+async fn one_step(bench: &Bench) -> anyhow::Result<Measured> {
+    let runs = bench.scaled(20_000);
+    let before = Counters::read(bench.pool()).await?;
+    let began = Instant::now();
+    bench.start(runs, 1).await?;
+    let started = began.elapsed();
+    let began = Instant::now();
+    let mut worker = bench.worker().await?;
+    worker.idle().await;
+    let completed = began.elapsed();
+    let after = Counters::read(bench.pool()).await?;
+    worker.shutdown().await;
+    let runs = runs as f64;
+    Ok(vec![
+        ("start_runs_per_s".to_owned(), runs / started.as_secs_f64()),
+        (
+            "complete_runs_per_s".to_owned(),
+            runs / completed.as_secs_f64(),
+        ),
+        (
+            "wal_bytes_per_run".to_owned(),
+            (after.wal_bytes - before.wal_bytes) / runs,
+        ),
+    ])
+}
+
+async fn ten_steps(bench: &Bench) -> anyhow::Result<Measured> {
+    let runs = bench.scaled(5_000);
+    bench.start(runs, 10).await?;
+    let before = Counters::read(bench.pool()).await?;
+    let began = Instant::now();
+    let mut worker = bench.worker().await?;
+    worker.idle().await;
+    let elapsed = began.elapsed().as_secs_f64();
+    let after = Counters::read(bench.pool()).await?;
+    worker.shutdown().await;
+    let steps = runs as f64 * 10.0;
+    Ok(vec![
+        ("steps_per_s".to_owned(), steps / elapsed),
+        (
+            "wal_bytes_per_step".to_owned(),
+            (after.wal_bytes - before.wal_bytes) / steps,
+        ),
+        (
+            "commits_per_step".to_owned(),
+            (after.commits - before.commits) / steps,
+        ),
+    ])
+}
+
+/// One run of many steps at a time: the time between two steps' records.
+async fn latency(bench: &Bench) -> anyhow::Result<Measured> {
+    let mut worker = bench.worker().await?;
+    let rounds = bench.scaled(40);
+    for _ in 0..rounds {
+        bench.start(1, 11).await?;
+        bench.client.ring();
+        worker.idle().await;
+    }
+    worker.shutdown().await;
+    let recorded: Vec<Option<f64>> = sqlx::query_scalar(
+        "select extract(epoch from recorded_at - lag(recorded_at) over (partition by run_id order by seq))::float8 * 1000
+         from engine.step
+         join engine.run using (run_id, shard_id)
+         where run.tenant_id = $1
+           and run_id in (
+             select run_id from engine.run where tenant_id = $1 order by run_id desc limit $2
+           )
+         order by 1",
+    )
+    .bind(bench.tenant.0)
+    .bind(i64::try_from(rounds)?)
+    .fetch_all(bench.pool())
+    .await?;
+    let gaps: Vec<f64> = recorded.into_iter().flatten().collect();
+    Ok(vec![
+        ("step_p50_ms".to_owned(), percentile(&gaps, 0.5)),
+        ("step_p99_ms".to_owned(), percentile(&gaps, 0.99)),
+    ])
+}
+
+async fn signals(bench: &Bench) -> anyhow::Result<Measured> {
+    let mut worker = bench.worker().await?;
+    let mut conn = bench.pool().acquire().await?;
+    let crowd = 200;
+    let keys: Vec<_> = (0..crowd)
+        .map(|_| (tenure_engine::random_uuid().to_string(), ()))
+        .collect();
+    bench
+        .client
+        .start_many::<Listener>(&mut conn, bench.tenant, &keys)
+        .await?;
+    drop(conn);
+    bench.client.ring();
+    worker.idle().await;
+
+    let mut alone = Vec::new();
+    for _ in 0..bench.scaled(200) {
+        alone.push(ping(bench, &keys[0].0).await?);
+    }
+    let per_run = bench.scaled(10);
+    let callers = keys.iter().map(async |(key, ())| {
+        let mut times = Vec::new();
+        for _ in 0..per_run {
+            times.push(ping(bench, key).await?);
+        }
+        anyhow::Ok(times)
+    });
+    let crowded: Vec<f64> = try_join_all(callers).await?.into_iter().flatten().collect();
+    worker.shutdown().await;
+    Ok(vec![
+        ("alone_p50_ms".to_owned(), percentile(&alone, 0.5)),
+        ("alone_p99_ms".to_owned(), percentile(&alone, 0.99)),
+        ("crowd_p50_ms".to_owned(), percentile(&crowded, 0.5)),
+        ("crowd_p99_ms".to_owned(), percentile(&crowded, 0.99)),
+    ])
+}
+
+/// Sends one signal; milliseconds between its commit and that of the transition it led to.
+async fn ping(bench: &Bench, key: &str) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    let signal_id = tenure_engine::random_uuid().to_string();
+    let mut conn = bench.pool().acquire().await?;
+    let sent = bench
+        .client
+        .signal::<Listener>(
+            &mut conn,
+            bench.tenant,
+            RunRef::Key(key),
+            &signal_id,
+            &Call::Ping,
+        )
+        .await?;
+    drop(conn);
+    bench.client.ring();
+    loop {
+        let handled: Option<f64> = sqlx::query_scalar(
+            "select extract(epoch from run.changed_at - inbox.recorded_at)::float8 * 1000
+             from engine.inbox
+             join engine.run using (run_id, shard_id)
+             where run_id = $1 and signal_id = $2 and inbox.outcome = 1",
+        )
+        .bind(sent.run_id.0)
+        .bind(&signal_id)
+        .fetch_optional(bench.pool())
+        .await?;
+        if let Some(handled) = handled {
+            return Ok(handled);
+        }
+        anyhow::ensure!(
+            began.elapsed() < Duration::from_secs(30),
+            "a signal was not handled within 30 s"
+        );
+        // The database's stamps are what is measured; the look itself must not crowd them out.
+        tenure_engine::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Nothing due: what one worker asks of Postgres, and of the processor.
+async fn idle(bench: &Bench) -> anyhow::Result<Measured> {
+    let mut worker = bench.worker().await?;
+    worker.idle().await;
+    tenure_engine::sleep(STATISTICS_LAG).await;
+    let watched = Duration::from_secs(10);
+    let before = Counters::read(bench.pool()).await?;
+    let cpu_before = process_cpu_seconds()?;
+    tenure_engine::sleep(watched).await;
+    let cpu_after = process_cpu_seconds()?;
+    let after = Counters::read(bench.pool()).await?;
+    worker.shutdown().await;
+    let seconds = watched.as_secs_f64();
+    Ok(vec![
+        (
+            "statements_per_s".to_owned(),
+            (after.commits - before.commits) / seconds,
+        ),
+        (
+            "process_cpu_percent".to_owned(),
+            100.0 * (cpu_after - cpu_before) / seconds,
+        ),
+    ])
+}
+
+/// User and system time of this process.
+fn process_cpu_seconds() -> anyhow::Result<f64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike as _;
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(micros as f64 / 1e6)
+}

@@ -1,0 +1,85 @@
+//! `tenure bench`: the workloads, with the limit of this Postgres measured beside them.
+//!
+//! A figure is the median of several runs, and its ratio to the limit measured in the same run,
+//! because machines differ and are noisy. Nothing here is used by the product.
+
+mod figure;
+mod limit;
+mod load;
+mod workflows;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use sqlx::postgres::PgConnectOptions;
+use tenure_engine::{PoolConfig, Registry, RetryPolicy};
+
+use figure::{Figure, Machine};
+
+/// Measures the engine against the limit of Postgres on this machine.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Workloads to run: W1, W2, W2L, W4, W8. All when none is named.
+    #[arg(value_parser = ["W1", "W2", "W2L", "W4", "W8"])]
+    workloads: Vec<String>,
+    /// Repetitions of each workload; the median is reported.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// Grows or shrinks the work of each repetition.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// The most visits in flight.
+    #[arg(long, default_value_t = 512)]
+    in_flight: usize,
+    /// Also writes the figures to this file, one JSON object a line.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Runs the named workloads on `options`, a database with the migrated schema.
+///
+/// # Errors
+/// When the database cannot be reached or the file cannot be written.
+pub async fn run(args: &BenchArgs, options: PgConnectOptions) -> anyhow::Result<()> {
+    let config = PoolConfig {
+        max_connections: 24,
+        ..PoolConfig::default()
+    };
+    let pool = tenure_engine::connect(options, &config)
+        .await
+        .context("cannot reach the database to measure")?;
+    let machine = Machine::read(&pool).await?;
+    println!("{machine}");
+    let registry = Registry::builder()
+        .register(workflows::Steps)
+        .register(workflows::Listener)
+        .build()?;
+    let bench = load::Bench::new(pool, registry, args.in_flight, args.scale).await?;
+    let wanted = |name: &str| args.workloads.is_empty() || args.workloads.iter().any(|w| w == name);
+
+    let mut figures: Vec<Figure> = Vec::new();
+    let mut limits = limit::Limits::default();
+    for round in 0..args.runs {
+        println!("round {} of {}", round + 1, args.runs);
+        limits.measure(bench.pool()).await?;
+        for (name, workload) in load::WORKLOADS {
+            if wanted(name) {
+                let measured = workload.measure(&bench).await?;
+                figure::collect(&mut figures, name, measured);
+            }
+        }
+    }
+    bench.close().await;
+    figures.splice(0..0, limits.figures());
+    limits.compare(&mut figures);
+    figure::print_table(&figures);
+    if let Some(path) = &args.json {
+        figure::write_json(path, &machine, &figures)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// The policy of the workloads' steps: they never fail.
+pub(crate) const POLICY: RetryPolicy = RetryPolicy::ONCE;

@@ -1,0 +1,84 @@
+//! `tenure migrate`: the schema's way up and back.
+
+use anyhow::Context as _;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::MIGRATOR;
+use crate::config::DatabaseArgs;
+
+/// What to do with the schema.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum MigrateCommand {
+    /// Bring the schema up to this version. Two at once wait for each other.
+    Up(DatabaseArgs),
+    /// Take the schema back to a version; 0 takes everything away, with all data.
+    Down {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// The version to go back to.
+        #[arg(long)]
+        to: i64,
+    },
+    /// Say which migrations have been applied.
+    Status(DatabaseArgs),
+}
+
+pub(super) async fn run(command: MigrateCommand) -> anyhow::Result<()> {
+    match command {
+        MigrateCommand::Up(database) => {
+            let mut conn = connect(&database).await?;
+            MIGRATOR.run(&mut conn).await?;
+            println!("the schema is at version {}", newest());
+        }
+        MigrateCommand::Down { database, to } => {
+            let mut conn = connect(&database).await?;
+            MIGRATOR.undo(&mut conn, to).await?;
+            println!("the schema is at version {to}");
+        }
+        MigrateCommand::Status(database) => {
+            let mut conn = connect(&database).await?;
+            let applied = applied(&mut conn).await?;
+            for migration in MIGRATOR
+                .iter()
+                .filter(|one| one.migration_type.is_up_migration())
+            {
+                let state = if applied.contains(&migration.version) {
+                    "applied"
+                } else {
+                    "pending"
+                };
+                println!(
+                    "{:>4}  {:<10}  {}",
+                    migration.version, state, migration.description
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn connect(database: &DatabaseArgs) -> anyhow::Result<PgConnection> {
+    let options = database.options()?;
+    PgConnection::connect_with(&options)
+        .await
+        .context("cannot connect to the database")
+}
+
+fn newest() -> i64 {
+    MIGRATOR
+        .iter()
+        .map(|one| one.version)
+        .max()
+        .unwrap_or_default()
+}
+
+async fn applied(conn: &mut PgConnection) -> anyhow::Result<Vec<i64>> {
+    let exists: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(&mut *conn)
+        .await?;
+    if !exists {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query_scalar("select version from _sqlx_migrations where success");
+    Ok(rows.fetch_all(conn).await?)
+}

@@ -1,0 +1,66 @@
+//! `tenure serve`: API and worker against a database.
+
+use anyhow::Context as _;
+use tenure_engine::PoolConfig;
+use tokio::net::TcpListener;
+
+use crate::config::{DatabaseArgs, HttpArgs, MailArgs, StripeArgs, WorkerArgs};
+use crate::serve::{ServeConfig, start};
+
+/// What to serve.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
+    worker: WorkerArgs,
+    #[command(flatten)]
+    stripe: StripeArgs,
+    #[command(flatten)]
+    mail: MailArgs,
+    /// Serve the API only.
+    #[arg(long)]
+    no_workers: bool,
+    /// Work on runs only.
+    #[arg(long, conflicts_with = "no_workers")]
+    no_api: bool,
+}
+
+pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let listener = if args.no_api {
+        None
+    } else {
+        let listener = TcpListener::bind(args.http.listen).await;
+        Some(listener.with_context(|| format!("cannot listen on {}", args.http.listen))?)
+    };
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let name = worker_name();
+    let running = start(ServeConfig {
+        database: args.database.options()?,
+        listener,
+        worker: (!args.no_workers).then(|| args.worker.config(name)),
+        stripe: args.stripe.config()?,
+        mail: args.mail.config()?,
+        environment: args.http.environment,
+        pool: PoolConfig::default(),
+    })
+    .await?;
+    if let Some(address) = address {
+        tracing::info!("serving the API on http://{address}");
+    }
+    super::until_asked_to_stop().await?;
+    tracing::info!("draining");
+    running.shutdown().await;
+    Ok(())
+}
+
+/// Host and process, for people.
+pub(super) fn worker_name() -> String {
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "host".to_owned());
+    format!("{host}/{}", std::process::id())
+}

@@ -1,0 +1,220 @@
+//! The configuration: flags = environment, one documented struct per concern.
+//!
+//! A secret can also be given as a file (`*_FILE`), as container platforms mount them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use sqlx::postgres::PgConnectOptions;
+use tenure_engine::WorkerConfig;
+use tenure_workflows::ports::mail::MailConfig;
+
+/// Where the database is.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseArgs {
+    /// URL of the database, as `postgres://user:password@host/database`. The login must be a
+    /// member of the roles that the migrations make.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// A file that holds the URL instead.
+    #[arg(long, env = "DATABASE_URL_FILE")]
+    pub database_url_file: Option<PathBuf>,
+}
+
+impl DatabaseArgs {
+    /// How to connect.
+    ///
+    /// # Errors
+    /// When no URL is given, or it cannot be read.
+    pub fn options(&self) -> anyhow::Result<PgConnectOptions> {
+        let url = secret(
+            self.database_url.as_deref(),
+            self.database_url_file.as_deref(),
+        )?
+        .context("give the database: --database-url or DATABASE_URL")?;
+        url.parse().context("the database's URL is malformed")
+    }
+}
+
+/// Where the API listens.
+#[derive(Debug, Clone, Args)]
+pub struct HttpArgs {
+    /// Address and port of the API. Plain HTTP: put a proxy with TLS before it.
+    #[arg(long, env = "TENURE_LISTEN", default_value = "127.0.0.1:7070")]
+    pub listen: std::net::SocketAddr,
+    /// Name of this installation, which the console shows.
+    #[arg(long, env = "TENURE_ENVIRONMENT", default_value = "production")]
+    pub environment: String,
+}
+
+/// How the worker works.
+#[derive(Debug, Clone, Args)]
+pub struct WorkerArgs {
+    /// Seconds after which others take over from a lost worker.
+    #[arg(long, env = "TENURE_LEASE_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=600))]
+    pub lease_seconds: u64,
+    /// The most visits in flight.
+    #[arg(long, env = "TENURE_IN_FLIGHT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub in_flight: u32,
+    /// Threads that run workflow code.
+    #[arg(long, env = "TENURE_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub threads: u32,
+    /// Seconds that an orderly stop waits for visits before it gives their runs back.
+    #[arg(long, env = "TENURE_DRAIN_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub drain_seconds: u64,
+}
+
+impl WorkerArgs {
+    /// The worker's configuration, under a name that people read.
+    #[must_use]
+    pub fn config(&self, name: String) -> WorkerConfig {
+        WorkerConfig {
+            name,
+            lease: Duration::from_secs(self.lease_seconds),
+            in_flight: self.in_flight as usize,
+            threads: self.threads as usize,
+            drain: Duration::from_secs(self.drain_seconds),
+            ..WorkerConfig::default()
+        }
+    }
+}
+
+/// The payment provider.
+#[derive(Debug, Clone, Args)]
+pub struct StripeArgs {
+    /// Address of Stripe's API, ending in a slash.
+    #[arg(
+        long,
+        env = "TENURE_STRIPE_URL",
+        default_value = "https://api.stripe.com/"
+    )]
+    pub stripe_url: String,
+    /// Secret key.
+    #[arg(long, env = "TENURE_STRIPE_SECRET_KEY", hide_env_values = true)]
+    pub stripe_secret_key: Option<String>,
+    /// A file that holds the secret key instead.
+    #[arg(long, env = "TENURE_STRIPE_SECRET_KEY_FILE")]
+    pub stripe_secret_key_file: Option<PathBuf>,
+    /// Signing secrets of the webhook endpoint, separated by commas: two while one rolls.
+    #[arg(
+        long,
+        env = "TENURE_STRIPE_WEBHOOK_SECRETS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    pub stripe_webhook_secrets: Vec<String>,
+}
+
+impl StripeArgs {
+    /// Address, key and webhook secrets.
+    ///
+    /// # Errors
+    /// When no key is given.
+    pub fn config(&self) -> anyhow::Result<StripeConfig> {
+        let file = self.stripe_secret_key_file.as_deref();
+        Ok(StripeConfig {
+            url: self.stripe_url.clone(),
+            secret_key: secret(self.stripe_secret_key.as_deref(), file)?
+                .context("give Stripe's key: --stripe-secret-key or TENURE_STRIPE_SECRET_KEY")?,
+            webhook_secrets: self.stripe_webhook_secrets.clone(),
+        })
+    }
+}
+
+/// The payment provider, as it is used.
+#[derive(Clone)]
+pub struct StripeConfig {
+    /// Address, ending in a slash.
+    pub url: String,
+    /// Secret key.
+    pub secret_key: String,
+    /// Signing secrets of the webhook endpoint.
+    pub webhook_secrets: Vec<String>,
+}
+
+/// Where mails go.
+#[derive(Debug, Clone, Args)]
+pub struct MailArgs {
+    /// Address of the SMTP server, as `smtps://user:password@host:465`.
+    #[arg(long, env = "TENURE_SMTP_URL", hide_env_values = true)]
+    pub smtp_url: Option<String>,
+    /// A file that holds the address instead.
+    #[arg(long, env = "TENURE_SMTP_URL_FILE")]
+    pub smtp_url_file: Option<PathBuf>,
+    /// The sender of all mails.
+    #[arg(
+        long,
+        env = "TENURE_MAIL_FROM",
+        default_value = "Billing <billing@tenure.example>"
+    )]
+    pub mail_from: String,
+}
+
+impl MailArgs {
+    /// Where mails go.
+    ///
+    /// # Errors
+    /// When no server is given.
+    pub fn config(&self) -> anyhow::Result<MailConfig> {
+        let url = secret(self.smtp_url.as_deref(), self.smtp_url_file.as_deref())?;
+        Ok(MailConfig::Smtp {
+            url: url.context("give the mail server: --smtp-url or TENURE_SMTP_URL")?,
+            from: self.mail_from.clone(),
+        })
+    }
+}
+
+/// How the process logs, to standard error.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// Form of a line.
+    #[arg(long, global = true, env = "TENURE_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    pub log_format: String,
+    /// What is logged, as `tracing` filters are written.
+    #[arg(
+        long,
+        global = true,
+        env = "TENURE_LOG",
+        default_value = "info,sqlx=warn,stripe=error,async_stripe=error,stripe_client_core=error,stripe_sandbox=warn"
+    )]
+    pub log: String,
+}
+
+impl LogArgs {
+    /// Starts logging.
+    ///
+    /// # Errors
+    /// When the filter is malformed.
+    pub fn start(&self) -> anyhow::Result<()> {
+        let filter = tracing_subscriber::EnvFilter::try_new(&self.log)
+            .context("the log filter is malformed")?;
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        if self.log_format == "json" {
+            builder.json().init();
+        } else {
+            builder.with_target(false).init();
+        }
+        Ok(())
+    }
+}
+
+/// A secret from its value or from its file; both at once is a mistake.
+fn secret(value: Option<&str>, file: Option<&std::path::Path>) -> anyhow::Result<Option<String>> {
+    match (value, file) {
+        (Some(_), Some(file)) => anyhow::bail!(
+            "a secret is given twice: as a value and in {}",
+            file.display()
+        ),
+        (Some(value), None) => Ok(Some(value.to_owned())),
+        (None, Some(file)) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            Ok(Some(text.trim().to_owned()))
+        }
+        (None, None) => Ok(None),
+    }
+}

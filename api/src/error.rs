@@ -1,0 +1,293 @@
+//! One error for all routes, and its one answer: a problem document (RFC 9457).
+//!
+//! It says what was wrong, where, and what to do. The database's own words never leave the house.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tenure_client::{FieldError, Problem};
+use tenure_engine::EngineError;
+use tenure_workflows::DoorError;
+
+/// Why a request was not met.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// No token, or none that counts.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// The token's role does not reach.
+    #[error("this needs role {needed} or higher; the token has {has}")]
+    Forbidden {
+        /// The least role.
+        needed: &'static str,
+        /// The token's.
+        has: &'static str,
+    },
+    /// The request could not be read.
+    #[error("{detail}")]
+    BadRequest {
+        /// Stable.
+        code: &'static str,
+        /// What was wrong, where, and what to do.
+        detail: String,
+    },
+    /// A field does not fit.
+    #[error("{detail}")]
+    Invalid {
+        /// JSON Pointer (RFC 6901) to the field.
+        pointer: String,
+        /// What was wrong, and what would be right.
+        detail: String,
+    },
+    /// Nothing is there, or nothing that the caller may see.
+    #[error("{0}")]
+    NotFound(String),
+    /// The path knows no such method.
+    #[error("the path does not know this method")]
+    MethodNotAllowed,
+    /// The body is larger than the limit.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The body is not JSON by its type.
+    #[error("the body must be of type application/json")]
+    UnsupportedMediaType,
+    /// It contradicts what is there.
+    #[error("{detail}")]
+    Conflict {
+        /// Stable.
+        code: &'static str,
+        /// With what, and what to do.
+        detail: String,
+    },
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The business refused.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The process is about to end.
+    #[error("this process is about to end; another one serves")]
+    Draining,
+    /// A bug of ours.
+    #[error("an error of ours")]
+    Internal,
+}
+
+/// What a problem document says of an error.
+struct Verdict {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    pointer: Option<String>,
+}
+
+impl Verdict {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: String) -> Self {
+        Self {
+            status,
+            code,
+            title,
+            detail,
+            pointer: None,
+        }
+    }
+
+    fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.pointer = Some(pointer.into());
+        self
+    }
+}
+
+impl ApiError {
+    fn verdict(&self) -> Verdict {
+        let text = self.to_string();
+        match self {
+            Self::Unauthorized(_) => Verdict::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "No valid token",
+                text,
+            ),
+            Self::Forbidden { .. } => Verdict::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "The role does not reach",
+                text,
+            ),
+            Self::BadRequest { code, .. } => Verdict::new(
+                StatusCode::BAD_REQUEST,
+                code,
+                "The request cannot be read",
+                text,
+            ),
+            Self::Invalid { pointer, .. } => invalid(text).at(pointer.clone()),
+            Self::NotFound(_) => not_found("not_found", text),
+            Self::MethodNotAllowed => Verdict::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "No such method here",
+                text,
+            ),
+            Self::TooLarge(_) => too_large(text),
+            Self::UnsupportedMediaType => Verdict::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "Not JSON",
+                text,
+            ),
+            Self::Conflict { code, .. } => conflict(code, text),
+            Self::Engine(error) => engine(error),
+            Self::Door(error) => door(error),
+            Self::Database(error) => database(error),
+            Self::Draining => Verdict::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "draining",
+                "About to end",
+                text,
+            ),
+            Self::Internal => internal(),
+        }
+    }
+}
+
+fn invalid(detail: String) -> Verdict {
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Verdict::new(status, "invalid", "A field does not fit", detail)
+}
+
+fn not_found(code: &'static str, detail: String) -> Verdict {
+    Verdict::new(StatusCode::NOT_FOUND, code, "Nothing is there", detail)
+}
+
+fn conflict(code: &'static str, detail: String) -> Verdict {
+    Verdict::new(
+        StatusCode::CONFLICT,
+        code,
+        "It contradicts what is there",
+        detail,
+    )
+}
+
+fn too_large(detail: String) -> Verdict {
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    Verdict::new(status, "payload_too_large", "Too large", detail)
+}
+
+fn internal() -> Verdict {
+    Verdict::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "An error of ours",
+        "Nothing half done was kept. The request id finds the cause in our log.".to_owned(),
+    )
+}
+
+fn engine(error: &EngineError) -> Verdict {
+    let text = error.to_string();
+    match error {
+        EngineError::UnknownWorkflow(_) => not_found("unknown_workflow", text).at("/workflow"),
+        EngineError::UnknownTenant(_) => not_found("unknown_tenant", text).at("/tenant_id"),
+        EngineError::RunNotFound(_) => not_found("unknown_run", text),
+        EngineError::KeyTaken { .. } => conflict("key_taken", text).at("/key"),
+        EngineError::RunFinished { .. } => conflict("run_finished", text),
+        EngineError::Moved { .. } => conflict("moved", text).at("/revision"),
+        EngineError::NotAllowed { .. } => conflict("not_allowed", text),
+        EngineError::Malformed { what, .. } => {
+            invalid(text).at(format!("/{}", what.replace(' ', "_")))
+        }
+        EngineError::PayloadTooLarge { .. } => too_large(text),
+        EngineError::Database(error) => database(error),
+        _ => internal(),
+    }
+}
+
+fn door(error: &DoorError) -> Verdict {
+    let text = error.to_string();
+    match error {
+        DoorError::UnknownPlan(_) => invalid(text).at("/plan"),
+        DoorError::NotSoldIn { .. } | DoorError::UnknownCurrency(_) => {
+            invalid(text).at("/currency")
+        }
+        DoorError::UnknownZone(_) => invalid(text).at("/zone"),
+        DoorError::Malformed { field, .. } => invalid(text).at(format!("/{field}")),
+        DoorError::NotFound { .. } => not_found("not_found", text),
+        DoorError::Conflict(_) => conflict("conflict", text),
+        DoorError::Engine(error) => engine(error),
+        DoorError::Database(error) => database(error),
+        _ => internal(),
+    }
+}
+
+/// A database that is away passes; anything else that it says is a bug of ours.
+fn database(error: &sqlx::Error) -> Verdict {
+    let away = match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["57", "08", "53", "40", "55"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    };
+    if away {
+        Verdict::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database_unavailable",
+            "The database is away",
+            "Nothing was done. Send the same request again, with the same Idempotency-Key."
+                .to_owned(),
+        )
+    } else {
+        internal()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let verdict = self.verdict();
+        if verdict.status.is_server_error() {
+            tracing::error!(error = ?self, "a request failed");
+        }
+        let retryable = verdict.status == StatusCode::SERVICE_UNAVAILABLE;
+        let problem = Problem {
+            kind: format!("https://tenure.example/problems/{}", verdict.code),
+            title: verdict.title.to_owned(),
+            status: verdict.status.as_u16(),
+            detail: Some(verdict.detail.clone()),
+            code: verdict.code.to_owned(),
+            errors: verdict
+                .pointer
+                .map(|pointer| FieldError {
+                    pointer,
+                    code: verdict.code.to_owned(),
+                    detail: verdict.detail,
+                })
+                .into_iter()
+                .collect(),
+            retryable,
+            ..Problem::default()
+        };
+        let mut response = (verdict.status, axum::Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if verdict.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if retryable {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

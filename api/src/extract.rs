@@ -1,0 +1,115 @@
+//! What handlers take out of a request, with errors that are problem documents.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::ApiError;
+
+/// The most bytes of a request's body.
+pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// A JSON body, with the digest of its bytes and the request's method and path.
+pub(crate) struct Body<T> {
+    pub(crate) value: T,
+    pub(crate) digest: [u8; 32],
+    pub(crate) method_path: String,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let is_json = content_type
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.starts_with("application/json"));
+        if !is_json {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        let method_path = format!("{} {}", request.method(), request.uri().path());
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| body_error(&rejection))?;
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error(&mut json)?;
+        json.end().map_err(|error| malformed(&error))?;
+        Ok(Self {
+            value,
+            digest: Sha256::digest(&bytes).into(),
+            method_path,
+        })
+    }
+}
+
+/// The raw body, for signatures.
+pub(crate) fn body_error(rejection: &BytesRejection) -> ApiError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        ApiError::TooLarge(MAX_BODY_BYTES)
+    } else {
+        ApiError::BadRequest {
+            code: "unreadable_body",
+            detail: "the body could not be read to its end".to_owned(),
+        }
+    }
+}
+
+fn serde_path_to_error<'de, T: DeserializeOwned>(
+    json: &mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>,
+) -> Result<T, ApiError> {
+    T::deserialize(json).map_err(|error| {
+        if error.is_data() {
+            ApiError::Invalid {
+                pointer: String::new(),
+                detail: error.to_string(),
+            }
+        } else {
+            malformed(&error)
+        }
+    })
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::BadRequest {
+        code: "malformed_json",
+        detail: format!("the body is no JSON: {error}"),
+    }
+}
+
+/// The query's parameters.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(ApiError::BadRequest {
+                code: "invalid_query",
+                detail: rejection.body_text(),
+            }),
+        }
+    }
+}
+
+/// The path's parameters. What is no id names nothing.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(rejection) => Err(ApiError::NotFound(format!(
+                "the path names nothing: {}",
+                rejection.body_text()
+            ))),
+        }
+    }
+}

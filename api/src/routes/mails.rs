@@ -1,0 +1,76 @@
+//! Mails, as they were sent.
+
+use axum::Json;
+use axum::extract::State;
+use tenure_client::{Mail, MailFilter, MailStatus, Page, Problem};
+use tenure_engine::TenantId;
+use tenure_workflows::notice::{self, NoticeRow};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::{MAX_PAGE, cursor, page_size};
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::{Path, Query};
+use crate::state::AppState;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(list_of_tenant))
+}
+
+/// List the mails to all tenants, newest first.
+#[utoipa::path(get, path = "/v1/mails", tag = "Mails", params(MailFilter), responses(
+    (status = 200, body = Page<Mail>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(filter): Query<MailFilter>,
+) -> Result<Json<Page<Mail>>, ApiError> {
+    caller.sees_all()?;
+    let limit = page_size(filter.limit)?;
+    let after = cursor::<Uuid>(filter.cursor.as_deref())?;
+    let mut tx = state.begin_control().await?;
+    let rows = notice::list(&mut tx, None, after, limit).await?;
+    let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
+    let last = rows.last().map(|row| row.notice_id.to_string());
+    Ok(Json(Page {
+        next_cursor: last.filter(|_| full),
+        items: rows.into_iter().map(to_json).collect(),
+    }))
+}
+
+/// List the mails to a tenant, newest first; the latest 200.
+#[utoipa::path(get, path = "/v1/tenants/{tenant_id}/mails", tag = "Mails",
+    params(("tenant_id" = Uuid, Path)), responses(
+    (status = 200, body = Vec<Mail>), (status = 404, body = Problem)))]
+async fn list_of_tenant(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+) -> Result<Json<Vec<Mail>>, ApiError> {
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin_tenant(tenant_id).await?;
+    tenure_workflows::tenant::find(&mut tx, tenant_id).await?;
+    let rows = notice::list(&mut tx, Some(tenant_id), None, i64::from(MAX_PAGE)).await?;
+    Ok(Json(rows.into_iter().map(to_json).collect()))
+}
+
+fn to_json(row: NoticeRow) -> Mail {
+    Mail {
+        notice_id: row.notice_id,
+        tenant_id: row.tenant_id.0,
+        kind: row.kind,
+        to: row.recipient,
+        subject: row.subject,
+        status: match row.status.as_str() {
+            "sent" => MailStatus::Sent,
+            "suppressed" => MailStatus::Suppressed,
+            _ => MailStatus::Queued,
+        },
+        sent_at: row.sent_at,
+        body_text: row.body_text,
+    }
+}

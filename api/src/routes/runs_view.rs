@@ -1,0 +1,250 @@
+//! Runs, for looking: lists, details, steps, transitions, signals.
+
+use axum::Json;
+use axum::extract::State;
+use tenure_client::{
+    AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, Role, RunDetail, RunFilter,
+    RunStatus, RunSummary, Signal, SignalOutcome, Step, Transition, Why,
+};
+use tenure_engine::{RunId, Status, TenantId, inspect};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{cursor, page_size};
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::{Path, Query};
+use crate::state::AppState;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(steps))
+        .routes(routes!(transitions))
+        .routes(routes!(signals))
+}
+
+/// List runs, newest first.
+#[utoipa::path(get, path = "/v1/runs", tag = "Runs", params(RunFilter), responses(
+    (status = 200, body = Page<RunSummary>), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(filter): Query<RunFilter>,
+) -> Result<Json<Page<RunSummary>>, ApiError> {
+    let limit = page_size(filter.limit)?;
+    let after = cursor::<RunId>(filter.cursor.as_deref())?;
+    let wanted = inspect::RunFilter {
+        workflow: filter.workflow,
+        status: filter.status.and_then(engine_status),
+        state: filter.state,
+        tenant_id: filter.tenant_id.map(TenantId),
+        key: filter.key,
+    };
+    let mut tx = state.begin_for(&caller).await?;
+    let rows = inspect::list(&mut tx, &wanted, after, limit).await?;
+    let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
+    let last = rows.last().map(|row| row.run_id.to_string());
+    Ok(Json(Page {
+        next_cursor: last.filter(|_| full),
+        items: rows.into_iter().map(summary).collect(),
+    }))
+}
+
+/// Show one run: state, deadlines, why it is where it is, what may be done.
+#[utoipa::path(get, path = "/v1/runs/{run_id}", tag = "Runs", params(("run_id" = Uuid, Path)),
+    responses((status = 200, body = RunDetail), (status = 404, body = Problem)))]
+async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(run_id): Path<RunId>,
+) -> Result<Json<RunDetail>, ApiError> {
+    let mut tx = state.begin_for(&caller).await?;
+    let found = inspect::detail(&mut tx, run_id).await?;
+    Ok(Json(detail(found, &caller)))
+}
+
+/// List a run's answered steps, oldest first; the latest 500.
+#[utoipa::path(get, path = "/v1/runs/{run_id}/steps", tag = "Runs", params(("run_id" = Uuid, Path)),
+    responses((status = 200, body = Vec<Step>), (status = 404, body = Problem)))]
+async fn steps(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(run_id): Path<RunId>,
+) -> Result<Json<Vec<Step>>, ApiError> {
+    let mut tx = state.begin_for(&caller).await?;
+    inspect::detail(&mut tx, run_id).await?;
+    let lines = inspect::steps(&mut tx, run_id).await?;
+    let lines = lines.into_iter().rev().map(|line| Step {
+        visit: line.visit,
+        seq: line.seq,
+        name: line.name,
+        answer: line.answer,
+        error: line
+            .error
+            .and_then(|error| serde_json::to_value(error).ok()),
+        recorded_at: line.recorded_at,
+    });
+    Ok(Json(lines.collect()))
+}
+
+/// List a run's visits, oldest first; the latest 500.
+#[utoipa::path(get, path = "/v1/runs/{run_id}/transitions", tag = "Runs",
+    params(("run_id" = Uuid, Path)),
+    responses((status = 200, body = Vec<Transition>), (status = 404, body = Problem)))]
+async fn transitions(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(run_id): Path<RunId>,
+) -> Result<Json<Vec<Transition>>, ApiError> {
+    let mut tx = state.begin_for(&caller).await?;
+    inspect::detail(&mut tx, run_id).await?;
+    let lines = inspect::transitions(&mut tx, run_id).await?;
+    let lines = lines.into_iter().rev().map(|line| Transition {
+        visit: line.visit,
+        at: line.tenant_at.unwrap_or(line.at),
+        event: line.event,
+        from_state: Some(line.from_state),
+        to_state: Some(line.to_state),
+        outcome: line.outcome,
+        detail: line.detail.map(serde_json::Value::String),
+        actor: None,
+    });
+    Ok(Json(lines.collect()))
+}
+
+/// List a run's messages, oldest first; the latest 500.
+#[utoipa::path(get, path = "/v1/runs/{run_id}/signals", tag = "Runs", params(("run_id" = Uuid, Path)),
+    responses((status = 200, body = Vec<Signal>), (status = 404, body = Problem)))]
+async fn signals(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(run_id): Path<RunId>,
+) -> Result<Json<Vec<Signal>>, ApiError> {
+    let mut tx = state.begin_for(&caller).await?;
+    inspect::detail(&mut tx, run_id).await?;
+    let lines = inspect::signals(&mut tx, run_id).await?;
+    let lines = lines.into_iter().rev().map(|line| Signal {
+        signal_id: line.signal_id,
+        name: line.name,
+        payload: line.payload,
+        received_at: line.received_at,
+        outcome: match line.outcome {
+            tenure_engine::SignalOutcome::Pending => SignalOutcome::Pending,
+            tenure_engine::SignalOutcome::Accepted => SignalOutcome::Accepted,
+            tenure_engine::SignalOutcome::Rejected => SignalOutcome::Rejected,
+            tenure_engine::SignalOutcome::Late => SignalOutcome::Late,
+        },
+        reason: line.reason,
+    });
+    Ok(Json(lines.collect()))
+}
+
+pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
+    let clock = if found.clock_id.is_some() {
+        DeadlineClock::Tenant
+    } else {
+        DeadlineClock::Real
+    };
+    let finished = found.summary.status.is_finished();
+    let signal = (!finished).then_some(()).ok_or("it has ended");
+    RunDetail {
+        revision: found.summary.revision(),
+        allowed_actions: vec![
+            allowed("retry", Role::Operator, found.may_retry, caller),
+            allowed("signal", Role::Support, signal, caller),
+        ],
+        summary: summary(found.summary),
+        data: found.data,
+        deadlines: found
+            .deadlines
+            .into_iter()
+            .map(|deadline| Deadline {
+                name: deadline.name,
+                at: deadline.at,
+                clock,
+            })
+            .collect(),
+        why: Why {
+            kind: found.why.kind.to_owned(),
+            summary: found.why.summary,
+            evidence: found
+                .why
+                .evidence
+                .into_iter()
+                .map(|(label, value)| Evidence {
+                    label: label.to_owned(),
+                    value,
+                })
+                .collect(),
+        },
+        parent_run_id: found.parent_run_id.map(|run| run.0),
+        output: found.output,
+    }
+}
+
+fn allowed(
+    action: &str,
+    needed: Role,
+    sensible: Result<(), &'static str>,
+    caller: &Caller,
+) -> AllowedAction {
+    let reason = match sensible {
+        Err(reason) => Some(reason.to_owned()),
+        Ok(()) if caller.role < needed => Some(format!("needs role {}", needed.as_str())),
+        Ok(()) => None,
+    };
+    AllowedAction {
+        action: action.to_owned(),
+        allowed: reason.is_none(),
+        reason,
+    }
+}
+
+fn summary(row: inspect::RunSummary) -> RunSummary {
+    let finished = row.status.is_finished();
+    RunSummary {
+        run_id: row.run_id.0,
+        tenant_id: row.tenant_id.0,
+        tenant_name: None,
+        workflow: row.workflow,
+        key: row.key,
+        version: row.version,
+        status: status(row.status),
+        state: row.state,
+        epoch: row.epoch,
+        visit: row.visit,
+        next_at: row.next_at,
+        attempt: row.attempt,
+        stuck_kind: row.stuck,
+        stuck_reason: row.error.map(|error| error.message),
+        started_at: row.started_at,
+        changed_at: row.changed_at,
+        finished_at: finished.then_some(row.changed_at),
+    }
+}
+
+pub(super) fn status(status: Status) -> RunStatus {
+    match status {
+        Status::Due => RunStatus::Due,
+        Status::Running => RunStatus::Running,
+        Status::Waiting => RunStatus::Waiting,
+        Status::Retrying => RunStatus::Retrying,
+        Status::Undoing => RunStatus::Undoing,
+        Status::Paused => RunStatus::Paused,
+        Status::Blocked => RunStatus::Blocked,
+        Status::NoHandler => RunStatus::NoHandler,
+        Status::Stuck => RunStatus::Stuck,
+        Status::Completed => RunStatus::Completed,
+        Status::Failed => RunStatus::Failed,
+        Status::Cancelled => RunStatus::Cancelled,
+        Status::Terminated => RunStatus::Terminated,
+    }
+}
+
+fn engine_status(wanted: RunStatus) -> Option<Status> {
+    Status::ALL
+        .into_iter()
+        .find(|known| status(*known) == wanted)
+}

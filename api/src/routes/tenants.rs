@@ -1,0 +1,150 @@
+//! Tenants, and the payment method that is charged.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use tenure_client::{
+    AttachPaymentMethod, NewTenant, Page, PaymentMethod, Problem, Role, SignalAccepted, Tenant,
+    TenantFilter,
+};
+use tenure_engine::TenantId;
+use tenure_workflows::tenant::{self, Customer, TenantRow};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{cursor, page_size};
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::{Body, Path, Query};
+use crate::idempotency::{Key, Seen, look_up};
+use crate::state::AppState;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show))
+        .routes(routes!(attach))
+}
+
+/// Create a tenant; with `test_clock` it follows a clock of its own that only an advance moves.
+#[utoipa::path(post, path = "/v1/tenants", tag = "Tenants", request_body = NewTenant, responses(
+    (status = 201, body = Tenant), (status = 401, body = Problem), (status = 422, body = Problem)))]
+async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    key: Key,
+    body: Body<NewTenant>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Operator)?;
+    caller.sees_all()?;
+    let mut tx = state.begin().await?;
+    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
+        Seen::Before(answer) => return Ok(answer),
+        Seen::Not(fresh) => fresh,
+    };
+    let new = tenant::NewTenant {
+        name: body.value.name,
+        email: body.value.email,
+        zone: body.value.zone,
+        locale: body.value.locale,
+        test_clock: body.value.test_clock,
+    };
+    let row = tenant::create(state.client(), &mut tx, &new).await?;
+    let answer = to_json(row, None);
+    let response = fresh.answer(&mut tx, StatusCode::CREATED, &answer).await?;
+    tx.commit().await?;
+    state.client().ring();
+    Ok(response)
+}
+
+/// List tenants, newest first.
+#[utoipa::path(get, path = "/v1/tenants", tag = "Tenants", params(TenantFilter), responses(
+    (status = 200, body = Page<Tenant>), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(filter): Query<TenantFilter>,
+) -> Result<Json<Page<Tenant>>, ApiError> {
+    let limit = page_size(filter.limit)?;
+    let after = cursor::<TenantId>(filter.cursor.as_deref())?;
+    let mut tx = match caller.tenant {
+        Some(tenant) => state.begin_tenant(tenant).await?,
+        None => state.begin_control().await?,
+    };
+    let rows = tenant::list(&mut tx, filter.q.as_deref(), after, limit).await?;
+    let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
+    let last = rows.last().map(|row| row.tenant_id.to_string());
+    Ok(Json(Page {
+        next_cursor: last.filter(|_| full),
+        items: rows.into_iter().map(|row| to_json(row, None)).collect(),
+    }))
+}
+
+/// Show one tenant with the payment method that is charged.
+#[utoipa::path(get, path = "/v1/tenants/{tenant_id}", tag = "Tenants",
+    params(("tenant_id" = uuid::Uuid, Path)), responses(
+    (status = 200, body = Tenant), (status = 401, body = Problem), (status = 404, body = Problem)))]
+async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+) -> Result<Json<Tenant>, ApiError> {
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin_tenant(tenant_id).await?;
+    let row = tenant::find(&mut tx, tenant_id).await?;
+    let customer = tenant::find_customer(&mut tx, tenant_id, row.shard_id).await?;
+    Ok(Json(to_json(row, customer)))
+}
+
+/// Give a tenant a payment method; the tenant's run attaches it and makes it the default.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/payment-methods", tag = "Tenants",
+    params(("tenant_id" = uuid::Uuid, Path)), request_body = AttachPaymentMethod, responses(
+    (status = 202, body = SignalAccepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+async fn attach(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+    key: Key,
+    body: Body<AttachPaymentMethod>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin().await?;
+    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
+        Seen::Before(answer) => return Ok(answer),
+        Seen::Not(fresh) => fresh,
+    };
+    tenure_workflows::as_tenant(&mut tx, tenant_id).await?;
+    let signal_id = tenure_engine::random_uuid().to_string();
+    let method = &body.value.payment_method;
+    let sent =
+        tenant::attach_method(state.client(), &mut tx, tenant_id, &signal_id, method).await?;
+    let answer = SignalAccepted {
+        run_id: sent.run_id.0,
+        signal_id,
+    };
+    let response = fresh.answer(&mut tx, StatusCode::ACCEPTED, &answer).await?;
+    tx.commit().await?;
+    state.client().ring();
+    Ok(response)
+}
+
+fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {
+    Tenant {
+        tenant_id: row.tenant_id.0,
+        name: row.name,
+        email: row.email,
+        zone: row.zone,
+        shard_id: row.shard_id.0,
+        test_clock_id: row.test_clock_id.map(|clock| clock.0),
+        default_payment_method: customer.and_then(|customer| customer.method).map(|method| {
+            PaymentMethod {
+                brand: method.brand,
+                last4: method.last4,
+                provider_id: method.id,
+            }
+        }),
+        created_at: row.created_at,
+    }
+}

@@ -1,0 +1,43 @@
+//! The workflows that this server knows, and how many runs of each there are.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use tenure_client::{Problem, Workflow};
+use tenure_engine::inspect;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::runs_view::status;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::state::AppState;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// List the workflows with their runs by status.
+#[utoipa::path(get, path = "/v1/workflows", tag = "Runs", responses(
+    (status = 200, body = Vec<Workflow>), (status = 401, body = Problem)))]
+async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Json<Vec<Workflow>>, ApiError> {
+    let mut tx = state.begin_for(&caller).await?;
+    let mut counts: BTreeMap<String, BTreeMap<_, i64>> = BTreeMap::new();
+    for (workflow, found, count) in inspect::counts(&mut tx).await? {
+        counts
+            .entry(workflow)
+            .or_default()
+            .insert(status(found), count);
+    }
+    let known = state.client().registry().versions();
+    let workflows = known.into_iter().map(|(name, version)| Workflow {
+        workflow: name.to_owned(),
+        version,
+        counts: counts.remove(name).unwrap_or_default(),
+    });
+    Ok(Json(workflows.collect()))
+}

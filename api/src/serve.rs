@@ -1,0 +1,112 @@
+//! API and worker in one process: started, and stopped in order.
+
+use anyhow::Context as _;
+use sqlx::postgres::PgConnectOptions;
+use tenure_engine::{Client, PoolConfig, Worker, WorkerConfig};
+use tenure_workflows::Environment;
+use tenure_workflows::ports::mail::{MailConfig, Mailer};
+use tenure_workflows::ports::stripe::Stripe;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::StripeConfig;
+use crate::state::AppState;
+
+/// What to serve.
+pub struct ServeConfig {
+    /// The database, with the migrated schema.
+    pub database: PgConnectOptions,
+    /// The API's listener; `None` serves no API.
+    pub listener: Option<TcpListener>,
+    /// The worker; `None` works on no runs.
+    pub worker: Option<WorkerConfig>,
+    /// The payment provider.
+    pub stripe: StripeConfig,
+    /// Where mails go.
+    pub mail: MailConfig,
+    /// The name of this installation.
+    pub environment: String,
+    /// Moves the engine's own time, for tests.
+    pub pool: PoolConfig,
+}
+
+/// What is being served.
+pub struct Running {
+    state: AppState,
+    worker: Option<Worker>,
+    server: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    stop: CancellationToken,
+    closing: CancellationToken,
+}
+
+/// Starts serving.
+///
+/// # Errors
+/// When the database, Stripe's or the mail server's address does not fit.
+pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
+    let stop = CancellationToken::new();
+    let closing = CancellationToken::new();
+    let engine_pool = tenure_engine::connect(config.database.clone(), &config.pool)
+        .await
+        .context("cannot connect to the database; is it migrated (tenure migrate up)?")?;
+    let api_pool = tenure_engine::connect(config.database, &config.pool)
+        .await
+        .context("cannot connect to the database")?;
+    let stripe = Stripe::new(&config.stripe.url, &config.stripe.secret_key)
+        .map_err(anyhow::Error::msg)
+        .context("Stripe's address or key is malformed")?;
+    let mailer = Mailer::new(&config.mail).map_err(anyhow::Error::msg)?;
+    let environment = Environment::new(stripe, mailer, engine_pool.clone());
+    let registry = tenure_workflows::register_all(&environment)?;
+    let client = Client::new(engine_pool, registry, closing.clone());
+    let worker = match config.worker {
+        Some(worker) => Some(Worker::start(&client, worker).await?),
+        None => None,
+    };
+    let state = AppState::new(
+        client,
+        api_pool,
+        config.stripe.webhook_secrets,
+        config.environment,
+    );
+    let server = config.listener.map(|listener| {
+        let app = crate::routes::app(state.clone());
+        let stopped = stop.clone().cancelled_owned();
+        let serve = axum::serve(listener, app).with_graceful_shutdown(stopped);
+        tokio::spawn(async move { serve.await })
+    });
+    Ok(Running {
+        state,
+        worker,
+        server,
+        stop,
+        closing,
+    })
+}
+
+impl Running {
+    /// What the handlers share.
+    #[must_use]
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// The worker, if there is one.
+    pub fn worker(&mut self) -> Option<&mut Worker> {
+        self.worker.as_mut()
+    }
+
+    /// Stops in order: not ready, no new requests, the worker drained, connections closed.
+    pub async fn shutdown(self) {
+        self.state.drain();
+        self.stop.cancel();
+        if let Some(server) = self.server {
+            let _ = server.await;
+        }
+        if let Some(worker) = self.worker {
+            worker.shutdown().await;
+        }
+        self.closing.cancel();
+        self.state.close().await;
+    }
+}

@@ -1,0 +1,120 @@
+//! What every handler shares, and for whom its transaction speaks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tenure_engine::{Client, TenantId};
+
+use crate::auth::Caller;
+use crate::error::ApiError;
+
+/// The API's dependencies; cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    pool: PgPool,
+    webhook_secrets: Vec<String>,
+    environment: String,
+    draining: AtomicBool,
+}
+
+impl AppState {
+    /// `pool` is the API's own, so that its requests never starve the worker.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        pool: PgPool,
+        webhook_secrets: Vec<String>,
+        environment: String,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            client,
+            pool,
+            webhook_secrets,
+            environment,
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// The engine's door.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// The name of this installation, which the console shows.
+    #[must_use]
+    pub fn environment(&self) -> &str {
+        &self.0.environment
+    }
+
+    pub(crate) fn webhook_secrets(&self) -> &[String] {
+        &self.0.webhook_secrets
+    }
+
+    /// From now on `/readyz` says no.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) async fn close(&self) {
+        self.0.pool.close().await;
+        self.0.client.pool().close().await;
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// A transaction of the engine's role.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, ApiError> {
+        Ok(self.0.pool.begin().await?)
+    }
+
+    /// A transaction that works on control tables.
+    pub(crate) async fn begin_control(&self) -> Result<Transaction<'static, Postgres>, ApiError> {
+        let mut tx = self.begin().await?;
+        tenure_workflows::as_control(&mut tx).await?;
+        Ok(tx)
+    }
+
+    /// A transaction that sees one tenant's rows and no other's.
+    pub(crate) async fn begin_tenant(
+        &self,
+        tenant: TenantId,
+    ) -> Result<Transaction<'static, Postgres>, ApiError> {
+        let mut tx = self.begin().await?;
+        tenure_workflows::as_tenant(&mut tx, tenant).await?;
+        Ok(tx)
+    }
+
+    /// A transaction that sees what the caller may see: its tenant's rows, or all runs.
+    pub(crate) async fn begin_for(
+        &self,
+        caller: &Caller,
+    ) -> Result<Transaction<'static, Postgres>, ApiError> {
+        let mut tx = self.begin().await?;
+        see_as(&mut tx, caller).await?;
+        Ok(tx)
+    }
+}
+
+/// Lets a transaction see what the caller may see.
+pub(crate) async fn see_as(conn: &mut PgConnection, caller: &Caller) -> Result<(), ApiError> {
+    match caller.tenant {
+        Some(tenant) => tenure_workflows::as_tenant(conn, tenant).await?,
+        None => as_engine(conn).await?,
+    }
+    Ok(())
+}
+
+/// Lets a transaction work on the runs of all tenants.
+pub(crate) async fn as_engine(conn: &mut PgConnection) -> Result<(), ApiError> {
+    sqlx::raw_sql("set local role tenure_engine")
+        .execute(conn)
+        .await?;
+    Ok(())
+}

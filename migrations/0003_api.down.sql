@@ -1,0 +1,3 @@
+-- Takes the counter's tables away.
+drop table app.idempotency;
+drop table app.token;

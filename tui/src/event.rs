@@ -1,0 +1,160 @@
+//! Everything that can happen, everything that can be asked, and everything that may be answered.
+
+use crate::detail::Tab;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tenure_client::{
+    Mail, Page, RunDetail, RunFilter, RunSummary, Signal, Step, Tenant, TestClock, Transition,
+};
+use uuid::Uuid;
+
+/// Everything that can happen to the console.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A key, a paste, a new size, or the window's focus.
+    Terminal(crossterm::event::Event),
+    /// Time passed; it is now this late.
+    Tick(DateTime<Utc>),
+    /// The server answered a question.
+    Answer {
+        /// The generation of the view that asked.
+        generation: u64,
+        /// When the answer came.
+        at: DateTime<Utc>,
+        /// What it says.
+        answer: Answer,
+    },
+    /// The server answered an act.
+    Acted {
+        /// The intent that the act carried out.
+        intent: u64,
+        /// What was done, in words, or why not.
+        result: Result<String, Refusal>,
+    },
+    /// The system asks the process to end.
+    Terminate,
+}
+
+/// What `update` wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Ask the server.
+    Ask {
+        /// Goes back with the answer.
+        generation: u64,
+        /// The question.
+        request: Request,
+    },
+    /// Change something on the server.
+    Act {
+        /// Names the wish: the same intent is carried out once, however often it is sent.
+        intent: u64,
+        /// The change.
+        act: Act,
+    },
+    /// Put text on the clipboard.
+    Copy(String),
+    /// Leave.
+    Quit,
+}
+
+/// A question that changes nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Tenants whose name, mail address or id holds a text.
+    Tenants(String),
+    /// A page of runs.
+    Runs(RunFilter),
+    /// One run with the contents of a tab.
+    Run {
+        /// The run.
+        run_id: Uuid,
+        /// Its tenant.
+        tenant_id: Uuid,
+        /// The tab that is open.
+        tab: Tab,
+        /// The tenant, once it is known.
+        tenant: Option<Box<Tenant>>,
+    },
+    /// The newest mails to all tenants.
+    Mails,
+}
+
+/// A change that a person confirmed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// Send a signal.
+    Signal {
+        /// The run.
+        run_id: Uuid,
+        /// The value of the workflow's signal enum.
+        signal: Value,
+        /// Why.
+        reason: String,
+    },
+    /// Try the failed step again.
+    Retry {
+        /// The run.
+        run_id: Uuid,
+        /// The revision that the person saw.
+        revision: i64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What the server said to a question.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Request::Tenants`].
+    Tenants(Vec<Tenant>),
+    /// To [`Request::Runs`].
+    Runs(Page<RunSummary>),
+    /// To [`Request::Run`].
+    Run(Box<RunAnswer>),
+    /// To [`Request::Mails`].
+    Mails(Vec<Mail>),
+    /// To any: no.
+    Failed(Refusal),
+}
+
+/// A run with what surrounds it.
+#[derive(Clone, Debug)]
+pub struct RunAnswer {
+    /// The run.
+    pub run: RunDetail,
+    /// Its tenant, where the asker may see it.
+    pub tenant: Option<Tenant>,
+    /// The tenant's test clock, where it is bound to one.
+    pub clock: Option<TestClock>,
+    /// The contents of the tab that was asked for.
+    pub content: Content,
+}
+
+/// The contents of a tab.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// Transitions and steps.
+    Timeline(Vec<Transition>, Vec<Step>),
+    /// Nothing beyond the run itself.
+    Data,
+    /// Steps.
+    Steps(Vec<Step>),
+    /// The inbox.
+    Signals(Vec<Signal>),
+    /// Mails to the tenant.
+    Mails(Vec<Mail>),
+    /// The server refused this tab, in its words.
+    Refused(String),
+}
+
+/// A no, in words for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Whether the server was reached and answered for itself.
+    pub reached: bool,
+    /// Whether the same question may be answered later.
+    pub retryable: bool,
+    /// The problem's own words, or the transport's.
+    pub words: String,
+}

@@ -1,0 +1,284 @@
+//! The one table in which keys become commands.
+//!
+//! Help, footer and the printed key list are read from it, so they cannot disagree with what the keys
+//! do. In the contexts that hold a text field, every key that is not in the table is typing.
+
+use crate::detail::Tab;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+/// Where the person is, as far as keys are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Context {
+    /// The list of runs.
+    List,
+    /// The filter line of the list.
+    Filter,
+    /// One run.
+    Detail,
+    /// The mails of all tenants.
+    Mails,
+    /// A dialog that will change something.
+    Dialog,
+    /// The help page.
+    Help,
+}
+
+impl Context {
+    /// Every context, in reading order.
+    pub const ALL: [Self; 6] = [
+        Self::List,
+        Self::Filter,
+        Self::Detail,
+        Self::Mails,
+        Self::Dialog,
+        Self::Help,
+    ];
+
+    /// The heading of its keys.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::List => "Run list",
+            Self::Filter => "Filter line",
+            Self::Detail => "Run",
+            Self::Mails => "Mails",
+            Self::Dialog => "Dialog",
+            Self::Help => "Help",
+        }
+    }
+}
+
+/// What a person can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Leave the console.
+    Quit,
+    /// Show the keys of this place.
+    Help,
+    /// Go back one step, changing nothing.
+    Back,
+    /// Ask the server again now.
+    Reload,
+    /// Move the cursor by lines.
+    Move(isize),
+    /// Move the cursor by pages.
+    MovePage(isize),
+    /// Go to the first line.
+    First,
+    /// Go to the last line.
+    Last,
+    /// Open or unfold what is under the cursor.
+    Open,
+    /// Edit the filter.
+    EditFilter,
+    /// Use the filter as typed.
+    ApplyFilter,
+    /// Older runs.
+    NextPage,
+    /// Newer runs.
+    PreviousPage,
+    /// The mails of all tenants.
+    ShowMails,
+    /// A tab of the run.
+    ShowTab(Tab),
+    /// The next tab of the run.
+    NextTab,
+    /// The tab before.
+    PreviousTab,
+    /// All of the explanation, or its first lines.
+    ToggleWhy,
+    /// Open every node.
+    UnfoldAll,
+    /// Close every node.
+    FoldAll,
+    /// Copy what is under the cursor.
+    Copy,
+    /// Prepare a signal to the run.
+    Signal,
+    /// Prepare a retry of the run.
+    Retry,
+    /// Next field of a dialog.
+    NextField,
+    /// The field before.
+    PreviousField,
+    /// Go on from a field, or press a button.
+    Press,
+}
+
+/// One key with its modifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    code: KeyCode,
+    control: bool,
+}
+
+impl Key {
+    const fn plain(code: KeyCode) -> Self {
+        Self {
+            code,
+            control: false,
+        }
+    }
+
+    const fn char(character: char) -> Self {
+        Self::plain(KeyCode::Char(character))
+    }
+
+    const fn control(character: char) -> Self {
+        Self {
+            code: KeyCode::Char(character),
+            control: true,
+        }
+    }
+
+    /// The key's name on a keyboard.
+    pub fn name(self) -> String {
+        let name = match self.code {
+            KeyCode::Char(' ') => "Space".to_owned(),
+            KeyCode::Char(character) if self.control => character.to_ascii_uppercase().to_string(),
+            KeyCode::Char(character) => character.to_string(),
+            KeyCode::PageUp => "PgUp".to_owned(),
+            KeyCode::PageDown => "PgDn".to_owned(),
+            KeyCode::BackTab => "Shift-Tab".to_owned(),
+            KeyCode::F(number) => format!("F{number}"),
+            other => format!("{other:?}"),
+        };
+        if self.control {
+            format!("Ctrl-{name}")
+        } else {
+            name
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding {
+    /// What the keys ask for.
+    pub command: Command,
+    /// Where they do.
+    pub contexts: &'static [Context],
+    /// The keys; the first is the one to show.
+    pub keys: &'static [Key],
+    /// One line for the help page.
+    pub help: &'static str,
+    /// One word for the footer, where the key deserves a place in it.
+    pub label: Option<&'static str>,
+}
+
+const LOOKING: &[Context] = &[Context::List, Context::Detail, Context::Mails];
+const SCROLLING: &[Context] = &[
+    Context::List,
+    Context::Detail,
+    Context::Mails,
+    Context::Help,
+];
+const TREES: &[Context] = &[Context::Detail, Context::Mails];
+const EVERYWHERE: &[Context] = &Context::ALL;
+
+const fn row(
+    command: Command,
+    contexts: &'static [Context],
+    keys: &'static [Key],
+    help: &'static str,
+    label: Option<&'static str>,
+) -> Binding {
+    Binding {
+        command,
+        contexts,
+        keys,
+        help,
+        label,
+    }
+}
+
+/// All keys of the console. The order is that of help and footer.
+#[rustfmt::skip] // A table is read by its columns.
+pub const BINDINGS: &[Binding] = &[
+    row(Command::Open, &[Context::List], &[Key::plain(KeyCode::Enter)], "Open the run under the cursor", Some("open")),
+    row(Command::Open, TREES, &[Key::plain(KeyCode::Enter), Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
+    row(Command::EditFilter, &[Context::List], &[Key::char('/')], "Edit the filter, such as workflow:dunning status:stuck", Some("filter")),
+    row(Command::ApplyFilter, &[Context::Filter], &[Key::plain(KeyCode::Enter)], "Use the filter as typed", Some("use it")),
+    row(Command::Signal, &[Context::Detail], &[Key::char('S')], "Send the run a signal; asks first", Some("signal")),
+    row(Command::Retry, &[Context::Detail], &[Key::char('R')], "Try the run's failed step again now; asks first", Some("retry")),
+    row(Command::ToggleWhy, &[Context::Detail], &[Key::char('w')], "Show all of the explanation, or its first lines", Some("why")),
+    row(Command::ShowTab(Tab::Timeline), &[Context::Detail], &[Key::char('1')], "What happened: transitions and steps, newest first", None),
+    row(Command::ShowTab(Tab::Data), &[Context::Detail], &[Key::char('2')], "The data of the run's state", None),
+    row(Command::ShowTab(Tab::Steps), &[Context::Detail], &[Key::char('3')], "Steps and their answers", None),
+    row(Command::ShowTab(Tab::Signals), &[Context::Detail], &[Key::char('4')], "Signals to the run and what became of them", None),
+    row(Command::ShowTab(Tab::Mails), &[Context::Detail], &[Key::char('5')], "Mails to the run's tenant", None),
+    row(Command::NextTab, &[Context::Detail], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Right)], "Next tab", Some("next tab")),
+    row(Command::PreviousTab, &[Context::Detail], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Left)], "Previous tab", None),
+    row(Command::UnfoldAll, TREES, &[Key::char('e')], "Unfold everything", None),
+    row(Command::FoldAll, TREES, &[Key::char('z')], "Fold everything", None),
+    row(Command::ShowMails, &[Context::List], &[Key::char('m')], "Mails to all tenants, newest first", Some("mails")),
+    row(Command::NextPage, &[Context::List], &[Key::char('n')], "Next page of runs", Some("next page")),
+    row(Command::PreviousPage, &[Context::List], &[Key::char('p')], "Previous page of runs", None),
+    row(Command::NextField, &[Context::Dialog], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Down)], "Next field", Some("next field")),
+    row(Command::PreviousField, &[Context::Dialog], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Up)], "Previous field", None),
+    row(Command::Press, &[Context::Dialog], &[Key::plain(KeyCode::Enter)], "Go on to the next field, or press the button", Some("go on")),
+    row(Command::Move(-1), SCROLLING, &[Key::plain(KeyCode::Up), Key::char('k')], "Up", None),
+    row(Command::Move(1), SCROLLING, &[Key::plain(KeyCode::Down), Key::char('j')], "Down", None),
+    row(Command::MovePage(-1), SCROLLING, &[Key::plain(KeyCode::PageUp)], "A page up", None),
+    row(Command::MovePage(1), SCROLLING, &[Key::plain(KeyCode::PageDown)], "A page down", None),
+    row(Command::First, SCROLLING, &[Key::plain(KeyCode::Home), Key::char('g')], "To the top", None),
+    row(Command::Last, SCROLLING, &[Key::plain(KeyCode::End), Key::char('G')], "To the end", None),
+    row(Command::Copy, LOOKING, &[Key::char('y')], "Copy what is under the cursor (a run's id in the list)", None),
+    row(Command::Reload, LOOKING, &[Key::plain(KeyCode::F(5)), Key::char('r')], "Ask the server again now", None),
+    row(Command::Back, &[Context::List], &[Key::plain(KeyCode::Esc)], "Drop the filter", None),
+    row(Command::Back, TREES, &[Key::plain(KeyCode::Esc), Key::plain(KeyCode::Backspace)], "Back", Some("back")),
+    row(Command::Back, &[Context::Filter], &[Key::plain(KeyCode::Esc)], "Leave the filter as it was", Some("leave as it was")),
+    row(Command::Back, &[Context::Dialog], &[Key::plain(KeyCode::Esc)], "Keep everything as it is", Some("keep as it is")),
+    row(Command::Back, &[Context::Help], &[Key::plain(KeyCode::Esc), Key::char('q'), Key::char('?'), Key::plain(KeyCode::F(1))], "Close the help", Some("close")),
+    row(Command::Help, LOOKING, &[Key::char('?'), Key::plain(KeyCode::F(1))], "Show the keys of this place", Some("help")),
+    row(Command::Help, &[Context::Filter, Context::Dialog], &[Key::plain(KeyCode::F(1))], "Show the keys of this place", Some("help")),
+    row(Command::Quit, LOOKING, &[Key::char('q')], "Leave the console", Some("quit")),
+    row(Command::Quit, EVERYWHERE, &[Key::control('c')], "Leave the console from anywhere; nothing is sent", None),
+];
+
+/// The command of a key in a context, if it has one.
+pub fn command(context: Context, event: &KeyEvent) -> Option<Command> {
+    if event
+        .modifiers
+        .intersects(KeyModifiers::ALT | KeyModifiers::SUPER | KeyModifiers::META)
+    {
+        return None;
+    }
+    // Shift is already in the character or in the key's own code.
+    let key = Key {
+        code: event.code,
+        control: event.modifiers.contains(KeyModifiers::CONTROL),
+    };
+    bindings(context)
+        .find(|binding| binding.keys.contains(&key))
+        .map(|binding| binding.command)
+}
+
+/// The rows of a context, in the order of the table.
+pub fn bindings(context: Context) -> impl Iterator<Item = &'static Binding> {
+    BINDINGS
+        .iter()
+        .filter(move |binding| binding.contexts.contains(&context))
+}
+
+/// All keys as text, context by context, for `--keys` and the documentation.
+pub fn printed() -> String {
+    let mut lines = Vec::new();
+    for context in Context::ALL {
+        lines.push(format!("{}\n", context.title()));
+        for binding in bindings(context) {
+            lines.push(format!("  {:<18} {}\n", key_names(binding), binding.help));
+        }
+        lines.push("\n".to_owned());
+    }
+    lines.concat().trim_end().to_owned() + "\n"
+}
+
+/// The keys of a row, as help shows them.
+pub fn key_names(binding: &Binding) -> String {
+    binding
+        .keys
+        .iter()
+        .map(|key| key.name())
+        .collect::<Vec<_>>()
+        .join(" or ")
+}

@@ -1,0 +1,163 @@
+//! The list of runs: its filter, its rows, and which run is selected.
+
+use crate::event::Request;
+use crate::filter::Filter;
+use tenure_client::{Page, RunFilter, RunSummary, Tenant};
+use tui_input::Input;
+use uuid::Uuid;
+
+/// Runs per page.
+const PAGE_RUNS: u32 = 100;
+
+/// The list of runs.
+#[derive(Clone, Debug, Default)]
+pub struct RunList {
+    /// The filter in use.
+    pub(crate) filter: Filter,
+    /// The filter line while it is edited.
+    pub(crate) editing: Option<Input>,
+    /// What keeps the list from being shown.
+    pub(crate) trouble: Option<String>,
+    /// The rows; `None` until the first answer.
+    rows: Option<Vec<RunSummary>>,
+    tenant: Option<Tenant>,
+    selected: Option<Uuid>,
+    index: usize,
+    passed: Vec<Option<String>>,
+    cursor: Option<String>,
+    next_cursor: Option<String>,
+}
+
+impl RunList {
+    /// Lists what passes the filter, from the first page.
+    pub(crate) fn with_filter(filter: Filter) -> Self {
+        Self {
+            filter,
+            ..Self::default()
+        }
+    }
+
+    /// The next question to the server. A tenant that was named must be found first.
+    pub(crate) fn request(&self) -> Request {
+        match (&self.filter.tenant_name, &self.tenant) {
+            (Some(name), None) => Request::Tenants(name.clone()),
+            _ => Request::Runs(RunFilter {
+                tenant_id: self
+                    .tenant
+                    .as_ref()
+                    .map(|t| t.tenant_id)
+                    .or(self.filter.query.tenant_id),
+                cursor: self.cursor.clone(),
+                limit: Some(PAGE_RUNS),
+                ..self.filter.query.clone()
+            }),
+        }
+    }
+
+    /// Takes the tenants that match the filter's name; answers whether one was meant.
+    pub(crate) fn take_tenants(&mut self, tenants: Vec<Tenant>) -> bool {
+        let Some(name) = &self.filter.tenant_name else {
+            return false;
+        };
+        let wanted = name.to_lowercase();
+        let exact = tenants
+            .iter()
+            .find(|tenant| tenant.name.to_lowercase() == wanted);
+        let meant = exact
+            .or(if tenants.len() == 1 {
+                tenants.first()
+            } else {
+                None
+            })
+            .cloned();
+        self.trouble = match (&meant, tenants.len()) {
+            (Some(_), _) => None,
+            (None, 0) => Some(format!("no tenant matches \"{name}\"")),
+            (None, _) => {
+                let names: Vec<_> = tenants.iter().take(5).map(|t| t.name.as_str()).collect();
+                let names = names.join(", ");
+                Some(format!(
+                    "several tenants match \"{name}\": {names}; write more of the name"
+                ))
+            }
+        };
+        self.tenant = meant;
+        self.tenant.is_some()
+    }
+
+    /// Takes a page of runs. The selection stays on its run; when that is gone, on its place.
+    pub(crate) fn take_runs(&mut self, page: Page<RunSummary>) {
+        self.trouble = None;
+        self.next_cursor = page.next_cursor;
+        self.rows = Some(page.items);
+        self.select(self.position());
+    }
+
+    /// The rows on show.
+    pub fn rows(&self) -> &[RunSummary] {
+        self.rows.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the server has answered yet.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.rows.is_some()
+    }
+
+    /// The selected run.
+    pub fn selected(&self) -> Option<&RunSummary> {
+        self.rows().get(self.position())
+    }
+
+    /// The place of the selected run.
+    pub(crate) fn position(&self) -> usize {
+        let found = self
+            .rows()
+            .iter()
+            .position(|run| Some(run.run_id) == self.selected);
+        found
+            .unwrap_or(self.index)
+            .min(self.rows().len().saturating_sub(1))
+    }
+
+    /// Moves the selection by rows, stopping at the ends.
+    pub(crate) fn step(&mut self, by: isize) {
+        let last = self.rows().len().saturating_sub(1);
+        self.select(self.position().saturating_add_signed(by).min(last));
+    }
+
+    /// Goes to the next page, if there is one.
+    pub(crate) fn next_page(&mut self) -> bool {
+        let Some(next) = self.next_cursor.take() else {
+            return false;
+        };
+        self.passed.push(self.cursor.replace(next));
+        self.turn();
+        true
+    }
+
+    /// Goes back a page, if this is not the first.
+    pub(crate) fn previous_page(&mut self) -> bool {
+        let Some(previous) = self.passed.pop() else {
+            return false;
+        };
+        self.cursor = previous;
+        self.turn();
+        true
+    }
+
+    /// The page on show, from 1, and whether another follows.
+    pub(crate) fn page(&self) -> (usize, bool) {
+        (self.passed.len() + 1, self.next_cursor.is_some())
+    }
+
+    fn turn(&mut self) {
+        self.rows = None;
+        self.selected = None;
+        self.index = 0;
+    }
+
+    fn select(&mut self, index: usize) {
+        self.index = index;
+        self.selected = self.rows().get(index).map(|run| run.run_id);
+    }
+}

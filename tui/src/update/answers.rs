@@ -1,0 +1,69 @@
+//! What the server's answers change.
+
+use crate::event::{Answer, Refusal};
+use crate::model::{Model, Screen};
+use crate::theme::Tone;
+use chrono::{DateTime, Utc};
+
+/// Takes an answer to the view on show.
+pub(super) fn answer(model: &mut Model, at: DateTime<Utc>, answer: Answer) {
+    model.now = model.now.max(at);
+    if let Answer::Failed(refusal) = answer {
+        return failed(model, at, refusal);
+    }
+    model.link.good(at);
+    match (answer, model.over.last_mut()) {
+        (Answer::Tenants(tenants), None) => {
+            if model.list.take_tenants(tenants) {
+                model.link.hurry(at);
+            }
+        }
+        (Answer::Runs(page), None) => model.list.take_runs(page),
+        (Answer::Run(run), Some(Screen::Detail(detail))) => {
+            let revision = run.run.revision;
+            detail.take(*run);
+            if let Some(dialog) = &mut model.dialog {
+                dialog.latest = revision;
+            }
+        }
+        (Answer::Mails(mails), Some(Screen::Mails(screen))) => screen.mails = Some(mails),
+        // The generation says that the view on show asked, so nothing else can be.
+        (_, _) => {}
+    }
+}
+
+/// Takes an answer to an act. A clear no is told in the dialog, where the words can be mended.
+pub(super) fn acted(model: &mut Model, intent: u64, result: Result<String, Refusal>) {
+    model.link.hurry(model.now);
+    let next_intent = model.new_intent();
+    let dialog = model
+        .dialog
+        .as_mut()
+        .filter(|dialog| dialog.intent == intent);
+    match (result, dialog) {
+        (Ok(words), dialog) => {
+            if dialog.is_some() {
+                model.dialog = None;
+            }
+            model.say(Tone::Good, words);
+        }
+        (Err(refusal), Some(dialog)) => {
+            dialog.sending = false;
+            if refusal.reached {
+                // The server decided, so the next try is a new wish; without an answer it is the same.
+                dialog.intent = next_intent;
+            }
+            dialog.refused = Some(refusal.words);
+        }
+        (Err(refusal), None) => model.say(Tone::Bad, refusal.words),
+    }
+}
+
+/// Notes a failure. Its words stand in the message line for as long as it lasts.
+fn failed(model: &mut Model, at: DateTime<Utc>, refusal: Refusal) {
+    if refusal.reached && !refusal.retryable {
+        model.link.refused(at, refusal.words);
+    } else {
+        model.link.failed(at, refusal.words);
+    }
+}

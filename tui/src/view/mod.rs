@@ -1,0 +1,64 @@
+//! Drawing: the model in, a frame out. No state, no clock.
+//!
+//! One screen a file. Everything is drawn through `paint`, which escapes all text in one place.
+
+mod bars;
+mod detail;
+mod dialog;
+mod help;
+mod list;
+mod mails;
+mod paint;
+mod small;
+mod tree;
+
+use crate::model::{Model, Screen};
+use paint::Paint;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+
+/// Below this the small layout is used.
+const FULL_MIN: (u16, u16) = (60, 16);
+/// Below this one line is shown.
+const SMALL_MIN: (u16, u16) = (20, 5);
+
+/// Draws the model into the frame.
+pub fn render(frame: &mut Frame<'_>, model: &Model) {
+    let area = frame.area();
+    let mut paint = Paint::new(frame, model.theme);
+    if area.width < SMALL_MIN.0 || area.height < SMALL_MIN.1 {
+        small::line(&mut paint, area, model);
+    } else if area.width < FULL_MIN.0 || area.height < FULL_MIN.1 {
+        small::render(&mut paint, area, model);
+    } else {
+        full(&mut paint, area, model);
+    }
+}
+
+fn full(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
+    let rows = [
+        Constraint::Length(1),
+        Constraint::Min(1),
+        Constraint::Length(1),
+        Constraint::Length(1),
+    ];
+    let [top, body, message, keys] = Layout::vertical(rows).areas(area);
+    bars::header(paint, top, model);
+    bars::message(paint, message, model);
+    bars::footer(paint, keys, model);
+    if let Some(scroll) = model.help {
+        return help::render(paint, body, model, scroll);
+    }
+    screen(paint, body, model);
+    if let Some(open) = &model.dialog {
+        dialog::render(paint, body, model, open);
+    }
+}
+
+fn screen(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
+    match model.over.last() {
+        Some(Screen::Detail(shown)) => detail::render(paint, area, model, shown),
+        Some(Screen::Mails(shown)) => mails::render(paint, area, model, shown),
+        None => list::render(paint, area, model),
+    }
+}

@@ -1,0 +1,139 @@
+//! One writer: a worker that lost its lease writes nothing, and others go on where it was.
+
+use std::time::Duration;
+
+use tenure_engine::{Registry, Status};
+
+use super::workflows::{Door, Errand, ErrandOutput, Outside, registry};
+use crate::support::engine::TestEngine;
+use crate::support::eventually;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crashed_workers_run_goes_on_elsewhere_with_the_same_key() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    outside.hold();
+    let run = engine.start::<Errand>("a", &1).await;
+    let worker = engine.worker().await;
+    outside.arrived().await;
+    worker.crash().await;
+    assert_eq!(engine.status(run).await, Status::Running);
+    outside.release();
+    engine.advance(Duration::from_secs(60));
+    assert_eq!(engine.detail(run).await.why.kind, "worker_lost");
+    let worker = engine.worker().await;
+    eventually("the run completes", async || {
+        engine.status(run).await == Status::Completed
+    })
+    .await;
+    worker.shutdown().await;
+    let keys = outside.keys("first");
+    assert_eq!(keys.len(), 2, "the unrecorded step is repeated once");
+    assert_eq!(keys[0], keys[1], "with the same idempotency key");
+    engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_lost_its_lease_cannot_write() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    outside.hold();
+    let run = engine.start::<Errand>("a", &1).await;
+    let frozen = engine.worker().await;
+    outside.arrived().await;
+    // Its lease is taken away under its feet, as recovery does.
+    let mut conn = crate::support::connect(&engine.options).await;
+    sqlx::raw_sql("delete from engine.lease")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    outside.release();
+    // Its step comes back and finds no lease: neither the answer nor anything after it is written.
+    eventually("the step was called", async || {
+        !outside.keys("first").is_empty()
+    })
+    .await;
+    frozen.crash().await;
+    let steps: i64 = sqlx::query_scalar(
+        "select count(*) from engine.step where name <> 'now' and name <> 'uuid'",
+    )
+    .fetch_one(&mut conn)
+    .await
+    .unwrap();
+    assert_eq!(steps, 0, "a fenced worker recorded a step");
+    assert!(outside.keys("second").is_empty(), "a fenced worker went on");
+    engine.advance(Duration::from_secs(60));
+    let worker = engine.worker().await;
+    eventually("the run completes", async || {
+        engine.status(run).await == Status::Completed
+    })
+    .await;
+    worker.shutdown().await;
+    let output: ErrandOutput = engine.output(run).await;
+    assert_eq!(output.answers[0], "first done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_a_handler_waits_visibly_and_goes_on_when_one_appears() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let run = engine.start::<Errand>("a", &0).await;
+    let doors = Registry::builder().register(Door).build().unwrap();
+    let narrow = engine.beside(doors).await;
+    narrow.drain().await;
+    let detail = engine.detail(run).await;
+    assert_eq!(detail.summary.status, Status::NoHandler);
+    assert_eq!(detail.why.kind, "no_handler");
+    assert_eq!(detail.summary.attempt, 0, "no attempt is burnt");
+    engine.assert_nothing_lost().await;
+    engine.drain().await;
+    assert_eq!(engine.status(run).await, Status::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_that_kills_its_worker_again_and_again_is_stuck_in_the_end() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let run = engine.start::<Errand>("a", &0).await;
+    outside.hold();
+    for _ in 0..11 {
+        let worker = engine.worker().await;
+        outside.arrived().await;
+        worker.crash().await;
+        engine.advance(Duration::from_secs(60));
+    }
+    let worker = engine.worker().await;
+    eventually("the run is stuck", async || {
+        engine.status(run).await == Status::Stuck
+    })
+    .await;
+    worker.shutdown().await;
+    let detail = engine.detail(run).await;
+    assert_eq!(detail.summary.stuck.as_deref(), Some("worker_lost"));
+    engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_share_the_work_and_do_nothing_twice() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let other = engine.beside(registry(&outside)).await;
+    let starts: Vec<_> = (0..1_000).map(|n| (format!("run-{n}"), 0)).collect();
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let runs = engine
+        .client
+        .start_many::<Errand>(&mut conn, engine.tenant, &starts);
+    runs.await.unwrap();
+    drop(conn);
+    let (mut one, mut two) = tokio::join!(engine.worker(), other.worker());
+    tokio::join!(one.idle(), two.idle());
+    eventually("all complete", async || {
+        let done: i64 = sqlx::query_scalar("select count(*) from engine.run where status = 10")
+            .fetch_one(engine.pool())
+            .await
+            .unwrap();
+        done == 1_000
+    })
+    .await;
+    tokio::join!(one.shutdown(), two.shutdown());
+    assert_eq!(outside.keys("first").len(), 1_000, "a step was done twice");
+}

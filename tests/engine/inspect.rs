@@ -1,0 +1,96 @@
+//! `why`, lists and logs tell the truth.
+
+use tenure_engine::inspect::{self, RunFilter};
+use tenure_engine::{RunId, Status};
+
+use super::workflows::{Door, Errand, Outside, registry};
+use crate::support::engine::TestEngine;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn due_work_without_a_worker_is_told_apart_from_due_work() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let run = engine.start::<Errand>("a", &0).await;
+    assert_eq!(engine.detail(run).await.why.kind, "no_worker");
+    outside.hold();
+    let worker = engine.worker().await;
+    outside.arrived().await;
+    let why = engine.detail(run).await.why;
+    assert_eq!(why.kind, "running");
+    assert!(
+        why.evidence
+            .iter()
+            .any(|(label, _)| *label == "lease until")
+    );
+    outside.release();
+    worker.shutdown().await;
+    assert_eq!(engine.detail(run).await.why.kind, "ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_filter_and_page_without_gaps() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    for n in 0..7 {
+        engine.start::<Door>(&format!("door-{n}"), &()).await;
+    }
+    engine.start::<Errand>("errand", &0).await;
+    engine.drain().await;
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let filter = RunFilter {
+        workflow: Some("door".to_owned()),
+        status: Some(Status::Waiting),
+        state: Some("Closed".to_owned()),
+        tenant_id: Some(engine.tenant),
+        ..RunFilter::default()
+    };
+    let mut seen: Vec<RunId> = Vec::new();
+    loop {
+        let page = inspect::list(&mut conn, &filter, seen.last().copied(), 3).await;
+        let page = page.unwrap();
+        seen.extend(page.iter().map(|run| run.run_id));
+        if page.len() < 3 {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 7);
+    assert!(
+        seen.is_sorted_by(|one, next| one > next),
+        "newest first, each once"
+    );
+    let ended = RunFilter {
+        key: Some("errand".to_owned()),
+        ..RunFilter::default()
+    };
+    let found = inspect::list(&mut conn, &ended, None, 10).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].status, Status::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_shows_visits_and_steps() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    outside.fail("second", 1);
+    let run = engine.start::<Errand>("a", &0).await;
+    engine.drain().await;
+    engine.advance(std::time::Duration::from_secs(700));
+    engine.drain().await;
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let visits = inspect::transitions(&mut conn, run).await.unwrap();
+    let told: Vec<_> = visits
+        .iter()
+        .rev()
+        .map(|line| (line.event.as_str(), line.outcome.as_str()))
+        .collect();
+    assert_eq!(told, [("entered", "retrying"), ("entered", "completed")]);
+    assert!(
+        visits[1]
+            .detail
+            .as_deref()
+            .unwrap()
+            .contains("outside_down")
+    );
+    let steps = inspect::steps(&mut conn, run).await.unwrap();
+    let names: Vec<_> = steps.iter().rev().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["now", "uuid", "first", "effect", "second"]);
+}

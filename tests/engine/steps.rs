@@ -1,0 +1,176 @@
+//! Steps: answered once, retried under their policy, exactly once in the database.
+
+use std::time::Duration;
+
+use tenure_engine::operator::{self, Act};
+use tenure_engine::{EngineError, Status};
+
+use super::workflows::{Errand, ErrandOutput, Outside, registry};
+use crate::support::engine::TestEngine;
+
+async fn effects(engine: &TestEngine) -> i64 {
+    let mut conn = crate::support::connect(&engine.options).await;
+    sqlx::query_scalar("select count(*) from app.debt")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_step_is_tried_again_and_answered_ones_are_not() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    outside.fail("second", 2);
+    let run = engine.start::<Errand>("a", &1).await;
+    engine.drain().await;
+    let detail = engine.detail(run).await;
+    assert_eq!(detail.summary.status, Status::Retrying);
+    assert_eq!(detail.summary.attempt, 1);
+    assert_eq!(detail.why.kind, "retrying");
+    assert!(
+        detail.why.summary.contains("Step second failed 1 time"),
+        "{}",
+        detail.why.summary
+    );
+    engine.assert_nothing_lost().await;
+    for _ in 0..2 {
+        engine.advance(Duration::from_secs(700));
+        engine.drain().await;
+    }
+    let output: ErrandOutput = engine.output(run).await;
+    assert_eq!(output.answers.len(), 2);
+    assert!(output.now_agrees, "a retried visit saw another time or id");
+    assert_eq!(outside.keys("first").len(), 1);
+    let keys = outside.keys("second");
+    assert_eq!(keys.len(), 3);
+    assert!(
+        keys.iter().all(|key| *key == keys[0]),
+        "one key for all attempts: {keys:?}"
+    );
+    assert_eq!(effects(&engine).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exhausted_step_leaves_the_run_stuck_until_an_operator_retries_it() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    outside.fail("second", 3);
+    let run = engine.start::<Errand>("a", &1).await;
+    for _ in 0..3 {
+        engine.drain().await;
+        engine.advance(Duration::from_secs(700));
+    }
+    let detail = engine.detail(run).await;
+    assert_eq!(detail.summary.status, Status::Stuck);
+    assert_eq!(detail.summary.stuck.as_deref(), Some("attempts_exhausted"));
+    assert!(
+        detail.why.summary.contains("second is down"),
+        "{}",
+        detail.why.summary
+    );
+    engine.assert_nothing_lost().await;
+
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let mut act = Act {
+        actor: "maria".to_owned(),
+        role: "operator".to_owned(),
+        action: "retry",
+        reason: "the outside is up again".to_owned(),
+        revision: detail.summary.revision() - 1,
+    };
+    let stale = operator::retry(&mut conn, run, &act).await;
+    assert!(matches!(stale, Err(EngineError::Moved { .. })), "{stale:?}");
+    act.revision += 1;
+    act.reason = " ".to_owned();
+    let silent = operator::retry(&mut conn, run, &act).await;
+    assert!(matches!(
+        silent,
+        Err(EngineError::Malformed { what: "reason", .. })
+    ));
+    act.reason = "the outside is up again".to_owned();
+    operator::retry(&mut conn, run, &act).await.unwrap();
+    engine.drain().await;
+    assert_eq!(engine.status(run).await, Status::Completed);
+    // What was answered before stays answered.
+    assert_eq!(outside.keys("first").len(), 1);
+    assert_eq!(effects(&engine).await, 1);
+    let audit: (String, String) = sqlx::query_as("select actor, reason from engine.audit")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(
+        audit,
+        ("maria".to_owned(), "the outside is up again".to_owned())
+    );
+    act.revision = engine.detail(run).await.summary.revision();
+    let ended = operator::retry(&mut conn, run, &act).await;
+    assert!(matches!(
+        ended,
+        Err(EngineError::NotAllowed { verb: "retry", .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_a_failed_attempt_and_hurts_nobody_else() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    outside.panic("first", 1);
+    let run = engine.start::<Errand>("a", &0).await;
+    engine.drain().await;
+    let other = engine.start::<Errand>("b", &0).await;
+    engine.drain().await;
+    assert_eq!(engine.status(run).await, Status::Retrying);
+    assert_eq!(engine.status(other).await, Status::Completed);
+    let error = engine.detail(run).await.summary.error.unwrap();
+    assert_eq!(
+        (error.code.as_str(), error.message.as_str()),
+        ("panicked", "first panics")
+    );
+    engine.advance(Duration::from_secs(700));
+    engine.drain().await;
+    assert_eq!(engine.status(run).await, Status::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_database_effect_keeps_nothing_and_is_tried_again() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    // Two rows with one key: the second insert is refused, and takes the first with it.
+    let run = engine.start::<Errand>("a", &2).await;
+    engine.drain().await;
+    let detail = engine.detail(run).await;
+    assert_eq!(detail.summary.status, Status::Retrying);
+    assert_eq!(
+        detail.summary.error.unwrap().step.as_deref(),
+        Some("effect")
+    );
+    assert_eq!(effects(&engine).await, 0);
+    assert!(outside.keys("second").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_runs_complete_once_each() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let starts: Vec<_> = (0..3_000).map(|n| (format!("run-{n}"), 0)).collect();
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let runs = engine
+        .client
+        .start_many::<Errand>(&mut conn, engine.tenant, &starts)
+        .await;
+    assert_eq!(runs.unwrap().len(), 3_000);
+    drop(conn);
+    engine.drain().await;
+    let done: i64 = sqlx::query_scalar("select count(*) from engine.run where status = 10")
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(done, 3_000);
+    assert_eq!(outside.keys("first").len(), 3_000);
+    engine.assert_nothing_lost().await;
+    let left: i64 = sqlx::query_scalar("select count(*) from engine.claimed")
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(left, 0, "an orderly stop leaves no claims behind");
+}

@@ -1,0 +1,13 @@
+//! The suite: the engine's promises, the business's stories, the two thin faces, the shape of the
+//! tables. Each test has a database of its own on a real Postgres; none sleeps, none is skipped.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+mod api;
+mod console;
+mod crash;
+mod engine;
+mod postgres;
+mod schema;
+mod story;
+mod support;

@@ -1,0 +1,258 @@
+//! The commercial story, through the API, on a test clock, against the Stripe sandbox.
+
+use std::collections::BTreeMap;
+
+use tenure_client::{
+    CancelSubscription, CancelWhen, IdempotencyKey, InvoiceStatus, SubscriptionStatus,
+};
+
+use crate::support::app::{Subscriber, TestApp};
+
+async fn cancel(customer: &Subscriber<'_>, when: CancelWhen) {
+    let cancel = CancelSubscription { when };
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let key = IdempotencyKey::generate();
+    let sent = customer
+        .client
+        .cancel_subscription(tenant, id, &cancel, &key);
+    sent.await.unwrap();
+    customer.advance("0h").await;
+}
+
+/// How many charges succeeded at the provider, per invoice.
+fn charges(app: &TestApp, customer: &Subscriber<'_>) -> BTreeMap<String, usize> {
+    let tenant = customer.tenant.tenant_id.to_string();
+    let mut paid = BTreeMap::new();
+    for charge in app.sandbox.control().charges(&[("tenant", &tenant)]) {
+        if charge.paid {
+            *paid.entry(charge.metadata["invoice"].clone()).or_default() += 1;
+        }
+    }
+    paid
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirteen_months_at_once_are_the_same_as_month_by_month() {
+    let app = TestApp::new().await;
+    let make = app.customer();
+    let start = "2027-01-31T09:00:00Z";
+    let args = (
+        start,
+        "Europe/Berlin",
+        "starter-monthly",
+        "EUR",
+        "pm_card_visa",
+    );
+    let at_once = make.subscribe(args.0, args.1, args.2, args.3, args.4).await;
+    let stepwise = make.subscribe(args.0, args.1, args.2, args.3, args.4).await;
+    at_once.advance("13mo").await;
+    for month in 1..=13 {
+        let target =
+            tenure_workflows::clock::target_after(start.parse().unwrap(), &format!("{month}mo"));
+        let hours = (target.unwrap() - stepwise.now().await).num_hours();
+        stepwise.advance(&format!("{hours}h")).await;
+    }
+    assert_eq!(at_once.now().await, stepwise.now().await);
+    let ledger = at_once.ledger().await;
+    assert_eq!(ledger, stepwise.ledger().await);
+    assert_eq!(ledger.len(), 13);
+    assert_eq!(at_once.mails().await, stepwise.mails().await);
+    // The trial ends on 14 February; every period begins at midnight in Berlin on the 14th.
+    assert_eq!(
+        ledger[0],
+        "INV-00001 Paid 19.00 EUR 2027-02-13 23:00:00 UTC..2027-03-13 23:00:00 UTC \
+         paid Some(2027-02-13T23:00:00Z) after 1"
+    );
+    assert_eq!(
+        ledger[3],
+        "INV-00004 Paid 19.00 EUR 2027-05-13 22:00:00 UTC..2027-06-13 22:00:00 UTC \
+         paid Some(2027-05-13T22:00:00Z) after 1"
+    );
+    let paid = charges(&app, &at_once);
+    assert_eq!(paid.len(), 13);
+    assert!(paid.values().all(|count| *count == 1), "{paid:?}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_at_the_months_end_returns_and_yen_have_no_cents() {
+    let app = TestApp::new().await;
+    let customer = app
+        .customer()
+        .subscribe(
+            "2027-01-31T03:00:00Z",
+            "Asia/Tokyo",
+            "team-monthly",
+            "JPY",
+            "pm_card_visa",
+        )
+        .await;
+    customer.advance("4mo").await;
+    let starts: Vec<String> = customer
+        .invoices()
+        .await
+        .iter()
+        .map(|invoice| format!("{} {}", invoice.period_start, invoice.total))
+        .collect();
+    assert_eq!(
+        starts,
+        [
+            "2027-01-31 03:00:00 UTC 6900 JPY",
+            "2027-02-27 15:00:00 UTC 6900 JPY",
+            "2027-03-30 15:00:00 UTC 6900 JPY",
+            "2027-04-29 15:00:00 UTC 6900 JPY",
+            "2027-05-30 15:00:00 UTC 6900 JPY",
+        ]
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declined_card_climbs_the_ladder_and_ends_unpaid() {
+    let app = TestApp::new().await;
+    let customer = app
+        .customer()
+        .subscribe(
+            "2027-06-01T08:00:00Z",
+            "UTC",
+            "team-monthly",
+            "USD",
+            "pm_card_visa",
+        )
+        .await;
+    customer.attach("pm_sandbox_insufficient_funds").await;
+    customer.advance("30d").await;
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::PastDue
+    );
+    // 1 July, and retries on the days 1, 3, 5 and 7 after it at ten.
+    let attempts = async || customer.invoices().await[1].attempts;
+    assert_eq!(attempts().await, 1);
+    for (by, expected) in [("1d", 1), ("2h", 2), ("2d", 3), ("2d", 4), ("2d", 5)] {
+        customer.advance(by).await;
+        assert_eq!(attempts().await, expected, "after {by}");
+    }
+    customer.advance("2d").await;
+    let ended = customer.subscription().await;
+    assert_eq!(ended.status, SubscriptionStatus::Ended);
+    assert_eq!(ended.end_reason.as_deref(), Some("unpaid"));
+    let invoices = customer.invoices().await;
+    assert_eq!(invoices[1].status, InvoiceStatus::Uncollectible);
+    assert_eq!(invoices[1].attempts, 5);
+    let mails = customer.mails().await;
+    let count = |kind: &str| mails.iter().filter(|mail| *mail == kind).count();
+    assert_eq!(count("payment_failed"), 5, "{mails:?}");
+    assert_eq!(
+        (count("final_notice"), count("cancelled")),
+        (1, 1),
+        "{mails:?}"
+    );
+    assert_eq!(charges(&app, &customer).len(), 1);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hard_decline_is_not_tried_again_until_the_method_changes() {
+    let app = TestApp::new().await;
+    let customer = app
+        .customer()
+        .subscribe(
+            "2027-06-01T08:00:00Z",
+            "UTC",
+            "team-monthly",
+            "USD",
+            "pm_sandbox_lost_card",
+        )
+        .await;
+    customer.advance("4d").await;
+    let invoice = customer.invoices().await.remove(0);
+    assert_eq!((invoice.status, invoice.attempts), (InvoiceStatus::Open, 1));
+    customer.attach("pm_card_visa").await;
+    let invoice = customer.invoices().await.remove(0);
+    assert_eq!((invoice.status, invoice.attempts), (InvoiceStatus::Paid, 2));
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Active
+    );
+    assert!(customer.mails().await.contains(&"recovered".to_owned()));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_in_the_trial_costs_nothing_and_now_ends_at_once() {
+    let app = TestApp::new().await;
+    let make = app.customer();
+    let start = "2027-01-01T12:00:00Z";
+    let trial = make
+        .subscribe(start, "UTC", "starter-monthly", "EUR", "pm_card_visa")
+        .await;
+    cancel(&trial, CancelWhen::PeriodEnd).await;
+    assert_eq!(
+        trial.subscription().await.status,
+        SubscriptionStatus::Ending
+    );
+    trial.advance("1mo").await;
+    let ended = trial.subscription().await;
+    assert_eq!(ended.status, SubscriptionStatus::Ended);
+    assert_eq!(
+        ended.ended_at,
+        Some("2027-01-15T00:00:00Z".parse().unwrap())
+    );
+    assert!(trial.invoices().await.is_empty());
+
+    let paying = make
+        .subscribe(start, "UTC", "team-monthly", "EUR", "pm_card_visa")
+        .await;
+    paying.advance("3d").await;
+    cancel(&paying, CancelWhen::Now).await;
+    let ended = paying.subscription().await;
+    assert_eq!(
+        ended.ended_at,
+        Some("2027-01-04T12:00:00Z".parse().unwrap())
+    );
+    paying.advance("2mo").await;
+    assert_eq!(
+        paying.invoices().await.len(),
+        1,
+        "nothing is charged after the end"
+    );
+    let again = paying
+        .client
+        .cancel_subscription(
+            paying.tenant.tenant_id,
+            paying.subscription,
+            &CancelSubscription {
+                when: CancelWhen::Now,
+            },
+            &IdempotencyKey::generate(),
+        )
+        .await;
+    assert_eq!(again.unwrap_err().problem().unwrap().status, 409);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_payment_method_nothing_is_charged_and_a_method_pays_at_once() {
+    let app = TestApp::new().await;
+    let customer = app
+        .customer()
+        .subscribe(
+            "2027-06-01T08:00:00Z",
+            "UTC",
+            "team-yearly",
+            "EUR",
+            "pm_sandbox_nonsense",
+        )
+        .await;
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::PastDue
+    );
+    assert!(charges(&app, &customer).is_empty());
+    customer.attach("pm_card_mastercard").await;
+    let invoice = customer.invoices().await.remove(0);
+    assert_eq!(invoice.status, InvoiceStatus::Paid);
+    assert_eq!(invoice.total.to_string(), "490.00 EUR");
+    app.finish().await;
+}

@@ -1,0 +1,275 @@
+//! The whole product in one process: API, worker, Stripe sandbox, captured mail, a clocked tenant.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use stripe_sandbox::{Sandbox, SandboxConfig, SandboxHandle, WebhookEndpoint};
+use tenure_api::auth::{self, NewToken};
+use tenure_api::config::StripeConfig;
+use tenure_api::serve::{Running, ServeConfig, start};
+use tenure_client::{
+    AdvanceTestClock, AttachPaymentMethod, Client, IdempotencyKey, Invoice, NewSubscription,
+    NewTenant, Role, Subscription, Tenant, TestClockStatus,
+};
+use tenure_engine::{PoolConfig, TenantId, WorkerConfig};
+use tenure_workflows::catalog;
+use tenure_workflows::ports::mail::MailConfig;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+pub(crate) const SANDBOX_KEY: &str = "sk_test_suite";
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_suite";
+
+/// A served product.
+pub(crate) struct TestApp {
+    pub(crate) url: String,
+    pub(crate) token: String,
+    pub(crate) client: Client,
+    pub(crate) sandbox: SandboxHandle,
+    pub(crate) options: PgConnectOptions,
+    _mails: tempfile::TempDir,
+    running: Running,
+}
+
+/// Loads the demo catalogue and makes an admin's token.
+pub(crate) async fn seed(options: &PgConnectOptions) -> String {
+    let mut conn = super::connect(options).await;
+    let mut tx = conn.begin().await.unwrap();
+    tenure_workflows::as_control(&mut tx).await.unwrap();
+    let plans = catalog::parse(include_str!("../../fixtures/seed/catalog.json")).unwrap();
+    catalog::load(&mut tx, &plans).await.unwrap();
+    tx.commit().await.unwrap();
+    token(&mut conn, Role::Admin, None).await
+}
+
+/// Makes a token.
+pub(crate) async fn token(conn: &mut PgConnection, role: Role, tenant: Option<TenantId>) -> String {
+    let mut tx = conn.begin().await.unwrap();
+    tenure_workflows::as_control(&mut tx).await.unwrap();
+    let new = NewToken {
+        name: format!("suite {}", role.as_str()),
+        role,
+        tenant,
+        days: 1,
+    };
+    let token = auth::create(&mut tx, &new).await.unwrap();
+    tx.commit().await.unwrap();
+    token
+}
+
+impl TestApp {
+    pub(crate) async fn new() -> Self {
+        Self::on(super::database().await).await
+    }
+
+    pub(crate) async fn on(options: PgConnectOptions) -> Self {
+        let mails = tempfile::tempdir().unwrap();
+        let mail = MailConfig::Capture {
+            folder: mails.path().to_owned(),
+            from: "Tenure <billing@tenure.example>".to_owned(),
+        };
+        let token = seed(&options).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut config = SandboxConfig::new(SANDBOX_KEY);
+        config.webhooks = vec![WebhookEndpoint::new(
+            format!("{url}/v1/webhooks/stripe"),
+            WEBHOOK_SECRET,
+        )];
+        let sandbox = Sandbox::start(config).await.unwrap();
+        let running = start(ServeConfig {
+            database: options.clone(),
+            listener: Some(listener),
+            worker: Some(WorkerConfig::default()),
+            stripe: StripeConfig {
+                url: sandbox.url().to_owned(),
+                secret_key: SANDBOX_KEY.to_owned(),
+                webhook_secrets: vec![WEBHOOK_SECRET.to_owned()],
+            },
+            mail,
+            environment: "suite".to_owned(),
+            pool: PoolConfig {
+                acquire_timeout: Duration::from_secs(2),
+                ..PoolConfig::default()
+            },
+        })
+        .await
+        .unwrap();
+        Self {
+            client: Client::new(&url, &token).unwrap(),
+            url,
+            token,
+            sandbox,
+            options,
+            _mails: mails,
+            running,
+        }
+    }
+
+    /// Stops everything, and checks that no run is stuck and no mail left unsent.
+    pub(crate) async fn finish(self) {
+        let mut conn = super::connect(&self.options).await;
+        let stuck: Vec<(String, Option<String>)> = sqlx::query_as(
+            "select workflow || ' ' || key, error::text from engine.run where status = 8",
+        )
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+        assert!(stuck.is_empty(), "stuck runs: {stuck:?}");
+        let unsent: i64 =
+            sqlx::query_scalar("select count(*) from app.notice where status = 'queued'")
+                .fetch_one(&mut conn)
+                .await
+                .unwrap();
+        assert_eq!(unsent, 0, "mails were left unsent");
+        self.running.shutdown().await;
+        self.sandbox.shutdown().await;
+    }
+
+    pub(crate) fn customer(&self) -> Customer<'_> {
+        Customer {
+            client: &self.client,
+        }
+    }
+}
+
+/// Makes customers through the API.
+pub(crate) struct Customer<'a> {
+    pub(crate) client: &'a Client,
+}
+
+/// A clocked tenant with a subscription.
+pub(crate) struct Subscriber<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) tenant: Tenant,
+    pub(crate) clock: Uuid,
+    pub(crate) subscription: Uuid,
+}
+
+impl<'a> Customer<'a> {
+    pub(crate) async fn subscribe(
+        &self,
+        start: &str,
+        zone: &str,
+        plan: &str,
+        currency: &str,
+        card: &str,
+    ) -> Subscriber<'a> {
+        let new = NewTenant {
+            name: "Acme".to_owned(),
+            email: "billing@acme.example".to_owned(),
+            zone: zone.to_owned(),
+            locale: None,
+            test_clock: Some(start.parse().unwrap()),
+        };
+        let key = IdempotencyKey::generate();
+        let tenant = self.client.create_tenant(&new, &key).await.unwrap();
+        let mut subscriber = Subscriber {
+            client: self.client,
+            clock: tenant.test_clock_id.unwrap(),
+            tenant,
+            subscription: Uuid::nil(),
+        };
+        subscriber.attach(card).await;
+        let new = NewSubscription {
+            plan: plan.to_owned(),
+            currency: currency.to_owned(),
+            key: None,
+        };
+        let key = IdempotencyKey::generate();
+        let made = self
+            .client
+            .subscribe(subscriber.tenant.tenant_id, &new, &key);
+        subscriber.subscription = made.await.unwrap().subscription_id;
+        subscriber.advance("0h").await;
+        subscriber
+    }
+}
+
+impl Subscriber<'_> {
+    pub(crate) async fn attach(&self, method: &str) {
+        let attach = AttachPaymentMethod {
+            payment_method: method.to_owned(),
+        };
+        let key = IdempotencyKey::generate();
+        let tenant = self.tenant.tenant_id;
+        self.client
+            .attach_payment_method(tenant, &attach, &key)
+            .await
+            .unwrap();
+        self.advance("0h").await;
+    }
+
+    /// Moves the clock and waits until it is ready.
+    pub(crate) async fn advance(&self, by: &str) {
+        self.begin_advance(by).await;
+        super::eventually("the clock is ready", async || {
+            self.is_ready().await.unwrap()
+        })
+        .await;
+    }
+
+    pub(crate) async fn begin_advance(&self, by: &str) {
+        let advance = AdvanceTestClock {
+            to: None,
+            by: Some(by.to_owned()),
+        };
+        let key = IdempotencyKey::generate();
+        let sent = self.client.advance_test_clock(self.clock, &advance, &key);
+        sent.await.unwrap();
+    }
+
+    pub(crate) async fn is_ready(&self) -> Result<bool, tenure_client::ClientError> {
+        let clock = self.client.test_clock(self.clock).await?;
+        Ok(clock.status == TestClockStatus::Ready)
+    }
+
+    pub(crate) async fn now(&self) -> DateTime<Utc> {
+        self.client.test_clock(self.clock).await.unwrap().now
+    }
+
+    pub(crate) async fn subscription(&self) -> Subscription {
+        let tenant = self.tenant.tenant_id;
+        let found = self.client.subscription(tenant, self.subscription).await;
+        found.unwrap()
+    }
+
+    /// The invoices, oldest first.
+    pub(crate) async fn invoices(&self) -> Vec<Invoice> {
+        let mut all = self
+            .client
+            .list_invoices(self.tenant.tenant_id)
+            .await
+            .unwrap();
+        all.reverse();
+        all
+    }
+
+    /// Number, status, amount and dates of the invoices: what must not depend on how time passed.
+    pub(crate) async fn ledger(&self) -> Vec<String> {
+        let line = |invoice: Invoice| {
+            format!(
+                "{} {:?} {} {}..{} paid {:?} after {}",
+                invoice.number.unwrap_or_default(),
+                invoice.status,
+                invoice.total,
+                invoice.period_start,
+                invoice.period_end,
+                invoice.paid_at,
+                invoice.attempts
+            )
+        };
+        self.invoices().await.into_iter().map(line).collect()
+    }
+
+    /// The kinds of the mails that were sent, oldest first.
+    pub(crate) async fn mails(&self) -> Vec<String> {
+        let mails = self.client.list_tenant_mails(self.tenant.tenant_id).await;
+        let mut mails = mails.unwrap();
+        mails.sort_by_key(|mail| (mail.sent_at, mail.kind.clone()));
+        let sent = mails.into_iter().filter(|mail| mail.sent_at.is_some());
+        sent.map(|mail| mail.kind).collect()
+    }
+}

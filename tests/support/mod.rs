@@ -1,0 +1,95 @@
+//! What all stories stand on: a Postgres, a database each, and the two ways to use it.
+
+pub(crate) mod app;
+pub(crate) mod engine;
+pub(crate) mod process;
+pub(crate) mod smtp;
+
+use std::path::PathBuf;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use tenure_api::MIGRATOR;
+use tenure_api::postgres::{Binaries, SearchPath, TestCluster, find};
+
+/// Where Postgres is looked for, as the command line does it.
+pub(crate) fn search_path() -> SearchPath {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let named = std::env::var_os("TENURE_PG_BIN").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let kept = tenure_api::postgres::default_home(home.as_deref(), state.as_deref());
+    SearchPath::usual(named, &path, kept.join("postgres-programs"))
+}
+
+/// The programs of the Postgres that the suite runs on.
+pub(crate) fn binaries() -> Binaries {
+    find(&search_path(), None).expect("the suite needs a Postgres")
+}
+
+/// The one cluster of this process.
+async fn cluster() -> &'static TestCluster {
+    TestCluster::shared(&search_path())
+        .await
+        .expect("a cluster")
+}
+
+/// Brings a database's schema up.
+pub(crate) async fn migrate(options: PgConnectOptions) -> anyhow::Result<()> {
+    let mut conn = PgConnection::connect_with(&options).await?;
+    MIGRATOR.run(&mut conn).await?;
+    conn.close().await?;
+    Ok(())
+}
+
+/// Clones the migrated template, or an empty one; returns the database's name.
+async fn clone(migrated: bool) -> String {
+    let cluster = cluster().await;
+    let template = if migrated {
+        cluster.template("migrated", migrate).await
+    } else {
+        cluster.template("empty", async |_| Ok(())).await
+    };
+    let template = template.expect("a template");
+    cluster.clone_database(&template).await.expect("a database")
+}
+
+/// A migrated database of its own.
+pub(crate) async fn database() -> PgConnectOptions {
+    let name = clone(true).await;
+    cluster().await.cluster().connect_options(&name)
+}
+
+/// The URL of a migrated database of its own, for other processes.
+pub(crate) async fn database_url() -> String {
+    let name = clone(true).await;
+    cluster().await.cluster().url(&name)
+}
+
+/// An empty database of its own.
+pub(crate) async fn empty_database() -> PgConnectOptions {
+    let name = clone(false).await;
+    cluster().await.cluster().connect_options(&name)
+}
+
+/// A superuser's connection.
+pub(crate) async fn connect(options: &PgConnectOptions) -> PgConnection {
+    PgConnection::connect_with(options)
+        .await
+        .expect("a connection")
+}
+
+/// Waits until something holds: level-triggered, bounded, and told by name when it does not.
+pub(crate) async fn eventually<F>(what: &str, holds: F)
+where
+    F: AsyncFn() -> bool,
+{
+    let wait = async {
+        let mut tick = tokio::time::interval(std::time::Duration::from_millis(5));
+        while !holds().await {
+            tick.tick().await;
+        }
+    };
+    let done = tokio::time::timeout(std::time::Duration::from_secs(60), wait).await;
+    assert!(done.is_ok(), "did not come to hold within a minute: {what}");
+}

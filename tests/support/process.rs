@@ -1,0 +1,122 @@
+//! The product's own binary, as a process that can be killed, frozen and started again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::app::{SANDBOX_KEY, WEBHOOK_SECRET};
+
+/// The built binary; built here when the suite is run without it.
+pub(crate) fn tenure() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let done = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "tenure-api",
+                "--bin",
+                "tenure",
+            ])
+            .args(["--package", "tenure-console", "--bin", "tenure-console"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(done.expect("cargo runs").success(), "the binary is built");
+        // target/debug/deps/suite-… is where this test runs from.
+        let this = std::env::current_exe().expect("a path");
+        let debug = this.ancestors().nth(2).expect("target/debug");
+        debug.join("tenure")
+    })
+}
+
+/// `tenure serve` on an address of its own.
+pub(crate) struct Server {
+    address: SocketAddr,
+    database: String,
+    stripe: String,
+    smtp: String,
+    child: Option<Child>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Server {
+    pub(crate) fn new(database: String, stripe: String, smtp: String) -> Self {
+        // A port that was free a moment ago: the same for every start of this server.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self {
+            address: listener.local_addr().expect("an address"),
+            database,
+            stripe,
+            smtp,
+            child: None,
+        }
+    }
+
+    /// Another server on the same database, not started yet.
+    pub(crate) fn twin(&self) -> Self {
+        Self::new(
+            self.database.clone(),
+            self.stripe.clone(),
+            self.smtp.clone(),
+        )
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn start(&mut self) {
+        let child = Command::new(tenure())
+            .arg("serve")
+            .env("DATABASE_URL", &self.database)
+            .env("TENURE_LISTEN", self.address.to_string())
+            .env("TENURE_STRIPE_URL", &self.stripe)
+            .env("TENURE_STRIPE_SECRET_KEY", SANDBOX_KEY)
+            .env("TENURE_STRIPE_WEBHOOK_SECRETS", WEBHOOK_SECRET)
+            .env("TENURE_SMTP_URL", &self.smtp)
+            .env("TENURE_LEASE_SECONDS", "2")
+            .env("TENURE_LOG", "warn,stripe=error,async_stripe=error")
+            .stdout(Stdio::null())
+            .spawn();
+        self.child = Some(child.expect("the server starts"));
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start_ready(&mut self, client: &tenure_client::Client) {
+        self.start();
+        super::eventually("the server is ready", async || {
+            client.readyz().await.is_ok()
+        })
+        .await;
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+        kill(pid, signal).expect("it takes the signal");
+    }
+
+    /// Waits for its end and says whether it was a success.
+    pub(crate) fn wait(&mut self) -> bool {
+        let mut child = self.child.take().expect("it runs");
+        child.wait().expect("it ends").success()
+    }
+}

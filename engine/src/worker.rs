@@ -253,8 +253,11 @@ impl Station {
                 }
                 Ok(_) => continue,
                 Err(error) => {
-                    tracing::warn!(error = %error, "cannot claim; trying again");
-                    Duration::from_millis(200)
+                    // A claim whose answer was lost may have taken runs that nobody here knows of:
+                    // the lease is given back with all that it holds, and a new one taken.
+                    tracing::warn!(error = %error, "a claim got no answer; taking a new lease");
+                    lost.cancel();
+                    return;
                 }
             };
             tokio::select! {

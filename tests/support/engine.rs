@@ -91,7 +91,8 @@ impl TestEngine {
 
     pub(crate) async fn worker(&self) -> Worker {
         let config = WorkerConfig {
-            lease: Duration::from_secs(5),
+            // Longer than a busy machine stalls, shorter than the minutes that tests move.
+            lease: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             ..WorkerConfig::default()
         };

@@ -10,4 +10,5 @@ mod engine;
 mod postgres;
 mod schema;
 mod story;
+mod stripe_sandbox;
 mod support;

@@ -1,0 +1,106 @@
+//! What goes wrong on request, and what a restart keeps.
+
+use stripe::StripeError;
+use stripe_core::payment_intent::SearchPaymentIntent;
+use stripe_sandbox::{Failure, FailureKind, SandboxConfig};
+
+use super::shop::{KEY, Shop, refusal};
+use crate::support::eventually;
+
+#[tokio::test]
+async fn a_charge_whose_answer_was_lost_is_not_made_again() {
+    let shop = Shop::open().await;
+    let wallet = shop.customer_with("pm_card_visa").await;
+    for (kind, made) in [
+        (FailureKind::DropBefore, 0),
+        (FailureKind::ErrorBefore, 0),
+        (FailureKind::RateLimit, 0),
+        (FailureKind::DropAfter, 1),
+        (FailureKind::ErrorAfter, 1),
+    ] {
+        let name = format!("{kind:?}");
+        shop.control().fail_next(Failure::new(kind, 1));
+        match (kind, shop.charge(&wallet, &name, &name).await) {
+            (FailureKind::DropBefore | FailureKind::DropAfter, answer) => {
+                assert!(matches!(answer, Err(StripeError::ClientError(_))), "{name}");
+            }
+            (FailureKind::RateLimit, answer) => assert_eq!(refusal(answer).0, 429),
+            (_, answer) => assert_eq!(refusal(answer).0, 500, "{name}"),
+        }
+        assert_eq!(shop.paid(&name), made, "{name}");
+        shop.charge(&wallet, &name, &name).await.unwrap();
+        assert_eq!(shop.paid(&name), 1, "{name}");
+    }
+}
+
+/// One thread: the first request holds its key before the second can be sent.
+#[tokio::test]
+async fn a_key_is_held_while_its_first_request_runs() {
+    let shop = Shop::open().await;
+    let wallet = shop.customer_with("pm_card_visa").await;
+    let mut delay = Failure::new(FailureKind::Delay, 1);
+    delay.milliseconds = 3_600_000;
+    shop.control().fail_next(delay);
+    {
+        let first = shop.charge(&wallet, "in_1", "k");
+        let second = async {
+            eventually("the first request is being worked on", async || {
+                shop.control().planned_failures() == 0
+            })
+            .await;
+            refusal(shop.charge(&wallet, "in_1", "k").await)
+        };
+        tokio::select! {
+            _ = first => panic!("the first request takes an hour"),
+            (status, error) = second => {
+                assert_eq!(status, 409);
+                assert_eq!(error.code.unwrap().as_str(), "idempotency_key_in_use");
+            }
+        }
+    }
+    // The first caller has hung up, so the key is free again.
+    eventually("the key is free", async || {
+        shop.charge(&wallet, "in_1", "k").await.is_ok()
+    })
+    .await;
+    assert_eq!(shop.paid("in_1"), 1);
+}
+
+#[tokio::test]
+async fn a_restart_keeps_charges_keys_and_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = SandboxConfig::new(KEY);
+    config.journal = Some(folder.path().join("sandbox.jsonl"));
+    let shop = Shop::with(config.clone()).await;
+    let wallet = shop.customer_with("pm_sandbox_lost_card").await;
+    let declined = refusal(shop.charge(&wallet, "in_1", "k1").await)
+        .1
+        .payment_intent
+        .unwrap();
+    shop.control()
+        .set_card_behaviour(&wallet.1.id, "pays")
+        .unwrap();
+    let paid = shop.charge(&wallet, "in_1", "k2").await.unwrap();
+    shop.sandbox.shutdown().await;
+
+    // Twice, since the first start compacts the journal.
+    for start in 1..=2 {
+        let shop = Shop::with(config.clone()).await;
+        assert_eq!(shop.paid("in_1"), 1, "start {start}");
+        assert_eq!(
+            shop.charge(&wallet, "in_1", "k2").await.unwrap().id,
+            paid.id
+        );
+        let replayed = refusal(shop.charge(&wallet, "in_1", "k1").await).1;
+        assert_eq!(replayed.payment_intent.unwrap().id, declined.id);
+        assert_eq!(shop.control().requests_per_key()["k2"], start + 1);
+        let found = SearchPaymentIntent::new("metadata['invoice']:'in_1'")
+            .send(&shop.client)
+            .await;
+        assert_eq!(found.unwrap().data.len(), 2);
+        shop.sandbox.shutdown().await;
+    }
+    let shop = Shop::with(config).await;
+    shop.control().reset().unwrap();
+    assert!(shop.control().charges(&[]).is_empty());
+}

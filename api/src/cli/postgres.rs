@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use sqlx::Connection as _;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use super::bench::{self, BenchArgs};
@@ -71,6 +72,9 @@ pub(super) enum PostgresCommand {
     Exec {
         #[command(flatten)]
         private: PrivateArgs,
+        /// Folder of the migrations to bring it up with, instead of those built in.
+        #[arg(long)]
+        migrations: Option<PathBuf>,
         /// The command.
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
@@ -89,10 +93,16 @@ pub(super) struct BenchCommand {
 }
 
 pub(super) async fn run(command: PostgresCommand) -> anyhow::Result<()> {
-    let PostgresCommand::Exec { private, command } = command;
+    let PostgresCommand::Exec {
+        private,
+        migrations,
+        command,
+    } = command;
     let (mut cluster, _folder) = throw_away(&private, Durability::Scratch).await?;
-    let options = migrated(&cluster).await?;
-    drop(options);
+    match migrations {
+        Some(folder) => migrated_by(&cluster, &Migrator::new(folder).await?).await?,
+        None => migrated(&cluster).await?,
+    };
     let status = tokio::process::Command::new(&command[0])
         .args(&command[1..])
         .env("DATABASE_URL", cluster.url("tenure"))
@@ -143,10 +153,14 @@ async fn throw_away(
 
 /// Makes database `tenure` and brings its schema up.
 pub(super) async fn migrated(cluster: &Cluster) -> anyhow::Result<PgConnectOptions> {
+    migrated_by(cluster, &MIGRATOR).await
+}
+
+async fn migrated_by(cluster: &Cluster, migrator: &Migrator) -> anyhow::Result<PgConnectOptions> {
     cluster.ensure_database("tenure").await?;
     let options = cluster.connect_options("tenure");
     let mut conn = PgConnection::connect_with(&options).await?;
-    MIGRATOR
+    migrator
         .run(&mut conn)
         .await
         .context("the schema cannot be brought up")?;

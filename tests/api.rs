@@ -452,9 +452,9 @@ async fn the_document_is_served_committed_and_whole() {
         .await
         .unwrap();
     let committed: Value = serde_json::from_str(include_str!("../docs/openapi.json")).unwrap();
-    assert_eq!(
-        served, committed,
-        "run: cargo run -- openapi > docs/openapi.json"
+    assert!(
+        served == committed,
+        "docs/openapi.json is not current; run: cargo run -- openapi > docs/openapi.json"
     );
     let mut dangling = Vec::new();
     walk(&served, &mut |reference| {

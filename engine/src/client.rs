@@ -13,7 +13,7 @@ use crate::id::{RunId, TenantId};
 use crate::payload;
 use crate::registry::Registry;
 use crate::run::InboxKind;
-use crate::start::{self, StartRequest, Started};
+use crate::start::{self, Origin, StartRequest, Started};
 use crate::store;
 use crate::store::inbox::NewMessage;
 use crate::store::run::{Identity, Place};
@@ -115,7 +115,7 @@ impl Client {
             workflow,
             key,
             input,
-            parent: None,
+            origin: Origin::default(),
         };
         start::start(conn, &self.registry, tenant, place, request).await
     }
@@ -136,7 +136,7 @@ impl Client {
             let input = payload::to_value("input", W::NAME, input)?;
             runs.push(start::prepare(&self.registry, place, W::NAME, key, &input)?);
         }
-        Ok(store::run::insert(conn, tenant, place, None, &runs).await?)
+        Ok(store::run::insert(conn, tenant, place, Origin::default(), &runs).await?)
     }
 
     /// Sends a signal to a run of `W`; it is buffered until the run's state takes it.

@@ -320,12 +320,14 @@ impl Desk {
                 return answer.await.unwrap_or(SettleResult::Fenced);
             }
             let applied = standing.epoch == settlement.run.epoch.0;
-            if !applied || !settlement.keep {
+            let ours = standing.held_by == Some(self.lease.worker.0);
+            if !applied || !ours || !settlement.keep {
                 // Applied and let go, or somebody else's by now: either way not ours any more.
                 return SettleResult::Fenced;
             }
             let settled = Settled {
                 nudged: true,
+                held: true,
                 now: settlement.run.now,
                 tenant_now: settlement.run.tenant_now,
             };

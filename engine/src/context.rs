@@ -317,6 +317,7 @@ impl Context {
                     code: "undecodable_answer".to_owned(),
                     message: error.to_string(),
                     step: Some(entry.name.clone()),
+                    event: None,
                 };
                 let kind = "undecodable";
                 self.suspend(Suspension::Stuck { kind, error }).await
@@ -332,6 +333,7 @@ impl Context {
                     code: "payload_too_large".to_owned(),
                     message: error.to_string(),
                     step: Some(name.to_owned()),
+                    event: None,
                 };
                 let kind = "payload_too_large";
                 self.suspend(Suspension::Stuck { kind, error }).await
@@ -377,6 +379,7 @@ impl Context {
                     code: "not_recordable".to_owned(),
                     message,
                     step: name,
+                    event: None,
                 };
                 let kind = "not_recordable";
                 self.suspend(Suspension::Stuck { kind, error }).await
@@ -423,6 +426,7 @@ fn stored(step: &str, record: ErrorRecord) -> StoredError {
         code: record.code,
         message: record.message,
         step: Some(step.to_owned()),
+        event: None,
     }
 }
 
@@ -436,6 +440,7 @@ fn mismatch(asked: &str, unasked: &str) -> Suspension {
                  that it has not asked for: the code has changed in the middle of a visit"
             ),
             step: Some(asked.to_owned()),
+            event: None,
         },
     }
 }

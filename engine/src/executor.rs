@@ -33,6 +33,15 @@ pub(crate) struct Held {
     pub(crate) pin: Option<String>,
 }
 
+/// How a run left a worker's hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// Written down: it rests, ended, or is parked.
+    Settled,
+    /// Nothing was written: it is somebody else's by now, or still booked as held here.
+    Unclear,
+}
+
 /// What every executor of a worker shares.
 #[derive(Clone)]
 pub(crate) struct Executor {
@@ -44,24 +53,25 @@ pub(crate) struct Executor {
 
 impl Executor {
     /// Works on a held run until it rests, ends, or is somebody else's.
-    pub(crate) async fn drive(&self, mut held: Held) {
+    pub(crate) async fn drive(&self, mut held: Held) -> Departure {
         let Some(handler) = self.registry.find(&held.run.workflow) else {
-            self.give_back(&held.run).await;
-            return;
+            return self.give_back(&held.run).await;
         };
-        for visit in 1.. {
+        let mut visits = 0;
+        loop {
+            visits += 1;
             if !self.committer.is_trusted() {
-                return;
+                return Departure::Unclear;
             }
-            let may_keep = visit < MAX_VISITS_IN_A_ROW && !self.draining.is_cancelled();
+            let may_keep = visits < MAX_VISITS_IN_A_ROW && !self.draining.is_cancelled();
             let Some(settlement) = self.visit(&*handler, &mut held, may_keep).await else {
-                return;
+                return Departure::Unclear;
             };
             let Some((settlement, settled)) = self.settle(&held, settlement).await else {
-                return;
+                return Departure::Unclear;
             };
-            if !settlement.keep {
-                return;
+            if !settled.held {
+                return Departure::Settled;
             }
             self.go_on(&mut held, *settlement, settled).await;
         }
@@ -78,6 +88,8 @@ impl Executor {
         let (label, pin) = (event.label(), event.pin());
         let (erased, consumed, deadline) = match event {
             NextEvent::Nothing => return Some(rest(handler, held, marks)),
+            NextEvent::Abandon => return Some(abandon(handler, held, may_keep)),
+            NextEvent::Terminate(item) => return Some(terminate(&held.run, item)),
             NextEvent::Entered => (ErasedEvent::Entered, None, None),
             NextEvent::Cancel(item) => (ErasedEvent::CancelRequested, Some(item), None),
             NextEvent::Signal(item) => {
@@ -94,10 +106,17 @@ impl Executor {
                 Some(deadline),
             ),
         };
-        let end = self.run_handler(handler, held, pin, erased).await;
+        let end = self.run_handler(handler, held, pin.clone(), erased).await;
         let answered = matches!(end, VisitEnd::Answered(_));
         let mut settlement =
             plan::settle(&held.run, &label, deadline.as_ref(), end, clock::chance())?;
+        if settlement.status == Status::Stuck && plan::wants_to_end(&held.inbox) {
+            held.inbox.extend(consumed);
+            return Some(abandon(handler, held, may_keep));
+        }
+        if let Some(error) = &mut settlement.run.error {
+            error.event.get_or_insert(pin);
+        }
         if answered {
             settlement.run.version = handler.version();
             marks.extend(consumed.map(|item| Mark {
@@ -188,7 +207,7 @@ impl Executor {
     }
 
     /// A run whose workflow this worker does not know: back to one that does, or parked.
-    async fn give_back(&self, run: &ClaimedRun) {
+    async fn give_back(&self, run: &ClaimedRun) -> Departure {
         let handled = match self.pool.acquire().await {
             Ok(mut conn) => store::lease::is_handled(&mut conn, &run.workflow).await,
             Err(error) => Err(error),
@@ -196,9 +215,12 @@ impl Executor {
         let settlement = match handled {
             Ok(true) => plan::hand_over(run),
             Ok(false) => plan::no_handler(run),
-            Err(_) => return,
+            Err(_) => return Departure::Unclear,
         };
-        let _ = self.committer.settle(settlement).await;
+        match self.committer.settle(settlement).await {
+            SettleResult::Settled(..) => Departure::Settled,
+            SettleResult::Fenced | SettleResult::Failed(_) => Departure::Unclear,
+        }
     }
 }
 
@@ -214,6 +236,23 @@ fn rest(handler: &dyn Handler, held: &Held, marks: Vec<Mark>) -> Settlement {
     let mut settlement = plan::rest(&held.run);
     settlement.marks = marks;
     finish_plan(handler, held, &mut settlement, false);
+    settlement
+}
+
+/// Gives up the visit that fails; the cancel that waits comes next.
+fn abandon(handler: &dyn Handler, held: &Held, may_keep: bool) -> Settlement {
+    let mut settlement = plan::abandon(&held.run);
+    finish_plan(handler, held, &mut settlement, may_keep);
+    settlement
+}
+
+fn terminate(run: &ClaimedRun, asked: InboxItem) -> Settlement {
+    let mut settlement = plan::terminated(run);
+    settlement.marks = vec![Mark {
+        signal_id: asked.signal_id,
+        outcome: SignalOutcome::Accepted,
+        reason: None,
+    }];
     settlement
 }
 

@@ -11,7 +11,7 @@ use crate::id::{RunId, WorkerId};
 use crate::plan::Settlement;
 use crate::registry::Registry;
 use crate::run::InboxKind;
-use crate::start::{self, StartRequest};
+use crate::start::{self, Origin, StartRequest};
 use crate::store;
 use crate::store::inbox::NewMessage;
 use crate::store::run::{Identity, Place};
@@ -43,7 +43,14 @@ impl From<EngineError> for FollowError {
 
 pub(crate) fn has_follow_up(settlement: &Settlement) -> bool {
     let follow = &settlement.follow;
-    !(follow.children.is_empty() && follow.watches.is_empty() && follow.signals.is_empty())
+    let sends =
+        !(follow.children.is_empty() && follow.watches.is_empty() && follow.signals.is_empty());
+    sends || closes_children(settlement)
+}
+
+/// Whether the run ends and children of it end with it.
+fn closes_children(settlement: &Settlement) -> bool {
+    settlement.run.closes && settlement.status.is_finished()
 }
 
 /// Settles the run and everything that its transition sends on; `None` when fenced.
@@ -68,6 +75,9 @@ pub(crate) async fn settle(
     }
     for (position, signal) in follow.signals.iter().enumerate() {
         send(&mut tx, registry, settlement, signal, position).await?;
+    }
+    if closes_children(settlement) {
+        store::operator::close_children(&mut tx, settlement.run.key).await?;
     }
     tx.commit().await?;
     Ok(Some(settled))
@@ -95,7 +105,10 @@ async fn start_child(
             workflow: child.workflow,
             key: &child.key,
             input: &child.input,
-            parent: child.watched.then_some(settlement.run.key.run_id),
+            origin: Origin {
+                parent: child.watched.then_some(settlement.run.key.run_id),
+                close: child.close,
+            },
         },
     )
     .await;
@@ -222,7 +235,7 @@ async fn receiver(
                 workflow,
                 key,
                 input,
-                parent: None,
+                origin: Origin::default(),
             };
             let place = place(settlement);
             let started = start::start(conn, registry, tenant, place, request).await?;

@@ -10,7 +10,6 @@ use sqlx::PgConnection;
 
 use crate::error::EngineError;
 use crate::id::{ClockId, RunId, TenantId};
-use crate::operator;
 use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
 use crate::store;
 use crate::store::inspect::RunRow;
@@ -93,8 +92,6 @@ pub struct RunDetail {
     pub parent_run_id: Option<RunId>,
     /// Why it is where it is.
     pub why: Why,
-    /// Whether *retry now* is possible, or why not.
-    pub may_retry: Result<(), &'static str>,
 }
 
 /// Why a run is not moving, with the evidence.
@@ -171,13 +168,14 @@ pub struct SignalLine {
 }
 
 impl SignalLine {
-    /// `signal`, `run finished` or `cancel`.
+    /// `signal`, `run finished`, `cancel` or `terminate`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.kind {
             InboxKind::Signal => "signal",
             InboxKind::RunFinished => "run finished",
             InboxKind::Cancel => "cancel",
+            InboxKind::Terminate => "terminate",
         }
     }
 }
@@ -216,7 +214,6 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
         clock_id: row.clock_id,
         parent_run_id: row.parent_run_id,
         why,
-        may_retry: operator::may_retry(row.summary.status),
         summary: row.summary,
     })
 }

@@ -49,6 +49,6 @@ pub use registry::{Registry, RegistryBuilder};
 pub use retry::{Exhausted, RetryPolicy};
 pub use run::{Deadline, SignalOutcome, Status, StoredError};
 pub use start::Started;
-pub use transition::Transition;
+pub use transition::{ClosePolicy, Transition};
 pub use worker::{Worker, WorkerConfig};
 pub use workflow::{Event, FinishedRun, Reception, Workflow};

@@ -12,7 +12,7 @@ use crate::error::{Retry, StepError};
 use crate::id::TenantId;
 use crate::retry::RetryPolicy;
 use crate::run::{ClaimedRun, Deadline, InboxItem, InboxKind, SignalOutcome, Status, StoredError};
-use crate::transition::{DeadlineChange, FollowUp};
+use crate::transition::{ChildStart, ClosePolicy, DeadlineChange, FollowUp};
 use crate::workflow::Reception;
 
 /// After this many lost workers in one visit the run is stuck instead of tried again.
@@ -26,6 +26,9 @@ pub(crate) const RESTED: &str = "rested";
 pub(crate) enum NextEvent {
     Entered,
     Cancel(InboxItem),
+    Terminate(InboxItem),
+    /// The failing visit is given up: a cancel waits.
+    Abandon,
     Signal(InboxItem),
     Finished(InboxItem),
     Deadline(Deadline),
@@ -45,11 +48,14 @@ impl NextEvent {
     pub(crate) fn pin(&self) -> String {
         match self {
             Self::Entered => "entered".to_owned(),
-            Self::Cancel(item) | Self::Signal(item) | Self::Finished(item) => {
+            Self::Cancel(item)
+            | Self::Terminate(item)
+            | Self::Signal(item)
+            | Self::Finished(item) => {
                 format!("inbox {}", item.signal_id)
             }
             Self::Deadline(deadline) => format!("deadline {}", deadline.name),
-            Self::Nothing => "nothing".to_owned(),
+            Self::Abandon | Self::Nothing => "nothing".to_owned(),
         }
     }
 
@@ -57,7 +63,8 @@ impl NextEvent {
     pub(crate) fn label(&self) -> String {
         match self {
             Self::Entered => "entered".to_owned(),
-            Self::Cancel(_) => "cancel".to_owned(),
+            Self::Cancel(_) | Self::Abandon => "cancel".to_owned(),
+            Self::Terminate(_) => "terminate".to_owned(),
             Self::Signal(item) => format!("signal {}", item.name),
             Self::Finished(item) => format!("finished {}", item.name),
             Self::Deadline(deadline) => format!("deadline {}", deadline.name),
@@ -77,6 +84,13 @@ pub(crate) fn next_event(
     mut receive: impl FnMut(&InboxItem) -> Result<Reception, String>,
 ) -> (NextEvent, Vec<Mark>) {
     let mut marks = Vec::new();
+    if let Some(at) = position(inbox, InboxKind::Terminate) {
+        return (NextEvent::Terminate(inbox.remove(at)), marks);
+    }
+    // A visit that only fails would keep the cancel waiting until somebody mends it.
+    if pinned.is_some() && run.attempt > 0 && wants_to_end(inbox) {
+        return (NextEvent::Abandon, marks);
+    }
     if let Some(event) = pinned.and_then(|pin| find_pinned(run, inbox, pin)) {
         return (event, marks);
     }
@@ -91,7 +105,9 @@ pub(crate) fn next_event(
     while at < inbox.len() {
         let verdict = match inbox[at].kind {
             InboxKind::Signal => receive(&inbox[at]),
-            InboxKind::RunFinished | InboxKind::Cancel => Ok(Reception::Accept),
+            InboxKind::RunFinished | InboxKind::Cancel | InboxKind::Terminate => {
+                Ok(Reception::Accept)
+            }
         };
         let reason = match verdict {
             Ok(Reception::Accept) => {
@@ -144,8 +160,16 @@ fn message(item: InboxItem) -> NextEvent {
     match item.kind {
         InboxKind::RunFinished => NextEvent::Finished(item),
         InboxKind::Cancel => NextEvent::Cancel(item),
+        InboxKind::Terminate => NextEvent::Terminate(item),
         InboxKind::Signal => NextEvent::Signal(item),
     }
+}
+
+/// Whether somebody waits for the run to end.
+pub(crate) fn wants_to_end(inbox: &[InboxItem]) -> bool {
+    inbox
+        .iter()
+        .any(|item| matches!(item.kind, InboxKind::Cancel | InboxKind::Terminate))
 }
 
 fn position(inbox: &[InboxItem], kind: InboxKind) -> Option<usize> {
@@ -312,6 +336,7 @@ fn stored(code: &str, message: String) -> StoredError {
         code: code.to_owned(),
         message,
         step: None,
+        event: None,
     }
 }
 
@@ -361,7 +386,25 @@ fn answered(
     }
     settled.run.attempt = 0;
     settled.run.losses = 0;
+    let closing = |child: &ChildStart| child.close != ClosePolicy::Leave;
+    settled.run.closes |= follow.children.iter().any(closing);
     settled.follow = follow;
+    settled
+}
+
+/// Ends without a visit, as the parent's end or an operator asked.
+pub(crate) fn terminated(run: &ClaimedRun) -> Settlement {
+    let mut settled = Settlement::new(run, "terminate", Status::Terminated, "terminated");
+    settled.run.deadlines.clear();
+    settled
+}
+
+/// Gives up a visit that fails, so that the cancel that waits is heard. Its answers stay in the log.
+pub(crate) fn abandon(run: &ClaimedRun) -> Settlement {
+    let mut settled = Settlement::new(run, "cancel", Status::Waiting, "abandoned");
+    settled.run.attempt = 0;
+    settled.run.losses = 0;
+    settled.run.error = None;
     settled
 }
 

@@ -38,6 +38,7 @@ pub(crate) trait Handler: Send + Sync {
     fn version(&self) -> i32;
     fn start(&self, input: Value) -> Result<Value, EngineError>;
     fn check_signal(&self, signal: &Value) -> Result<(), EngineError>;
+    fn check_state(&self, state: &Value) -> Result<(), EngineError>;
     fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, String>;
     fn visit<'a>(
         &'a self,
@@ -232,6 +233,16 @@ impl<W: Workflow> Handler for Typed<W> {
             .map(drop)
             .map_err(|error| EngineError::Malformed {
                 what: "signal",
+                workflow: W::NAME.to_owned(),
+                detail: error.to_string(),
+            })
+    }
+
+    fn check_state(&self, state: &Value) -> Result<(), EngineError> {
+        serde_json::from_value::<W::State>(state.clone())
+            .map(drop)
+            .map_err(|error| EngineError::Malformed {
+                what: "state",
                 workflow: W::NAME.to_owned(),
                 detail: error.to_string(),
             })

@@ -155,6 +155,8 @@ pub(crate) struct ClaimedRun {
     pub(crate) error: Option<StoredError>,
     pub(crate) clock_id: Option<ClockId>,
     pub(crate) parent_run_id: Option<RunId>,
+    /// It has children that end with it.
+    pub(crate) closes: bool,
     /// The database's time, real.
     pub(crate) now: DateTime<Utc>,
     /// The tenant's time.
@@ -171,6 +173,9 @@ pub struct StoredError {
     /// The step that failed, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// The event that the failed visit was for, as its journal names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
 }
 
 /// A message in a run's inbox.
@@ -189,6 +194,7 @@ pub(crate) enum InboxKind {
     Signal,
     RunFinished,
     Cancel,
+    Terminate,
 }
 
 impl InboxKind {
@@ -197,6 +203,7 @@ impl InboxKind {
             Self::Signal => 0,
             Self::RunFinished => 1,
             Self::Cancel => 2,
+            Self::Terminate => 3,
         }
     }
 
@@ -204,6 +211,7 @@ impl InboxKind {
         match code {
             1 => Self::RunFinished,
             2 => Self::Cancel,
+            3 => Self::Terminate,
             _ => Self::Signal,
         }
     }

@@ -13,6 +13,7 @@ use crate::payload;
 use crate::registry::Registry;
 use crate::store;
 use crate::store::run::{NewRun, Place};
+use crate::transition::ClosePolicy;
 
 /// What came of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +30,14 @@ pub(crate) struct StartRequest<'a> {
     pub(crate) workflow: &'a str,
     pub(crate) key: &'a str,
     pub(crate) input: &'a Value,
+    pub(crate) origin: Origin,
+}
+
+/// Who starts a run, and what the end of that one means for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Origin {
     pub(crate) parent: Option<RunId>,
+    pub(crate) close: ClosePolicy,
 }
 
 /// The longest key, in bytes: it leads a unique index.
@@ -46,20 +54,32 @@ pub(crate) async fn start(
         workflow,
         key,
         input,
-        parent,
+        origin,
     } = request;
     let new = prepare(registry, place, workflow, key, input)?;
+    insert(conn, tenant, place, origin, new).await
+}
+
+/// Inserts a run that was prepared; a taken key returns the run that holds it.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    place: Place,
+    origin: Origin,
+    new: NewRun,
+) -> Result<Started, EngineError> {
     let (run_id, digest, name) = (new.run_id, new.input_digest, new.workflow);
-    let inserted = store::run::insert(conn, tenant, place, parent, &[new]).await?;
+    let key = new.key.clone();
+    let inserted = store::run::insert(conn, tenant, place, origin, &[new]).await?;
     if !inserted.is_empty() {
         return Ok(Started {
             run_id,
             created: true,
         });
     }
-    let holder = store::run::find_by_key(conn, tenant, place.shard_id, name, key)
+    let holder = store::run::find_by_key(conn, tenant, place.shard_id, name, &key)
         .await?
-        .ok_or_else(|| EngineError::RunNotFound(key.to_owned()))?;
+        .ok_or_else(|| EngineError::RunNotFound(key.clone()))?;
     if holder.input_digest == digest {
         Ok(Started {
             run_id: holder.run_id,
@@ -67,7 +87,7 @@ pub(crate) async fn start(
         })
     } else {
         Err(EngineError::KeyTaken {
-            key: key.to_owned(),
+            key,
             run_id: holder.run_id,
         })
     }
@@ -81,16 +101,7 @@ pub(crate) fn prepare(
     key: &str,
     input: &Value,
 ) -> Result<NewRun, EngineError> {
-    if key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0') {
-        return Err(EngineError::Malformed {
-            what: "key",
-            workflow: workflow.to_owned(),
-            detail: format!(
-                "a key has 1 to {MAX_KEY_BYTES} bytes and no NUL; this one has {}",
-                key.len()
-            ),
-        });
-    }
+    check_key(workflow, key)?;
     let handler = registry.require(workflow)?;
     let limit = registry.payload_limit();
     let input_bytes = payload::to_bytes("input", input, limit)?;
@@ -104,6 +115,43 @@ pub(crate) fn prepare(
         data: payload::to_bytes("state", &state, limit)?,
         input_digest: digest(&input_bytes),
     })
+}
+
+/// Checks a start in the middle, in a given state, and makes its row.
+pub(crate) fn prepare_in(
+    registry: &Registry,
+    place: Place,
+    workflow: &str,
+    key: &str,
+    state: &Value,
+) -> Result<NewRun, EngineError> {
+    check_key(workflow, key)?;
+    let handler = registry.require(workflow)?;
+    handler.check_state(state)?;
+    let data = payload::to_bytes("state", state, registry.payload_limit())?;
+    Ok(NewRun {
+        run_id: RunId::new(place.shard_id),
+        key: key.to_owned(),
+        workflow: handler.name(),
+        version: handler.version(),
+        state: payload::variant_name(state).to_owned(),
+        input_digest: digest(&data),
+        data,
+    })
+}
+
+fn check_key(workflow: &str, key: &str) -> Result<(), EngineError> {
+    if key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0') {
+        return Err(EngineError::Malformed {
+            what: "key",
+            workflow: workflow.to_owned(),
+            detail: format!(
+                "a key has 1 to {MAX_KEY_BYTES} bytes and no NUL; this one has {}",
+                key.len()
+            ),
+        });
+    }
+    Ok(())
 }
 
 /// The first half of the SHA-256 of an input, in its canonical encoding (`serde_json` sorts keys).

@@ -61,6 +61,29 @@ pub(crate) struct ChildStart {
     pub(crate) input: Value,
     /// Whether its end comes back to the run that starts it.
     pub(crate) watched: bool,
+    pub(crate) close: ClosePolicy,
+}
+
+/// What the end of a run means for a child that it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClosePolicy {
+    /// Nothing: the child goes on.
+    #[default]
+    Leave,
+    /// The child is asked to end and clean up after itself.
+    Cancel,
+    /// The child ends at once, without clean-up.
+    Terminate,
+}
+
+impl ClosePolicy {
+    pub(crate) const fn code(self) -> i16 {
+        match self {
+            Self::Leave => 0,
+            Self::Cancel => 1,
+            Self::Terminate => 2,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -135,14 +158,26 @@ impl<W: Workflow> Transition<W> {
 
     /// Starts a child run of the same tenant; its end comes back as
     /// [`Event::RunFinished`](crate::Event::RunFinished). A key that is taken watches that run.
+    /// The child goes on when its parent ends; see [`Transition::start_closing`].
     pub fn start<C: Workflow>(self, key: impl Into<String>, input: &C::Input) -> Self {
-        self.begin::<C>(key.into(), input, true)
+        self.begin::<C>(key.into(), input, true, ClosePolicy::Leave)
+    }
+
+    /// As [`Transition::start`], and says what the end of this run, however it ends, means for the
+    /// child. A key that is taken keeps the policy of its own start.
+    pub fn start_closing<C: Workflow>(
+        self,
+        key: impl Into<String>,
+        input: &C::Input,
+        close: ClosePolicy,
+    ) -> Self {
+        self.begin::<C>(key.into(), input, true, close)
     }
 
     /// Starts a run of the same tenant that goes its own way: nobody hears of its end. A key that
     /// is taken is left alone.
     pub fn launch<C: Workflow>(self, key: impl Into<String>, input: &C::Input) -> Self {
-        self.begin::<C>(key.into(), input, false)
+        self.begin::<C>(key.into(), input, false, ClosePolicy::Leave)
     }
 
     /// Asks to hear of the end of a run of the same tenant, now or later.
@@ -194,13 +229,20 @@ impl<W: Workflow> Transition<W> {
         }
     }
 
-    fn begin<C: Workflow>(mut self, key: String, input: &C::Input, watched: bool) -> Self {
+    fn begin<C: Workflow>(
+        mut self,
+        key: String,
+        input: &C::Input,
+        watched: bool,
+        close: ClosePolicy,
+    ) -> Self {
         match payload::to_value("input", C::NAME, input) {
             Ok(input) => self.follow.children.push(ChildStart {
                 workflow: C::NAME,
                 key,
                 input,
                 watched,
+                close,
             }),
             Err(error) => self.follow.fault = Some(error),
         }

@@ -19,11 +19,11 @@ use crate::client::Client;
 use crate::clock;
 use crate::committer::Committer;
 use crate::error::EngineError;
-use crate::executor::{Executor, Held};
-use crate::id::WorkerId;
+use crate::executor::{Departure, Executor, Held};
+use crate::id::{Epoch, WorkerId};
 use crate::lease::Lease;
 use crate::registry::Registry;
-use crate::run::ClaimedRun;
+use crate::run::{ClaimedRun, RunKey};
 use crate::store;
 use crate::upkeep;
 
@@ -284,6 +284,7 @@ impl Station {
         if !finished.is_empty() {
             store::lease::delete_batches(&mut conn, lease.worker, &finished).await?;
         }
+        self.let_go(&mut conn, lease, hall).await?;
         let runs = store::claim::claim(&mut conn, lease.worker, batch, limit).await?;
         if runs.is_empty() {
             return Ok(0);
@@ -306,6 +307,28 @@ impl Station {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Gives back the runs that left without a settlement and are still booked as held here.
+    /// Under the epoch of that hold: a later claim of the same run is another one.
+    async fn let_go(
+        &self,
+        conn: &mut sqlx::PgConnection,
+        lease: &Lease,
+        hall: &Hall,
+    ) -> sqlx::Result<()> {
+        let unclear = hall.take_unclear();
+        if unclear.is_empty() {
+            return Ok(());
+        }
+        let freed = store::lease::release_held(conn, lease.worker, &unclear).await?;
+        if freed > 0 {
+            tracing::warn!(
+                runs = freed,
+                "runs that left without a settlement are due again"
+            );
+        }
+        Ok(())
     }
 
     async fn until_next_due(&self) -> Duration {
@@ -383,6 +406,8 @@ struct HallState {
     freed: tokio::sync::Notify,
     batches: std::sync::Mutex<std::collections::HashMap<i64, usize>>,
     finished: std::sync::Mutex<Vec<i64>>,
+    /// Runs that left without a settlement, with the epoch under which they were held.
+    unclear: std::sync::Mutex<Vec<(RunKey, Epoch)>>,
 }
 
 impl Hall {
@@ -393,6 +418,7 @@ impl Hall {
             freed: tokio::sync::Notify::new(),
             batches: std::sync::Mutex::default(),
             finished: std::sync::Mutex::default(),
+            unclear: std::sync::Mutex::default(),
         });
         let mut doors = Vec::new();
         let mut threads = Vec::new();
@@ -447,6 +473,10 @@ impl Hall {
 
     fn take_finished_batches(&self) -> Vec<i64> {
         std::mem::take(&mut *lock(&self.state.finished))
+    }
+
+    fn take_unclear(&self) -> Vec<(RunKey, Epoch)> {
+        std::mem::take(&mut *lock(&self.state.unclear))
     }
 
     /// Lets visits finish, then drops what is left.
@@ -518,7 +548,11 @@ async fn receive(
             workflow = %held.run.workflow,
         );
         let drive = async move {
-            lost.run_until_cancelled(executor.drive(held)).await;
+            let hold = (held.run.key, held.run.epoch);
+            let departure = lost.run_until_cancelled(executor.drive(held)).await;
+            if departure == Some(Departure::Unclear) {
+                lock(&state.unclear).push(hold);
+            }
             state.leave(batch);
         };
         tokio::task::spawn_local(

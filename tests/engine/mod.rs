@@ -2,6 +2,7 @@
 
 mod fence;
 mod inspect;
+mod operator;
 mod runs;
 mod signals;
 mod steps;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure_engine::operator::{self, Act};
+use tenure_engine::operator::{self, Act, Verb};
 use tenure_engine::{EngineError, Status};
 
 use super::workflows::{Errand, ErrandOutput, Outside, registry};
@@ -71,24 +71,26 @@ async fn an_exhausted_step_leaves_the_run_stuck_until_an_operator_retries_it() {
     engine.assert_nothing_lost().await;
 
     let mut conn = engine.pool().acquire().await.unwrap();
+    let registry = engine.client.registry();
     let mut act = Act {
         actor: "maria".to_owned(),
         role: "operator".to_owned(),
-        action: "retry",
         reason: "the outside is up again".to_owned(),
         revision: detail.summary.revision() - 1,
     };
-    let stale = operator::retry(&mut conn, run, &act).await;
+    let stale = operator::intervene(&mut conn, registry, run, &Verb::Retry, &act).await;
     assert!(matches!(stale, Err(EngineError::Moved { .. })), "{stale:?}");
     act.revision += 1;
     act.reason = " ".to_owned();
-    let silent = operator::retry(&mut conn, run, &act).await;
+    let silent = operator::intervene(&mut conn, registry, run, &Verb::Retry, &act).await;
     assert!(matches!(
         silent,
         Err(EngineError::Malformed { what: "reason", .. })
     ));
     act.reason = "the outside is up again".to_owned();
-    operator::retry(&mut conn, run, &act).await.unwrap();
+    operator::intervene(&mut conn, registry, run, &Verb::Retry, &act)
+        .await
+        .unwrap();
     engine.drain().await;
     assert_eq!(engine.status(run).await, Status::Completed);
     // What was answered before stays answered.
@@ -103,7 +105,7 @@ async fn an_exhausted_step_leaves_the_run_stuck_until_an_operator_retries_it() {
         ("maria".to_owned(), "the outside is up again".to_owned())
     );
     act.revision = engine.detail(run).await.summary.revision();
-    let ended = operator::retry(&mut conn, run, &act).await;
+    let ended = operator::intervene(&mut conn, registry, run, &Verb::Retry, &act).await;
     assert!(matches!(
         ended,
         Err(EngineError::NotAllowed { verb: "retry", .. })

@@ -64,7 +64,7 @@ async fn a_flood_of_one_tenant_does_not_keep_another_waiting() {
     let outside = Outside::default();
     let engine = TestEngine::new(registry(&outside)).await;
     let small = engine.add_tenant(None).await;
-    let flood: Vec<_> = (0..400).map(|n| (format!("flood-{n}"), 0)).collect();
+    let flood: Vec<_> = (0..3_000).map(|n| (format!("flood-{n}"), 0)).collect();
     let mut conn = engine.pool().acquire().await.unwrap();
     let flooded = engine
         .client
@@ -77,7 +77,7 @@ async fn a_flood_of_one_tenant_does_not_keep_another_waiting() {
         .await
         .unwrap();
     drop(conn);
-    // The first claim takes 128 of 403: the three that came last are among them.
+    // The first claim takes 128 of 3,003: the three that came last are among them.
     outside.hold();
     let worker = engine.worker().await;
     outside.arrived().await;

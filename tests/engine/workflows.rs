@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tenure_engine::{
-    Context, Event, Exhausted, Reception, Registry, RetryPolicy, StepError, Transition, Workflow,
+    ClosePolicy, Context, Event, Exhausted, Reception, Registry, RetryPolicy, StepError,
+    Transition, Workflow,
 };
 use tokio::sync::Notify;
 
@@ -201,6 +202,7 @@ pub(crate) enum DoorSignal {
     Push,
     Finish,
     Wait { seconds: i64 },
+    Delay { seconds: u64 },
 }
 
 impl Workflow for Door {
@@ -244,6 +246,10 @@ impl Workflow for Door {
             (DoorState::Open { heard }, Event::Signal(DoorSignal::Wait { seconds })) => {
                 let at = cx.now() + chrono::TimeDelta::seconds(seconds);
                 Transition::stay(DoorState::Open { heard }).at("bell", at)
+            }
+            (DoorState::Open { heard }, Event::Signal(DoorSignal::Delay { seconds })) => {
+                Transition::stay(DoorState::Open { heard })
+                    .after("timer", Duration::from_secs(seconds))
             }
             (DoorState::Open { mut heard }, Event::Deadline(name)) => {
                 heard.push(name);
@@ -316,12 +322,57 @@ impl Workflow for Family {
     }
 }
 
+/// Starts one door a policy, and ends on request.
+pub(crate) struct House;
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum HouseState {
+    Standing,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum HouseSignal {
+    Leave,
+}
+
+impl Workflow for House {
+    const NAME: &'static str = "house";
+    const VERSION: i32 = 1;
+    type Input = ();
+    type State = HouseState;
+    type Signal = HouseSignal;
+    type Output = ();
+
+    fn start(&self, (): ()) -> HouseState {
+        HouseState::Standing
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        state: HouseState,
+        event: Event<HouseSignal>,
+    ) -> Result<Transition<Self>, StepError> {
+        let key = cx.key();
+        Ok(match event {
+            Event::Entered => Transition::stay(state)
+                .start::<Door>(format!("{key}-left"), &())
+                .start_closing::<Door>(format!("{key}-cancelled"), &(), ClosePolicy::Cancel)
+                .start_closing::<Door>(format!("{key}-terminated"), &(), ClosePolicy::Terminate),
+            Event::Signal(HouseSignal::Leave) => Transition::complete(()),
+            Event::CancelRequested => Transition::cancelled(),
+            Event::Deadline(_) | Event::RunFinished(_) => Transition::stay(state),
+        })
+    }
+}
+
 /// All of them.
 pub(crate) fn registry(outside: &Outside) -> Registry {
     Registry::builder()
         .register(Errand(outside.clone()))
         .register(Door)
         .register(Family)
+        .register(House)
         .build()
         .unwrap()
 }

@@ -146,6 +146,7 @@ impl TestEngine {
             "select run_id, status from engine.run
              where status in (0, 3)
                and not exists (select from engine.due where due.run_id = run.run_id)
+               and not exists (select from engine.nudge where nudge.run_id = run.run_id)
              union all
              select run_id, status from engine.run
              where status = 2 and deadlines is not null and clock_id is null

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::detail::Tab;
 use crate::event::{Act, Answer, Content, Event, Refusal, Request, RunAnswer};
 use tenure_client::{
-    Client, ClientError, IdempotencyKey, MailFilter, RetryRun, SendSignal, Tenant, TenantFilter,
+    ActOnRun, Client, ClientError, IdempotencyKey, MailFilter, SendSignal, Tenant, TenantFilter,
     TestClock,
 };
 use tokio::task::JoinSet;
@@ -183,9 +183,12 @@ async fn carry_out(client: &Client, act: Act, key: &IdempotencyKey) -> Result<St
             revision,
             reason,
         } => {
-            client
-                .retry_run(run_id, &RetryRun { reason, revision }, key)
-                .await?;
+            let body = ActOnRun {
+                reason,
+                revision,
+                ..ActOnRun::default()
+            };
+            client.act_on_run(run_id, "retry", &body, key).await?;
             Ok("The run is being tried again.".to_owned())
         }
     }

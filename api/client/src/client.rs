@@ -2,9 +2,9 @@
 
 use crate::transport::Transport;
 use crate::{
-    ActionAccepted, AdvanceAccepted, AdvanceTestClock, AttachPaymentMethod, CancelSubscription,
-    ClientError, IdempotencyKey, Invoice, InvoiceDetail, Mail, MailFilter, NewSubscription,
-    NewTenant, Page, Plan, RetryRun, RunDetail, RunFilter, RunSummary, SendSignal, Signal,
+    ActOnRun, ActionAccepted, AdvanceAccepted, AdvanceTestClock, AttachPaymentMethod,
+    CancelSubscription, ClientError, IdempotencyKey, Invoice, InvoiceDetail, Mail, MailFilter,
+    NewSubscription, NewTenant, Page, Plan, RunDetail, RunFilter, RunSummary, SendSignal, Signal,
     SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter, TestClock, Transition,
     Whoami, Workflow,
 };
@@ -257,15 +257,16 @@ impl Client {
             .await
     }
 
-    /// Tries a run's failed step again now; refused when the run moved on from the revision seen.
-    pub async fn retry_run(
+    /// Does a verb to a run; refused when the run moved on from the revision seen.
+    pub async fn act_on_run(
         &self,
         run_id: Uuid,
-        retry: &RetryRun,
+        verb: &str,
+        act: &ActOnRun,
         key: &IdempotencyKey,
     ) -> Result<ActionAccepted, ClientError> {
         self.transport
-            .post(&format!("/v1/runs/{run_id}/actions/retry"), retry, key)
+            .post(&format!("/v1/runs/{run_id}/actions/{verb}"), act, key)
             .await
     }
 }

@@ -41,8 +41,8 @@ pub use money::Money;
 pub use page::Page;
 pub use plan::{Interval, Plan};
 pub use run::{
-    ActionAccepted, AllowedAction, Deadline, DeadlineClock, Evidence, RetryRun, RunDetail,
-    RunFilter, RunSummary, SendSignal, SignalAccepted, StartRun, Why,
+    ActOnRun, ActionAccepted, ActionArgs, AllowedAction, Deadline, DeadlineClock, Evidence,
+    RunDetail, RunFilter, RunSummary, SendSignal, SignalAccepted, StartRun, Why,
 };
 pub use status::RunStatus;
 pub use step::{Signal, SignalOutcome, Step, Transition};

@@ -168,6 +168,9 @@ pub struct Evidence {
 pub struct AllowedAction {
     /// The verb: `signal`, `retry`, and so on.
     pub action: String,
+    /// The members of [`ActionArgs`] that it takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
     /// Whether the asker may do it now.
     pub allowed: bool,
     /// Why not, in words.
@@ -200,23 +203,97 @@ pub struct SignalAccepted {
     pub signal_id: String,
 }
 
-/// Body of `POST /v1/runs/{id}/actions/retry`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// Body of `POST /v1/runs/{id}/actions/{verb}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RetryRun {
+pub struct ActOnRun {
     /// Why; kept in the audit, never empty.
     pub reason: String,
     /// The revision that the person saw.
     pub revision: i64,
+    /// Say what would happen, and do nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What the verb needs beside a reason.
+    #[serde(default, skip_serializing_if = "ActionArgs::is_empty")]
+    pub args: ActionArgs,
 }
 
-/// Answer to an act on a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// What verbs need; one that a verb does not take is refused.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActionArgs {
+    /// `skip-step`: what the step would have answered.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub answer: Option<Value>,
+    /// `fail-step`: the error's stable code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// `fail-step`: the error in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// `edit-state`, `move`, `restart`: the whole state, as the workflow encodes it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub state: Option<Value>,
+    /// `move-deadline`, `fire-deadline`: the deadline's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `move-deadline`: when it passes, in the tenant's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<DateTime<Utc>>,
+    /// `restart`: the new run's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// `restart`: the input with which it starts over, instead of a state.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub input: Option<Value>,
+}
+
+impl ActionArgs {
+    /// Whether nothing is given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Tells a `null` that was given from a value that was not.
+fn given<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(source).map(Some)
+}
+
+/// Answer to an act on a run: what it did, or with `dry_run` would have done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ActionAccepted {
     /// The run.
     pub run_id: Uuid,
     /// Its revision after the act.
     pub revision: i64,
+    /// Nothing was done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Status, state, data, deadlines and revision before.
+    pub before: Value,
+    /// The same afterwards.
+    pub after: Value,
+    /// What follows, in words.
+    #[serde(default)]
+    pub effects: Vec<String>,
+    /// `restart`: the new run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_run_id: Option<Uuid>,
 }
 
 /// Answers may name statuses from the future, questions may not.

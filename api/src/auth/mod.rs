@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use tenure_client::Role;
 use tenure_engine::TenantId;
+use tenure_engine::operator::Act;
 use uuid::Uuid;
 
 use crate::error::ApiError;
@@ -48,6 +49,16 @@ impl Caller {
             needed: needed.as_str(),
             has: self.role.as_str(),
         })
+    }
+
+    /// An act in the caller's name.
+    pub(crate) fn act(&self, reason: String, revision: i64) -> Act {
+        Act {
+            actor: self.name.clone(),
+            role: self.role.as_str().to_owned(),
+            reason,
+            revision,
+        }
     }
 
     /// Lets through a tenant that the token sees; another's is not told from one that is not.

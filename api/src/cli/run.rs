@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tenure_client::{Client, IdempotencyKey, RetryRun, RunFilter, RunStatus, SendSignal};
+use serde_json::Value;
+use tenure_client::{
+    ActOnRun, ActionArgs, Client, IdempotencyKey, RunFilter, RunStatus, SendSignal,
+};
 use uuid::Uuid;
 
 /// Where the API is and who asks.
@@ -80,22 +84,57 @@ pub(super) enum RunCommand {
         #[arg(long)]
         reason: String,
     },
-    /// Try a run's failed step again now.
-    Retry {
-        #[command(flatten)]
-        api: ApiArgs,
-        /// The run.
-        run_id: Uuid,
-        /// Why.
-        #[arg(long)]
-        reason: String,
-        /// The revision that was seen; the present one when none is given.
-        #[arg(long)]
-        revision: Option<i64>,
-        /// Say what would happen, and do nothing.
-        #[arg(long)]
-        dry_run: bool,
-    },
+    /// Do a verb to a run: retry, skip-step, fail-step, pause, resume, edit-state, move,
+    /// move-deadline, fire-deadline, cancel, terminate or restart.
+    Act(ActArgs),
+}
+
+/// `tenure run act`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ActArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// The verb.
+    verb: String,
+    /// The run.
+    run_id: Uuid,
+    /// Why; kept in the audit.
+    #[arg(long)]
+    reason: String,
+    /// The revision that was seen; the present one when none is given.
+    #[arg(long)]
+    revision: Option<i64>,
+    /// Say what would happen, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// What the step would have answered, as JSON: for skip-step.
+    #[arg(long, value_parser = parse_json)]
+    answer: Option<Value>,
+    /// The error's code: for fail-step.
+    #[arg(long)]
+    code: Option<String>,
+    /// The error in words: for fail-step.
+    #[arg(long)]
+    message: Option<String>,
+    /// The whole state, as JSON: for edit-state, move and restart.
+    #[arg(long, value_parser = parse_json)]
+    state: Option<Value>,
+    /// The deadline's name: for move-deadline and fire-deadline.
+    #[arg(long)]
+    name: Option<String>,
+    /// When it passes, RFC 3339: for move-deadline.
+    #[arg(long)]
+    at: Option<DateTime<Utc>>,
+    /// The new run's key: for restart.
+    #[arg(long)]
+    key: Option<String>,
+    /// The input to start over with, as JSON: for restart.
+    #[arg(long, value_parser = parse_json)]
+    input: Option<Value>,
+}
+
+fn parse_json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))
 }
 
 fn parse_status(text: &str) -> Result<RunStatus, String> {
@@ -178,40 +217,45 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             let sent = api.client()?.send_signal(run_id, &send, &key).await?;
             print(&api, &sent, || println!("sent {}", sent.signal_id))
         }
-        RunCommand::Retry {
-            api,
-            run_id,
-            reason,
-            revision,
-            dry_run,
-        } => retry(&api, run_id, reason, revision, dry_run).await,
+        RunCommand::Act(act) => do_verb(act).await,
     }
 }
 
-async fn retry(
-    api: &ApiArgs,
-    run_id: Uuid,
-    reason: String,
-    revision: Option<i64>,
-    dry_run: bool,
-) -> anyhow::Result<()> {
+async fn do_verb(act: ActArgs) -> anyhow::Result<()> {
+    let ActArgs {
+        api, verb, run_id, ..
+    } = &act;
     let client = api.client()?;
-    let run = client.run(run_id).await?;
-    let revision = revision.unwrap_or(run.revision);
-    if dry_run {
-        let action = run.allowed_actions.iter().find(|one| one.action == "retry");
-        let refused = action.and_then(|one| one.reason.as_deref());
-        return print(api, &action, || match refused {
-            None => println!("it would be tried again now; answered steps stay answered"),
-            Some(reason) => println!("it would be refused: {reason}"),
-        });
-    }
-    let retry = RetryRun { reason, revision };
-    let done = client
-        .retry_run(run_id, &retry, &IdempotencyKey::generate())
-        .await?;
+    let revision = match act.revision {
+        Some(seen) => seen,
+        None => client.run(*run_id).await?.revision,
+    };
+    let body = ActOnRun {
+        reason: act.reason.clone(),
+        revision,
+        dry_run: act.dry_run,
+        args: ActionArgs {
+            answer: act.answer.clone(),
+            code: act.code.clone(),
+            message: act.message.clone(),
+            state: act.state.clone(),
+            name: act.name.clone(),
+            at: act.at,
+            key: act.key.clone(),
+            input: act.input.clone(),
+        },
+    };
+    let key = IdempotencyKey::generate();
+    let done = client.act_on_run(*run_id, verb, &body, &key).await?;
     print(api, &done, || {
-        println!("it is due now, revision {}", done.revision)
+        for effect in &done.effects {
+            println!("{effect}");
+        }
+        match (done.dry_run, done.started_run_id) {
+            (true, _) => println!("Nothing was done: this was a dry run."),
+            (false, Some(started)) => println!("started {started}"),
+            (false, None) => println!("done, revision {}", done.revision),
+        }
     })
 }
 

@@ -1,5 +1,6 @@
 //! The routes: one file a resource, each offering `router()`.
 
+mod actions;
 mod health;
 mod invoices;
 mod mails;
@@ -66,6 +67,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(workflows::router())
         .merge(runs::router())
         .merge(runs_view::router())
+        .merge(actions::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

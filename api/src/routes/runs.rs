@@ -1,13 +1,10 @@
-//! Runs, for acting: start, signal, retry.
+//! Runs, for acting: start and signal.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use tenure_client::{
-    ActionAccepted, Problem, RetryRun, Role, RunDetail, SendSignal, SignalAccepted, StartRun,
-};
-use tenure_engine::operator::{self, Act};
-use tenure_engine::{RunId, TenantId, inspect};
+use tenure_client::{Problem, Role, RunDetail, SendSignal, SignalAccepted, StartRun};
+use tenure_engine::{RunId, TenantId, inspect, operator};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,7 +19,6 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(start))
         .routes(routes!(signal))
-        .routes(routes!(retry))
 }
 
 /// Start a run of any workflow. The same key with the same input returns the first run.
@@ -68,7 +64,8 @@ async fn start(
     Ok(response)
 }
 
-/// Send a run a signal; the run takes each signal id once.
+/// Send a run a signal; the run takes each signal id once. With a reason it is a person's act, and
+/// recorded as one.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/signals", tag = "Runs",
     params(("run_id" = Uuid, Path)), request_body = SendSignal, responses(
     (status = 202, body = SignalAccepted), (status = 404, body = Problem),
@@ -92,13 +89,18 @@ async fn signal(
         id, signal, reason, ..
     } = &body.value;
     let client = state.client();
-    client
-        .signal_named(&mut tx, tenant, run_id, id, signal)
-        .await?;
-    tracing::info!(
-        run.id = %run_id, tenant.id = %tenant, actor = caller.name, reason = reason.as_deref(),
-        "a signal was sent by hand"
-    );
+    match reason {
+        Some(reason) => {
+            as_engine(&mut tx).await?;
+            let act = caller.act(reason.clone(), 0);
+            operator::signal(&mut tx, client, run_id, id, signal, &act).await?;
+        }
+        None => {
+            client
+                .signal_named(&mut tx, tenant, run_id, id, signal)
+                .await?;
+        }
+    }
     let answer = SignalAccepted {
         run_id: run_id.0,
         signal_id: id.clone(),
@@ -106,46 +108,5 @@ async fn signal(
     let response = fresh.answer(&mut tx, StatusCode::ACCEPTED, &answer).await?;
     tx.commit().await?;
     client.ring();
-    Ok(response)
-}
-
-/// Try a run's failed step again now. Refused when the run moved on from the revision seen.
-#[utoipa::path(post, path = "/v1/runs/{run_id}/actions/retry", tag = "Runs",
-    params(("run_id" = Uuid, Path)), request_body = RetryRun, responses(
-    (status = 202, body = ActionAccepted), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-async fn retry(
-    State(state): State<AppState>,
-    caller: Caller,
-    Path(run_id): Path<RunId>,
-    key: Key,
-    body: Body<RetryRun>,
-) -> Result<Response, ApiError> {
-    caller.require(Role::Operator)?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    // Seen as the caller, so that another tenant's run is not found; done as the engine.
-    see_as(&mut tx, &caller).await?;
-    inspect::detail(&mut tx, run_id).await?;
-    as_engine(&mut tx).await?;
-    let act = Act {
-        actor: caller.name.clone(),
-        role: caller.role.as_str().to_owned(),
-        action: "retry",
-        reason: body.value.reason,
-        revision: body.value.revision,
-    };
-    operator::retry(&mut tx, run_id, &act).await?;
-    let found = inspect::detail(&mut tx, run_id).await?;
-    let answer = ActionAccepted {
-        run_id: run_id.0,
-        revision: found.summary.revision(),
-    };
-    let response = fresh.answer(&mut tx, StatusCode::ACCEPTED, &answer).await?;
-    tx.commit().await?;
-    state.client().ring();
     Ok(response)
 }

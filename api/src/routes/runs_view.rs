@@ -3,14 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use tenure_client::{
-    AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, Role, RunDetail, RunFilter,
+    AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunDetail, RunFilter,
     RunStatus, RunSummary, Signal, SignalOutcome, Step, Transition, Why,
 };
-use tenure_engine::{RunId, Status, TenantId, inspect};
+use tenure_engine::{RunId, Status, TenantId, inspect, operator};
+use tenure_workflows::tenant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{cursor, page_size};
+use super::{actions, cursor, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Path, Query};
@@ -46,9 +47,21 @@ async fn list(
     let rows = inspect::list(&mut tx, &wanted, after, limit).await?;
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.run_id.to_string());
+    let owners: Vec<TenantId> = rows.iter().map(|row| row.tenant_id).collect();
+    if caller.tenant.is_none() {
+        tenure_workflows::as_control(&mut tx).await?;
+    }
+    let names = tenant::names(&mut tx, &owners).await?;
+    let items = rows.into_iter().map(|row| {
+        let name = names.get(&row.tenant_id).cloned();
+        RunSummary {
+            tenant_name: name,
+            ..summary(row)
+        }
+    });
     Ok(Json(Page {
         next_cursor: last.filter(|_| full),
-        items: rows.into_iter().map(summary).collect(),
+        items: items.collect(),
     }))
 }
 
@@ -147,14 +160,13 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
     } else {
         DeadlineClock::Real
     };
-    let finished = found.summary.status.is_finished();
-    let signal = (!finished).then_some(()).ok_or("it has ended");
+    let engine_status = found.summary.status;
+    let actions = actions::VERBS.iter();
     RunDetail {
         revision: found.summary.revision(),
-        allowed_actions: vec![
-            allowed("retry", Role::Operator, found.may_retry, caller),
-            allowed("signal", Role::Support, signal, caller),
-        ],
+        allowed_actions: actions
+            .map(|verb| allowed(verb, engine_status, caller))
+            .collect(),
         summary: summary(found.summary),
         data: found.data,
         deadlines: found
@@ -184,19 +196,15 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
     }
 }
 
-fn allowed(
-    action: &str,
-    needed: Role,
-    sensible: Result<(), &'static str>,
-    caller: &Caller,
-) -> AllowedAction {
-    let reason = match sensible {
+fn allowed(verb: &actions::VerbRow, status: Status, caller: &Caller) -> AllowedAction {
+    let reason = match operator::may(verb.word, status) {
         Err(reason) => Some(reason.to_owned()),
-        Ok(()) if caller.role < needed => Some(format!("needs role {}", needed.as_str())),
+        Ok(()) if caller.role < verb.role => Some(format!("needs role {}", verb.role.as_str())),
         Ok(()) => None,
     };
     AllowedAction {
-        action: action.to_owned(),
+        action: verb.word.to_owned(),
+        args: verb.args.iter().map(|arg| (*arg).to_owned()).collect(),
         allowed: reason.is_none(),
         reason,
     }

@@ -5,13 +5,16 @@
 //! A run at rest has at most one row in `due`, written by the engine alone. A signal appends a row
 //! to `nudge` and locks nothing. One claim statement
 //!
-//! 1. deletes due rows whose instant has passed, and nudges, skipping what others hold;
-//! 2. for each run named by them: takes it (epoch + 1, worker set), or, if somebody holds it
+//! 1. locks due rows whose instant has passed, and nudges, and the runs that they name; what
+//!    somebody else has locked at any of the three it leaves for the next claim, so it waits for
+//!    nobody and no order of locks can be wrong;
+//! 2. deletes those rows and takes each run (epoch + 1, worker set), or, if somebody holds it
 //!    already, marks it *nudged* so that the holder looks at the inbox before it rests;
 //! 3. books the taken runs under the worker, for recovery.
 //!
-//! The update of the run is where claim, settlement and recovery meet: each waits for the other's
-//! row lock and sees the other's result, so no wake-up falls between them.
+//! The run's row is where claim, settlement, recovery and operator meet: settlement and recovery
+//! wait for its lock and see what the other did, so no wake-up falls between them. All but the
+//! claim lock the run first and its due row after it.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -21,9 +24,11 @@ use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId, WorkerId};
 use crate::journal::Entry;
 use crate::run::{ClaimedRun, InboxItem, InboxKind, RunKey, StoredError, decode_deadlines};
 
-/// How much of one claim may go to a single tenant while others wait: candidates are looked at in
-/// a window of this many times the batch, and taken in turns.
-const FAIRNESS_WINDOW: i64 = 4;
+/// Candidates are looked at in a window of this many times the batch, and taken in turns between
+/// tenants. When the window is full there is a backlog, and a batch from its other end is looked at
+/// too: whoever comes after one tenant's flood is found there at once, whatever the flood's size,
+/// and whoever came before it is found at this end.
+const FAIRNESS_WINDOW: i64 = 2;
 
 /// The lease row that claims lock; committers lock the rows from 0 up.
 pub(crate) const CLAIM_SLOT: i16 = -1;
@@ -47,42 +52,74 @@ pub(crate) async fn claim(
           where worker_id = $1
             and slot = $5
           for no key update
-        ), candidate as materialized (
+        ), oldest as materialized (
           select due.ctid as row_id, due.tenant_id, due.due_at
           from lease
           cross join engine.due
           where due.due_at <= engine.now()
           order by due.due_at
           limit $3::bigint * $4::bigint
+        ), newest as materialized (
+          select due.ctid as row_id, due.tenant_id, due.due_at
+          from lease
+          cross join engine.due
+          where due.due_at <= engine.now()
+            and (select count(*) from oldest) = $3::bigint * $4::bigint
+          order by due.due_at desc
+          limit $3
+        ), candidate as (
+          select * from oldest
+          union
+          select * from newest
         ), turn as (
           -- The first of each tenant before the second of any.
           select row_id, row_number() over (partition by tenant_id order by due_at) as turn
           from candidate
-        ), chosen as (
-          select due.ctid as row_id
+        ), chosen as materialized (
+          select due.ctid as row_id, due.run_id, due.shard_id
           from turn
           join engine.due on due.ctid = turn.row_id
           order by turn.turn
           limit $3
           for update of due skip locked
-        ), ready as (
-          delete from engine.due
-          where due.ctid = any(array(select row_id from chosen))
-          returning due.run_id, due.shard_id
-        ), heard as (
-          select nudge.ctid as row_id
+        ), heard as materialized (
+          select nudge.ctid as row_id, nudge.run_id, nudge.shard_id
           from lease
           cross join engine.nudge
           limit $3
           for update of nudge skip locked
+        ), wanted as (
+          select run_id, shard_id from chosen
+          union
+          select run_id, shard_id from heard
+        ), locked as materialized (
+          select run.run_id, run.shard_id
+          from wanted
+          join engine.run using (run_id, shard_id)
+          for no key update of run skip locked
+        ), ready as (
+          delete from engine.due
+          where due.ctid = any(array(
+            select chosen.row_id
+            from chosen
+            left join locked using (run_id, shard_id)
+            -- The second is never so, unless somebody deleted a run by hand.
+            where locked.run_id is not null
+              or not exists (
+                select from engine.run
+                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id)
+          ))
         ), signalled as (
           delete from engine.nudge
-          where nudge.ctid = any(array(select row_id from heard))
-          returning nudge.run_id, nudge.shard_id
-        ), wanted as (
-          select run_id, shard_id from ready
-          union
-          select run_id, shard_id from signalled
+          where nudge.ctid = any(array(
+            select heard.row_id
+            from heard
+            left join locked using (run_id, shard_id)
+            where locked.run_id is not null
+              or not exists (
+                select from engine.run
+                where run.run_id = heard.run_id and run.shard_id = heard.shard_id)
+          ))
         ), taken as (
           update engine.run
           set
@@ -90,9 +127,9 @@ pub(crate) async fn claim(
             nudged = run.worker_id is not null,
             worker_id = coalesce(run.worker_id, $1),
             status = 1
-          from wanted
-          where run.run_id = wanted.run_id
-            and run.shard_id = wanted.shard_id
+          from locked
+          where run.run_id = locked.run_id
+            and run.shard_id = locked.shard_id
             and run.status in (0, 1, 2, 3, 4)
           returning run.*
         ), booked as (
@@ -120,6 +157,7 @@ pub(crate) async fn claim(
           taken.error,
           taken.clock_id as "clock_id: ClockId",
           taken.parent_run_id as "parent_run_id: RunId",
+          taken.closes,
           engine.now() as "now!",
           coalesce(test_clock.now_at, engine.now()) as "tenant_now!"
         from taken
@@ -156,6 +194,7 @@ pub(crate) async fn claim(
             error: decode_error(row.error),
             clock_id: row.clock_id,
             parent_run_id: row.parent_run_id,
+            closes: row.closes,
             now: row.now,
             tenant_now: row.tenant_now,
         })

@@ -6,8 +6,10 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
 
-use crate::id::{RunId, WorkerId};
+use crate::id::{Epoch, RunId, WorkerId};
 use crate::plan::MAX_LOSSES;
+use crate::run::RunKey;
+use crate::store::claim::split;
 
 /// Registers a worker: its lease, one row for claims (slot -1) and one per committer.
 pub(crate) async fn insert(
@@ -113,8 +115,12 @@ pub(crate) async fn release_runs(
             worker_id = null,
             nudged = false,
             losses = run.losses + 1,
-            status = case when run.losses + 1 > $2 then 8 else 0 end,
-            stuck = case when run.losses + 1 > $2 then 'worker_lost' end,
+            status = case when run.pausing then 5 when run.losses + 1 > $2 then 8 else 0 end,
+            stuck = case when not run.pausing and run.losses + 1 > $2 then 'worker_lost' end,
+            pausing = false,
+            paused_at = case when run.pausing then coalesce(
+              (select now_at from engine.test_clock where test_clock.clock_id = run.clock_id),
+              engine.now()) end,
             changed_at = engine.now()
           from held
           where run.run_id = held.run_id
@@ -129,9 +135,10 @@ pub(crate) async fn release_runs(
           on conflict (run_id, shard_id) do update set due_at = excluded.due_at
         ), parked as (
           insert into engine.parked (run_id, shard_id, status, tenant_id, workflow, reason, since)
-          select run_id, shard_id, 8, tenant_id, workflow, 'worker_lost', engine.now()
+          select run_id, shard_id, status, tenant_id, workflow,
+            case when status = 5 then 'paused' else 'worker_lost' end, engine.now()
           from released
-          where status = 8
+          where status in (5, 8)
           on conflict (run_id, shard_id) do nothing
         )
         select run_id as "run_id: RunId", status = 8 as "gave_up!"
@@ -149,6 +156,61 @@ pub(crate) async fn release_runs(
             gave_up: row.gave_up,
         })
         .collect())
+}
+
+/// Makes runs due again that a live worker holds no longer, each under the epoch of its hold.
+pub(crate) async fn release_held(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    held: &[(RunKey, Epoch)],
+) -> sqlx::Result<u64> {
+    let keys: Vec<RunKey> = held.iter().map(|(key, _)| *key).collect();
+    let (run_ids, shard_ids) = split(&keys);
+    let epochs: Vec<i64> = held.iter().map(|(_, epoch)| epoch.0).collect();
+    let done = sqlx::query!(
+        r#"
+        with released as (
+          update engine.run
+          set
+            epoch = run.epoch + 1,
+            worker_id = null,
+            nudged = false,
+            losses = run.losses + 1,
+            status = case when run.pausing then 5 else 0 end,
+            pausing = false,
+            paused_at = case when run.pausing then coalesce(
+              (select now_at from engine.test_clock where test_clock.clock_id = run.clock_id),
+              engine.now()) end,
+            changed_at = engine.now()
+          from unnest($2::uuid[], $3::smallint[], $4::bigint[]) as held (run_id, shard_id, epoch)
+          where run.run_id = held.run_id
+            and run.shard_id = held.shard_id
+            and run.epoch = held.epoch
+            and run.worker_id = $1
+          returning run.run_id, run.shard_id, run.tenant_id, run.workflow, run.status
+        ), parked as (
+          insert into engine.parked (run_id, shard_id, status, tenant_id, workflow, reason, since)
+          select run_id, shard_id, status, tenant_id, workflow, 'paused', engine.now()
+          from released
+          where status = 5
+          on conflict (run_id, shard_id) do nothing
+        ), armed as (
+          insert into engine.nudge (run_id, shard_id, tenant_id)
+          select run_id, shard_id, tenant_id
+          from released
+          where status = 0
+        )
+        select count(*) as "freed!"
+        from released
+        "#,
+        worker.0,
+        &run_ids,
+        &shard_ids,
+        &epochs,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(done.freed.unsigned_abs())
 }
 
 /// Forgets the worker and what it had booked.

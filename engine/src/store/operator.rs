@@ -1,21 +1,110 @@
-//! What an operator's verb changes, with its audit row, under the run's lock.
+//! What an operator's verb reads and changes, under the run's lock.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::id::{RunId, ShardId, TenantId};
+use crate::id::{ClockId, RunId, ShardId, TenantId};
 use crate::operator::Act;
-use crate::run::Status;
+use crate::run::{Deadline, RunKey, Status, StoredError, decode_deadlines};
+use crate::store::claim::decode_error;
+use crate::workflow::FinishedRun;
 
 /// A run under its lock, as an operator's verb finds it.
 #[derive(Debug)]
 pub(crate) struct Locked {
+    pub(crate) key: RunKey,
     pub(crate) tenant_id: TenantId,
+    pub(crate) clock_id: Option<ClockId>,
+    pub(crate) workflow: String,
+    pub(crate) run_key: String,
+    pub(crate) version: i32,
     pub(crate) status: Status,
+    pub(crate) stuck: Option<String>,
     pub(crate) state: String,
+    pub(crate) data: Vec<u8>,
+    pub(crate) deadlines: Vec<Deadline>,
+    pub(crate) entered: bool,
     pub(crate) epoch: i64,
     pub(crate) visit: i64,
+    pub(crate) error: Option<StoredError>,
+    pub(crate) paused_at: Option<DateTime<Utc>>,
+    pub(crate) tenant_now: DateTime<Utc>,
+    /// The visit's last step, if its answer is an error.
+    pub(crate) failed_step: Option<String>,
+}
+
+/// Where a run rests after a verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Due now: the next worker looks what there is to do.
+    Due,
+    /// Where it was.
+    AsBefore,
+    /// Out of the due index, with the reason.
+    Parked(&'static str),
+    /// Nowhere.
+    Ended,
+}
+
+/// What a verb makes of a run.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) status: Status,
+    pub(crate) rest: Rest,
+    pub(crate) version: i32,
+    pub(crate) state: String,
+    pub(crate) data: Vec<u8>,
+    pub(crate) deadlines: Vec<Deadline>,
+    pub(crate) entered: bool,
+    /// Whether the visit's answers are dropped.
+    pub(crate) cut: bool,
+    /// Kept, the error tells that the visit was begun and has a journal.
+    pub(crate) keep_error: bool,
+    pub(crate) paused_at: Option<DateTime<Utc>>,
+}
+
+/// A step's answer, given by hand.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) step: String,
+    pub(crate) failed: bool,
+    pub(crate) event: Option<String>,
+    pub(crate) answer: Vec<u8>,
+}
+
+impl Locked {
+    /// What the operator's act must have seen.
+    pub(crate) fn revision(&self) -> i64 {
+        self.epoch + self.visit
+    }
+
+    /// A change that changes nothing yet.
+    pub(crate) fn unchanged(&self) -> Change {
+        Change {
+            status: self.status,
+            rest: Rest::AsBefore,
+            version: self.version,
+            state: self.state.clone(),
+            data: self.data.clone(),
+            deadlines: self.deadlines.clone(),
+            entered: self.entered,
+            cut: false,
+            keep_error: true,
+            paused_at: self.paused_at,
+        }
+    }
+
+    /// Due now.
+    pub(crate) fn due_again(&self) -> Change {
+        Change {
+            status: Status::Due,
+            rest: Rest::Due,
+            paused_at: None,
+            ..self.unchanged()
+        }
+    }
 }
 
 /// Locks a run for an intervention.
@@ -26,11 +115,27 @@ pub(crate) async fn lock(
 ) -> sqlx::Result<Option<Locked>> {
     let row = sqlx::query!(
         r#"
-        select tenant_id as "tenant_id: TenantId", status, state, epoch, visit
+        select
+          run.tenant_id as "tenant_id: TenantId", run.clock_id as "clock_id: ClockId",
+          run.workflow, run.key, run.version, run.status, run.stuck, run.state, run.data,
+          run.deadlines, run.entered, run.epoch, run.visit, run.error, run.paused_at,
+          coalesce(
+            (select now_at from engine.test_clock where test_clock.clock_id = run.clock_id),
+            engine.now()
+          ) as "tenant_now!",
+          (
+            select case when step.failed then step.name end
+            from engine.step
+            where step.run_id = run.run_id
+              and step.shard_id = run.shard_id
+              and step.visit = run.visit
+            order by step.seq desc
+            limit 1
+          ) as failed_step
         from engine.run
-        where run_id = $1
-          and shard_id = $2
-        for no key update
+        where run.run_id = $1
+          and run.shard_id = $2
+        for no key update of run
         "#,
         run.0,
         shard.0,
@@ -38,63 +143,342 @@ pub(crate) async fn lock(
     .fetch_optional(conn)
     .await?;
     Ok(row.map(|row| Locked {
+        key: RunKey {
+            run_id: run,
+            shard_id: shard,
+        },
         tenant_id: row.tenant_id,
+        clock_id: row.clock_id,
+        workflow: row.workflow,
+        run_key: row.key,
+        version: row.version,
         status: Status::from_code(row.status).unwrap_or(Status::Stuck),
+        stuck: row.stuck,
         state: row.state,
+        data: row.data,
+        deadlines: decode_deadlines(row.deadlines),
+        entered: row.entered,
         epoch: row.epoch,
         visit: row.visit,
+        error: decode_error(row.error),
+        paused_at: row.paused_at,
+        tenant_now: row.tenant_now,
+        failed_step: row.failed_step,
     }))
 }
 
-/// Makes a locked run due now, with its attempts forgotten. The error stays: it tells that the
-/// visit was begun and has a journal.
-pub(crate) async fn make_due(
+/// Writes a change of a locked run and its place among what is due; returns the new revision.
+#[expect(clippy::too_many_lines, reason = "one statement")]
+pub(crate) async fn apply(
     conn: &mut PgConnection,
-    run: RunId,
-    shard: ShardId,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+    locked: &Locked,
+    change: &Change,
+) -> sqlx::Result<i64> {
+    let deadlines = (!change.deadlines.is_empty()).then_some(&change.deadlines);
+    let deadlines = deadlines.and_then(|known| serde_json::to_value(known).ok());
+    let parked = match change.rest {
+        Rest::Parked(reason) => Some(reason),
+        Rest::Due | Rest::AsBefore | Rest::Ended => None,
+    };
+    let stuck = (change.status == Status::Stuck).then_some(locked.stuck.as_deref());
+    sqlx::query_scalar!(
         r#"
-        with readied as (
+        with changed as (
           update engine.run
-          set status = 0, stuck = null, attempt = 0, losses = 0, next_at = null,
-            epoch = run.epoch + 1, changed_at = engine.now()
-          where run_id = $1
-            and shard_id = $2
-          returning run_id, shard_id, tenant_id
+          set
+            status = $3,
+            stuck = $4,
+            version = $5,
+            state = $6,
+            data = $7,
+            deadlines = $8,
+            entered = $9,
+            visit = run.visit + case when $10 then 1 else 0 end,
+            error = case when $11 then run.error end,
+            paused_at = $12,
+            attempt = case when $13 then run.attempt else 0 end,
+            losses = case when $13 then run.losses else 0 end,
+            next_at = case when $13 then run.next_at end,
+            epoch = run.epoch + 1,
+            worker_id = null,
+            nudged = false,
+            pausing = false,
+            changed_at = engine.now()
+          where run.run_id = $1
+            and run.shard_id = $2
+          returning run.run_id, run.shard_id, run.tenant_id, run.workflow, run.status,
+            run.epoch + run.visit as revision
         ), freed as (
           delete from engine.parked
-          using readied
-          where parked.run_id = readied.run_id
-            and parked.shard_id = readied.shard_id
+          using changed
+          where parked.run_id = changed.run_id
+            and parked.shard_id = changed.shard_id
+            and not $13
+            and $14::text is null
+        ), parked as (
+          insert into engine.parked (run_id, shard_id, status, tenant_id, workflow, reason, since)
+          select run_id, shard_id, status, tenant_id, workflow, $14, engine.now()
+          from changed
+          where $14::text is not null
+          on conflict (run_id, shard_id) do update
+          set status = excluded.status, reason = excluded.reason, since = excluded.since
+        ), armed as (
+          insert into engine.nudge (run_id, shard_id, tenant_id)
+          select run_id, shard_id, tenant_id
+          from changed
+          where $15
+        ), disarmed as (
+          delete from engine.due
+          using changed
+          where due.run_id = changed.run_id
+            and due.shard_id = changed.shard_id
+            and not $13
+        ), unclocked as (
+          delete from engine.clocked
+          using changed
+          where clocked.run_id = changed.run_id
+            and clocked.shard_id = changed.shard_id
+            and not $13
         )
-        insert into engine.due (run_id, shard_id, due_at, tenant_id)
-        select run_id, shard_id, engine.now(), tenant_id
-        from readied
-        on conflict (run_id, shard_id) do update set due_at = excluded.due_at
+        select revision as "revision!"
+        from changed
         "#,
-        run.0,
-        shard.0,
+        locked.key.run_id.0,
+        locked.key.shard_id.0,
+        change.status.code(),
+        stuck.flatten(),
+        change.version,
+        change.state,
+        change.data,
+        deadlines,
+        change.entered,
+        change.cut,
+        change.keep_error,
+        change.paused_at,
+        change.rest == Rest::AsBefore,
+        parked,
+        change.rest == Rest::Due,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Asks the worker that holds a locked run to pause it when the visit ends.
+pub(crate) async fn mark_pausing(conn: &mut PgConnection, locked: &Locked) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update engine.run set pausing = true where run_id = $1 and shard_id = $2",
+        locked.key.run_id.0,
+        locked.key.shard_id.0,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
+/// Forgets the last answer of a locked run's visit if it is an error, so that the step is done again.
+pub(crate) async fn delete_failed_step(
+    conn: &mut PgConnection,
+    locked: &Locked,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        delete from engine.step
+        where run_id = $1
+          and shard_id = $2
+          and visit = $3
+          and failed
+          and seq = (
+            select max(seq)
+            from engine.step
+            where run_id = $1
+              and shard_id = $2
+              and visit = $3
+          )
+        "#,
+        locked.key.run_id.0,
+        locked.key.shard_id.0,
+        locked.visit,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Answers a step of the current visit of a locked run.
+pub(crate) async fn insert_answer(
+    conn: &mut PgConnection,
+    locked: &Locked,
+    answer: &Answer,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into engine.step
+          (run_id, shard_id, seq, visit, recorded_at, version, failed, name, event, answer)
+        select $1, $2, coalesce(max(seq) + 1, 0), $3, engine.now(), $4, $5, $6,
+          case when count(*) = 0 then $7::text end, $8
+        from engine.step
+        where run_id = $1
+          and shard_id = $2
+          and visit = $3
+        "#,
+        locked.key.run_id.0,
+        locked.key.shard_id.0,
+        locked.visit,
+        locked.version,
+        answer.failed,
+        answer.step,
+        answer.event,
+        answer.answer,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Writes a line of the run's log about a verb.
+pub(crate) async fn insert_log(
+    conn: &mut PgConnection,
+    locked: &Locked,
+    change: &Change,
+    verb: &str,
+    detail: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into engine.transition
+          (run_id, shard_id, visit, at, tenant_id, event, from_state, to_state, outcome, tenant_at, detail)
+        values ($1, $2, $3, engine.now(), $4, 'operator', $5, $6, $7, $8, $9)
+        "#,
+        locked.key.run_id.0,
+        locked.key.shard_id.0,
+        locked.visit,
+        locked.tenant_id.0,
+        locked.state,
+        change.state,
+        verb,
+        locked.clock_id.map(|_| locked.tenant_now),
+        detail,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Tells the parent and the watchers of a locked run that it was terminated.
+pub(crate) async fn tell_finished(conn: &mut PgConnection, locked: &Locked) -> sqlx::Result<()> {
+    let finished = FinishedRun {
+        run_id: locked.key.run_id,
+        workflow: locked.workflow.clone(),
+        key: locked.run_key.clone(),
+        status: Status::Terminated,
+        output: Value::Null,
+    };
+    let payload = serde_json::to_vec(&finished).unwrap_or_default();
+    sqlx::query!(
+        r#"
+        with hearer as (
+          select parent_run_id as run_id, shard_id, tenant_id
+          from engine.run
+          where run_id = $1
+            and shard_id = $2
+            and parent_run_id is not null
+          union
+          select watcher_run_id, shard_id, tenant_id
+          from engine.watch
+          where run_id = $1
+            and shard_id = $2
+        ), told as (
+          insert into engine.inbox
+            (run_id, shard_id, kind, received_at, recorded_at, position, tenant_id, signal_id, name, payload)
+          select run_id, shard_id, 1, $3, engine.now(), 0, tenant_id, $4, $5, $6
+          from hearer
+          on conflict (run_id, shard_id, signal_id) do nothing
+          returning run_id, shard_id, tenant_id
+        )
+        insert into engine.nudge (run_id, shard_id, tenant_id)
+        select run_id, shard_id, tenant_id
+        from told
+        "#,
+        locked.key.run_id.0,
+        locked.key.shard_id.0,
+        locked.tenant_now,
+        format!("finished:{}", locked.key.run_id),
+        locked.workflow,
+        payload,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Cancels or terminates, as their policy says, the children of a run that has ended. Those that
+/// lie out of the workers' reach are brought back, to hear of it.
+pub(crate) async fn close_children(conn: &mut PgConnection, parent: RunKey) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        with child as materialized (
+          select run_id, shard_id, tenant_id, status, close_policy, coalesce(
+            (select now_at from engine.test_clock where test_clock.clock_id = run.clock_id),
+            engine.now()) as tenant_now
+          from engine.run
+          where parent_run_id = $1
+            and shard_id = $2
+            and close_policy > 0
+            and status < 10
+          order by run_id
+          for no key update
+        ), told as (
+          insert into engine.inbox
+            (run_id, shard_id, kind, received_at, recorded_at, position, tenant_id, signal_id, name, payload)
+          select run_id, shard_id, close_policy + 1, tenant_now, engine.now(), 0, tenant_id,
+            case close_policy when 1 then 'cancel' else 'terminate' end,
+            case close_policy when 1 then 'cancel' else 'terminate' end, 'null'
+          from child
+          on conflict (run_id, shard_id, signal_id) do nothing
+        ), nudged as (
+          insert into engine.nudge (run_id, shard_id, tenant_id)
+          select run_id, shard_id, tenant_id
+          from child
+        ), freed as (
+          delete from engine.parked
+          using child
+          where parked.run_id = child.run_id
+            and parked.shard_id = child.shard_id
+        ), woken as (
+          update engine.run
+          set status = 0, stuck = null, paused_at = null, attempt = 0, losses = 0, error = null,
+            next_at = null, epoch = run.epoch + 1, visit = run.visit + 1, changed_at = engine.now()
+          from child
+          where run.run_id = child.run_id
+            and run.shard_id = child.shard_id
+            and run.status in (5, 6, 7, 8)
+        )
+        select count(*) as "closed!"
+        from child
+        "#,
+        parent.run_id.0,
+        parent.shard_id.0,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(done.closed.unsigned_abs())
+}
+
+/// One row of the audit, beside what the act and the run tell.
+#[derive(Debug)]
+pub(crate) struct Audit<'a> {
+    pub(crate) audit_id: Uuid,
+    pub(crate) action: &'static str,
+    pub(crate) before: &'a Value,
+    pub(crate) after: &'a Value,
+}
+
 /// Writes down who did what, and why.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one argument per column of the audit row"
-)]
 pub(crate) async fn insert_audit(
     conn: &mut PgConnection,
-    audit_id: Uuid,
-    run: RunId,
-    shard: ShardId,
-    tenant: TenantId,
+    locked: &Locked,
     act: &Act,
-    before: &Value,
-    after: &Value,
+    row: &Audit<'_>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
@@ -102,17 +486,17 @@ pub(crate) async fn insert_audit(
           (audit_id, shard_id, run_id, tenant_id, at, actor, role, action, reason, epoch_seen, before, after)
         values ($1, $2, $3, $4, engine.now(), $5, $6, $7, $8, $9, $10, $11)
         "#,
-        audit_id,
-        shard.0,
-        run.0,
-        tenant.0,
+        row.audit_id,
+        locked.key.shard_id.0,
+        locked.key.run_id.0,
+        locked.tenant_id.0,
         act.actor,
         act.role,
-        act.action,
+        row.action,
         act.reason,
         act.revision,
-        before,
-        after,
+        row.before,
+        row.after,
     )
     .execute(conn)
     .await?;

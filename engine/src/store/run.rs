@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::id::{ClockId, RunId, ShardId, TenantId};
 use crate::run::Status;
+use crate::start::Origin;
 
 /// A run to insert.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub(crate) async fn insert(
     conn: &mut PgConnection,
     tenant: TenantId,
     place: Place,
-    parent: Option<RunId>,
+    origin: Origin,
     runs: &[NewRun],
 ) -> sqlx::Result<Vec<RunId>> {
     let ids: Vec<Uuid> = runs.iter().map(|run| run.run_id.0).collect();
@@ -96,10 +97,10 @@ pub(crate) async fn insert(
         with started as (
           insert into engine.run
             (run_id, shard_id, status, entered, nudged, version, attempt, losses, tenant_id, clock_id,
-             parent_run_id, input_digest, epoch, visit, started_at, changed_at, workflow, key, state, data)
+             parent_run_id, close_policy, input_digest, epoch, visit, started_at, changed_at, workflow, key, state, data)
           select
             t.run_id, $2, 0, false, false, t.version, 0, 0, $1, $3,
-            $4, t.input_digest, 0, 0, coalesce(test_clock.now_at, engine.now()), engine.now(),
+            $4, $12, t.input_digest, 0, 0, coalesce(test_clock.now_at, engine.now()), engine.now(),
             t.workflow, t.key, t.state, t.data
           from unnest(
             $5::uuid[], $6::text[], $7::text[], $8::integer[], $9::text[], $10::bytea[], $11::uuid[]
@@ -118,7 +119,7 @@ pub(crate) async fn insert(
         tenant.0,
         place.shard_id.0,
         place.clock_id.map(|clock| clock.0),
-        parent.map(|parent| parent.0),
+        origin.parent.map(|parent| parent.0),
         &ids,
         &keys as &[&str],
         &workflows as &[&str],
@@ -126,6 +127,7 @@ pub(crate) async fn insert(
         &states as &[&str],
         &data as &[&[u8]],
         &digests,
+        origin.close.code(),
     )
     .fetch_all(conn)
     .await

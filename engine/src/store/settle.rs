@@ -23,6 +23,8 @@ use crate::workflow::FinishedRun;
 pub(crate) struct Settled {
     /// A signal came in while the run was held, and the worker still holds it.
     pub(crate) nudged: bool,
+    /// The worker still holds the run: it was to keep it, and nobody asked for a pause.
+    pub(crate) held: bool,
     /// The database's time, real and the tenant's.
     pub(crate) now: DateTime<Utc>,
     pub(crate) tenant_now: DateTime<Utc>,
@@ -120,6 +122,8 @@ struct Columns<'a> {
     from_state: Vec<&'a str>,
     outcome: Vec<&'a str>,
     detail: Vec<Option<&'a str>>,
+    tenant_now: Vec<DateTime<Utc>>,
+    closes: Vec<bool>,
     mark_run: Vec<Uuid>,
     mark_signal: Vec<&'a str>,
     mark_outcome: Vec<Option<i16>>,
@@ -170,6 +174,8 @@ impl<'a> Columns<'a> {
         self.from_state.push(&settlement.log.from_state);
         self.outcome.push(settlement.log.outcome);
         self.detail.push(settlement.log.detail.as_deref());
+        self.tenant_now.push(run.tenant_now);
+        self.closes.push(run.closes);
         for mark in &settlement.marks {
             self.mark_run.push(run.key.run_id.0);
             self.mark_signal.push(&mark.signal_id);
@@ -220,19 +226,29 @@ pub(crate) async fn apply(
             $9::boolean[], $10::boolean[], $11::boolean[], $12::integer[], $13::integer[],
             $14::integer[], $15::text[], $16::bytea[], $17::jsonb[], $18::timestamptz[],
             $19::bigint[], $20::timestamptz[], $21::timestamptz[], $22::text[], $23::jsonb[],
-            $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[]
+            $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[],
+            $34::timestamptz[], $35::boolean[]
           ) as t (
             run_id, shard_id, epoch, visit, cut, status, keep, had_due, entered, version, attempt,
             losses, state, data, deadlines, due_at, delay_us, clocked_at, next_at, stuck, error,
-            output, finished, event, from_state, outcome, detail
+            output, finished, event, from_state, outcome, detail, tenant_now, closes
           )
         ), settled as (
           update engine.run
           set
-            -- A signal that came in meanwhile keeps a resting run awake.
-            status = case when run.nudged and input.status = 2 then 0 else input.status end,
-            worker_id = case when input.keep then run.worker_id end,
-            nudged = run.nudged and input.keep,
+            -- A pause that was asked for meanwhile is due now; a signal that came in keeps a
+            -- resting run awake.
+            status = case
+              when run.pausing and input.status in (0, 1, 2, 3) then 5
+              when run.nudged and input.status = 2 then 0
+              else input.status
+            end,
+            closes = input.closes,
+            pausing = false,
+            paused_at = case when run.pausing and input.status in (0, 1, 2, 3)
+              then input.tenant_now end,
+            worker_id = case when input.keep and not run.pausing then run.worker_id end,
+            nudged = run.nudged and input.keep and not run.pausing,
             entered = input.entered,
             version = input.version,
             attempt = input.attempt,
@@ -254,11 +270,11 @@ pub(crate) async fn apply(
             and run.worker_id = $1
           returning
             run.run_id, run.shard_id, run.tenant_id, run.workflow, run.clock_id, run.parent_run_id,
-            run.nudged, run.status, input.visit, input.keep, input.had_due, input.clocked_at,
-            input.stuck, input.finished, input.event, input.from_state, run.state, input.outcome,
+            run.nudged, run.status, run.worker_id is not null as held, input.visit, input.had_due,
+            case when run.status <> 5 then input.clocked_at end as clocked_at, input.stuck, input.finished, input.event, input.from_state, run.state, input.outcome,
             input.detail,
             case
-              when input.keep then null
+              when run.status in (1, 5) then null
               when run.status = 0 then engine.now()
               when input.delay_us is not null
                 then engine.now() + input.delay_us * interval '1 microsecond'
@@ -293,7 +309,8 @@ pub(crate) async fn apply(
             and settled.clocked_at is null
         ), parked as (
           insert into engine.parked (run_id, shard_id, status, tenant_id, workflow, reason, since)
-          select run_id, shard_id, status, tenant_id, workflow, coalesce(stuck, outcome), engine.now()
+          select run_id, shard_id, status, tenant_id, workflow,
+            case when status = 5 then 'paused' else coalesce(stuck, outcome) end, engine.now()
           from settled
           where status in (5, 6, 7, 8)
           on conflict (run_id, shard_id) do nothing
@@ -348,6 +365,7 @@ pub(crate) async fn apply(
         select
           settled.run_id as "run_id!: RunId",
           settled.nudged as "nudged!",
+          settled.held as "held!",
           engine.now() as "now!",
           coalesce(test_clock.now_at, engine.now()) as "tenant_now!"
         from settled
@@ -386,6 +404,8 @@ pub(crate) async fn apply(
         &c.mark_signal as &[&str],
         &c.mark_outcome as &[Option<i16>],
         &c.mark_reason as &[Option<&str>],
+        &c.tenant_now,
+        &c.closes,
     )
     .fetch_all(conn)
     .await?;
@@ -394,6 +414,7 @@ pub(crate) async fn apply(
         .map(|row| {
             let settled = Settled {
                 nudged: row.nudged,
+                held: row.held,
                 now: row.now,
                 tenant_now: row.tenant_now,
             };

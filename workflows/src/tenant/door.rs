@@ -1,5 +1,7 @@
 //! The doors to tenants: create, find, attach a payment method.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tenure_engine::{
@@ -112,6 +114,20 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<TenantRow>, DoorError> {
     Ok(store::list(conn, None, query, after, limit).await?)
+}
+
+/// The names of tenants, of those that the transaction may see.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn names(
+    conn: &mut PgConnection,
+    tenants: &[TenantId],
+) -> Result<HashMap<TenantId, String>, DoorError> {
+    Ok(store::list_names(conn, tenants)
+        .await?
+        .into_iter()
+        .collect())
 }
 
 /// Finds the tenant's customer at the provider; `None` while it is being made. The transaction

@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 use tenure_engine::{ClockId, ShardId, TenantId};
+use uuid::Uuid;
 
 use super::{Profile, TenantRow};
 use crate::ports::stripe::Method;
@@ -68,6 +69,28 @@ pub(super) async fn list(
             locale: row.locale,
             created_at: row.created_at,
         })
+        .collect())
+}
+
+/// Lists the names of tenants.
+pub(super) async fn list_names(
+    conn: &mut PgConnection,
+    tenants: &[TenantId],
+) -> sqlx::Result<Vec<(TenantId, String)>> {
+    let ids: Vec<Uuid> = tenants.iter().map(|tenant| tenant.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select tenant_id as "tenant_id: TenantId", name
+        from app.tenant
+        where tenant_id = any($1)
+        "#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.tenant_id, row.name))
         .collect())
 }
 

@@ -1,0 +1,206 @@
+//! Runs, for intervening: one path for all verbs of a person.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use tenure_client::{ActOnRun, ActionAccepted, ActionArgs, Problem, Role};
+use tenure_engine::operator::{self, Act, Intervention, RestartFrom, Verb};
+use tenure_engine::{RunId, inspect};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::{Body, Path};
+use crate::idempotency::{Key, Seen, look_up};
+use crate::state::{AppState, as_engine, see_as};
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(act))
+}
+
+/// A verb, who may do it, and what it takes.
+pub(super) struct VerbRow {
+    pub(super) word: &'static str,
+    pub(super) role: Role,
+    pub(super) args: &'static [&'static str],
+}
+
+const fn row(word: &'static str, role: Role, args: &'static [&'static str]) -> VerbRow {
+    VerbRow { word, role, args }
+}
+
+/// All verbs of a person, in the order in which they are shown. `signal` has a path of its own.
+pub(super) const VERBS: [VerbRow; 13] = [
+    row("signal", Role::Support, &[]),
+    row("retry", Role::Operator, &[]),
+    row("skip-step", Role::Operator, &["answer"]),
+    row("fail-step", Role::Operator, &["code", "message"]),
+    row("pause", Role::Operator, &[]),
+    row("resume", Role::Operator, &[]),
+    row("edit-state", Role::Operator, &["state"]),
+    row("move", Role::Operator, &["state"]),
+    row("move-deadline", Role::Operator, &["name", "at"]),
+    row("fire-deadline", Role::Operator, &["name"]),
+    row("cancel", Role::Operator, &[]),
+    row("terminate", Role::Operator, &[]),
+    row("restart", Role::Operator, &["key", "state", "input"]),
+];
+
+/// Do a verb to a run: retry, skip-step, fail-step, pause, resume, edit-state, move, move-deadline,
+/// fire-deadline, cancel, terminate or restart. Refused when the run moved on from the revision seen.
+/// With `dry_run` it says what would happen and does nothing.
+#[utoipa::path(post, path = "/v1/runs/{run_id}/actions/{verb}", tag = "Runs",
+    params(("run_id" = Uuid, Path), ("verb" = String, Path)), request_body = ActOnRun, responses(
+    (status = 202, body = ActionAccepted), (status = 200, body = ActionAccepted),
+    (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn act(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path((run_id, word)): Path<(RunId, String)>,
+    key: Key,
+    body: Body<ActOnRun>,
+) -> Result<Response, ApiError> {
+    let known = VERBS
+        .iter()
+        .find(|verb| verb.word == word && word != "signal");
+    let known = known.ok_or_else(|| {
+        let words: Vec<_> = VERBS.iter().skip(1).map(|verb| verb.word).collect();
+        ApiError::NotFound(format!(
+            "no verb is called {word:?}; there are {}",
+            words.join(", ")
+        ))
+    })?;
+    caller.require(known.role)?;
+    check_args(known, &body.value.args)?;
+    let mut tx = state.begin().await?;
+    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
+        Seen::Before(answer) => return Ok(answer),
+        Seen::Not(fresh) => fresh,
+    };
+    // Seen as the caller, so that another tenant's run is not found; done as the engine.
+    see_as(&mut tx, &caller).await?;
+    inspect::detail(&mut tx, run_id).await?;
+    as_engine(&mut tx).await?;
+    let ActOnRun {
+        reason,
+        revision,
+        dry_run,
+        args,
+    } = body.value;
+    let act = caller.act(reason, revision);
+    let mut answer = do_verb(&state, &mut tx, run_id, known.word, args, &act).await?;
+    if dry_run {
+        tx.rollback().await?;
+        answer.dry_run = true;
+        answer.started_run_id = None;
+        return Ok((StatusCode::OK, axum::Json(answer)).into_response());
+    }
+    let response = fresh.answer(&mut tx, StatusCode::ACCEPTED, &answer).await?;
+    tx.commit().await?;
+    state.client().ring();
+    Ok(response)
+}
+
+async fn do_verb(
+    state: &AppState,
+    conn: &mut sqlx::PgConnection,
+    run_id: RunId,
+    word: &'static str,
+    args: ActionArgs,
+    act: &Act,
+) -> Result<ActionAccepted, ApiError> {
+    let registry = state.client().registry();
+    let verb = match word {
+        "retry" => Verb::Retry,
+        "skip-step" => Verb::Skip {
+            answer: needed("answer", args.answer)?,
+        },
+        "fail-step" => Verb::FailStep {
+            code: needed("code", args.code)?,
+            message: needed("message", args.message)?,
+        },
+        "pause" => Verb::Pause,
+        "resume" => Verb::Resume,
+        "edit-state" => Verb::Edit {
+            state: needed("state", args.state)?,
+        },
+        "move" => Verb::Move {
+            state: needed("state", args.state)?,
+        },
+        "move-deadline" => Verb::MoveDeadline {
+            name: needed("name", args.name)?,
+            at: needed("at", args.at)?,
+        },
+        "fire-deadline" => Verb::FireDeadline {
+            name: needed("name", args.name)?,
+        },
+        "cancel" => Verb::Cancel,
+        "terminate" => Verb::Terminate,
+        _ => {
+            let key = needed("key", args.key)?;
+            let from = match (args.state, args.input) {
+                (Some(_), Some(_)) => return Err(invalid("input", "give a state or an input")),
+                (Some(state), None) => RestartFrom::State(state),
+                (None, Some(input)) => RestartFrom::Input(input),
+                (None, None) => RestartFrom::LastState,
+            };
+            let started = operator::restart(conn, registry, run_id, &key, &from, act).await?;
+            return Ok(ActionAccepted {
+                run_id: run_id.0,
+                revision: act.revision,
+                dry_run: false,
+                before: serde_json::Value::Null,
+                after: serde_json::Value::Null,
+                effects: vec![format!("A new run starts under the key {key:?}.")],
+                started_run_id: Some(started.run_id.0),
+            });
+        }
+    };
+    let done = operator::intervene(conn, registry, run_id, &verb, act).await?;
+    Ok(to_json(done))
+}
+
+fn to_json(done: Intervention) -> ActionAccepted {
+    ActionAccepted {
+        run_id: done.run_id.0,
+        revision: done.revision,
+        dry_run: false,
+        before: done.before,
+        after: done.after,
+        effects: done.effects,
+        started_run_id: None,
+    }
+}
+
+/// Refuses what the verb does not take, so that a misspelt wish is not half met.
+fn check_args(verb: &VerbRow, args: &ActionArgs) -> Result<(), ApiError> {
+    let given = serde_json::to_value(args).unwrap_or_default();
+    let members = given
+        .as_object()
+        .into_iter()
+        .flat_map(serde_json::Map::keys);
+    for member in members {
+        if !verb.args.contains(&member.as_str()) {
+            let takes = if verb.args.is_empty() {
+                "nothing".to_owned()
+            } else {
+                verb.args.join(", ")
+            };
+            return Err(invalid(member, &format!("{} takes {takes}", verb.word)));
+        }
+    }
+    Ok(())
+}
+
+fn needed<T>(name: &str, value: Option<T>) -> Result<T, ApiError> {
+    value.ok_or_else(|| invalid(name, "the verb needs it"))
+}
+
+fn invalid(member: &str, detail: &str) -> ApiError {
+    ApiError::Invalid {
+        pointer: format!("/args/{member}"),
+        detail: detail.to_owned(),
+    }
+}

@@ -12,3 +12,4 @@ mod schema;
 mod story;
 mod stripe_sandbox;
 mod support;
+mod try_it;

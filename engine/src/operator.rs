@@ -39,7 +39,8 @@ pub fn may_retry(status: Status) -> Result<(), &'static str> {
     }
 }
 
-/// Tries again now, with the attempts forgotten. Answered steps of the visit stay answered.
+/// Tries again now, with the attempts forgotten. Answered steps of the visit stay answered, except
+/// the error that it is stuck on: replaying that would only be stuck again, whatever was mended.
 ///
 /// # Errors
 /// [`EngineError::Moved`] when the run is not as the operator saw it, [`EngineError::NotAllowed`]
@@ -67,6 +68,9 @@ pub async fn retry(conn: &mut PgConnection, run: RunId, act: &Act) -> Result<(),
         verb: "retry",
         reason: reason.to_owned(),
     })?;
+    if locked.stuck.as_deref() == Some("terminal_error") {
+        store::operator::delete_failed_step(conn, run, shard, locked.visit).await?;
+    }
     store::operator::make_due(conn, run, shard).await?;
     let before = json!({
         "status": locked.status, "state": locked.state, "revision": current,

@@ -16,6 +16,7 @@ pub(crate) struct Locked {
     pub(crate) state: String,
     pub(crate) epoch: i64,
     pub(crate) visit: i64,
+    pub(crate) stuck: Option<String>,
 }
 
 /// Locks a run for an intervention.
@@ -26,7 +27,7 @@ pub(crate) async fn lock(
 ) -> sqlx::Result<Option<Locked>> {
     let row = sqlx::query!(
         r#"
-        select tenant_id as "tenant_id: TenantId", status, state, epoch, visit
+        select tenant_id as "tenant_id: TenantId", status, state, epoch, visit, stuck
         from engine.run
         where run_id = $1
           and shard_id = $2
@@ -43,7 +44,39 @@ pub(crate) async fn lock(
         state: row.state,
         epoch: row.epoch,
         visit: row.visit,
+        stuck: row.stuck,
     }))
+}
+
+/// Forgets the last answer of a locked run's visit if it is an error, so that the step is done again.
+pub(crate) async fn delete_failed_step(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+    visit: i64,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        delete from engine.step
+        where run_id = $1
+          and shard_id = $2
+          and visit = $3
+          and failed
+          and seq = (
+            select max(seq)
+            from engine.step
+            where run_id = $1
+              and shard_id = $2
+              and visit = $3
+          )
+        "#,
+        run.0,
+        shard.0,
+        visit,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Makes a locked run due now, with its attempts forgotten. The error stays: it tells that the

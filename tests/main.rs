@@ -5,6 +5,7 @@
 
 mod api;
 mod console;
+mod console_pty;
 mod crash;
 mod engine;
 mod postgres;

@@ -10,6 +10,7 @@ mod crash;
 mod engine;
 mod postgres;
 mod schema;
+mod statements;
 mod story;
 mod stripe_sandbox;
 mod support;

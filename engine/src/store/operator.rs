@@ -97,9 +97,8 @@ pub(crate) async fn make_due(
           returning run_id, shard_id, tenant_id
         ), freed as (
           delete from engine.parked
-          using readied
-          where parked.run_id = readied.run_id
-            and parked.shard_id = readied.shard_id
+          where run_id = $1
+            and shard_id = $2
         )
         insert into engine.due (run_id, shard_id, due_at, tenant_id)
         select run_id, shard_id, engine.now(), tenant_id

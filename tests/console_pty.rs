@@ -155,6 +155,10 @@ async fn status(app: &TestApp, run: uuid::Uuid) -> RunStatus {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, from its beginning to its end"
+)]
 async fn a_person_finds_a_stuck_run_retries_it_and_signals_another() {
     let app = TestApp::new().await;
     let mut conn = connect(&app.options).await;

@@ -175,6 +175,10 @@ fn kinds(mails: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, from its beginning to its end"
+)]
 async fn the_readmes_story_by_hand_says_what_the_readme_says() {
     let dev = Dev::start().await;
     let block = readme_block("Try it");

@@ -3,6 +3,7 @@
 mod fence;
 mod idle;
 mod inspect;
+mod locks;
 mod runs;
 mod signals;
 mod steps;

@@ -5,10 +5,13 @@
 
 mod api;
 mod console;
+mod console_pty;
 mod crash;
 mod engine;
 mod postgres;
 mod schema;
+mod statements;
 mod story;
 mod stripe_sandbox;
 mod support;
+mod try_it;

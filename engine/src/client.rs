@@ -136,6 +136,8 @@ impl Client {
             let input = payload::to_value("input", W::NAME, input)?;
             runs.push(start::prepare(&self.registry, place, W::NAME, key, &input)?);
         }
+        // Keys are locked as they are inserted: in one order, whatever the caller's is.
+        runs.sort_by(|one, other| one.key.cmp(&other.key));
         Ok(store::run::insert(conn, tenant, place, Origin::default(), &runs).await?)
     }
 

@@ -67,7 +67,10 @@ pub(crate) async fn settle(
         return Ok(None);
     };
     let follow = &settlement.follow;
-    for child in &follow.children {
+    // Keys are locked as they are inserted: in one order, whatever the transition's is.
+    let mut children: Vec<&ChildStart> = follow.children.iter().collect();
+    children.sort_by_key(|child| (child.workflow, child.key.as_str()));
+    for child in children {
         start_child(&mut tx, registry, settlement, child).await?;
     }
     for watched in &follow.watches {

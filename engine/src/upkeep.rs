@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
@@ -76,7 +76,12 @@ async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<()> {
 pub(crate) async fn recover(pool: &PgPool) -> sqlx::Result<bool> {
     let mut any = false;
     loop {
-        let mut tx = pool.begin().await?;
+        let mut conn = pool.acquire().await?;
+        // Mostly there is nobody to take over from, and that needs no transaction.
+        if store::lease::find_expired(&mut conn).await?.is_none() {
+            return Ok(any);
+        }
+        let mut tx = conn.begin().await?;
         let Some(worker) = store::lease::find_expired(&mut tx).await? else {
             return Ok(any);
         };

@@ -1,7 +1,9 @@
 //! The engine's promises, one file each, on workflows of the tests' own.
 
 mod fence;
+mod idle;
 mod inspect;
+mod locks;
 mod operator;
 mod runs;
 mod signals;

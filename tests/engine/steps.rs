@@ -113,6 +113,36 @@ async fn an_exhausted_step_leaves_the_run_stuck_until_an_operator_retries_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_stuck_on_a_terminal_error_does_that_step_again_when_it_is_retried() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    for refused in ["first", "second"] {
+        outside.refuse(refused, 1);
+        let run = engine.start::<Errand>(refused, &0).await;
+        engine.drain().await;
+        let detail = engine.detail(run).await;
+        assert_eq!(detail.summary.stuck.as_deref(), Some("terminal_error"));
+        let act = Act {
+            actor: "maria".to_owned(),
+            role: "operator".to_owned(),
+            reason: "the cause is mended".to_owned(),
+            revision: detail.summary.revision(),
+        };
+        let mut conn = engine.pool().acquire().await.unwrap();
+        operator::intervene(&mut conn, engine.client.registry(), run, &Verb::Retry, &act)
+            .await
+            .unwrap();
+        drop(conn);
+        engine.drain().await;
+        assert_eq!(engine.status(run).await, Status::Completed, "{refused}");
+    }
+    // Twice by the run that it was refused to, once by the other.
+    assert_eq!(outside.keys("first").len(), 3);
+    assert_eq!(outside.keys("second").len(), 3);
+    engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_a_failed_attempt_and_hurts_nobody_else() {
     let outside = Outside::default();
     let engine = TestEngine::new(registry(&outside)).await;

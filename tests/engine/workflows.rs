@@ -20,6 +20,7 @@ struct OutsideParts {
     calls: Mutex<HashMap<String, Vec<String>>>,
     failures: Mutex<HashMap<String, u32>>,
     panics: Mutex<HashMap<String, u32>>,
+    refusals: Mutex<HashMap<String, u32>>,
     held: Mutex<bool>,
     arrived: Notify,
     released: Notify,
@@ -38,6 +39,15 @@ impl Outside {
     /// The next `times` calls of `name` panic.
     pub(crate) fn panic(&self, name: &str, times: u32) {
         self.0.panics.lock().unwrap().insert(name.to_owned(), times);
+    }
+
+    /// The next `times` calls of `name` are refused for good.
+    pub(crate) fn refuse(&self, name: &str, times: u32) {
+        self.0
+            .refusals
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), times);
     }
 
     /// Calls stay inside until they are released.
@@ -76,6 +86,9 @@ impl Outside {
         }
         if take(&self.0.panics, name) {
             panic!("{name} panics");
+        }
+        if take(&self.0.refusals, name) {
+            return Err(StepError::terminal("refused", format!("{name} is refused")));
         }
         if take(&self.0.failures, name) {
             return Err(StepError::retryable(

@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod engine;
 pub(crate) mod process;
 pub(crate) mod smtp;
+pub(crate) mod wire;
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
 //! The product's own binary, as a process that can be killed, frozen and started again.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,15 @@ use super::app::{SANDBOX_KEY, WEBHOOK_SECRET};
 pub(crate) fn tenure() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let done = Command::new(env!("CARGO"))
+        let mut build = Command::new(env!("CARGO"));
+        // What cargo tells a test about its own package would make build scripts that watch these
+        // variables (ring's) run again, here and at the next build of the suite: half a minute each.
+        for (name, _) in std::env::vars_os() {
+            if is_about_this_package(&name) {
+                build.env_remove(name);
+            }
+        }
+        let done = build
             .args([
                 "build",
                 "--quiet",
@@ -32,6 +41,12 @@ pub(crate) fn tenure() -> &'static PathBuf {
         let debug = this.ancestors().nth(2).expect("target/debug");
         debug.join("tenure")
     })
+}
+
+/// Whether a variable is cargo's word on the package that it runs, and not the user's to cargo.
+fn is_about_this_package(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 /// `tenure serve` on an address of its own.

@@ -32,8 +32,8 @@ const fn row(word: &'static str, role: Role, args: &'static [&'static str]) -> V
 
 /// All verbs of a person, in the order in which they are shown. `signal` has a path of its own.
 pub(super) const VERBS: [VerbRow; 13] = [
-    row("signal", Role::Support, &[]),
     row("retry", Role::Operator, &[]),
+    row("signal", Role::Support, &[]),
     row("skip-step", Role::Operator, &["answer"]),
     row("fail-step", Role::Operator, &["code", "message"]),
     row("pause", Role::Operator, &[]),
@@ -66,7 +66,8 @@ async fn act(
         .iter()
         .find(|verb| verb.word == word && word != "signal");
     let known = known.ok_or_else(|| {
-        let words: Vec<_> = VERBS.iter().skip(1).map(|verb| verb.word).collect();
+        let words = VERBS.iter().map(|verb| verb.word);
+        let words: Vec<_> = words.filter(|word| *word != "signal").collect();
         ApiError::NotFound(format!(
             "no verb is called {word:?}; there are {}",
             words.join(", ")

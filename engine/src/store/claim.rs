@@ -53,14 +53,14 @@ pub(crate) async fn claim(
             and slot = $5
           for no key update
         ), oldest as materialized (
-          select due.ctid as row_id, due.tenant_id, due.due_at
+          select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at
           from lease
           cross join engine.due
           where due.due_at <= engine.now()
           order by due.due_at
           limit $3::bigint * $4::bigint
         ), newest as materialized (
-          select due.ctid as row_id, due.tenant_id, due.due_at
+          select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at
           from lease
           cross join engine.due
           where due.due_at <= engine.now()
@@ -73,12 +73,13 @@ pub(crate) async fn claim(
           select * from newest
         ), turn as (
           -- The first of each tenant before the second of any.
-          select row_id, row_number() over (partition by tenant_id order by due_at) as turn
+          select row_id, shard_id, row_number() over (partition by tenant_id order by due_at) as turn
           from candidate
         ), chosen as materialized (
           select due.ctid as row_id, due.run_id, due.shard_id
           from turn
-          join engine.due on due.ctid = turn.row_id
+          -- A shard lies in one partition, so row and shard name one row on any layout.
+          join engine.due on due.ctid = turn.row_id and due.shard_id = turn.shard_id
           order by turn.turn
           limit $3
           for update of due skip locked
@@ -99,27 +100,25 @@ pub(crate) async fn claim(
           for no key update of run skip locked
         ), ready as (
           delete from engine.due
-          where due.ctid = any(array(
-            select chosen.row_id
-            from chosen
-            left join locked using (run_id, shard_id)
+          using chosen
+          left join locked using (run_id, shard_id)
+          where due.ctid = chosen.row_id
+            and due.shard_id = chosen.shard_id
             -- The second is never so, unless somebody deleted a run by hand.
-            where locked.run_id is not null
+            and (locked.run_id is not null
               or not exists (
                 select from engine.run
-                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id)
-          ))
+                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id))
         ), signalled as (
           delete from engine.nudge
-          where nudge.ctid = any(array(
-            select heard.row_id
-            from heard
-            left join locked using (run_id, shard_id)
-            where locked.run_id is not null
+          using heard
+          left join locked using (run_id, shard_id)
+          where nudge.ctid = heard.row_id
+            and nudge.shard_id = heard.shard_id
+            and (locked.run_id is not null
               or not exists (
                 select from engine.run
-                where run.run_id = heard.run_id and run.shard_id = heard.shard_id)
-          ))
+                where run.run_id = heard.run_id and run.shard_id = heard.shard_id))
         ), taken as (
           update engine.run
           set

@@ -140,8 +140,8 @@ pub(crate) async fn find(
           parked.since as "parked_since?",
           (select count(*)
            from engine.inbox
-           where inbox.run_id = run.run_id
-             and inbox.shard_id = run.shard_id
+           where inbox.run_id = $1
+             and inbox.shard_id = $2
              and inbox.outcome is null) as "pending!",
           run.worker_id as "worker_id: Uuid"
         from engine.run

@@ -126,8 +126,8 @@ pub(crate) async fn lock(
           (
             select case when step.failed then step.name end
             from engine.step
-            where step.run_id = run.run_id
-              and step.shard_id = run.shard_id
+            where step.run_id = $1
+              and step.shard_id = $2
               and step.visit = run.visit
             order by step.seq desc
             limit 1
@@ -207,19 +207,19 @@ pub(crate) async fn apply(
           where run.run_id = $1
             and run.shard_id = $2
           returning run.run_id, run.shard_id, run.tenant_id, run.workflow, run.status,
-            run.epoch + run.visit as revision
+            run.epoch + run.visit as revision, $13::boolean as stays, $14::text as parked_for
         ), freed as (
           delete from engine.parked
           using changed
           where parked.run_id = changed.run_id
-            and parked.shard_id = changed.shard_id
-            and not $13
-            and $14::text is null
+            and parked.shard_id = $2
+            and not changed.stays
+            and changed.parked_for is null
         ), parked as (
           insert into engine.parked (run_id, shard_id, status, tenant_id, workflow, reason, since)
-          select run_id, shard_id, status, tenant_id, workflow, $14, engine.now()
+          select run_id, shard_id, status, tenant_id, workflow, parked_for, engine.now()
           from changed
-          where $14::text is not null
+          where parked_for is not null
           on conflict (run_id, shard_id) do update
           set status = excluded.status, reason = excluded.reason, since = excluded.since
         ), armed as (
@@ -231,14 +231,14 @@ pub(crate) async fn apply(
           delete from engine.due
           using changed
           where due.run_id = changed.run_id
-            and due.shard_id = changed.shard_id
-            and not $13
+            and due.shard_id = $2
+            and not changed.stays
         ), unclocked as (
           delete from engine.clocked
           using changed
           where clocked.run_id = changed.run_id
-            and clocked.shard_id = changed.shard_id
-            and not $13
+            and clocked.shard_id = $2
+            and not changed.stays
         )
         select revision as "revision!"
         from changed
@@ -443,14 +443,14 @@ pub(crate) async fn close_children(conn: &mut PgConnection, parent: RunKey) -> s
           delete from engine.parked
           using child
           where parked.run_id = child.run_id
-            and parked.shard_id = child.shard_id
+            and parked.shard_id = $2
         ), woken as (
           update engine.run
           set status = 0, stuck = null, paused_at = null, attempt = 0, losses = 0, error = null,
             next_at = null, epoch = run.epoch + 1, visit = run.visit + 1, changed_at = engine.now()
           from child
           where run.run_id = child.run_id
-            and run.shard_id = child.shard_id
+            and run.shard_id = $2
             and run.status in (5, 6, 7, 8)
         )
         select count(*) as "closed!"

@@ -133,6 +133,9 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(settlements: &[&'a Settlement]) -> Self {
         let mut columns = Self::default();
+        // In one order, so that statements that lock several runs do so in the same one.
+        let mut settlements = settlements.to_vec();
+        settlements.sort_by_key(|settlement| settlement.run.key.run_id);
         for settlement in settlements {
             columns.push(settlement);
         }

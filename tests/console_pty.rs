@@ -1,0 +1,281 @@
+//! The console as a person has it: the real `tenure-console` in a pseudo-terminal, against a served
+//! product. What `update` and `view` promise one by one is in `console`; here is that they meet.
+
+use std::io::{Read as _, Write};
+use std::sync::{Arc, Mutex};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
+use serde_json::json;
+use sqlx::PgConnection;
+use tenure_client::{IdempotencyKey, NewTenant, RunStatus, StartRun, Tenant};
+
+use crate::support::app::TestApp;
+use crate::support::process::tenure;
+use crate::support::{connect, eventually};
+
+const ENTER: &str = "\r";
+const TAB: &str = "\t";
+const BACKSPACE: &str = "\x7f";
+
+/// A console and the terminal in front of it. The other end of the terminal is kept, so that what the
+/// console leaves behind can be looked at after its end.
+struct Console {
+    child: Box<dyn Child + Send + Sync>,
+    master: Box<dyn MasterPty + Send>,
+    keys: Box<dyn Write + Send>,
+    screen: Arc<Mutex<vt100::Parser>>,
+    _slave: Box<dyn SlavePty + Send>,
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the screen was:\n{}", self.text());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn size(rows: u16, cols: u16) -> PtySize {
+    PtySize {
+        rows,
+        cols,
+        ..PtySize::default()
+    }
+}
+
+impl Console {
+    fn open(app: &TestApp, size: PtySize) -> Self {
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(tenure().with_file_name("tenure-console"));
+        command.env("TENURE_URL", &app.url);
+        command.env("TENURE_TOKEN", &app.token);
+        command.env("TERM", "xterm-256color");
+        let child = pair.slave.spawn_command(command).unwrap();
+        let (rows, cols) = (size.rows.try_into().unwrap(), size.cols.try_into().unwrap());
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, cols, 0)));
+        let mut output = pair.master.try_clone_reader().unwrap();
+        let drawn = screen.clone();
+        // Ends with the terminal: a pseudo-terminal whose other end is closed reads as an error.
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                drawn.lock().unwrap().process(&bytes[..count]);
+            }
+        });
+        Self {
+            child,
+            keys: pair.master.take_writer().unwrap(),
+            master: pair.master,
+            screen,
+            _slave: pair.slave,
+        }
+    }
+
+    fn text(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    /// Waits until all of these are on the screen at once.
+    async fn sees(&self, words: &[&str]) {
+        eventually(&format!("the screen shows {words:?}"), async || {
+            let text = self.text();
+            words.iter().all(|word| text.contains(word))
+        })
+        .await;
+    }
+
+    /// Gives the window another size.
+    fn resize(&self, size: PtySize) {
+        let (rows, cols) = (size.rows.try_into().unwrap(), size.cols.try_into().unwrap());
+        // The parser first: what is drawn for the new size must not meet the old one.
+        self.screen.lock().unwrap().set_size(rows, cols);
+        self.master.resize(size).unwrap();
+    }
+
+    /// Waits for its end; returns its exit code.
+    async fn ended(&mut self) -> u32 {
+        let child = Mutex::new(&mut self.child);
+        let status = Mutex::new(None);
+        eventually("the console ends", async || {
+            let ended = child.lock().unwrap().try_wait().unwrap();
+            let is_over = ended.is_some();
+            *status.lock().unwrap() = ended;
+            is_over
+        })
+        .await;
+        status.into_inner().unwrap().unwrap().exit_code()
+    }
+}
+
+async fn acme(app: &TestApp) -> Tenant {
+    let new = NewTenant {
+        name: "Acme".to_owned(),
+        email: "billing@acme.example".to_owned(),
+        zone: "UTC".to_owned(),
+        locale: None,
+        test_clock: None,
+    };
+    let key = IdempotencyKey::generate();
+    let made = app.client.create_tenant(&new, &key);
+    made.await.unwrap()
+}
+
+async fn set_zone(conn: &mut PgConnection, tenant: &Tenant, zone: &str) {
+    let changed = sqlx::query("update app.tenant set zone = $2 where tenant_id = $1")
+        .bind(tenant.tenant_id)
+        .bind(zone)
+        .execute(conn)
+        .await
+        .unwrap();
+    assert_eq!(changed.rows_affected(), 1);
+}
+
+/// Starts a mail to the tenant.
+async fn start_notice(app: &TestApp, tenant: &Tenant, key: &str) -> uuid::Uuid {
+    let run = StartRun {
+        workflow: "notice".to_owned(),
+        tenant_id: tenant.tenant_id,
+        key: key.to_owned(),
+        input: json!({"recovered": {}}),
+    };
+    let key = IdempotencyKey::generate();
+    let started = app.client.start_run(&run, &key).await.unwrap();
+    started.summary.run_id
+}
+
+async fn status(app: &TestApp, run: uuid::Uuid) -> RunStatus {
+    app.client.run(run).await.unwrap().summary.status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, from its beginning to its end"
+)]
+async fn a_person_finds_a_stuck_run_retries_it_and_signals_another() {
+    let app = TestApp::new().await;
+    let mut conn = connect(&app.options).await;
+    let tenant = acme(&app).await;
+    let mut console = Console::open(&app, size(40, 120));
+    console.sees(&["suite", "live", "tenant", "waiting"]).await;
+
+    // A run that starts while somebody looks; it gets stuck on a zone that is no zone.
+    set_zone(&mut conn, &tenant, "Mars/Base").await;
+    let notice = start_notice(&app, &tenant, "recovered").await;
+    console.sees(&["notice", "stuck", "recovered"]).await;
+
+    // It is the newest; the cursor stayed on the run it was on.
+    console.press("g");
+    console.press(ENTER);
+    console
+        .sees(&[
+            "notice v",
+            "WHY",
+            "unknown_zone",
+            "You may: retry",
+            "<1 timeline>",
+        ])
+        .await;
+
+    // The cause is mended, and the run is tried again with a reason.
+    set_zone(&mut conn, &tenant, "UTC").await;
+    console.press("R");
+    console
+        .sees(&["suite: Retry now, notice of Acme", "Reason *"])
+        .await;
+    console.press("the zone is right now");
+    console.sees(&["> the zone is right now"]).await;
+    console.press(ENTER);
+    console.sees(&["> [ Keep it as it is ]"]).await;
+    console.press(TAB);
+    console.sees(&["> [ Retry now ]"]).await;
+    console.press(ENTER);
+    console
+        .sees(&["notice v", "completed", "<1 timeline>"])
+        .await;
+    assert_eq!(status(&app, notice).await, RunStatus::Completed);
+    let reason: String = sqlx::query_scalar("select reason from engine.audit where run_id = $1")
+        .bind(notice)
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(reason, "the zone is right now");
+
+    // A smaller window draws the same run.
+    console.resize(size(24, 80));
+    console
+        .sees(&["notice v", "completed", "WHY", "q quit"])
+        .await;
+    assert!(
+        console.text().lines().next().unwrap().contains("suite"),
+        "the header is where it was"
+    );
+
+    console.press(BACKSPACE);
+    console.sees(&["WORKFLOW", "STATUS"]).await;
+    console.press("G");
+    console.press(ENTER);
+    console
+        .sees(&["tenant v", "state Ready", "You may: signal"])
+        .await;
+    console.press("S");
+    console.sees(&["suite: Signal, tenant of Acme"]).await;
+    console.press("{\"AttachMethod\": {\"method\": \"pm_card_visa\"}}");
+    console
+        .sees(&["the run will get signal \"AttachMethod\""])
+        .await;
+    console.press(ENTER);
+    console.press("they called us");
+    console.sees(&["> they called us"]).await;
+    console.press(ENTER);
+    console.press(TAB);
+    console.sees(&["> [ Send the signal ]"]).await;
+    console.press(ENTER);
+    console.sees(&["<1 timeline>", "attach"]).await;
+    console.press("4");
+    console.sees(&["<4 signals>", "AttachMethod"]).await;
+    eventually("the tenant has the card", async || {
+        let tenant = app.client.tenant(tenant.tenant_id).await.unwrap();
+        tenant.default_payment_method.is_some()
+    })
+    .await;
+
+    console.press("q");
+    assert_eq!(console.ended().await, 0);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_it_is_left_the_terminal_is_as_it_was() {
+    let app = TestApp::new().await;
+    for leave in ["q", "\x03"] {
+        let pristine = native_pty_system().openpty(size(24, 80)).unwrap();
+        let before = pristine.master.get_termios().unwrap();
+        let mut console = Console::open(&app, size(24, 80));
+        console.sees(&["live", "q quit"]).await;
+        {
+            let parser = console.screen.lock().unwrap();
+            assert!(parser.screen().alternate_screen());
+            assert!(parser.screen().bracketed_paste());
+        }
+        assert_ne!(console.master.get_termios().unwrap(), before, "it is raw");
+        console.press(leave);
+        assert_eq!(console.ended().await, 0);
+        eventually("the terminal is given back", async || {
+            let parser = console.screen.lock().unwrap();
+            let screen = parser.screen();
+            !screen.alternate_screen() && !screen.bracketed_paste() && !screen.hide_cursor()
+        })
+        .await;
+        assert_eq!(console.master.get_termios().unwrap(), before);
+        assert_eq!(console.text().trim(), "", "nothing is left on the screen");
+    }
+    app.finish().await;
+}

@@ -1,0 +1,78 @@
+//! Idling: what a worker with nothing due asks of the database.
+
+use std::time::Duration;
+
+use tenure_engine::{Client, PoolConfig, Worker, WorkerConfig};
+use tokio_util::sync::CancellationToken;
+
+use super::workflows::{Outside, registry};
+use crate::support::wire::{Tally, WireTap};
+use crate::support::{self, eventually};
+
+/// How often a lease is renewed within its time (`engine/src/upkeep.rs`).
+const RENEWALS_PER_LEASE: f64 = 4.0;
+/// The bound of the benchmark's W8.
+const STATEMENTS_PER_SECOND: f64 = 2.5;
+
+fn executions(tally: &Tally, words: &str) -> usize {
+    let about = tally
+        .iter()
+        .filter(|(statement, _)| statement.contains(words));
+    about.map(|(_, count)| count).sum()
+}
+
+fn looks(tally: &Tally) -> usize {
+    executions(tally, "insert into engine.claimed")
+}
+
+fn renewals(tally: &Tally) -> usize {
+    executions(tally, "update engine.worker set expires_at")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_nothing_due_asks_little() {
+    let (tap, options) = WireTap::on(&support::database().await).await;
+    let pool = tenure_engine::connect(options, &PoolConfig::default())
+        .await
+        .unwrap();
+    let client = Client::new(
+        pool,
+        registry(&Outside::default()),
+        CancellationToken::new(),
+    );
+    // Statements are counted by look and by renewal, so their pace does not matter here.
+    let config = WorkerConfig {
+        poll: Duration::from_millis(20),
+        lease: Duration::from_secs(6),
+        ..WorkerConfig::default()
+    };
+    let worker = Worker::start(&client, config).await.unwrap();
+    let wait_for = async |wanted: usize| {
+        eventually("it has looked and renewed often enough", async || {
+            let tally = tap.tally();
+            looks(&tally) >= 10 * wanted && renewals(&tally) >= wanted
+        })
+        .await;
+    };
+    // Registering, listening, the partitions of the logs: once in the life of a worker.
+    wait_for(1).await;
+    tap.reset();
+    wait_for(2).await;
+    let tally = tap.tally();
+    worker.shutdown().await;
+
+    let upkeep = renewals(&tally) + executions(&tally, "where expires_at <= engine.now()");
+    let all: usize = tally.values().sum();
+    let count = |number: usize| f64::from(u32::try_from(number).unwrap());
+    // What was begun when the counting began or ended may count on one side only.
+    let per_look = count(all - upkeep - 1) / count(looks(&tally));
+    let per_renewal = count(upkeep - 1) / count(renewals(&tally));
+    assert!(per_look <= 2.0, "{per_look} statements a look: {tally:#?}");
+    assert!(per_renewal <= 2.0, "{per_renewal} a renewal: {tally:#?}");
+
+    // At the pace that a worker really has.
+    let real = WorkerConfig::default();
+    let per_second =
+        2.0 / real.poll.as_secs_f64() + 2.0 * RENEWALS_PER_LEASE / real.lease.as_secs_f64();
+    assert!(per_second <= STATEMENTS_PER_SECOND, "{per_second}");
+}

@@ -1,0 +1,282 @@
+//! Locks: what meets on the same rows waits in the order that `docs/architecture.md` writes down.
+//! Where one order cannot be kept (a claim takes what it finds), a deadlock that Postgres breaks
+//! costs no caller anything: no error reaches it, and nothing is lost.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
+use sqlx::AssertSqlSafe;
+use tenure_engine::operator::{self, Act, Verb};
+use tenure_engine::{ClockId, EngineError, RunId, ShardId, Status, test_clock};
+
+use super::workflows::{Door, DoorSignal, Errand, Family, Outside, registry};
+use crate::support::engine::TestEngine;
+use crate::support::{connect, database, eventually};
+
+/// An engine on a database that finds deadlocks at once.
+async fn arena(outside: &Outside) -> TestEngine {
+    let options = database().await;
+    let name = options.get_database().unwrap();
+    let hasty = format!("alter database \"{name}\" set deadlock_timeout = '50ms'");
+    sqlx::raw_sql(AssertSqlSafe(hasty))
+        .execute(&mut connect(&options).await)
+        .await
+        .unwrap();
+    TestEngine::on(options, registry(outside)).await
+}
+
+/// Ends all of the engine's sessions, so that all is counted, and looks how often Postgres had to
+/// break a deadlock.
+async fn assert_no_deadlock(engine: &TestEngine) {
+    engine.assert_nothing_lost().await;
+    engine.pool().close().await;
+    let mut conn = connect(&engine.options).await;
+    let count = "select count(*) from pg_stat_activity
+                 where datname = current_database() and backend_type = 'client backend'
+                   and pid <> pg_backend_pid()";
+    // A session that has ended has told what it counted.
+    for _ in 0..10_000 {
+        let others: i64 = sqlx::query_scalar(count)
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+        if others == 0 {
+            break;
+        }
+    }
+    let deadlocks: i64 = sqlx::query_scalar(
+        "select deadlocks from pg_stat_database where datname = current_database()",
+    )
+    .fetch_one(&mut conn)
+    .await
+    .unwrap();
+    assert_eq!(deadlocks, 0, "deadlocks that Postgres had to break");
+}
+
+async fn doors(engine: &TestEngine, count: usize) -> Vec<RunId> {
+    let keys = 0..count;
+    let doors = join_all(keys.map(async |n| {
+        let run = engine.start::<Door>(&format!("door-{n}"), &()).await;
+        engine.signal::<Door>(run, "open", &DoorSignal::Open).await;
+        run
+    }));
+    doors.await
+}
+
+/// What is written on a door that was told to finish.
+async fn heard(engine: &TestEngine, door: RunId) -> Vec<String> {
+    engine
+        .signal::<Door>(door, "finish", &DoorSignal::Finish)
+        .await;
+    eventually("the door is done", async || {
+        engine.status(door).await == Status::Completed
+    })
+    .await;
+    engine.output(door).await
+}
+
+async fn finished(engine: &TestEngine, count: i64) {
+    eventually("all are completed", async || {
+        let done: i64 = sqlx::query_scalar("select count(*) from engine.run where status = 10")
+            .fetch_one(engine.pool())
+            .await
+            .unwrap();
+        done == count
+    })
+    .await;
+}
+
+/// A claim takes the due row of a run that another holds for a signal, while that one settles.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_falls_due_while_signals_are_settled() {
+    let engine = arena(&Outside::default()).await;
+    let other = engine.beside(registry(&Outside::default())).await;
+    let (one, two) = tokio::join!(engine.worker(), other.worker());
+    let doors = doors(&engine, 12).await;
+    const ROUNDS: usize = 40;
+    for round in 0..ROUNDS {
+        let told = doors.iter().map(async |door| {
+            let wait = DoorSignal::Wait { seconds: 0 };
+            let id = format!("wait-{round}");
+            engine.signal::<Door>(*door, &id, &wait).await;
+            engine.advance(Duration::from_millis(10));
+            let knock = DoorSignal::Knock(format!("knock {round}"));
+            let id = format!("knock-{round}");
+            engine.signal::<Door>(*door, &id, &knock).await;
+        });
+        join_all(told).await;
+    }
+    for door in doors {
+        let heard = heard(&engine, door).await;
+        let knocks = heard.iter().filter(|what| what.starts_with("knock"));
+        assert_eq!(knocks.count(), ROUNDS, "{heard:?}");
+    }
+    tokio::join!(one.shutdown(), two.shutdown());
+    assert_no_deadlock(&engine).await;
+}
+
+/// Recovery deletes the lease under which others record and settle.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_are_taken_over_while_they_record_and_settle() {
+    let outside = Outside::default();
+    let engine = arena(&outside).await;
+    let other = engine.beside(registry(&outside)).await;
+    let (one, two) = tokio::join!(engine.worker(), other.worker());
+    for round in 0..6 {
+        let starts: Vec<_> = (0..50).map(|n| (format!("run-{round}-{n}"), 1)).collect();
+        let mut conn = engine.pool().acquire().await.unwrap();
+        let made = engine
+            .client
+            .start_many::<Errand>(&mut conn, engine.tenant, &starts);
+        made.await.unwrap();
+        drop(conn);
+        engine.client.ring();
+        // Longer than a lease: whoever renews first takes over from the other.
+        engine.advance(Duration::from_secs(25));
+        finished(&engine, 50 * (round + 1)).await;
+    }
+    let effects: i64 = sqlx::query_scalar("select count(*) from app.debt")
+        .fetch_one(&mut connect(&engine.options).await)
+        .await
+        .unwrap();
+    assert_eq!(effects, 300, "each effect once");
+    tokio::join!(one.shutdown(), two.shutdown());
+    other.pool().close().await;
+    assert_no_deadlock(&engine).await;
+}
+
+/// An operator retries runs at the moment at which they are tried by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_retries_what_is_being_tried() {
+    let outside = Outside::default();
+    outside.fail("second", 60);
+    let engine = arena(&outside).await;
+    let runs = join_all((0..20).map(|n| {
+        let engine = &engine;
+        async move { engine.start::<Errand>(&format!("run-{n}"), &0).await }
+    }))
+    .await;
+    let worker = engine.worker().await;
+    let done = async |run: RunId| engine.status(run).await == Status::Completed;
+    for _ in 0..100 {
+        engine.advance(Duration::from_secs(7));
+        engine.client.ring();
+        let tries = runs.iter().map(async |run| {
+            let revision = engine.detail(*run).await.summary.revision();
+            let act = Act {
+                actor: "maria".to_owned(),
+                role: "operator".to_owned(),
+                reason: "now".to_owned(),
+                revision,
+            };
+            let mut tx = engine.pool().begin().await.unwrap();
+            let registry = engine.client.registry();
+            match operator::intervene(&mut tx, registry, *run, &Verb::Retry, &act).await {
+                Ok(_) => tx.commit().await.unwrap(),
+                Err(EngineError::Moved { .. } | EngineError::NotAllowed { .. }) => {
+                    tx.rollback().await.unwrap();
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+            done(*run).await
+        });
+        if join_all(tries).await.into_iter().all(|done| done) {
+            break;
+        }
+    }
+    finished(&engine, 20).await;
+    worker.shutdown().await;
+    assert_no_deadlock(&engine).await;
+}
+
+/// A clock's move takes deadlines from runs that settle new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_advances_while_its_runs_settle() {
+    let start: DateTime<Utc> = "2027-01-31T09:00:00Z".parse().unwrap();
+    let mut engine = arena(&Outside::default()).await;
+    let clock = ClockId::new(ShardId::any());
+    let mut conn = engine.pool().acquire().await.unwrap();
+    test_clock::create(&mut conn, clock, start).await.unwrap();
+    drop(conn);
+    engine.tenant = engine.add_tenant(Some(clock)).await;
+    let worker = engine.worker().await;
+    let doors = doors(&engine, 10).await;
+    const ROUNDS: usize = 50;
+    for round in 0..ROUNDS {
+        let told = join_all(doors.iter().map(async |door| {
+            let id = format!("wait-{round}");
+            let wait = DoorSignal::Wait { seconds: 30 };
+            engine.signal::<Door>(*door, &id, &wait).await;
+            let id = format!("knock-{round}");
+            let knock = DoorSignal::Knock(format!("knock {round}"));
+            engine.signal::<Door>(*door, &id, &knock).await;
+        }));
+        let moved = async {
+            let mut tx = engine.pool().begin().await.unwrap();
+            let seconds = i64::try_from(round).unwrap() * 60;
+            let target = start + TimeDelta::seconds(seconds);
+            test_clock::move_to_next(&mut tx, clock, target)
+                .await
+                .unwrap();
+            tx.commit().await.unwrap();
+            engine.client.ring();
+        };
+        tokio::join!(told, moved);
+    }
+    for door in doors {
+        let heard = heard(&engine, door).await;
+        let knocks = heard.iter().filter(|what| what.starts_with("knock"));
+        assert_eq!(knocks.count(), ROUNDS, "{heard:?}");
+    }
+    worker.shutdown().await;
+    assert_no_deadlock(&engine).await;
+}
+
+/// Parents of the same children: one watches a run while it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_end_while_others_begin_to_watch_them() {
+    let outside = Outside::default();
+    let engine = arena(&outside).await;
+    let other = engine.beside(registry(&outside)).await;
+    let (one, two) = tokio::join!(engine.worker(), other.worker());
+    let names: Vec<String> = (0..8).map(|n| format!("child-{n}")).collect();
+    let families = join_all((0..30).map(|n| {
+        let (engine, mut names) = (&engine, names.clone());
+        // Each begins with another child.
+        names.rotate_left(n % 8);
+        async move { engine.start::<Family>(&format!("family-{n}"), &names).await }
+    }))
+    .await;
+    finished(&engine, 30 + 8).await;
+    for family in families {
+        let ended: Vec<String> = engine.output(family).await;
+        assert_eq!(ended.len(), 8);
+    }
+    tokio::join!(one.shutdown(), two.shutdown());
+    assert_no_deadlock(&engine).await;
+}
+
+/// Two callers start the same keys in opposite orders, each in one call.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_keys_are_started_in_any_order() {
+    let engine = arena(&Outside::default()).await;
+    for round in 0..50 {
+        let forth: Vec<_> = (0..40).map(|n| (format!("run-{round}-{n}"), 0)).collect();
+        let back: Vec<_> = forth.iter().rev().cloned().collect();
+        let start = async |starts: Vec<(String, i32)>| {
+            let mut conn = engine.pool().acquire().await.unwrap();
+            let made = engine
+                .client
+                .start_many::<Errand>(&mut conn, engine.tenant, &starts);
+            made.await.unwrap();
+        };
+        tokio::join!(start(forth), start(back));
+    }
+    let runs: i64 = sqlx::query_scalar("select count(*) from engine.run")
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(runs, 50 * 40);
+    assert_no_deadlock(&engine).await;
+}

@@ -1,0 +1,423 @@
+//! Every statement that the product was compiled with, as `.sqlx/` keeps it: what distributing the
+//! schema by shard asks of its words, and that it is accepted, and kept to one partition where it
+//! speaks of one run or tenant, by a schema whose tables are all partitioned by shard.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::support;
+
+/// All statements with their comments and line ends taken out.
+fn statements() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
+    let mut statements: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let described: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let query = described["query"].as_str().unwrap();
+            let lines = query
+                .lines()
+                .map(|line| line.split(" --").next().unwrap())
+                .filter(|line| !line.trim_start().starts_with("--"));
+            let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+            words.join(" ")
+        })
+        .collect();
+    statements.sort();
+    assert!(
+        statements.len() > 50,
+        "the statements are not where they were"
+    );
+    statements
+}
+
+/// The tables that hold a tenant's rows. The two directories say in which shard a tenant is, so they
+/// are not sharded themselves.
+async fn sharded(conn: &mut PgConnection) -> Vec<String> {
+    sqlx::query_scalar(
+        "select c.relnamespace::regnamespace || '.' || c.relname
+         from pg_class c
+         join pg_attribute a on a.attrelid = c.oid and a.attname = 'shard_id'
+         where c.relnamespace in ('engine'::regnamespace, 'app'::regnamespace)
+           and c.relkind in ('r', 'p') and not c.relispartition
+           and c.relname <> 'tenant'
+         order by 1",
+    )
+    .fetch_all(conn)
+    .await
+    .unwrap()
+}
+
+/// A verb of a statement, to the end of its parenthesis.
+struct Verb<'a> {
+    table: &'a str,
+    /// What decides on the rows: all before `returning`.
+    words: &'a str,
+}
+
+/// The words after `start` up to the end of the parenthesis that they stand in.
+fn clause(statement: &str, start: usize) -> &str {
+    let mut depth = 0;
+    for (place, letter) in statement[start..].char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' if depth == 0 => return &statement[start..start + place],
+            ')' => depth -= 1,
+            _ => {}
+        }
+    }
+    &statement[start..]
+}
+
+/// The inserts, updates and deletes of a statement.
+fn verbs<'a>(statement: &'a str) -> impl Iterator<Item = Verb<'a>> {
+    let starts = ["insert into ", "update ", "delete from "]
+        .into_iter()
+        .flat_map(|verb| {
+            statement
+                .match_indices(verb)
+                .map(move |(at, _)| at + verb.len())
+        });
+    starts.filter_map(|start| {
+        let words = clause(statement, start);
+        let table = words.split([' ', '(']).next()?;
+        let deciding = words.split(" returning ").next()?;
+        table.contains('.').then_some(Verb {
+            table,
+            words: deciding,
+        })
+    })
+}
+
+type Rule = (&'static str, fn(&str, &[String]) -> bool);
+
+/// What a statement must not do. Ids, times and jitter are bound from Rust, or come from
+/// `engine.now()`; a value that each node would make for itself must not reach a row.
+const RULES: [Rule; 8] = [
+    ("a clock of Postgres", |statement, _| {
+        let words = statement.replace("engine.now()", "");
+        let clocks = [
+            "now()",
+            "clock_timestamp",
+            "statement_timestamp",
+            "transaction_timestamp",
+            "current_timestamp",
+            "current_date",
+            "localtimestamp",
+        ];
+        clocks.iter().any(|clock| words.contains(clock))
+    }),
+    ("chance", |statement, _| {
+        let made = [
+            "random(",
+            "gen_random_uuid",
+            "uuidv4(",
+            "uuidv7(",
+            "uuid_generate",
+        ];
+        made.iter().any(|made| statement.contains(made))
+    }),
+    ("a sequence", |statement, _| {
+        let made = ["nextval", "currval", "setval", "lastval"];
+        made.iter().any(|made| statement.contains(made))
+    }),
+    ("a lock of the session", |statement, _| {
+        let words = statement.replace("advisory_xact_lock", "");
+        words.contains("advisory_lock") || words.contains("advisory_unlock")
+    }),
+    ("a time of its own when rows meet", |statement, _| {
+        statement
+            .match_indices("do update set")
+            .any(|(at, _)| clause(statement, at).contains("now()"))
+    }),
+    ("columns without names", |statement, _| {
+        statement.contains("select *") || statement.contains(".*")
+    }),
+    ("a physical place", |statement, _| {
+        statement.contains("ctid")
+    }),
+    ("rows without their shard", |statement, sharded| {
+        verbs(statement).any(|verb| {
+            let is_sharded = sharded.iter().any(|table| table == verb.table);
+            let conflict = verb.words.split(" on conflict ").nth(1);
+            is_sharded
+                && !(verb.words.contains("shard_id")
+                    && conflict.is_none_or(|on| clause(on, 1).contains("shard_id")))
+        })
+    }),
+];
+
+/// Where a rule is broken on purpose: the rule, words of the statement, and why.
+const EXCEPTIONS: [(&str, &str, &str); 8] = [
+    (
+        "columns without names",
+        "select * from engine.inbox where inbox.run_id = wanted.run_id",
+        "one table, and the outer select names what it takes",
+    ),
+    (
+        "columns without names",
+        "select t.* from lease cross join unnest( $3::uuid[]",
+        "the columns are named in the alias of the unnest",
+    ),
+    (
+        "columns without names",
+        "returning run.* ), booked as",
+        "one table, and the last select names what it takes",
+    ),
+    (
+        "a physical place",
+        "join engine.due on due.ctid = turn.row_id and due.shard_id = turn.shard_id",
+        "a claim takes what is due on its own node: with the shard a ctid names one row, because a \
+         shard lies in one partition",
+    ),
+    (
+        "rows without their shard",
+        "delete from engine.parked where status = 7 and workflow = any($1)",
+        "a worker with new handlers frees the parked runs of all shards",
+    ),
+    (
+        "rows without their shard",
+        "delete from engine.clocked using engine.test_clock",
+        "a test clock is a control row and may hold tenants of several shards",
+    ),
+    (
+        "one without a shard",
+        "from engine.run_summary where ($1::text is null",
+        "the console's list, of all tenants or one",
+    ),
+    (
+        "one without a shard",
+        "from app.notice where ($1::uuid is null or tenant_id = $1)",
+        "the console's list of mails, of all tenants or one",
+    ),
+];
+
+/// Says of each statement which rules it breaks that are not excepted; and which exceptions are idle.
+fn judge<'a>(found: impl Iterator<Item = (&'a str, &'a str)>, rules: &[&str]) -> Vec<String> {
+    let mut used = BTreeSet::new();
+    let mut complaints = Vec::new();
+    for (rule, statement) in found {
+        let excepted = EXCEPTIONS
+            .iter()
+            .position(|(of, words, _)| *of == rule && statement.contains(words));
+        match excepted {
+            Some(place) => _ = used.insert(place),
+            None => complaints.push(format!("{rule}: {statement}")),
+        }
+    }
+    for (place, (rule, words, _)) in EXCEPTIONS.iter().enumerate() {
+        if rules.contains(rule) && !used.contains(&place) {
+            complaints.push(format!("the exception is of no use: {rule}: {words}"));
+        }
+    }
+    complaints
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_statement_would_mean_the_same_on_every_node() {
+    let mut conn = support::connect(&support::database().await).await;
+    let sharded = sharded(&mut conn).await;
+    let statements = statements();
+    let found = RULES.iter().flat_map(|(rule, breaks)| {
+        let sharded = &sharded;
+        let broken = statements.iter().filter(|one| breaks(one, sharded));
+        broken.map(move |one| (*rule, one.as_str()))
+    });
+    let rules = RULES.map(|(rule, _)| rule);
+    let complaints = judge(found, &rules);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
+}
+
+#[test]
+fn a_bad_statement_is_found() {
+    let sharded = ["engine.run".to_owned()];
+    for (rule, statement) in [
+        ("a clock of Postgres", "select now()"),
+        ("chance", "select gen_random_uuid()"),
+        ("a sequence", "select nextval('s')"),
+        ("a lock of the session", "select pg_advisory_lock(1)"),
+        (
+            "a time of its own when rows meet",
+            "insert into a.b (c) values ($1) on conflict (c) do update set d = engine.now()",
+        ),
+        ("columns without names", "select * from a.b, a.c"),
+        ("a physical place", "delete from a.b where ctid = $1"),
+        (
+            "rows without their shard",
+            "with a as (update engine.run set key = $1 where run_id = $2 returning shard_id) \
+             select shard_id from a",
+        ),
+        (
+            "rows without their shard",
+            "insert into engine.run (run_id, shard_id) values ($1, $2) on conflict (run_id) do nothing",
+        ),
+    ] {
+        let (_, breaks) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
+        assert!(breaks(statement, &sharded), "{statement}");
+    }
+}
+
+/// Makes every sharded table again, partitioned by shard: shard 0, shard 1, and all others.
+const PARTITION: &str = r"
+do $$
+declare
+  one record;
+  again text[] := '{}';
+  statement text;
+begin
+  -- What hangs on the tables comes back when they are all there.
+  for one in
+    select format('create view %s as %s', oid::regclass, pg_get_viewdef(oid)) as statement, oid::regclass as name
+    from pg_class
+    where relkind = 'v' and relnamespace in ('engine'::regnamespace, 'app'::regnamespace)
+  loop
+    again := again || one.statement;
+    execute format('drop view %s', one.name);
+  end loop;
+  for one in
+    select k.conname, k.conrelid::regclass as name, pg_get_constraintdef(k.oid) as def
+    from pg_constraint k
+    where k.contype = 'f' and k.conparentid = 0
+      and k.connamespace in ('engine'::regnamespace, 'app'::regnamespace)
+  loop
+    again := again || format('alter table %s add constraint %I %s', one.name, one.conname, one.def);
+    execute format('alter table %s drop constraint %I', one.name, one.conname);
+  end loop;
+  for one in
+    select c.relnamespace::regnamespace as schema, c.relname as name
+    from pg_class c
+    join pg_attribute a on a.attrelid = c.oid and a.attname = 'shard_id'
+    where c.relnamespace in ('engine'::regnamespace, 'app'::regnamespace)
+      and c.relkind in ('r', 'p') and not c.relispartition
+      and c.relname <> 'tenant'
+  loop
+    execute format('create table %s.shaped (like %1$s.%I including all) partition by list (shard_id)', one.schema, one.name);
+    execute format('drop table %s.%I', one.schema, one.name);
+    execute format('alter table %s.shaped rename to %I', one.schema, one.name);
+    execute format('create table %s.%I partition of %1$s.%3$I for values in (0)', one.schema, one.name || '__a', one.name);
+    execute format('create table %s.%I partition of %1$s.%3$I for values in (1)', one.schema, one.name || '__b', one.name);
+    execute format('create table %s.%I partition of %1$s.%3$I default', one.schema, one.name || '__c', one.name);
+  end loop;
+  foreach statement in array again loop
+    execute statement;
+  end loop;
+end $$";
+
+/// A value of a type, as a literal. What it is does not matter, but for the shard.
+fn literal(of: &str) -> &'static str {
+    match of {
+        "uuid" => "'01a209f6-4a46-727d-af04-fed22f2f252b'",
+        "smallint" | "integer" | "bigint" | "numeric" | "double precision" => "0",
+        "boolean" => "true",
+        "timestamp with time zone" => "'2027-01-31T09:00:00Z'",
+        "date" => "'2027-01-31'",
+        "interval" => "'1 second'",
+        "text" => "'x'",
+        "jsonb" => "'{}'",
+        "bytea" => "'\\x00'",
+        of if of.ends_with("[]") => "'{}'",
+        of => panic!("no value of type {of}"),
+    }
+}
+
+/// Whether a statement speaks of one run or one tenant.
+fn speaks_of_one(statement: &str, sharded: &[String]) -> bool {
+    let is_about = sharded.iter().any(|table| {
+        let mentioned = statement.match_indices(table.as_str());
+        let ends = mentioned.map(|(at, _)| statement[at + table.len()..].chars().next());
+        ends.into_iter()
+            .any(|next| next.is_none_or(|next| !(next.is_alphanumeric() || next == '_')))
+    });
+    let keys = [
+        "run_id = $",
+        "tenant_id = $",
+        "invoice_id = $",
+        "subscription_id = $",
+        "notice_id = $",
+    ];
+    let is_about = is_about || statement.contains("engine.run_summary");
+    is_about && keys.iter().any(|key| statement.contains(key))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_statement_fits_a_partitioned_schema_and_one_about_one_touches_one_partition() {
+    let mut conn = support::connect(&support::database().await).await;
+    let sharded = sharded(&mut conn).await;
+    sqlx::raw_sql(PARTITION).execute(&mut conn).await.unwrap();
+    let forgotten = "update engine.run set nudged = true where run_id = $1";
+    assert!(plans(&mut conn, forgotten).await.contains("run__b"));
+    let statements = statements();
+    let mut without = Vec::new();
+    let mut scattered = BTreeMap::new();
+    let mut kept = 0;
+    for statement in &statements {
+        let plans = plans(&mut conn, statement).await;
+        if !speaks_of_one(statement, &sharded) {
+            continue;
+        }
+        if !(statement.contains("shard_id = $") || statement.contains("insert into")) {
+            without.push(("one without a shard", statement.as_str()));
+            continue;
+        }
+        kept += 1;
+        let touched: BTreeSet<&str> = ["__a", "__b", "__c"]
+            .into_iter()
+            .filter(|partition| plans.contains(partition))
+            .collect();
+        if touched.len() > 1 {
+            scattered.insert(statement, plans);
+        }
+    }
+    let complaints = judge(without.into_iter(), &["one without a shard"]);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
+    assert!(
+        scattered.is_empty(),
+        "more than one partition: {scattered:#?}"
+    );
+    assert!(
+        kept > 20,
+        "only {kept} statements speak of one run or tenant"
+    );
+}
+
+/// Prepares a statement; returns its plan for values that lie in shard 0.
+async fn plans(conn: &mut PgConnection, statement: &str) -> String {
+    let prepare = format!("prepare judged as {statement}");
+    sqlx::raw_sql(AssertSqlSafe(prepare))
+        .execute(&mut *conn)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {statement}"));
+    let types: Vec<String> = sqlx::query_scalar(
+        "select unnest(parameter_types)::text from pg_prepared_statements where name = 'judged'",
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
+    let values: Vec<&str> = types.iter().map(|of| literal(of)).collect();
+    let values = if values.is_empty() {
+        String::new()
+    } else {
+        format!("({})", values.join(", "))
+    };
+    let mut plan: Vec<String> = Vec::new();
+    // Without the values as with them: the driver keeps plans.
+    for mode in ["force_generic_plan", "force_custom_plan"] {
+        sqlx::raw_sql(AssertSqlSafe(format!("set plan_cache_mode = {mode}")))
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+        let explain = format!("explain (costs off) execute judged{values}");
+        plan = sqlx::query_scalar(AssertSqlSafe(explain))
+            .fetch_all(&mut *conn)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {statement}"));
+    }
+    sqlx::raw_sql("deallocate judged")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    plan.join("\n")
+}

@@ -1,0 +1,265 @@
+//! The README's *Try it*, as a reader pastes it: the block itself, run by `bash` against a real
+//! `tenure dev` with a home and a Postgres of its own.
+
+use std::fs::File;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::support::eventually;
+use crate::support::process::tenure;
+
+/// How long `dev` may take to end in order, and a script to its last line.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running `tenure dev`; it ends with its Postgres when this is dropped.
+struct Dev {
+    child: Option<Child>,
+    home: tempfile::TempDir,
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Dev {
+    /// Starts it from nothing and waits until it has played its own story and serves.
+    async fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let said = File::create(home.path().join("said")).unwrap();
+        let child = Command::new(tenure())
+            .args(["dev", "--yes", "--listen", "127.0.0.1:0"])
+            .env("TENURE_HOME", home.path())
+            .env("TENURE_LOG", "warn,stripe=error,async_stripe=error")
+            .stdin(Stdio::null())
+            .stdout(said)
+            .spawn()
+            .unwrap();
+        let mut dev = Self {
+            child: Some(child),
+            home,
+        };
+        for awaited in ["\nAPI ", "\nServing until you press Ctrl-C."] {
+            eventually(awaited.trim(), async || dev.said().contains(awaited)).await;
+            let child = dev.child.as_mut().unwrap();
+            assert!(child.try_wait().unwrap().is_none(), "it goes on serving");
+        }
+        dev
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("said")).unwrap()
+    }
+
+    /// The URL that it printed.
+    fn url(&self) -> String {
+        let said = self.said();
+        let line = said.lines().find(|line| line.starts_with("API "));
+        line.unwrap()["API ".len()..].trim().to_owned()
+    }
+
+    /// Runs a script as somebody in another terminal would.
+    async fn run(&self, script: &str) -> Output {
+        let bash = tokio::process::Command::new("bash")
+            .args(["-c", script])
+            .env("TENURE_HOME", self.home.path())
+            .env("TENURE_URL", self.url())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let done = tokio::time::timeout(PATIENCE, bash).await;
+        done.expect("the script comes to its end").unwrap()
+    }
+
+    /// Presses Ctrl-C and says whether it ended as a success; kills it when it does not end.
+    fn end(&mut self) -> bool {
+        let Some(mut child) = self.child.take() else {
+            return true;
+        };
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let _ = kill(pid, Signal::SIGINT);
+        let (tell, told) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let _ = tell.send(child.wait());
+        });
+        let ended = told.recv_timeout(PATIENCE);
+        if ended.is_err() {
+            // Its Postgres gets the kernel's signal when it dies.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        let _ = waiting.join();
+        matches!(ended, Ok(Ok(status)) if status.success())
+    }
+
+    /// Ends it in order.
+    fn stop(mut self) {
+        assert!(self.end(), "it ends in order");
+        let postmaster = self.home.path().join("postgres/data/postmaster.pid");
+        assert!(postmaster.parent().unwrap().exists(), "the data is kept");
+        assert!(!postmaster.exists(), "its Postgres ended too");
+    }
+}
+
+/// Two more customers by the block's own functions: thirteen months at once, and one by one.
+const AT_ONCE_AND_MONTH_BY_MONTH: &str = r#"
+customer() {
+  TENANT=$(api POST /tenants '{"name":"Twin","email":"billing@twin.example","zone":"Europe/Berlin","test_clock":"2027-01-31T09:00:00Z"}' | field tenant_id)
+  CLOCK=$(api GET "/tenants/$TENANT" | field test_clock_id)
+  api POST "/tenants/$TENANT/payment-methods" '{"payment_method":"pm_card_visa"}' >/dev/null
+  api POST "/tenants/$TENANT/subscriptions" '{"plan":"starter-monthly","currency":"EUR"}' >/dev/null
+}
+customer
+advance 13mo
+api GET "/tenants/$TENANT/invoices"
+customer
+for month in $(seq 13); do advance 1mo; done
+api GET "/tenants/$TENANT/invoices"
+"#;
+
+/// The first code block of a README section.
+fn readme_block(section: &str) -> String {
+    let readme = include_str!("../README.md");
+    let (_, section) = readme.split_once(&format!("\n## {section}\n")).unwrap();
+    let (_, block) = section.split_once("\n```sh\n").unwrap();
+    let (block, _) = block.split_once("\n```\n").unwrap();
+    block.to_owned()
+}
+
+/// What a script printed, one answer of the API a line.
+fn answers(output: &[u8]) -> Vec<Value> {
+    let text = str::from_utf8(output).unwrap();
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+        .collect()
+}
+
+/// Number, status, amount, day of payment and attempts of invoices, oldest first.
+fn ledger(invoices: &Value) -> Vec<String> {
+    let mut lines: Vec<String> = invoices
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|invoice| {
+            let text = |pointer| invoice.pointer(pointer).and_then(Value::as_str);
+            format!(
+                "{} {} {} {} {}..{} paid {} after {}",
+                text("/number").unwrap(),
+                text("/status").unwrap(),
+                text("/total/amount").unwrap(),
+                text("/total/currency").unwrap(),
+                text("/period_start").unwrap(),
+                text("/period_end").unwrap(),
+                text("/paid_at").unwrap_or("never"),
+                invoice["attempts"]
+            )
+        })
+        .collect();
+    lines.reverse();
+    lines
+}
+
+/// The kinds of mails that were sent, oldest first.
+fn kinds(mails: &Value) -> Vec<&str> {
+    let mails = mails.as_array().unwrap().iter().rev();
+    mails
+        .inspect(|mail| assert_eq!(mail["status"], "sent"))
+        .map(|mail| mail["kind"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, from its beginning to its end"
+)]
+async fn the_readmes_story_by_hand_says_what_the_readme_says() {
+    let dev = Dev::start().await;
+    let block = readme_block("Try it");
+    let output = dev.run(&block).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let [tenant, subscribed] = answers(&output.stderr).try_into().unwrap();
+    assert_eq!(tenant["name"], "Acme");
+    assert_eq!(subscribed["plan"], "starter-monthly");
+
+    let mut told = answers(&output.stdout).into_iter();
+    let mut next = || told.next().expect("another answer");
+    let attached = next();
+    assert!(attached["run_id"].is_string(), "{attached}");
+    let trial = next();
+    assert_eq!(trial["status"], "trialing");
+    // Fourteen days after 31 January are over when 14 February begins in Berlin.
+    assert_eq!(trial["trial_ends_at"], "2027-02-13T23:00:00Z");
+
+    let first = "INV-00001 paid 19.00 EUR 2027-02-13T23:00:00Z..2027-03-13T23:00:00Z \
+                 paid 2027-02-13T23:00:00Z after 1";
+    assert_eq!(ledger(&next()), [first]);
+    let mails = next();
+    assert_eq!(kinds(&mails), ["trial_ending", "receipt"]);
+    assert_eq!(
+        mails[0]["subject"],
+        "Receipt for invoice INV-00001: 19.00 EUR"
+    );
+    let active = next();
+    assert_eq!(active["status"], "active");
+    assert_eq!(active["period_end"], "2027-03-13T23:00:00Z");
+
+    let second = "INV-00002 paid 19.00 EUR 2027-03-13T23:00:00Z..2027-04-13T22:00:00Z \
+                  paid 2027-03-13T23:00:00Z after 1";
+    assert_eq!(ledger(&next()), [first, second]);
+    assert!(next()["run_id"].is_string());
+
+    assert_eq!(next()["status"], "past_due");
+    let open = "INV-00003 open 19.00 EUR 2027-04-13T22:00:00Z..2027-05-13T22:00:00Z \
+                paid never after 2";
+    assert_eq!(ledger(&next()), [first, second, open]);
+    assert_eq!(
+        kinds(&next()),
+        [
+            "trial_ending",
+            "receipt",
+            "receipt",
+            "payment_failed",
+            "payment_failed"
+        ]
+    );
+    assert!(next()["run_id"].is_string());
+
+    let recovered = next();
+    assert_eq!(recovered["status"], "active");
+    assert_eq!(recovered["period_end"], "2027-05-13T22:00:00Z");
+    let third = "INV-00003 paid 19.00 EUR 2027-04-13T22:00:00Z..2027-05-13T22:00:00Z \
+                 paid 2027-04-15T09:00:00Z after 3";
+    assert_eq!(ledger(&next()), [first, second, third]);
+    assert!(next()["run_id"].is_string());
+
+    let ended = next();
+    assert_eq!(ended["status"], "ended");
+    assert_eq!(ended["cancel_at"], "2027-05-13T22:00:00Z");
+    assert_eq!(ended["ended_at"], ended["cancel_at"], "it ends on that day");
+    assert_eq!(ended["end_reason"], json!("canceled"));
+    assert_eq!(
+        ledger(&next()),
+        [first, second, third],
+        "nothing more is charged"
+    );
+    assert!(told.next().is_none(), "the block says more than is checked");
+
+    // The block's first lines are its functions.
+    let functions = block.split("\n\n").next().unwrap();
+    let output = dev
+        .run(&format!("{functions}\n{AT_ONCE_AND_MONTH_BY_MONTH}"))
+        .await;
+    let [at_once, stepwise] = answers(&output.stdout).try_into().unwrap();
+    assert_eq!(ledger(&at_once), ledger(&stepwise));
+    assert_eq!(ledger(&at_once).len(), 13);
+    assert_eq!(ledger(&at_once)[..2], [first, second]);
+    dev.stop();
+}

@@ -17,6 +17,7 @@ fn samples(version: i64) -> Option<&'static str> {
         2 => Some(include_str!("../fixtures/migrations/0002.sql")),
         3 => Some(include_str!("../fixtures/migrations/0003.sql")),
         5 => Some(include_str!("../fixtures/migrations/0005.sql")),
+        6 => Some(include_str!("../fixtures/migrations/0006.sql")),
         _ => None,
     }
 }

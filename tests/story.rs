@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use stripe_sandbox::WebhookMode;
 use tenure_client::{
     CancelSubscription, CancelWhen, IdempotencyKey, InvoiceStatus, SubscriptionStatus,
 };
@@ -71,6 +72,38 @@ async fn thirteen_months_at_once_are_the_same_as_month_by_month() {
     let paid = charges(&app, &at_once);
     assert_eq!(paid.len(), 13);
     assert!(paid.values().all(|count| *count == 1), "{paid:?}");
+    // The provider's test clock went along: what is charged bears the tenant's time.
+    let tenant = at_once.tenant.tenant_id.to_string();
+    let mut charged = app.sandbox.control().charges(&[("tenant", &tenant)]);
+    charged.sort_by_key(|charge| charge.created);
+    let first = chrono::DateTime::from_timestamp(charged[0].created, 0).unwrap();
+    assert_eq!(first.to_rfc3339(), "2027-02-13T23:00:00+00:00");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_advance_has_arrived_only_when_the_providers_webhooks_have() {
+    let app = TestApp::new().await;
+    let late = WebhookMode::Late { milliseconds: 300 };
+    app.sandbox.control().set_webhook_mode(late).unwrap();
+    let make = app.customer();
+    let customer = make
+        .subscribe(
+            "2027-01-31T09:00:00Z",
+            "UTC",
+            "starter-monthly",
+            "EUR",
+            "pm_card_visa",
+        )
+        .await;
+    customer.advance("15d").await;
+    let deliveries = app.sandbox.control().deliveries();
+    let under_way = |state: &str| ["waiting", "held"].contains(&state);
+    assert!(!deliveries.is_empty());
+    for delivery in deliveries {
+        let state = delivery["state"].as_str().unwrap();
+        assert!(!under_way(state), "{delivery}");
+    }
     app.finish().await;
 }
 

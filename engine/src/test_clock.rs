@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::error::EngineError;
-use crate::id::ClockId;
+use crate::id::{ClockId, ShardId, TenantId};
 use crate::store;
 
 /// A clock as it stands.
@@ -63,6 +63,31 @@ pub async fn set_target(
     target: Option<DateTime<Utc>>,
 ) -> Result<(), EngineError> {
     Ok(store::clock::set_target(conn, clock, target).await?)
+}
+
+/// The tenants that are bound to a clock, with their shards.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn tenants(
+    conn: &mut PgConnection,
+    clock: ClockId,
+) -> Result<Vec<(TenantId, ShardId)>, EngineError> {
+    Ok(store::clock::list_tenants(conn, clock).await?)
+}
+
+/// Where [`move_to_next`] would move the clock.
+///
+/// # Errors
+/// [`EngineError::RunNotFound`] when there is no such clock.
+pub async fn next_stop(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    target: DateTime<Utc>,
+) -> Result<DateTime<Utc>, EngineError> {
+    store::clock::find_next_stop(conn, clock, target)
+        .await?
+        .ok_or_else(|| EngineError::RunNotFound(format!("for test clock {clock}")))
 }
 
 /// Moves the clock to the earliest deadline of its tenants, or to `target` if that is earlier, and

@@ -1,20 +1,23 @@
 //! Advancing a test clock: a durable run of the system tenant, in real time.
 //!
 //! It moves the clock to the earliest deadline of its tenants, waits until they are quiet, and
-//! repeats until the target: a year plays in seconds, in the right order, on the real engine.
+//! repeats until the target: a year plays in seconds, in the right order, on the real engine. The
+//! provider's test clocks go ahead by the same stops, so that what is charged bears the tenant's
+//! time; a tenant is quiet only when they are, too, and what they have to tell has been heard.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Months, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use tenure_engine::{
     Client, ClockId, Context, Event, SYSTEM_TENANT, Started, StepError, Transition, Workflow,
     test_clock,
 };
 
-use crate::door::DoorError;
+use crate::door::{DoorError, as_tenant};
 use crate::environment::Environment;
+use crate::tenant;
 
 // Input.
 
@@ -93,15 +96,57 @@ impl Workflow for AdvanceWorkflow {
 
 impl AdvanceWorkflow {
     async fn look(&self, of: Input) -> Result<Transition<Self>, StepError> {
+        let Input { clock_id, target } = of;
         let mut conn = self.environment.engine().acquire().await?;
-        if test_clock::is_quiet(&mut conn, of.clock_id).await? {
-            let moved = test_clock::move_to_next(&mut conn, of.clock_id, of.target).await?;
-            if moved.arrived && test_clock::is_quiet(&mut conn, of.clock_id).await? {
-                test_clock::set_target(&mut conn, of.clock_id, None).await?;
-                return Ok(Transition::complete(()));
-            }
+        let again = Transition::stay(State::Settling { of }).after(LOOK, LOOK_EVERY);
+        if !test_clock::is_quiet(&mut conn, clock_id).await? {
+            return Ok(again);
         }
-        Ok(Transition::stay(State::Settling { of }).after(LOOK, LOOK_EVERY))
+        let stop = test_clock::next_stop(&mut conn, clock_id, target).await?;
+        let followers = self.provider_clocks(&mut conn, clock_id).await?;
+        if !self.bring_along(&followers, stop).await? {
+            return Ok(again);
+        }
+        // What the provider had to tell may have woken somebody since.
+        if !test_clock::is_quiet(&mut conn, clock_id).await? {
+            return Ok(again);
+        }
+        let moved = test_clock::move_to_next(&mut conn, clock_id, target).await?;
+        if moved.arrived && test_clock::is_quiet(&mut conn, clock_id).await? {
+            test_clock::set_target(&mut conn, clock_id, None).await?;
+            return Ok(Transition::complete(()));
+        }
+        Ok(again)
+    }
+
+    /// The provider's clocks of the tenants that are bound to a clock.
+    async fn provider_clocks(
+        &self,
+        conn: &mut PgConnection,
+        clock: ClockId,
+    ) -> Result<Vec<String>, StepError> {
+        let mut found = Vec::new();
+        for (tenant, shard) in test_clock::tenants(conn, clock).await? {
+            let mut tx = conn.begin().await?;
+            as_tenant(&mut tx, tenant).await?;
+            found.extend(tenant::store::find_provider_clock(&mut tx, tenant, shard).await?);
+            tx.rollback().await?;
+        }
+        Ok(found)
+    }
+
+    /// Moves the provider's clocks to `stop`; whether they are there, with nothing left to tell.
+    async fn bring_along(&self, clocks: &[String], stop: DateTime<Utc>) -> Result<bool, StepError> {
+        let stripe = self.environment.stripe();
+        let mut ready = true;
+        for clock in clocks {
+            let mut stands = stripe.find_clock(clock).await?;
+            if stands.ready && stands.seconds < stop.timestamp() {
+                stands = stripe.advance_clock(clock, stop).await?;
+            }
+            ready &= stands.ready;
+        }
+        Ok(ready)
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::id::ClockId;
+use crate::id::{ClockId, ShardId, TenantId};
 
 /// Inserts a clock; a repeat changes nothing.
 pub(crate) async fn insert(
@@ -53,6 +53,49 @@ pub(crate) async fn set_target(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Lists the tenants that are bound to a clock.
+pub(crate) async fn list_tenants(
+    conn: &mut PgConnection,
+    clock: ClockId,
+) -> sqlx::Result<Vec<(TenantId, ShardId)>> {
+    let rows = sqlx::query!(
+        r#"
+        select tenant_id as "tenant_id: TenantId", shard_id as "shard_id: ShardId"
+        from engine.tenant
+        where clock_id = $1
+        "#,
+        clock.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.tenant_id, row.shard_id))
+        .collect())
+}
+
+/// The clock's earliest deadline or `target`, whichever is first; never before its time.
+pub(crate) async fn find_next_stop(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    target: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        r#"
+        select greatest(now_at, least(
+          $2,
+          (select min(due_at) from engine.clocked where clock_id = $1)
+        )) as "stop!"
+        from engine.test_clock
+        where clock_id = $1
+        "#,
+        clock.0,
+        target,
+    )
+    .fetch_optional(conn)
+    .await
 }
 
 /// Moves the clock to its earliest deadline or to `target`, whichever is first; never back.

@@ -7,14 +7,21 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stripe::{Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError, StripeRequest};
+use stripe_billing::test_helpers_test_clock::{
+    AdvanceTestHelpersTestClock, CreateTestHelpersTestClock, RetrieveTestHelpersTestClock,
+};
 use stripe_core::customer::{CreateCustomer, UpdateCustomer, UpdateCustomerInvoiceSettings};
 use stripe_core::payment_intent::{
     CreatePaymentIntent, CreatePaymentIntentOffSession, ListPaymentIntent, RetrievePaymentIntent,
 };
 use stripe_payment::payment_method::AttachPaymentMethod;
-use stripe_shared::{ApiErrorsType, PaymentIntent, PaymentIntentStatus, PaymentMethod};
+use stripe_shared::{
+    ApiErrorsType, PaymentIntent, PaymentIntentStatus, PaymentMethod, TestHelpersTestClock,
+    TestHelpersTestClockStatus,
+};
 use tenure_engine::StepError;
 
 use crate::money::Money;
@@ -86,6 +93,15 @@ pub enum Charged {
     },
 }
 
+/// How a test clock of the provider's stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProviderClock {
+    /// Its time, in whole seconds since the Unix epoch.
+    pub seconds: i64,
+    /// It has arrived, and in the sandbox all webhooks of its customers are delivered.
+    pub ready: bool,
+}
+
 impl Stripe {
     /// An adapter for the API at `url` (ending in `/`) under `secret`.
     ///
@@ -101,7 +117,55 @@ impl Stripe {
         Ok(Self { client })
     }
 
-    /// Creates the tenant's customer; returns its id.
+    /// Creates a test clock that stands at `now`; returns its id. Only Stripe's test mode has them.
+    ///
+    /// # Errors
+    /// Retryable unless Stripe refuses the request for good.
+    pub async fn create_clock(
+        &self,
+        name: &str,
+        now: DateTime<Utc>,
+        key: &str,
+    ) -> Result<String, StepError> {
+        let clock = CreateTestHelpersTestClock::new(now.timestamp())
+            .name(name)
+            .customize()
+            .request_strategy(strategy(key)?)
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(clock.id.to_string())
+    }
+
+    /// How a test clock stands.
+    ///
+    /// # Errors
+    /// Retryable unless Stripe does not know the clock.
+    pub async fn find_clock(&self, clock: &str) -> Result<ProviderClock, StepError> {
+        let clock = RetrieveTestHelpersTestClock::new(clock)
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(read_clock(&clock))
+    }
+
+    /// Moves a test clock forward. Stripe may take a while: see [`ProviderClock::ready`].
+    ///
+    /// # Errors
+    /// Retryable unless Stripe refuses the request for good.
+    pub async fn advance_clock(
+        &self,
+        clock: &str,
+        to: DateTime<Utc>,
+    ) -> Result<ProviderClock, StepError> {
+        let clock = AdvanceTestHelpersTestClock::new(clock, to.timestamp())
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(read_clock(&clock))
+    }
+
+    /// Creates the tenant's customer, living by `clock` if one is given; returns its id.
     ///
     /// # Errors
     /// Retryable unless Stripe refuses the request for good.
@@ -110,12 +174,17 @@ impl Stripe {
         tenant: &str,
         name: &str,
         email: &str,
+        clock: Option<&str>,
         key: &str,
     ) -> Result<String, StepError> {
-        let customer = CreateCustomer::new()
+        let mut create = CreateCustomer::new()
             .name(name)
             .email(email)
-            .metadata(HashMap::from([("tenant".to_owned(), tenant.to_owned())]))
+            .metadata(HashMap::from([("tenant".to_owned(), tenant.to_owned())]));
+        if let Some(clock) = clock {
+            create = create.test_clock(clock);
+        }
+        let customer = create
             .customize()
             .request_strategy(strategy(key)?)
             .send(&self.client)
@@ -257,6 +326,13 @@ fn read(intent: &PaymentIntent) -> Charged {
                 advice: error.and_then(|error| error.advice_code.clone()),
             }
         }
+    }
+}
+
+fn read_clock(clock: &TestHelpersTestClock) -> ProviderClock {
+    ProviderClock {
+        seconds: clock.frozen_time,
+        ready: clock.status == TestHelpersTestClockStatus::Ready,
     }
 }
 

@@ -59,6 +59,9 @@ pub struct Profile {
     pub email: String,
     /// In which zone its days begin.
     pub zone: String,
+    /// Whether it is bound to a test clock.
+    #[serde(default)]
+    pub clocked: bool,
 }
 
 // States and signals.
@@ -146,6 +149,7 @@ impl Workflow for TenantWorkflow {
 // Steps.
 
 const READ_PROFILE: &str = "read-profile";
+const CREATE_CLOCK: &str = "create-clock";
 const CREATE_CUSTOMER: &str = "create-customer";
 const STORE_CUSTOMER: &str = "store-customer";
 const READ_CUSTOMER: &str = "read-customer";
@@ -160,17 +164,30 @@ impl TenantWorkflow {
                 Ok(store::find_profile(tx, tenant).await?)
             })
             .await?;
+        let stripe = self.environment.stripe();
+        let tenant_name = tenant.to_string();
+        let clock: Option<String> = if profile.clocked {
+            let now = cx.now();
+            let made = cx
+                .step(CREATE_CLOCK, &RetryPolicy::DEFAULT, async |step| {
+                    stripe.create_clock(&tenant_name, now, &step.key).await
+                })
+                .await?;
+            Some(made)
+        } else {
+            None
+        };
+        let clock = clock.as_deref();
         let customer: String = cx
             .step(CREATE_CUSTOMER, &RetryPolicy::DEFAULT, async |step| {
                 let Profile { name, email, .. } = &profile;
-                let stripe = self.environment.stripe();
                 stripe
-                    .create_customer(&tenant.to_string(), name, email, &step.key)
+                    .create_customer(&tenant_name, name, email, clock, &step.key)
                     .await
             })
             .await?;
         cx.transact(STORE_CUSTOMER, async |tx| {
-            Ok(store::insert_customer(tx, tenant, shard, &customer).await?)
+            Ok(store::insert_customer(tx, tenant, shard, &customer, clock).await?)
         })
         .await?;
         Ok(Transition::go(State::Ready))

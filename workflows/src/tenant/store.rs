@@ -101,7 +101,11 @@ pub(crate) async fn find_profile(
 ) -> sqlx::Result<Profile> {
     sqlx::query_as!(
         Profile,
-        "select name, email, zone from app.tenant where tenant_id = $1",
+        r#"
+        select name, email, zone, test_clock_id is not null as "clocked!"
+        from app.tenant
+        where tenant_id = $1
+        "#,
         tenant.0,
     )
     .fetch_one(conn)
@@ -114,16 +118,18 @@ pub(super) async fn insert_customer(
     tenant: TenantId,
     shard: ShardId,
     customer: &str,
+    clock: Option<&str>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        insert into app.customer (tenant_id, shard_id, provider_customer_id)
-        values ($1, $2, $3)
+        insert into app.customer (tenant_id, shard_id, provider_customer_id, provider_clock_id)
+        values ($1, $2, $3, $4)
         on conflict (tenant_id, shard_id) do nothing
         "#,
         tenant.0,
         shard.0,
         customer,
+        clock,
     )
     .execute(conn)
     .await?;
@@ -171,6 +177,22 @@ pub(crate) async fn find_customer(
             method_error: row.method_error,
         }
     }))
+}
+
+/// Finds the provider's test clock of a tenant that is bound to one.
+pub(crate) async fn find_provider_clock(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> sqlx::Result<Option<String>> {
+    let found = sqlx::query_scalar!(
+        "select provider_clock_id from app.customer where tenant_id = $1 and shard_id = $2",
+        tenant.0,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.flatten())
 }
 
 /// Makes a method the one that is charged.

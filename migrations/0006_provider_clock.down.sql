@@ -1,0 +1,1 @@
+alter table app.customer drop column provider_clock_id;

@@ -18,6 +18,8 @@ fn samples(version: i64) -> Option<&'static str> {
         3 => Some(include_str!("../fixtures/migrations/0003.sql")),
         5 => Some(include_str!("../fixtures/migrations/0005.sql")),
         6 => Some(include_str!("../fixtures/migrations/0006.sql")),
+        7 => Some(include_str!("../fixtures/migrations/0007.sql")),
+        8 => Some(include_str!("../fixtures/migrations/0008.sql")),
         _ => None,
     }
 }
@@ -147,8 +149,8 @@ async fn every_tenants_table_is_under_forced_row_level_security() {
 }
 
 /// The tables that are distributed, as one shard of four would hold them.
-const DISTRIBUTED: [&str; 9] = [
-    "run", "due", "nudge", "clocked", "parked", "inbox", "watch", "audit", "step",
+const DISTRIBUTED: [&str; 8] = [
+    "run", "due", "nudge", "clocked", "parked", "inbox", "audit", "step",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,7 @@ use crate::retry::{Exhausted, RetryPolicy};
 use crate::run::{ClaimedRun, StoredError};
 use crate::store;
 use crate::store::step::StepRecord;
+use crate::undo::{self, Reverse};
 
 /// The durable side of one visit.
 pub struct Context {
@@ -37,6 +38,7 @@ pub struct Context {
     pin: String,
     journal: RefCell<Journal>,
     riders: RefCell<Vec<StepRecord>>,
+    reverses: RefCell<Vec<Reverse>>,
     suspension: RefCell<Option<Suspension>>,
     event_recorded: Cell<bool>,
     committer: Committer,
@@ -71,6 +73,7 @@ impl Context {
             pin,
             journal: RefCell::new(Journal::new(entries)),
             riders: RefCell::default(),
+            reverses: RefCell::default(),
             suspension: RefCell::default(),
             committer,
             pool,
@@ -112,6 +115,24 @@ impl Context {
     #[must_use]
     pub fn uuid(&self) -> Uuid {
         self.ride("uuid", || id::new_uuid(self.run.key.shard_id))
+    }
+
+    /// Registers a reverse: if this visit fails for good, or is given up for a cancel, the engine
+    /// calls [`Workflow::undo`](crate::Workflow::undo) with `name` and `args`, newest first.
+    ///
+    /// Register it before the step that it reverses: it is durable before that step's effect
+    /// starts, and so covers an effect whose answer was lost.
+    pub fn on_undo(&self, name: &str, args: &impl Serialize) {
+        let name = format!("{}{name}", undo::PREFIX);
+        let args = serde_json::to_value(args).unwrap_or_default();
+        let args = self.ride(&name, || args);
+        let name = name[undo::PREFIX.len()..].to_owned();
+        self.reverses.borrow_mut().push(Reverse { name, args });
+    }
+
+    /// What this attempt has registered, in order.
+    pub(crate) fn take_reverses(&self) -> Vec<Reverse> {
+        self.reverses.take()
     }
 
     pub(crate) fn payload_limit(&self) -> usize {
@@ -266,11 +287,7 @@ impl Context {
     }
 
     /// A value that is recorded with whatever is recorded next.
-    fn ride<T: Serialize + DeserializeOwned>(
-        &self,
-        name: &'static str,
-        make: impl FnOnce() -> T,
-    ) -> T {
+    fn ride<T: Serialize + DeserializeOwned>(&self, name: &str, make: impl FnOnce() -> T) -> T {
         let asked = self.journal.borrow_mut().ask(name);
         let seq = match asked {
             Asked::Replay(entry) => match serde_json::from_slice(&entry.answer) {

@@ -3,6 +3,7 @@
 //! Runs on the worker's own threads, so that workflow code need not be `Send`. Nothing here
 //! decides (see `plan.rs`) or writes (see `committer.rs`).
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
@@ -19,6 +20,7 @@ use crate::registry::{ErasedEvent, Handler, Registry, VisitError};
 use crate::run::{ClaimedRun, InboxItem, SignalOutcome, Status};
 use crate::store;
 use crate::store::settle::Settled;
+use crate::undo::{self, Reverse};
 
 /// How many visits a run may have in a row before others get their turn.
 const MAX_VISITS_IN_A_ROW: u32 = 64;
@@ -86,9 +88,22 @@ impl Executor {
     ) -> Option<Settlement> {
         let (event, mut marks) = choose(handler, held);
         let (label, pin) = (event.label(), event.pin());
-        let (erased, consumed, deadline) = match event {
+        let (erased, mut consumed, deadline) = match event {
             NextEvent::Nothing => return Some(rest(handler, held, marks)),
-            NextEvent::Abandon => return Some(abandon(handler, held, may_keep)),
+            NextEvent::Abandon => {
+                let reverses = undo::registered(&held.journal);
+                return Some(abandon(handler, held, reverses, may_keep));
+            }
+            NextEvent::UndoEnd => {
+                let settled =
+                    plan::settle(&held.run, &label, None, VisitEnd::Undone, clock::chance())?;
+                return Some(finished(handler, held, settled, may_keep));
+            }
+            NextEvent::Undo(reverse) => {
+                let end = self.run_reverse(handler, held, pin, &reverse).await;
+                let settled = plan::settle(&held.run, &label, None, end, clock::chance())?;
+                return Some(finished(handler, held, settled, may_keep));
+            }
             NextEvent::Terminate(item) => return Some(terminate(&held.run, item)),
             NextEvent::Entered => (ErasedEvent::Entered, None, None),
             NextEvent::Cancel(item) => (ErasedEvent::CancelRequested, Some(item), None),
@@ -106,56 +121,69 @@ impl Executor {
                 Some(deadline),
             ),
         };
-        let end = self.run_handler(handler, held, pin.clone(), erased).await;
+        let (end, reverses) = self.run_handler(handler, held, pin.clone(), erased).await;
         let answered = matches!(end, VisitEnd::Answered(_));
         let mut settlement =
             plan::settle(&held.run, &label, deadline.as_ref(), end, clock::chance())?;
         if settlement.status == Status::Stuck && plan::wants_to_end(&held.inbox) {
             held.inbox.extend(consumed);
-            return Some(abandon(handler, held, may_keep));
+            return Some(abandon(handler, held, reverses, may_keep));
         }
         if let Some(error) = &mut settlement.run.error {
             error.event.get_or_insert(pin);
         }
         if answered {
             settlement.run.version = handler.version();
-            marks.extend(consumed.map(|item| Mark {
-                signal_id: item.signal_id,
-                outcome: SignalOutcome::Accepted,
-                reason: None,
-            }));
+            marks.extend(consumed.take().map(accepted));
         }
         settlement.marks = marks;
-        finish_plan(handler, held, &mut settlement, may_keep);
-        Some(settlement)
+        if settlement.stuck == Some("terminal_error") {
+            settlement = plan::begin_undo(settlement, reverses);
+        }
+        if settlement.status == Status::Undoing {
+            // What was consumed by the visit that failed is not handled again.
+            settlement.marks.extend(consumed.map(accepted));
+        }
+        Some(finished(handler, held, settlement, may_keep))
     }
 
+    /// Runs the handler; how it ended, and the reverses that it registered.
     async fn run_handler(
         &self,
         handler: &dyn Handler,
         held: &mut Held,
         pin: String,
         event: ErasedEvent,
+    ) -> (VisitEnd, Vec<Reverse>) {
+        let cx = self.context(handler, held, pin);
+        let visit = handler.visit(&cx, held.run.version, &held.run.data, event);
+        let answered = |answer| VisitEnd::Answered(Box::new(answer));
+        let end = run_to_end(&cx, visit, answered).await;
+        (end, cx.take_reverses())
+    }
+
+    async fn run_reverse(
+        &self,
+        handler: &dyn Handler,
+        held: &mut Held,
+        pin: String,
+        reverse: &Reverse,
     ) -> VisitEnd {
+        let cx = self.context(handler, held, pin);
+        run_to_end(&cx, handler.undo(&cx, reverse), |()| VisitEnd::Undone).await
+    }
+
+    fn context(&self, handler: &dyn Handler, held: &mut Held, pin: String) -> Context {
         let mut run = held.run.clone();
         run.version = handler.version();
-        let cx = Context::new(
+        Context::new(
             run,
             pin,
             std::mem::take(&mut held.journal),
             self.committer.clone(),
             self.pool.clone(),
             self.registry.payload_limit(),
-        );
-        let visit = handler.visit(&cx, held.run.version, &held.run.data, event);
-        let visit = AssertUnwindSafe(cx.run_until_suspended(visit)).catch_unwind();
-        match visit.await {
-            Ok(Ok(Ok(answer))) => VisitEnd::Answered(Box::new(answer)),
-            Ok(Ok(Err(VisitError::Failed(error)))) => VisitEnd::Failed(error),
-            Ok(Ok(Err(VisitError::Undecodable(message)))) => VisitEnd::Undecodable(message),
-            Ok(Err(suspension)) => VisitEnd::Suspended(suspension),
-            Err(panic) => VisitEnd::Panicked(panic_text(&*panic)),
-        }
+        )
     }
 
     /// Settles; a settlement that the database refuses (a bad value, a signal to nobody) is a failed
@@ -240,24 +268,62 @@ fn rest(handler: &dyn Handler, held: &Held, marks: Vec<Mark>) -> Settlement {
 }
 
 /// Gives up the visit that fails; the cancel that waits comes next.
-fn abandon(handler: &dyn Handler, held: &Held, may_keep: bool) -> Settlement {
-    let mut settlement = plan::abandon(&held.run);
-    finish_plan(handler, held, &mut settlement, may_keep);
-    settlement
+fn abandon(
+    handler: &dyn Handler,
+    held: &Held,
+    reverses: Vec<Reverse>,
+    may_keep: bool,
+) -> Settlement {
+    finished(handler, held, plan::abandon(&held.run, reverses), may_keep)
 }
 
 fn terminate(run: &ClaimedRun, asked: InboxItem) -> Settlement {
     let mut settlement = plan::terminated(run);
-    settlement.marks = vec![Mark {
-        signal_id: asked.signal_id,
+    settlement.marks = vec![accepted(asked)];
+    settlement
+}
+
+fn accepted(item: InboxItem) -> Mark {
+    Mark {
+        signal_id: item.signal_id,
         outcome: SignalOutcome::Accepted,
         reason: None,
-    }];
+    }
+}
+
+/// Runs workflow code until it answers, is cut off, or panics.
+async fn run_to_end<T>(
+    cx: &Context,
+    visit: impl Future<Output = Result<T, VisitError>>,
+    answered: impl FnOnce(T) -> VisitEnd,
+) -> VisitEnd {
+    let visit = AssertUnwindSafe(cx.run_until_suspended(visit)).catch_unwind();
+    match visit.await {
+        Ok(Ok(Ok(answer))) => answered(answer),
+        Ok(Ok(Err(VisitError::Failed(error)))) => VisitEnd::Failed(error),
+        Ok(Ok(Err(VisitError::Undecodable(message)))) => VisitEnd::Undecodable(message),
+        Ok(Err(suspension)) => VisitEnd::Suspended(suspension),
+        Err(panic) => VisitEnd::Panicked(panic_text(&*panic)),
+    }
+}
+
+/// Completes a plan: see [`finish_plan`].
+fn finished(
+    handler: &dyn Handler,
+    held: &Held,
+    mut settlement: Settlement,
+    may_keep: bool,
+) -> Settlement {
+    finish_plan(handler, held, &mut settlement, may_keep);
     settlement
 }
 
 /// Completes a plan with whether another event is ready for the state that the run goes to.
 fn finish_plan(handler: &dyn Handler, held: &Held, settlement: &mut Settlement, may_keep: bool) {
+    if settlement.status == Status::Undoing {
+        plan::rest_or_keep(settlement, true, may_keep);
+        return;
+    }
     if settlement.status != Status::Waiting {
         return;
     }

@@ -132,18 +132,14 @@ async fn watch(
     watched: RunId,
 ) -> Result<(), FollowError> {
     let shard = settlement.run.key.shard_id;
-    // The lock keeps the watched run from ending between the look and the watch.
-    store::run::lock_shared(conn, watched, shard).await?;
+    let (watcher, tenant) = (settlement.run.key.run_id, settlement.tenant_id());
+    if store::run::add_watcher(conn, watched, shard, watcher, tenant).await? {
+        return Ok(());
+    }
     let identity = store::run::find_identity(conn, watched, shard)
         .await?
         .filter(|identity| identity.tenant_id == settlement.tenant_id())
         .ok_or(FollowError::NoRun(watched))?;
-    if !identity.status.is_finished() {
-        let watcher = settlement.run.key.run_id;
-        let tenant = settlement.tenant_id();
-        store::run::insert_watch(conn, watched, shard, watcher, tenant).await?;
-        return Ok(());
-    }
     let payload = serde_json::to_vec(&finished(watched, &identity)).unwrap_or_default();
     let signal_id = format!("finished:{watched}");
     let message = NewMessage {

@@ -274,7 +274,7 @@ fn why(row: &RunRow, live: i64, able: i64) -> Why {
             ),
             evidence: vec![workers, since(row)],
         },
-        Status::Undoing => simple("undoing", "It reverses what it did.", row),
+        Status::Undoing => undoing(row),
         Status::Paused => simple("paused", "An operator has paused it.", row),
         Status::Blocked => simple("blocked", "It waits for room under a limit.", row),
         Status::Completed | Status::Failed | Status::Cancelled | Status::Terminated => {
@@ -414,6 +414,29 @@ fn retrying(row: &RunRow) -> Why {
     }
 }
 
+fn undoing(row: &RunRow) -> Why {
+    let left = row.undo.iter().flat_map(|undo| &undo.left);
+    let left: Vec<_> = left.rev().map(|reverse| reverse.name.as_str()).collect();
+    let mut evidence = vec![("left to reverse", left.join(", ")), since(row)];
+    let summary = match &row.summary.error {
+        None => "A visit failed for good; it reverses what that did, newest first.".to_owned(),
+        Some(error) => {
+            let at = row.due_at.map_or_else(String::new, rfc3339);
+            evidence.push(("failed attempts", row.summary.attempt.to_string()));
+            format!(
+                "It reverses what a failed visit did; the reverse failed and is tried again at \
+                 {at} because: {}: {}",
+                error.code, error.message
+            )
+        }
+    };
+    Why {
+        kind: "undoing",
+        summary,
+        evidence,
+    }
+}
+
 fn stuck(row: &RunRow) -> Why {
     let summary = &row.summary;
     let kind = summary.stuck.clone().unwrap_or_default();
@@ -422,6 +445,7 @@ fn stuck(row: &RunRow) -> Why {
         "attempts_exhausted" => "Its attempts are used up",
         "terminal_error" => "A step failed for good and the workflow has no branch for it",
         "undecodable" => "What is stored cannot be read by this version of the workflow",
+        "undo_failed" => "It was reversing what a failed visit did, and a reverse failed",
         "journal_mismatch" => "The code changed in the middle of a visit",
         "worker_lost" => "It was in the hands of a worker that died, too many times in a row",
         "payload_too_large" => "It produced a payload over the limit",
@@ -433,9 +457,14 @@ fn stuck(row: &RunRow) -> Why {
         let step = step.map_or(String::new(), |step| format!("step {step}: "));
         format!("{step}{}: {}", error.code, error.message)
     });
+    let left = row.undo.iter().flat_map(|undo| &undo.left).rev();
+    let left: Vec<_> = left.map(|reverse| reverse.name.as_str()).collect();
     let losses = (row.losses > 0).then(|| ("workers lost", row.losses.to_string()));
     let mut evidence = vec![("kind", kind), ("last error", reason.clone()), since(row)];
     evidence.extend(losses);
+    if !left.is_empty() {
+        evidence.push(("left to reverse", left.join(", ")));
+    }
     Why {
         kind: "stuck",
         summary: format!("{words}. {reason}. Only a human can help: mend the cause, then retry."),

@@ -11,6 +11,7 @@ mod journal;
 mod plan;
 mod run;
 mod transition;
+mod undo;
 mod workflow;
 // Shelves: all SQL, and only SQL.
 mod store;

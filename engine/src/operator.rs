@@ -23,6 +23,7 @@ use crate::store;
 use crate::store::inbox::NewMessage;
 use crate::store::operator::{Answer, Audit, Change, Locked, Rest};
 use crate::store::run::Place;
+use crate::undo::Undo;
 
 /// The longest reason, in characters.
 const MAX_REASON: usize = 2_000;
@@ -168,6 +169,7 @@ pub fn may(word: &str, status: Status) -> Result<(), &'static str> {
     }
     match (word, status) {
         ("cancel" | "terminate" | "signal", _) => Ok(()),
+        ("retry", Status::Undoing) => Ok(()),
         (_, Status::Undoing) => Err("it is reversing what it did"),
         ("retry", Status::Stuck | Status::Retrying | Status::NoHandler) => Ok(()),
         ("retry" | "skip-step" | "fail-step", Status::Due | Status::Running) => {
@@ -491,6 +493,7 @@ fn decide(registry: &Registry, locked: &Locked, verb: &Verb) -> Result<Plan, Eng
                 rest: Rest::Ended,
                 deadlines: Vec::new(),
                 cut: true,
+                undo: None,
                 ..locked.unchanged()
             },
             &[
@@ -506,6 +509,9 @@ fn answer_step(
     failed: bool,
     answer: Vec<u8>,
 ) -> Result<Plan, EngineError> {
+    if let Some(undo) = &locked.undo {
+        return skip_reverse(locked, verb, failed, undo);
+    }
     let error = locked.error.as_ref();
     let on_answer = is_stuck_on_answer(locked);
     let step = if on_answer {
@@ -537,10 +543,35 @@ fn answer_step(
     })
 }
 
+/// A reverse that cannot be done counts as done; the next one follows.
+fn skip_reverse(
+    locked: &Locked,
+    verb: &Verb,
+    failed: bool,
+    undo: &Undo,
+) -> Result<Plan, EngineError> {
+    let reverse = undo.next().filter(|_| !failed).ok_or_else(|| {
+        let reason = "it is reversing what it did: retry, or skip the reverse that fails";
+        not_allowed(verb.word(), reason)
+    })?;
+    let effect = format!(
+        "Reverse {} counts as done; what it would have reversed stays as it is.",
+        reverse.name
+    );
+    let change = Change {
+        undo: Some(undo.clone().without_next()),
+        cut: true,
+        keep_error: false,
+        ..locked.due_again()
+    };
+    Ok(Plan::change(change, &[&effect]))
+}
+
 /// Whether a step has answered with an error for good and the workflow had no branch for it:
 /// replaying that answer would only be stuck again, whatever was mended.
 fn is_stuck_on_answer(locked: &Locked) -> bool {
-    locked.stuck.as_deref() == Some("terminal_error") && locked.failed_step.is_some()
+    let on_error = ["terminal_error", "undo_failed"].map(Some);
+    on_error.contains(&locked.stuck.as_deref()) && locked.failed_step.is_some()
 }
 
 /// The state's bytes, when the workflow can read them.
@@ -590,6 +621,7 @@ fn move_to(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, 
         deadlines: Vec::new(),
         cut: true,
         keep_error: false,
+        undo: None,
         ..if paused {
             locked.unchanged()
         } else {

@@ -13,6 +13,7 @@ use crate::id::TenantId;
 use crate::retry::RetryPolicy;
 use crate::run::{ClaimedRun, Deadline, InboxItem, InboxKind, SignalOutcome, Status, StoredError};
 use crate::transition::{ChildStart, ClosePolicy, DeadlineChange, FollowUp};
+use crate::undo::{Reverse, Then, Undo};
 use crate::workflow::Reception;
 
 /// After this many lost workers in one visit the run is stuck instead of tried again.
@@ -29,6 +30,10 @@ pub(crate) enum NextEvent {
     Terminate(InboxItem),
     /// The failing visit is given up: a cancel waits.
     Abandon,
+    /// The next of what a failed visit left to reverse.
+    Undo(Reverse),
+    /// Nothing is left to reverse.
+    UndoEnd,
     Signal(InboxItem),
     Finished(InboxItem),
     Deadline(Deadline),
@@ -55,7 +60,8 @@ impl NextEvent {
                 format!("inbox {}", item.signal_id)
             }
             Self::Deadline(deadline) => format!("deadline {}", deadline.name),
-            Self::Abandon | Self::Nothing => "nothing".to_owned(),
+            Self::Undo(reverse) => format!("undo {}", reverse.name),
+            Self::Abandon | Self::UndoEnd | Self::Nothing => "nothing".to_owned(),
         }
     }
 
@@ -65,6 +71,8 @@ impl NextEvent {
             Self::Entered => "entered".to_owned(),
             Self::Cancel(_) | Self::Abandon => "cancel".to_owned(),
             Self::Terminate(_) => "terminate".to_owned(),
+            Self::Undo(reverse) => format!("undo {}", reverse.name),
+            Self::UndoEnd => "undo".to_owned(),
             Self::Signal(item) => format!("signal {}", item.name),
             Self::Finished(item) => format!("finished {}", item.name),
             Self::Deadline(deadline) => format!("deadline {}", deadline.name),
@@ -86,6 +94,10 @@ pub(crate) fn next_event(
     let mut marks = Vec::new();
     if let Some(at) = position(inbox, InboxKind::Terminate) {
         return (NextEvent::Terminate(inbox.remove(at)), marks);
+    }
+    if let Some(undo) = &run.undo {
+        let next = undo.next().cloned();
+        return (next.map_or(NextEvent::UndoEnd, NextEvent::Undo), marks);
     }
     // A visit that only fails would keep the cancel waiting until somebody mends it.
     if pinned.is_some() && run.attempt > 0 && wants_to_end(inbox) {
@@ -196,6 +208,7 @@ pub(crate) enum AnswerNext {
 #[derive(Debug)]
 pub(crate) enum VisitEnd {
     Answered(Box<Answer>),
+    Undone,
     Suspended(Suspension),
     Failed(StepError),
     Panicked(String),
@@ -289,8 +302,9 @@ pub(crate) fn settle(
     end: VisitEnd,
     chance: f64,
 ) -> Option<Settlement> {
-    match end {
+    let settlement = match end {
         VisitEnd::Answered(answer) => Some(answered(run, event, consumed, *answer)),
+        VisitEnd::Undone => Some(undone(run, event)),
         VisitEnd::Suspended(Suspension::Abandon) => None,
         VisitEnd::Suspended(Suspension::Retry { delay, error }) => {
             Some(retrying(run, event, delay, error))
@@ -328,7 +342,66 @@ pub(crate) fn settle(
                 chance,
             ))
         }
+    };
+    settlement.map(|settled| {
+        if run.undo.is_some() {
+            while_undoing(settled)
+        } else {
+            settled
+        }
+    })
+}
+
+/// A reverse that failed: told as undoing, not as the visit that it follows.
+fn while_undoing(mut settled: Settlement) -> Settlement {
+    match settled.status {
+        Status::Retrying => settled.status = Status::Undoing,
+        Status::Stuck => settled.stuck = Some("undo_failed"),
+        _ => {}
     }
+    settled
+}
+
+/// The next reverse is done; what follows when it was the last.
+fn undone(run: &ClaimedRun, event: &str) -> Settlement {
+    let mut settled = Settlement::new(run, event, Status::Undoing, "undone");
+    settled.run.attempt = 0;
+    settled.run.losses = 0;
+    settled.run.error = None;
+    let Some(left) = run.undo.clone().map(Undo::without_next) else {
+        return settled;
+    };
+    if left.next().is_some() {
+        settled.run.undo = Some(left);
+        return settled;
+    }
+    settled.run.undo = None;
+    match left.then {
+        Then::GoOn => settled.status = Status::Waiting,
+        Then::Fail => {
+            settled.status = Status::Failed;
+            settled.run.deadlines.clear();
+            settled.log.detail = left.error.as_ref().map(describe);
+            settled.run.error = left.error;
+        }
+    }
+    settled
+}
+
+/// A visit that has failed for good begins to reverse what it registered.
+pub(crate) fn begin_undo(settled: Settlement, reverses: Vec<Reverse>) -> Settlement {
+    let error = settled.run.error.clone();
+    let Some(undo) = Undo::new(reverses, Then::Fail, error) else {
+        return settled;
+    };
+    let mut begun = Settlement::new(&settled.run, &settled.log.event, Status::Undoing, "undoing");
+    begun.log.detail = settled.log.detail;
+    begun.log.from_state = settled.log.from_state;
+    begun.run.attempt = 0;
+    begun.run.losses = 0;
+    begun.run.error = None;
+    begun.run.undo = Some(undo);
+    begun
 }
 
 fn stored(code: &str, message: String) -> StoredError {
@@ -396,15 +469,20 @@ fn answered(
 pub(crate) fn terminated(run: &ClaimedRun) -> Settlement {
     let mut settled = Settlement::new(run, "terminate", Status::Terminated, "terminated");
     settled.run.deadlines.clear();
+    settled.run.undo = None;
     settled
 }
 
 /// Gives up a visit that fails, so that the cancel that waits is heard. Its answers stay in the log.
-pub(crate) fn abandon(run: &ClaimedRun) -> Settlement {
+pub(crate) fn abandon(run: &ClaimedRun, reverses: Vec<Reverse>) -> Settlement {
     let mut settled = Settlement::new(run, "cancel", Status::Waiting, "abandoned");
     settled.run.attempt = 0;
     settled.run.losses = 0;
     settled.run.error = None;
+    settled.run.undo = Undo::new(reverses, Then::GoOn, None);
+    if settled.run.undo.is_some() {
+        settled.status = Status::Undoing;
+    }
     settled
 }
 
@@ -512,6 +590,17 @@ fn describe(error: &StoredError) -> String {
 ///
 /// `more` says that another event is ready; `may_keep` that the worker may go on with it.
 pub(crate) fn rest_or_keep(settlement: &mut Settlement, more: bool, may_keep: bool) {
+    if settlement.status == Status::Undoing && settlement.run.undo.is_some() {
+        // A failed reverse has its delay; the next one comes at once.
+        if settlement.delay.is_none() {
+            settlement.keep = may_keep;
+            settlement.delay = Some(Duration::ZERO);
+            if may_keep {
+                settlement.status = Status::Running;
+            }
+        }
+        return;
+    }
     if settlement.status != Status::Waiting {
         return;
     }

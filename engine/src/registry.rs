@@ -14,6 +14,7 @@ use crate::error::{EngineError, StepError};
 use crate::payload;
 use crate::plan::{Answer, AnswerNext};
 use crate::transition::{Next, Transition};
+use crate::undo::Reverse;
 use crate::workflow::{Event, FinishedRun, Reception, Workflow};
 
 /// An event whose signal is still bytes.
@@ -47,6 +48,11 @@ pub(crate) trait Handler: Send + Sync {
         data: &'a [u8],
         event: ErasedEvent,
     ) -> LocalBoxFuture<'a, Result<Answer, VisitError>>;
+    fn undo<'a>(
+        &'a self,
+        cx: &'a Context,
+        reverse: &'a Reverse,
+    ) -> LocalBoxFuture<'a, Result<(), VisitError>>;
 }
 
 /// The workflows that this process knows.
@@ -273,6 +279,21 @@ impl<W: Workflow> Handler for Typed<W> {
                 .await
                 .map_err(VisitError::Failed)?;
             Self::erase(transition, cx.payload_limit()).map_err(VisitError::Failed)
+        }
+        .boxed_local()
+    }
+
+    fn undo<'a>(
+        &'a self,
+        cx: &'a Context,
+        reverse: &'a Reverse,
+    ) -> LocalBoxFuture<'a, Result<(), VisitError>> {
+        async move {
+            let args = reverse.args.clone();
+            self.workflow
+                .undo(cx, &reverse.name, args)
+                .await
+                .map_err(VisitError::Failed)
         }
         .boxed_local()
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId};
+use crate::undo::Undo;
 
 /// Where the *engine* has a run; a run has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -157,6 +158,8 @@ pub(crate) struct ClaimedRun {
     pub(crate) parent_run_id: Option<RunId>,
     /// It has children that end with it.
     pub(crate) closes: bool,
+    /// What it has left to reverse, if it is undoing.
+    pub(crate) undo: Option<Undo>,
     /// The database's time, real.
     pub(crate) now: DateTime<Utc>,
     /// The tenant's time.

@@ -57,6 +57,20 @@ pub trait Workflow: Send + Sync + 'static {
     where
         Self: Sized;
 
+    /// Reverses what was registered under `name` with [`Context::on_undo`]; called when a visit has
+    /// failed for good, newest first, each in a visit of its own. It may run more than once, and
+    /// must bear that the effect never happened.
+    ///
+    /// # Errors
+    /// A retryable error runs it again; a terminal one leaves the run stuck as *undo failed*, with
+    /// what is left to reverse.
+    async fn undo(&self, _cx: &Context, name: &str, _args: Value) -> Result<(), StepError> {
+        Err(StepError::terminal(
+            "unknown_reverse",
+            format!("workflow {} has no reverse called {name:?}", Self::NAME),
+        ))
+    }
+
     /// Lifts a state that an older version wrote; called lazily when the run is loaded.
     ///
     /// # Errors

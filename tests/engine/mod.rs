@@ -9,4 +9,5 @@ mod runs;
 mod signals;
 mod steps;
 mod tenants;
+mod undo;
 pub(crate) mod workflows;

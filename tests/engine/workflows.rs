@@ -71,7 +71,7 @@ impl Outside {
         calls.get(name).cloned().unwrap_or_default()
     }
 
-    fn note(&self, name: &str, key: String) {
+    pub(crate) fn note(&self, name: &str, key: String) {
         let mut calls = self.0.calls.lock().unwrap();
         calls.entry(name.to_owned()).or_default().push(key);
     }
@@ -379,6 +379,68 @@ impl Workflow for House {
     }
 }
 
+/// Books three things one after the other, and reverses them if it cannot have all.
+pub(crate) struct Booking(pub(crate) Outside);
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum BookingState {
+    Booking,
+}
+
+impl Workflow for Booking {
+    const NAME: &'static str = "booking";
+    const VERSION: i32 = 1;
+    type Input = ();
+    type State = BookingState;
+    type Signal = Nothing;
+    type Output = ();
+
+    fn start(&self, (): ()) -> BookingState {
+        BookingState::Booking
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        _state: BookingState,
+        event: Event<Nothing>,
+    ) -> Result<Transition<Self>, StepError> {
+        if event == Event::CancelRequested {
+            return Ok(Transition::cancelled());
+        }
+        for (number, (thing, reverse)) in [
+            ("flight", "cancel-flight"),
+            ("hotel", "cancel-hotel"),
+            ("car", "cancel-car"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            cx.on_undo(reverse, &number);
+            cx.step(thing, &POLICY, async |step| {
+                self.0.call(thing, step.key).await
+            })
+            .await?;
+        }
+        Ok(Transition::complete(()))
+    }
+
+    async fn undo(
+        &self,
+        cx: &Context,
+        name: &str,
+        args: serde_json::Value,
+    ) -> Result<(), StepError> {
+        self.0.note("reversed", format!("{name} {args}"));
+        let reverse = name.to_owned();
+        cx.step("reverse", &POLICY, async |step| {
+            self.0.call(&reverse, step.key).await
+        })
+        .await?;
+        Ok(())
+    }
+}
+
 /// All of them.
 pub(crate) fn registry(outside: &Outside) -> Registry {
     Registry::builder()
@@ -386,6 +448,7 @@ pub(crate) fn registry(outside: &Outside) -> Registry {
         .register(Door)
         .register(Family)
         .register(House)
+        .register(Booking(outside.clone()))
         .build()
         .unwrap()
 }

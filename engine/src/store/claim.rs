@@ -23,6 +23,7 @@ use sqlx::PgConnection;
 use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId, WorkerId};
 use crate::journal::Entry;
 use crate::run::{ClaimedRun, InboxItem, InboxKind, RunKey, StoredError, decode_deadlines};
+use crate::undo::Undo;
 
 /// Candidates are looked at in a window of this many times the batch, and taken in turns between
 /// tenants. When the window is full there is a backlog, and a batch from its other end is looked at
@@ -157,6 +158,7 @@ pub(crate) async fn claim(
           taken.clock_id as "clock_id: ClockId",
           taken.parent_run_id as "parent_run_id: RunId",
           taken.closes,
+          taken.undo,
           engine.now() as "now!",
           coalesce(test_clock.now_at, engine.now()) as "tenant_now!"
         from taken
@@ -194,6 +196,7 @@ pub(crate) async fn claim(
             clock_id: row.clock_id,
             parent_run_id: row.parent_run_id,
             closes: row.closes,
+            undo: Undo::decode(row.undo.as_deref()),
             now: row.now,
             tenant_now: row.tenant_now,
         })

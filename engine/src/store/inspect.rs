@@ -9,6 +9,7 @@ use crate::id::{ClockId, RunId, ShardId, TenantId};
 use crate::inspect::{RunFilter, RunSummary, SignalLine, StepLine, TransitionLine};
 use crate::run::{SignalOutcome, Status, StoredError, decode_deadlines};
 use crate::store::claim::decode_error;
+use crate::undo::Undo;
 
 /// Lists runs, newest first, after the cursor.
 pub(crate) async fn list(
@@ -84,6 +85,7 @@ pub(crate) struct RunRow {
     pub(crate) data: Vec<u8>,
     pub(crate) output: Option<Vec<u8>>,
     pub(crate) deadlines: Option<Value>,
+    pub(crate) undo: Option<Undo>,
     pub(crate) clock_id: Option<ClockId>,
     pub(crate) parent_run_id: Option<RunId>,
     pub(crate) losses: i32,
@@ -132,6 +134,7 @@ pub(crate) async fn find(
           run.data,
           run.output,
           run.deadlines,
+          run.undo,
           run.clock_id as "clock_id: ClockId",
           run.parent_run_id as "parent_run_id: RunId",
           engine.now() as "now!",
@@ -183,6 +186,7 @@ pub(crate) async fn find(
         data: row.data,
         output: row.output,
         deadlines: row.deadlines,
+        undo: Undo::decode(row.undo.as_deref()),
         clock_id: row.clock_id,
         parent_run_id: row.parent_run_id,
         losses: row.losses,

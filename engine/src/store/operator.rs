@@ -9,6 +9,7 @@ use crate::id::{ClockId, RunId, ShardId, TenantId};
 use crate::operator::Act;
 use crate::run::{Deadline, RunKey, Status, StoredError, decode_deadlines};
 use crate::store::claim::decode_error;
+use crate::undo::Undo;
 use crate::workflow::FinishedRun;
 
 /// A run under its lock, as an operator's verb finds it.
@@ -31,6 +32,8 @@ pub(crate) struct Locked {
     pub(crate) error: Option<StoredError>,
     pub(crate) paused_at: Option<DateTime<Utc>>,
     pub(crate) tenant_now: DateTime<Utc>,
+    /// What it has left to reverse, if it is undoing.
+    pub(crate) undo: Option<Undo>,
     /// The visit's last step, if its answer is an error.
     pub(crate) failed_step: Option<String>,
 }
@@ -62,6 +65,7 @@ pub(crate) struct Change {
     pub(crate) cut: bool,
     /// Kept, the error tells that the visit was begun and has a journal.
     pub(crate) keep_error: bool,
+    pub(crate) undo: Option<Undo>,
     pub(crate) paused_at: Option<DateTime<Utc>>,
 }
 
@@ -92,6 +96,7 @@ impl Locked {
             entered: self.entered,
             cut: false,
             keep_error: true,
+            undo: self.undo.clone(),
             paused_at: self.paused_at,
         }
     }
@@ -119,6 +124,7 @@ pub(crate) async fn lock(
           run.tenant_id as "tenant_id: TenantId", run.clock_id as "clock_id: ClockId",
           run.workflow, run.key, run.version, run.status, run.stuck, run.state, run.data,
           run.deadlines, run.entered, run.epoch, run.visit, run.error, run.paused_at,
+          run.undo,
           coalesce(
             (select now_at from engine.test_clock where test_clock.clock_id = run.clock_id),
             engine.now()
@@ -163,6 +169,7 @@ pub(crate) async fn lock(
         error: decode_error(row.error),
         paused_at: row.paused_at,
         tenant_now: row.tenant_now,
+        undo: Undo::decode(row.undo.as_deref()),
         failed_step: row.failed_step,
     }))
 }
@@ -196,6 +203,7 @@ pub(crate) async fn apply(
             visit = run.visit + case when $10 then 1 else 0 end,
             error = case when $11 then run.error end,
             paused_at = $12,
+            undo = $16,
             attempt = case when $13 then run.attempt else 0 end,
             losses = case when $13 then run.losses else 0 end,
             next_at = case when $13 then run.next_at end,
@@ -258,6 +266,7 @@ pub(crate) async fn apply(
         change.rest == Rest::AsBefore,
         parked,
         change.rest == Rest::Due,
+        change.undo.as_ref().map(Undo::encode),
     )
     .fetch_one(conn)
     .await
@@ -383,8 +392,8 @@ pub(crate) async fn tell_finished(conn: &mut PgConnection, locked: &Locked) -> s
             and shard_id = $2
             and parent_run_id is not null
           union
-          select watcher_run_id, shard_id, tenant_id
-          from engine.watch
+          select unnest(watchers), shard_id, tenant_id
+          from engine.run
           where run_id = $1
             and shard_id = $2
         ), told as (

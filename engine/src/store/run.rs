@@ -173,7 +173,7 @@ pub(crate) struct Identity {
     pub(crate) output: Option<Vec<u8>>,
 }
 
-/// Finds a run by id; `lock` keeps it from being settled until the transaction ends.
+/// Finds a run by id.
 pub(crate) async fn find_identity(
     conn: &mut PgConnection,
     run: RunId,
@@ -200,35 +200,23 @@ pub(crate) async fn find_identity(
     }))
 }
 
-/// Keeps a run from being settled until the caller's transaction ends.
-pub(crate) async fn lock_shared(
-    conn: &mut PgConnection,
-    run: RunId,
-    shard: ShardId,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "select from engine.run where run_id = $1 and shard_id = $2 for share",
-        run.0,
-        shard.0,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Asks to hear of a run's end.
-pub(crate) async fn insert_watch(
+/// Asks to hear of a live run's end; false when no live run of the tenant has the id. Written into
+/// the run's own row, so that whoever ends it at this moment sees it.
+pub(crate) async fn add_watcher(
     conn: &mut PgConnection,
     watched: RunId,
     shard: ShardId,
     watcher: RunId,
     tenant: TenantId,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
         r#"
-        insert into engine.watch (run_id, shard_id, watcher_run_id, tenant_id)
-        values ($1, $2, $3, $4)
-        on conflict (run_id, shard_id, watcher_run_id) do nothing
+        update engine.run
+        set watchers = array_append(array_remove(watchers, $3), $3)
+        where run_id = $1
+          and shard_id = $2
+          and tenant_id = $4
+          and status < 10
         "#,
         watched.0,
         shard.0,
@@ -237,7 +225,7 @@ pub(crate) async fn insert_watch(
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// The tenant's time.

@@ -16,6 +16,7 @@ use crate::id::{RunId, WorkerId};
 use crate::plan::Settlement;
 use crate::run::{RunKey, Status};
 use crate::store::step::StepRecord;
+use crate::undo::Undo;
 use crate::workflow::FinishedRun;
 
 /// What a settlement came to.
@@ -124,6 +125,7 @@ struct Columns<'a> {
     detail: Vec<Option<&'a str>>,
     tenant_now: Vec<DateTime<Utc>>,
     closes: Vec<bool>,
+    undo: Vec<Option<Vec<u8>>>,
     mark_run: Vec<Uuid>,
     mark_signal: Vec<&'a str>,
     mark_outcome: Vec<Option<i16>>,
@@ -179,6 +181,7 @@ impl<'a> Columns<'a> {
         self.detail.push(settlement.log.detail.as_deref());
         self.tenant_now.push(run.tenant_now);
         self.closes.push(run.closes);
+        self.undo.push(run.undo.as_ref().map(Undo::encode));
         for mark in &settlement.marks {
             self.mark_run.push(run.key.run_id.0);
             self.mark_signal.push(&mark.signal_id);
@@ -230,11 +233,11 @@ pub(crate) async fn apply(
             $14::integer[], $15::text[], $16::bytea[], $17::jsonb[], $18::timestamptz[],
             $19::bigint[], $20::timestamptz[], $21::timestamptz[], $22::text[], $23::jsonb[],
             $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[],
-            $34::timestamptz[], $35::boolean[]
+            $34::timestamptz[], $35::boolean[], $36::bytea[]
           ) as t (
             run_id, shard_id, epoch, visit, cut, status, keep, had_due, entered, version, attempt,
             losses, state, data, deadlines, due_at, delay_us, clocked_at, next_at, stuck, error,
-            output, finished, event, from_state, outcome, detail, tenant_now, closes
+            output, finished, event, from_state, outcome, detail, tenant_now, closes, undo
           )
         ), settled as (
           update engine.run
@@ -242,13 +245,14 @@ pub(crate) async fn apply(
             -- A pause that was asked for meanwhile is due now; a signal that came in keeps a
             -- resting run awake.
             status = case
-              when run.pausing and input.status in (0, 1, 2, 3) then 5
+              when run.pausing and input.status in (0, 1, 2, 3, 4) then 5
               when run.nudged and input.status = 2 then 0
               else input.status
             end,
             closes = input.closes,
+            undo = input.undo,
             pausing = false,
-            paused_at = case when run.pausing and input.status in (0, 1, 2, 3)
+            paused_at = case when run.pausing and input.status in (0, 1, 2, 3, 4)
               then input.tenant_now end,
             worker_id = case when input.keep and not run.pausing then run.worker_id end,
             nudged = run.nudged and input.keep and not run.pausing,
@@ -272,7 +276,7 @@ pub(crate) async fn apply(
             and run.visit = input.visit
             and run.worker_id = $1
           returning
-            run.run_id, run.shard_id, run.tenant_id, run.workflow, run.clock_id, run.parent_run_id,
+            run.run_id, run.shard_id, run.tenant_id, run.workflow, run.clock_id, run.parent_run_id, run.watchers,
             run.nudged, run.status, run.worker_id is not null as held, input.visit, input.had_due,
             case when run.status <> 5 then input.clocked_at end as clocked_at, input.stuck, input.finished, input.event, input.from_state, run.state, input.outcome,
             input.detail,
@@ -342,13 +346,10 @@ pub(crate) async fn apply(
           where finished is not null
             and parent_run_id is not null
           union
-          select watch.watcher_run_id, settled.run_id, settled.shard_id, settled.tenant_id,
-            settled.workflow, settled.finished, settled.clock_id
+          select unnest(watchers), run_id, shard_id, tenant_id, workflow, finished, clock_id
           from settled
-          join engine.watch
-            on watch.run_id = settled.run_id
-            and watch.shard_id = settled.shard_id
-          where settled.finished is not null
+          where finished is not null
+            and watchers is not null
         ), told as (
           insert into engine.inbox
             (run_id, shard_id, kind, received_at, recorded_at, position, tenant_id, signal_id, name, payload)
@@ -409,6 +410,7 @@ pub(crate) async fn apply(
         &c.mark_reason as &[Option<&str>],
         &c.tenant_now,
         &c.closes,
+        &c.undo as &[Option<Vec<u8>>],
     )
     .fetch_all(conn)
     .await?;

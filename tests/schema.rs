@@ -20,6 +20,7 @@ fn samples(version: i64) -> Option<&'static str> {
         6 => Some(include_str!("../fixtures/migrations/0006.sql")),
         7 => Some(include_str!("../fixtures/migrations/0007.sql")),
         8 => Some(include_str!("../fixtures/migrations/0008.sql")),
+        9 => Some(include_str!("../fixtures/migrations/0009.sql")),
         _ => None,
     }
 }

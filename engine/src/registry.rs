@@ -135,6 +135,9 @@ impl RegistryBuilder {
     }
 }
 
+/// The version of a run that was started from SQL: its data is the input, not yet a state.
+const FROM_INPUT: i32 = 0;
+
 struct Typed<W> {
     workflow: W,
 }
@@ -142,6 +145,11 @@ struct Typed<W> {
 impl<W: Workflow> Typed<W> {
     /// Reads a state, lifting it when an older version wrote it.
     fn state(&self, version: i32, data: &[u8]) -> Result<W::State, String> {
+        if version == FROM_INPUT {
+            let input = serde_json::from_slice(data)
+                .map_err(|error| format!("the input does not fit: {error}"))?;
+            return Ok(self.workflow.start(input));
+        }
         if version == W::VERSION {
             return serde_json::from_slice(data).map_err(|error| error.to_string());
         }

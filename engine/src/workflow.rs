@@ -24,7 +24,7 @@ use crate::transition::Transition;
 pub trait Workflow: Send + Sync + 'static {
     /// The name that runs are stored under; kebab-case, for ever.
     const NAME: &'static str;
-    /// The version of the state's shape; raise it together with [`Workflow::migrate`].
+    /// The version of the state's shape, from 1; raise it together with [`Workflow::migrate`].
     const VERSION: i32;
     /// What a run is started with.
     type Input: Serialize + DeserializeOwned;

@@ -7,6 +7,7 @@ mod locks;
 mod operator;
 mod runs;
 mod signals;
+mod sql_doors;
 mod steps;
 mod tenants;
 mod undo;

@@ -1,0 +1,201 @@
+-- Doors for products in any language: start and signal runs in the product's own transaction.
+--
+-- They only append, so a long transaction of the caller stalls nobody. A run that is started here
+-- holds its input until a worker makes the first state of it: version 0 says so.
+
+do $$
+begin
+  create role tenure_client nologin;
+exception when duplicate_object or unique_violation then
+  null;
+end
+$$;
+grant usage on schema engine to tenure_client;
+
+create function engine.new_id(shard smallint) returns uuid
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  bytes bytea := uuid_send(gen_random_uuid());
+  millis bigint := floor(extract(epoch from clock_timestamp()) * 1000);
+begin
+  for place in 0..5 loop
+    bytes := set_byte(bytes, place, ((millis >> (8 * (5 - place))) & 255)::integer);
+  end loop;
+  bytes := set_byte(bytes, 6, 112 | (shard >> 6));
+  bytes := set_byte(bytes, 7, ((shard & 63) << 2) | (get_byte(bytes, 7) & 3));
+  return encode(bytes, 'hex')::uuid;
+end
+$$;
+comment on function engine.new_id(smallint) is 'Makes a UUIDv7 that carries a shard, as the engine does.';
+
+create function engine.canonical_json(value jsonb) returns text
+language plpgsql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+begin
+  case jsonb_typeof(value)
+    when 'object' then
+      return '{' || coalesce((
+        select string_agg(to_json(member.key)::text || ':' || engine.canonical_json(member.value), ','
+          order by member.key collate "C")
+        from jsonb_each(value) as member), '') || '}';
+    when 'array' then
+      return '[' || coalesce((
+        select string_agg(engine.canonical_json(item.value), ',' order by item.place)
+        from jsonb_array_elements(value) with ordinality as item (value, place)), '') || ']';
+    else
+      return value::text;
+  end case;
+end
+$$;
+comment on function engine.canonical_json(jsonb) is
+  'JSON with sorted keys and no spaces, as the engine encodes payloads: the same input has the same digest on both ways in.';
+
+create function engine.start_run(tenant_id uuid, workflow text, key text, input jsonb default 'null')
+returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  home engine.tenant%rowtype;
+  made uuid;
+  data bytea := convert_to(engine.canonical_json(coalesce(start_run.input, 'null')), 'UTF8');
+  digest uuid := encode(substr(sha256(data), 1, 16), 'hex')::uuid;
+  holder record;
+begin
+  if octet_length(start_run.key) not between 1 and 255 or start_run.key is null then
+    raise exception 'a key has 1 to 255 bytes' using errcode = 'check_violation';
+  end if;
+  if octet_length(start_run.workflow) not between 1 and 255 or start_run.workflow is null then
+    raise exception 'a workflow''s name has 1 to 255 bytes' using errcode = 'check_violation';
+  end if;
+  if octet_length(data) > 1048576 then
+    raise exception 'the input has % bytes; the limit is 1048576', octet_length(data)
+      using errcode = 'program_limit_exceeded';
+  end if;
+  select * into home from engine.tenant where tenant.tenant_id = start_run.tenant_id;
+  if not found then
+    raise exception 'no tenant % is registered', start_run.tenant_id using errcode = 'no_data_found';
+  end if;
+  made := engine.new_id(home.shard_id);
+  insert into engine.run
+    (run_id, shard_id, status, entered, nudged, version, attempt, losses, tenant_id, clock_id,
+     input_digest, epoch, visit, started_at, changed_at, workflow, key, state, data)
+  select
+    made, home.shard_id, 0, false, false, 0, 0, 0, home.tenant_id, home.clock_id, digest, 0, 0,
+    coalesce((select now_at from engine.test_clock where clock_id = home.clock_id), engine.now()),
+    engine.now(), start_run.workflow, start_run.key, 'starting', data
+  on conflict (key, workflow, tenant_id, shard_id) do nothing;
+  if found then
+    insert into engine.due (run_id, shard_id, due_at, tenant_id)
+    values (made, home.shard_id, engine.now(), home.tenant_id);
+    return made;
+  end if;
+  select run.run_id, run.input_digest into holder
+  from engine.run
+  where run.key = start_run.key
+    and run.workflow = start_run.workflow
+    and run.tenant_id = home.tenant_id
+    and run.shard_id = home.shard_id;
+  if holder.input_digest <> digest then
+    raise exception 'the key % belongs to run %, which was started with another input',
+      quote_literal(start_run.key), holder.run_id using errcode = 'unique_violation';
+  end if;
+  return holder.run_id;
+end
+$$;
+comment on function engine.start_run(uuid, text, text, jsonb) is
+  'Starts a run in the caller''s transaction; the same key with the same input returns the first run.';
+
+create function engine.send_signal(tenant_id uuid, run_id uuid, signal_id text, signal jsonb)
+returns text
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  receiver record;
+  payload bytea := convert_to(engine.canonical_json(coalesce(send_signal.signal, 'null')), 'UTF8');
+  name text := case jsonb_typeof(send_signal.signal)
+    when 'string' then send_signal.signal #>> '{}'
+    when 'object' then (select min(member) from jsonb_object_keys(send_signal.signal) as member)
+  end;
+begin
+  if octet_length(send_signal.signal_id) not between 1 and 255 or send_signal.signal_id is null then
+    raise exception 'a signal''s id has 1 to 255 bytes' using errcode = 'check_violation';
+  end if;
+  if coalesce(name, '') = '' then
+    raise exception 'a signal is a name, or an object with one member of that name'
+      using errcode = 'check_violation';
+  end if;
+  if octet_length(payload) > 1048576 then
+    raise exception 'the signal has % bytes; the limit is 1048576', octet_length(payload)
+      using errcode = 'program_limit_exceeded';
+  end if;
+  select run.shard_id, run.clock_id, run.status into receiver
+  from engine.run
+  join engine.tenant on tenant.tenant_id = run.tenant_id and tenant.shard_id = run.shard_id
+  where run.run_id = send_signal.run_id
+    and run.tenant_id = send_signal.tenant_id;
+  if not found then
+    raise exception 'no run % of tenant % exists', send_signal.run_id, send_signal.tenant_id
+      using errcode = 'no_data_found';
+  end if;
+  insert into engine.inbox
+    (run_id, shard_id, kind, received_at, recorded_at, position, tenant_id, signal_id, name, payload)
+  select
+    send_signal.run_id, receiver.shard_id, 0,
+    coalesce((select now_at from engine.test_clock where clock_id = receiver.clock_id), engine.now()),
+    engine.now(), 0, send_signal.tenant_id, send_signal.signal_id, name, payload
+  on conflict (run_id, shard_id, signal_id) do nothing;
+  if not found then
+    return 'repeated';
+  end if;
+  if receiver.status >= 10 then
+    return 'late';
+  end if;
+  insert into engine.nudge (run_id, shard_id, tenant_id)
+  values (send_signal.run_id, receiver.shard_id, send_signal.tenant_id);
+  return 'accepted';
+end
+$$;
+comment on function engine.send_signal(uuid, uuid, text, jsonb) is
+  'Sends a signal in the caller''s transaction. Returns accepted; repeated, when the id had come before; late, when the run has ended and the signal is only kept.';
+
+create function engine.send_signal(tenant_id uuid, workflow text, key text, signal_id text, signal jsonb)
+returns text
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  receiver uuid;
+begin
+  select run.run_id into receiver
+  from engine.run
+  join engine.tenant on tenant.tenant_id = run.tenant_id and tenant.shard_id = run.shard_id
+  where run.key = send_signal.key
+    and run.workflow = send_signal.workflow
+    and run.tenant_id = send_signal.tenant_id;
+  if not found then
+    raise exception 'no run of % with key % exists', send_signal.workflow, quote_literal(send_signal.key)
+      using errcode = 'no_data_found';
+  end if;
+  return engine.send_signal(send_signal.tenant_id, receiver, send_signal.signal_id, send_signal.signal);
+end
+$$;
+comment on function engine.send_signal(uuid, text, text, text, jsonb) is
+  'Sends a signal to the run that holds a key.';
+
+create function engine.ring() returns void
+language sql volatile set search_path = pg_catalog, pg_temp
+as $$
+  select pg_notify('tenure_due', '')
+$$;
+comment on function engine.ring() is
+  'Wakes workers at the commit; without it they find the work by polling, within about a second.';
+
+revoke all on function engine.new_id(smallint), engine.canonical_json(jsonb),
+  engine.start_run(uuid, text, text, jsonb), engine.send_signal(uuid, uuid, text, jsonb),
+  engine.send_signal(uuid, text, text, text, jsonb), engine.ring() from public;
+grant execute on function engine.start_run(uuid, text, text, jsonb),
+  engine.send_signal(uuid, uuid, text, jsonb), engine.send_signal(uuid, text, text, text, jsonb),
+  engine.ring() to tenure_client;

@@ -1,0 +1,218 @@
+//! Starting and signalling from SQL, in a transaction of the product's own.
+
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
+use tenure_engine::{RunId, Status, TenantId};
+use uuid::Uuid;
+
+use super::workflows::{Door, Errand, Outside, registry};
+use crate::support::connect;
+use crate::support::engine::TestEngine;
+
+/// A connection of the product, which may start and signal and nothing else.
+async fn product(engine: &TestEngine) -> PgConnection {
+    let mut conn = connect(&engine.options).await;
+    sqlx::raw_sql("set role tenure_client")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    conn
+}
+
+async fn start(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    workflow: &str,
+    key: &str,
+    input: serde_json::Value,
+) -> Result<RunId, sqlx::Error> {
+    let started: Result<Uuid, _> = sqlx::query_scalar("select engine.start_run($1, $2, $3, $4)")
+        .bind(tenant.0)
+        .bind(workflow)
+        .bind(key)
+        .bind(input)
+        .fetch_one(conn)
+        .await;
+    started.map(RunId)
+}
+
+async fn signal(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    key: &str,
+    id: &str,
+    signal: serde_json::Value,
+) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("select engine.send_signal($1, 'door', $2, $3, $4)")
+        .bind(tenant.0)
+        .bind(key)
+        .bind(id)
+        .bind(signal)
+        .fetch_one(conn)
+        .await
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, sqlx::Error>) -> String {
+    let error = result.unwrap_err();
+    let error = error.as_database_error().unwrap();
+    error.code().unwrap().into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_and_a_signal_live_and_die_with_the_callers_transaction() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let mut conn = product(&engine).await;
+    let mut tx = conn.begin().await.unwrap();
+    start(&mut tx, engine.tenant, "door", "gone", json!(null))
+        .await
+        .unwrap();
+    tx.rollback().await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    let run = start(&mut tx, engine.tenant, "door", "kept", json!(null))
+        .await
+        .unwrap();
+    let told = signal(&mut tx, engine.tenant, "kept", "s1", json!("Open")).await;
+    assert_eq!(told.unwrap(), "accepted");
+    let knock = json!({"Knock": "ann"});
+    signal(&mut tx, engine.tenant, "kept", "s2", knock.clone())
+        .await
+        .unwrap();
+    // While it is open, nobody waits for it and nobody sees it.
+    engine.drain().await;
+    tx.commit().await.unwrap();
+    engine.drain().await;
+    let detail = engine.detail(run).await;
+    assert_eq!(detail.data, json!({"Open": {"heard": ["ann"]}}));
+    assert_eq!(
+        (detail.summary.state.as_str(), detail.summary.version),
+        ("Open", 1)
+    );
+    assert_eq!(
+        run.shard(),
+        engine.tenant.shard(),
+        "the id carries the shard"
+    );
+
+    let repeated = signal(&mut conn, engine.tenant, "kept", "s2", knock).await;
+    assert_eq!(repeated.unwrap(), "repeated");
+    signal(&mut conn, engine.tenant, "kept", "s3", json!("Finish"))
+        .await
+        .unwrap();
+    sqlx::query("select engine.ring()")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    engine.drain().await;
+    assert_eq!(engine.status(run).await, Status::Completed);
+    let late = signal(&mut conn, engine.tenant, "kept", "s4", json!("Push")).await;
+    assert_eq!(late.unwrap(), "late");
+    let runs: i64 = sqlx::query_scalar("select count(*) from engine.run")
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(runs, 1);
+    engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_ways_in_agree_on_what_the_same_start_is() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let mut conn = product(&engine).await;
+    let mut owner = connect(&engine.options).await;
+    // Keys in another order, umlauts, quotes and an empty object: the same input all the same.
+    let names = ["b", "ä", "\"q\"", ""].map(str::to_owned).to_vec();
+    let by_rust = engine
+        .start::<super::workflows::Family>("family", &names)
+        .await;
+    let by_sql = start(&mut conn, engine.tenant, "family", "family", json!(names)).await;
+    assert_eq!(by_sql.unwrap(), by_rust);
+    for (value, canonical) in [
+        (
+            json!({"b": 1, "aa": {}, "a": [true, null, 1.5]}),
+            r#"{"a":[true,null,1.5],"aa":{},"b":1}"#,
+        ),
+        (
+            json!({"ä": "\u{1f}\n\"\\/", "z": []}),
+            "{\"z\":[],\"ä\":\"\\u001f\\n\\\"\\\\/\"}",
+        ),
+    ] {
+        let text: String = sqlx::query_scalar("select engine.canonical_json($1)")
+            .bind(&value)
+            .fetch_one(&mut owner)
+            .await
+            .unwrap();
+        assert_eq!(text, canonical);
+        assert_eq!(text, serde_json::to_string(&value).unwrap());
+    }
+    let by_sql = start(&mut conn, engine.tenant, "errand", "e", json!(0))
+        .await
+        .unwrap();
+    let again = start(&mut conn, engine.tenant, "errand", "e", json!(0)).await;
+    assert_eq!(again.unwrap(), by_sql);
+    assert_eq!(engine.start::<Errand>("e", &0).await, by_sql);
+    let other = start(&mut conn, engine.tenant, "errand", "e", json!(1)).await;
+    assert_eq!(code(other), "23505");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_refused_by_name_and_an_input_that_nobody_can_read_is_kept() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let mut conn = product(&engine).await;
+    let tenant = engine.tenant;
+    let stranger = engine.add_tenant(None).await;
+    engine.start::<Door>("d", &()).await;
+    let cases = [
+        (
+            code(start(&mut conn, TenantId(Uuid::nil()), "door", "k", json!(null)).await),
+            "P0002",
+        ),
+        (
+            code(start(&mut conn, tenant, "door", "", json!(null)).await),
+            "23514",
+        ),
+        (
+            code(start(&mut conn, tenant, "", "k", json!(null)).await),
+            "23514",
+        ),
+        (
+            code(start(&mut conn, tenant, "door", "k", json!("x".repeat(1_100_000))).await),
+            "54000",
+        ),
+        (
+            code(signal(&mut conn, stranger, "d", "s", json!("Open")).await),
+            "P0002",
+        ),
+        (
+            code(signal(&mut conn, tenant, "d", "", json!("Open")).await),
+            "23514",
+        ),
+        (
+            code(signal(&mut conn, tenant, "d", "s", json!(3)).await),
+            "23514",
+        ),
+    ];
+    for (place, (was, expected)) in cases.iter().enumerate() {
+        assert_eq!(was, expected, "case {place}");
+    }
+    for statement in [
+        "select count(*) from engine.run",
+        "insert into engine.nudge values (gen_random_uuid(), 1, gen_random_uuid())",
+        "select engine.new_id(1::smallint)",
+        "select count(*) from app.tenant",
+    ] {
+        let refused = sqlx::query(statement).execute(&mut conn).await;
+        assert_eq!(code(refused), "42501", "{statement}");
+    }
+    let odd = start(&mut conn, tenant, "errand", "odd", json!("no number"))
+        .await
+        .unwrap();
+    engine.drain().await;
+    let detail = engine.detail(odd).await;
+    assert_eq!(detail.summary.stuck.as_deref(), Some("undecodable"));
+    assert!(
+        detail.why.summary.contains("the input does not fit"),
+        "{:?}",
+        detail.why
+    );
+    assert_eq!(detail.data, json!("no number"));
+}

@@ -16,6 +16,7 @@ fn samples(version: i64) -> Option<&'static str> {
         1 => Some(include_str!("../fixtures/migrations/0001.sql")),
         2 => Some(include_str!("../fixtures/migrations/0002.sql")),
         3 => Some(include_str!("../fixtures/migrations/0003.sql")),
+        4 => Some(include_str!("../fixtures/migrations/0004.sql")),
         _ => None,
     }
 }
@@ -143,8 +144,9 @@ async fn every_tenants_table_is_under_forced_row_level_security() {
 }
 
 /// The tables that are distributed, as one shard of four would hold them.
-const DISTRIBUTED: [&str; 9] = [
-    "run", "due", "nudge", "clocked", "parked", "inbox", "watch", "audit", "step",
+const DISTRIBUTED: [&str; 11] = [
+    "run", "due", "nudge", "clocked", "parked", "inbox", "watch", "audit", "step", "schedule",
+    "slot",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ pub struct Act {
     pub action: &'static str,
     /// Why, 1 to 2,000 characters.
     pub reason: String,
-    /// The revision of the run that they saw.
+    /// The revision of the run or schedule that they saw.
     pub revision: i64,
 }
 
@@ -39,19 +39,25 @@ pub fn may_retry(status: Status) -> Result<(), &'static str> {
     }
 }
 
-/// Tries again now, with the attempts forgotten. Answered steps of the visit stay answered.
-///
-/// # Errors
-/// [`EngineError::Moved`] when the run is not as the operator saw it, [`EngineError::NotAllowed`]
-/// when there is nothing to retry, [`EngineError::RunNotFound`].
-pub async fn retry(conn: &mut PgConnection, run: RunId, act: &Act) -> Result<(), EngineError> {
-    if act.reason.trim().is_empty() || act.reason.chars().count() > 2000 {
+/// Checks that somebody said why.
+pub(crate) fn check_reason(reason: &str) -> Result<(), EngineError> {
+    if reason.trim().is_empty() || reason.chars().count() > 2000 {
         return Err(EngineError::Malformed {
             what: "reason",
             workflow: String::new(),
             detail: "a reason has 1 to 2,000 characters".to_owned(),
         });
     }
+    Ok(())
+}
+
+/// Tries again now, with the attempts forgotten. Answered steps of the visit stay answered.
+///
+/// # Errors
+/// [`EngineError::Moved`] when the run is not as the operator saw it, [`EngineError::NotAllowed`]
+/// when there is nothing to retry, [`EngineError::RunNotFound`].
+pub async fn retry(conn: &mut PgConnection, run: RunId, act: &Act) -> Result<(), EngineError> {
+    check_reason(&act.reason)?;
     let shard = run.shard();
     let locked = store::operator::lock(conn, run, shard)
         .await?

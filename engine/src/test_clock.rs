@@ -65,8 +65,8 @@ pub async fn set_target(
     Ok(store::clock::set_target(conn, clock, target).await?)
 }
 
-/// Moves the clock to the earliest deadline of its tenants, or to `target` if that is earlier, and
-/// makes the runs due whose deadline it has passed. Never moves back; repeating it is harmless.
+/// Moves the clock to the earliest deadline or slot of its tenants, or to `target` if that is
+/// earlier, and makes the runs and schedules due whose deadline or slot it has passed. Never moves back; repeating it is harmless.
 ///
 /// # Errors
 /// [`EngineError::RunNotFound`] when there is no such clock.
@@ -79,6 +79,7 @@ pub async fn move_to_next(
         .await?
         .ok_or_else(|| EngineError::RunNotFound(format!("for test clock {clock}")))?;
     store::clock::ripen(conn, clock).await?;
+    store::schedule::ripen(conn, clock).await?;
     Ok(Moved {
         now,
         arrived: now >= target,

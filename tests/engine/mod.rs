@@ -3,6 +3,7 @@
 mod fence;
 mod inspect;
 mod runs;
+mod schedules;
 mod signals;
 mod steps;
 mod tenants;

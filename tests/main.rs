@@ -8,6 +8,7 @@ mod console;
 mod crash;
 mod engine;
 mod postgres;
+mod schedules;
 mod schema;
 mod story;
 mod stripe_sandbox;

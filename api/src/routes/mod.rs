@@ -6,6 +6,7 @@ mod mails;
 mod plans;
 mod runs;
 mod runs_view;
+mod schedules;
 mod subscriptions;
 mod tenants;
 mod test_clocks;
@@ -66,6 +67,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(workflows::router())
         .merge(runs::router())
         .merge(runs_view::router())
+        .merge(schedules::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

@@ -184,7 +184,7 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
     }
 }
 
-fn allowed(
+pub(super) fn allowed(
     action: &str,
     needed: Role,
     sensible: Result<(), &'static str>,

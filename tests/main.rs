@@ -9,6 +9,7 @@ mod console_pty;
 mod crash;
 mod engine;
 mod postgres;
+mod schedules;
 mod schema;
 mod statements;
 mod story;

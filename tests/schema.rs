@@ -16,6 +16,7 @@ fn samples(version: i64) -> Option<&'static str> {
         1 => Some(include_str!("../fixtures/migrations/0001.sql")),
         2 => Some(include_str!("../fixtures/migrations/0002.sql")),
         3 => Some(include_str!("../fixtures/migrations/0003.sql")),
+        4 => Some(include_str!("../fixtures/migrations/0004.sql")),
         5 => Some(include_str!("../fixtures/migrations/0005.sql")),
         6 => Some(include_str!("../fixtures/migrations/0006.sql")),
         7 => Some(include_str!("../fixtures/migrations/0007.sql")),
@@ -150,8 +151,8 @@ async fn every_tenants_table_is_under_forced_row_level_security() {
 }
 
 /// The tables that are distributed, as one shard of four would hold them.
-const DISTRIBUTED: [&str; 8] = [
-    "run", "due", "nudge", "clocked", "parked", "inbox", "audit", "step",
+const DISTRIBUTED: [&str; 10] = [
+    "run", "due", "nudge", "clocked", "parked", "inbox", "audit", "step", "schedule", "slot",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

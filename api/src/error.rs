@@ -196,6 +196,9 @@ fn engine(error: &EngineError) -> Verdict {
         EngineError::RunFinished { .. } => conflict("run_finished", text),
         EngineError::Moved { .. } => conflict("moved", text).at("/revision"),
         EngineError::NotAllowed { .. } => conflict("not_allowed", text),
+        EngineError::ScheduleNotFound(_) => not_found("unknown_schedule", text),
+        EngineError::BadSchedule { field, .. } => invalid(text).at(format!("/{field}")),
+        EngineError::NameTaken(_) => conflict("name_taken", text).at("/name"),
         EngineError::Malformed { what, .. } => {
             invalid(text).at(format!("/{}", what.replace(' ', "_")))
         }

@@ -166,8 +166,24 @@ pub enum EngineError {
         /// The configured limit.
         limit: usize,
     },
-    /// The run moved on since the version that the operator saw.
-    #[error("the run moved on: you saw revision {seen}, it is now at {current}")]
+    /// No schedule has this id, or it belongs to another tenant.
+    #[error("no schedule {0} exists")]
+    ScheduleNotFound(String),
+    /// A field of a schedule does not fit.
+    #[error("{field}: {detail}")]
+    BadSchedule {
+        /// `name`, `cron`, `zone` or `jitter_seconds`.
+        field: &'static str,
+        /// What was wrong, and what would be right.
+        detail: String,
+    },
+    /// The tenant has a schedule of this name.
+    #[error(
+        "the tenant has a schedule named {0:?} already; change that one, or choose another name"
+    )]
+    NameTaken(String),
+    /// The run or schedule moved on since the version that the operator saw.
+    #[error("it moved on: you saw revision {seen}, it is now at {current}")]
     Moved {
         /// The revision that the operator saw.
         seen: i64,

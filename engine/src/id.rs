@@ -67,6 +67,10 @@ uuid_newtype!(
     /// Names a test clock that only `advance` moves.
     ClockId
 );
+uuid_newtype!(
+    /// Names a schedule.
+    ScheduleId
+);
 
 /// Names one worker process's lease; a worker that lost its lease comes back under a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, sqlx::Type)]

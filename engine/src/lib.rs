@@ -33,6 +33,7 @@ pub mod doc_example;
 pub mod inspect;
 pub mod operator;
 mod pool;
+pub mod schedule;
 pub mod tenant;
 pub mod test_clock;
 
@@ -41,8 +42,8 @@ pub use clock::sleep;
 pub use context::{Context, Step};
 pub use error::{EngineError, ErrorRecord, ResultExt, StepError};
 pub use id::{
-    ClockId, Epoch, RunId, SHARDS, SYSTEM_TENANT, ShardId, TenantId, WorkerId, derived_uuid,
-    new_uuid, random_uuid,
+    ClockId, Epoch, RunId, SHARDS, SYSTEM_TENANT, ScheduleId, ShardId, TenantId, WorkerId,
+    derived_uuid, new_uuid, random_uuid,
 };
 pub use payload::DEFAULT_PAYLOAD_LIMIT;
 pub use pool::{PoolConfig, connect};

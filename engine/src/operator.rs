@@ -37,7 +37,7 @@ pub struct Act {
     pub role: String,
     /// Why, 1 to 2,000 characters.
     pub reason: String,
-    /// The revision of the run that they saw.
+    /// The revision of the run or schedule that they saw.
     pub revision: i64,
 }
 
@@ -352,7 +352,8 @@ async fn lock(conn: &mut PgConnection, run: RunId, act: &Act) -> Result<Locked, 
     Ok(locked)
 }
 
-fn check_reason(reason: &str) -> Result<(), EngineError> {
+/// Checks that somebody said why.
+pub(crate) fn check_reason(reason: &str) -> Result<(), EngineError> {
     if reason.trim().is_empty() || reason.chars().count() > MAX_REASON {
         return Err(EngineError::Malformed {
             what: "reason",
@@ -387,11 +388,14 @@ async fn audit(
 ) -> Result<(), EngineError> {
     let row = Audit {
         audit_id: id::new_uuid(locked.key.shard_id),
+        subject: locked.key.run_id,
+        shard_id: locked.key.shard_id,
+        tenant_id: locked.tenant_id,
         action,
         before: &done.before,
         after: &done.after,
     };
-    Ok(store::operator::insert_audit(conn, locked, act, &row).await?)
+    Ok(store::operator::insert_audit(conn, act, &row).await?)
 }
 
 fn describe(locked: &Locked, status: Status, revision: i64) -> Value {

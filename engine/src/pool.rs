@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool};
 
 /// How the engine connects.
 #[derive(Debug, Clone)]
@@ -52,26 +52,38 @@ pub async fn connect(options: PgConnectOptions, config: &PoolConfig) -> sqlx::Re
     let mut pool = PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)
-        .test_before_acquire(false)
-        .after_connect(|conn, _| {
-            Box::pin(async move {
-                sqlx::raw_sql("set role tenure_engine")
-                    .execute(conn)
-                    .await?;
-                Ok(())
-            })
-        });
+        .test_before_acquire(false);
+    let offset = config.clock_offset_ms.clone();
+    pool = pool.after_connect(move |conn, _| {
+        let offset = offset.clone();
+        Box::pin(async move {
+            sqlx::raw_sql("set role tenure_engine")
+                .execute(&mut *conn)
+                .await?;
+            // A new connection is handed out without being asked for again below.
+            match offset {
+                Some(offset) => move_clock(conn, &offset).await,
+                None => Ok(()),
+            }
+        })
+    });
     if let Some(offset) = config.clock_offset_ms.clone() {
         pool = pool.before_acquire(move |conn, _| {
-            let offset = offset.load(Ordering::Relaxed);
+            let offset = offset.clone();
             Box::pin(async move {
-                sqlx::query("select set_config('engine.clock_offset', $1, false)")
-                    .bind(format!("{offset} milliseconds"))
-                    .execute(conn)
-                    .await?;
+                move_clock(conn, &offset).await?;
                 Ok(true)
             })
         });
     }
     pool.connect_with(options).await
+}
+
+async fn move_clock(conn: &mut PgConnection, offset: &AtomicI64) -> sqlx::Result<()> {
+    let offset = offset.load(Ordering::Relaxed);
+    sqlx::query("select set_config('engine.clock_offset', $1, false)")
+        .bind(format!("{offset} milliseconds"))
+        .execute(conn)
+        .await?;
+    Ok(())
 }

@@ -86,6 +86,10 @@ impl Registry {
             .collect()
     }
 
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.handlers.keys().map(ToString::to_string).collect()
+    }
+
     /// The most bytes that one payload may have.
     #[must_use]
     pub fn payload_limit(&self) -> usize {

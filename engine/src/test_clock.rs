@@ -90,8 +90,9 @@ pub async fn next_stop(
         .ok_or_else(|| EngineError::RunNotFound(format!("for test clock {clock}")))
 }
 
-/// Moves the clock to the earliest deadline of its tenants, or to `target` if that is earlier, and
-/// makes the runs due whose deadline it has passed. Never moves back; repeating it is harmless.
+/// Moves the clock to the earliest deadline or slot of its tenants, or to `target` if that is
+/// earlier, and makes the runs and schedules due whose deadline or slot it has passed. Never moves
+/// back; repeating it is harmless.
 ///
 /// # Errors
 /// [`EngineError::RunNotFound`] when there is no such clock.
@@ -104,6 +105,7 @@ pub async fn move_to_next(
         .await?
         .ok_or_else(|| EngineError::RunNotFound(format!("for test clock {clock}")))?;
     store::clock::ripen(conn, clock).await?;
+    store::schedule::ripen(conn, clock).await?;
     Ok(Moved {
         now,
         arrived: now >= target,

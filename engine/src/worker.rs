@@ -24,8 +24,14 @@ use crate::id::{Epoch, WorkerId};
 use crate::lease::Lease;
 use crate::registry::Registry;
 use crate::run::{ClaimedRun, RunKey};
+use crate::schedule;
 use crate::store;
 use crate::upkeep;
+
+/// How often a worker that is never idle looks at schedules.
+const SCHEDULES_WHEN_BUSY: Duration = Duration::from_secs(1);
+/// How soon a worker looks again at schedules that others are at, or that it could not look at.
+const SCHEDULES_ELSEWHERE: Duration = Duration::from_millis(50);
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -231,9 +237,15 @@ impl Station {
 
     async fn claim_until_done(&self, lease: &Lease, lost: &CancellationToken, hall: &Hall) {
         let mut batch = 0;
+        let mut looked = clock::monotonic();
         loop {
             if self.stop.is_cancelled() || lost.is_cancelled() {
                 return;
+            }
+            // A worker that is never idle looks at schedules all the same.
+            if looked.elapsed() >= SCHEDULES_WHEN_BUSY {
+                self.fire_due().await;
+                looked = clock::monotonic();
             }
             let room = hall.room().min(self.config.claim_batch);
             let quiet_before = hall.in_flight() == 0;
@@ -246,10 +258,20 @@ impl Station {
             let wait = match claimed {
                 Ok(0) if room == 0 => Duration::from_secs(1),
                 Ok(0) => {
-                    if quiet_before && hall.in_flight() == 0 {
-                        self.quiet.send_modify(|tick| *tick += 1);
+                    let (wait, slots_due) = self.look_ahead().await;
+                    looked = clock::monotonic();
+                    if slots_due {
+                        if self.fire_due().await > 0 {
+                            continue;
+                        }
+                        // Another worker is at it.
+                        SCHEDULES_ELSEWHERE
+                    } else {
+                        if quiet_before && hall.in_flight() == 0 {
+                            self.quiet.send_modify(|tick| *tick += 1);
+                        }
+                        wait
                     }
-                    self.until_next_due().await
                 }
                 Ok(_) => continue,
                 Err(error) => {
@@ -331,16 +353,33 @@ impl Station {
         Ok(())
     }
 
-    async fn until_next_due(&self) -> Duration {
+    /// How long nothing is due, at most one poll, and whether a schedule is due now.
+    async fn look_ahead(&self) -> (Duration, bool) {
         let jitter = 0.75 + 0.5 * clock::chance();
         let poll = self.config.poll.mul_f64(jitter);
-        let next = match self.pool.acquire().await {
-            Ok(mut conn) => store::claim::find_next_due(&mut conn).await,
+        let ahead = match self.pool.acquire().await {
+            Ok(mut conn) => store::claim::find_ahead(&mut conn, &self.registry.names()).await,
             Err(error) => Err(error),
         };
-        match next {
-            Ok(Some((due, now))) => (due - now).to_std().unwrap_or_default().min(poll),
-            Ok(None) | Err(_) => poll,
+        let Ok(ahead) = ahead else {
+            return (poll, false);
+        };
+        let slots_due = ahead.look_at.is_some_and(|at| at <= ahead.now);
+        let next = [ahead.due_at, ahead.look_at].into_iter().flatten().min();
+        let wait = next.map_or(poll, |at| (at - ahead.now).to_std().unwrap_or_default());
+        (wait.min(poll), slots_due)
+    }
+
+    /// Looks at schedules that are due; how many. A crash drops the look where it stands.
+    async fn fire_due(&self) -> usize {
+        let fire = schedule::fire::fire_due(&self.pool, &self.registry);
+        match self.abort.run_until_cancelled(fire).await {
+            Some(Ok(looked)) => looked,
+            None => 0,
+            Some(Err(error)) => {
+                tracing::warn!(error = %error, "cannot look at schedules; trying again");
+                0
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod inspect;
 mod locks;
 mod operator;
 mod runs;
+mod schedules;
 mod signals;
 mod sql_doors;
 mod steps;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tenure_engine::inspect::{self, RunDetail};
@@ -87,6 +88,17 @@ impl TestEngine {
     pub(crate) fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_millis()).unwrap();
         self.offset.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Sets the engine's own time, forwards or back.
+    pub(crate) async fn set_time(&self, at: &str) {
+        let at: DateTime<Utc> = at.parse().unwrap();
+        let now: DateTime<Utc> = sqlx::query_scalar("select now()")
+            .fetch_one(self.pool())
+            .await
+            .unwrap();
+        self.offset
+            .store((at - now).num_milliseconds(), Ordering::Relaxed);
     }
 
     pub(crate) async fn worker(&self) -> Worker {

@@ -3,7 +3,8 @@
 //! It moves the clock to the earliest deadline of its tenants, waits until they are quiet, and
 //! repeats until the target: a year plays in seconds, in the right order, on the real engine. The
 //! provider's test clocks go ahead by the same stops, so that what is charged bears the tenant's
-//! time; a tenant is quiet only when they are, too, and what they have to tell has been heard.
+//! time; a tenant is quiet only when they are, too, and what they have to tell has been heard, or
+//! nobody takes it.
 
 use std::time::Duration;
 
@@ -39,7 +40,23 @@ pub enum State {
     Settling {
         /// Which clock, and where to.
         of: Input,
+        /// Whether the provider's webhooks are still waited for.
+        #[serde(default)]
+        patience: Patience,
     },
+}
+
+/// How long an advance waits for what the provider has to tell. Where nobody takes its webhooks
+/// (the endpoint is down, or frozen), it goes on without: late ones are harmless.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub enum Patience {
+    /// There is nothing to wait for at this moment.
+    #[default]
+    Fresh,
+    /// Since this instant, in real time.
+    Since(DateTime<Utc>),
+    /// It has waited for long enough, and waits no more on its way.
+    Spent,
 }
 
 /// An advance is told nothing.
@@ -63,6 +80,8 @@ impl AdvanceWorkflow {
 
 const LOOK: &str = "look";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long the provider's webhooks are waited for.
+const PATIENCE: TimeDelta = TimeDelta::seconds(5);
 
 // Handle.
 
@@ -75,17 +94,22 @@ impl Workflow for AdvanceWorkflow {
     type Output = ();
 
     fn start(&self, of: Input) -> State {
-        State::Settling { of }
+        State::Settling {
+            of,
+            patience: Patience::Fresh,
+        }
     }
 
     async fn handle(
         &self,
-        _cx: &Context,
+        cx: &Context,
         state: State,
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
-            (State::Settling { of }, Event::Entered | Event::Deadline(_)) => self.look(of).await,
+            (State::Settling { of, patience }, Event::Entered | Event::Deadline(_)) => {
+                self.look(cx, of, patience).await
+            }
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
             (state, Event::Signal(_) | Event::RunFinished(_)) => Ok(Transition::stay(state)),
         }
@@ -95,28 +119,38 @@ impl Workflow for AdvanceWorkflow {
 // Steps: the moves are idempotent and their answers are not kept, so they need no journal.
 
 impl AdvanceWorkflow {
-    async fn look(&self, of: Input) -> Result<Transition<Self>, StepError> {
+    async fn look(
+        &self,
+        cx: &Context,
+        of: Input,
+        patience: Patience,
+    ) -> Result<Transition<Self>, StepError> {
         let Input { clock_id, target } = of;
+        let again = |patience| {
+            let of = Input { clock_id, target };
+            Transition::stay(State::Settling { of, patience }).after(LOOK, LOOK_EVERY)
+        };
         let mut conn = self.environment.engine().acquire().await?;
-        let again = Transition::stay(State::Settling { of }).after(LOOK, LOOK_EVERY);
         if !test_clock::is_quiet(&mut conn, clock_id).await? {
-            return Ok(again);
+            return Ok(again(patience));
         }
         let stop = test_clock::next_stop(&mut conn, clock_id, target).await?;
         let followers = self.provider_clocks(&mut conn, clock_id).await?;
-        if !self.bring_along(&followers, stop).await? {
-            return Ok(again);
+        let ready = self.bring_along(&followers, stop).await?;
+        let patience = wait(patience, ready, cx.now());
+        if matches!(patience, Patience::Since(_)) {
+            return Ok(again(patience));
         }
         // What the provider had to tell may have woken somebody since.
         if !test_clock::is_quiet(&mut conn, clock_id).await? {
-            return Ok(again);
+            return Ok(again(patience));
         }
         let moved = test_clock::move_to_next(&mut conn, clock_id, target).await?;
         if moved.arrived && test_clock::is_quiet(&mut conn, clock_id).await? {
             test_clock::set_target(&mut conn, clock_id, None).await?;
             return Ok(Transition::complete(()));
         }
-        Ok(again)
+        Ok(again(patience))
     }
 
     /// The provider's clocks of the tenants that are bound to a clock.
@@ -151,6 +185,17 @@ impl AdvanceWorkflow {
 }
 
 // Rules.
+
+/// Whether to go on waiting for the provider.
+fn wait(patience: Patience, ready: bool, now: DateTime<Utc>) -> Patience {
+    match patience {
+        Patience::Spent => Patience::Spent,
+        _ if ready => Patience::Fresh,
+        Patience::Fresh => Patience::Since(now),
+        Patience::Since(since) if now - since > PATIENCE => Patience::Spent,
+        Patience::Since(since) => Patience::Since(since),
+    }
+}
 
 /// Reads how far to go from `now`: `14d`, `2mo`, `1y`, `6h`.
 ///
@@ -232,6 +277,18 @@ pub async fn advance(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patience_with_the_provider_ends_and_does_not_come_back() {
+        let now: DateTime<Utc> = "2027-01-31T09:00:00Z".parse().unwrap();
+        let waiting = wait(Patience::Fresh, false, now);
+        assert!(matches!(waiting, Patience::Since(since) if since == now));
+        assert!(matches!(wait(waiting, true, now), Patience::Fresh));
+        let later = now + PATIENCE + TimeDelta::seconds(1);
+        let spent = wait(waiting, false, later);
+        assert!(matches!(spent, Patience::Spent));
+        assert!(matches!(wait(spent, true, later), Patience::Spent));
+    }
 
     #[test]
     fn a_distance_is_a_count_and_a_unit() {

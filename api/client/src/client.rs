@@ -2,11 +2,12 @@
 
 use crate::transport::Transport;
 use crate::{
-    ActOnRun, ActionAccepted, AdvanceAccepted, AdvanceTestClock, AttachPaymentMethod,
-    CancelSubscription, ClientError, IdempotencyKey, Invoice, InvoiceDetail, Mail, MailFilter,
-    NewSubscription, NewTenant, Page, Plan, RunDetail, RunFilter, RunSummary, SendSignal, Signal,
-    SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter, TestClock, Transition,
-    Whoami, Workflow,
+    ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted, AdvanceTestClock,
+    AttachPaymentMethod, CancelSubscription, ChangeSchedule, ClientError, IdempotencyKey, Invoice,
+    InvoiceDetail, Mail, MailFilter, NewSchedule, NewSubscription, NewTenant, Page, Plan,
+    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
+    ScheduleRunStarted, SendSignal, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant,
+    TenantFilter, TestClock, Transition, Whoami, Workflow,
 };
 use uuid::Uuid;
 
@@ -268,5 +269,89 @@ impl Client {
         self.transport
             .post(&format!("/v1/runs/{run_id}/actions/{verb}"), act, key)
             .await
+    }
+}
+
+/// Schedules.
+impl Client {
+    /// Makes a schedule.
+    pub async fn create_schedule(
+        &self,
+        schedule: &NewSchedule,
+        key: &IdempotencyKey,
+    ) -> Result<Schedule, ClientError> {
+        self.transport.post("/v1/schedules", schedule, key).await
+    }
+
+    /// Lists schedules, a page at a time.
+    pub async fn list_schedules(
+        &self,
+        filter: &ScheduleFilter,
+    ) -> Result<Page<Schedule>, ClientError> {
+        self.transport.get_with("/v1/schedules", filter).await
+    }
+
+    /// Looks at one schedule, its coming slots and what became of the last ones.
+    pub async fn schedule(&self, schedule_id: Uuid) -> Result<ScheduleDetail, ClientError> {
+        self.transport
+            .get(&format!("/v1/schedules/{schedule_id}"))
+            .await
+    }
+
+    /// Changes a schedule; refused when it moved on from the revision seen.
+    pub async fn change_schedule(
+        &self,
+        schedule_id: Uuid,
+        change: &ChangeSchedule,
+        key: &IdempotencyKey,
+    ) -> Result<Schedule, ClientError> {
+        self.transport
+            .patch(&format!("/v1/schedules/{schedule_id}"), change, key)
+            .await
+    }
+
+    /// Takes a schedule away; its runs stay.
+    pub async fn delete_schedule(
+        &self,
+        schedule_id: Uuid,
+        act: &ActOnSchedule,
+        key: &IdempotencyKey,
+    ) -> Result<ScheduleDeleted, ClientError> {
+        self.transport
+            .delete(&format!("/v1/schedules/{schedule_id}"), act, key)
+            .await
+    }
+
+    /// Stops a schedule's slots from coming about.
+    pub async fn pause_schedule(
+        &self,
+        schedule_id: Uuid,
+        act: &ActOnSchedule,
+        key: &IdempotencyKey,
+    ) -> Result<Schedule, ClientError> {
+        let path = format!("/v1/schedules/{schedule_id}/actions/pause");
+        self.transport.post(&path, act, key).await
+    }
+
+    /// Lets a paused schedule go on with its first slot after now.
+    pub async fn resume_schedule(
+        &self,
+        schedule_id: Uuid,
+        act: &ActOnSchedule,
+        key: &IdempotencyKey,
+    ) -> Result<Schedule, ClientError> {
+        let path = format!("/v1/schedules/{schedule_id}/actions/resume");
+        self.transport.post(&path, act, key).await
+    }
+
+    /// Starts an extra run of a schedule at once.
+    pub async fn run_schedule_now(
+        &self,
+        schedule_id: Uuid,
+        act: &ActOnSchedule,
+        key: &IdempotencyKey,
+    ) -> Result<ScheduleRunStarted, ClientError> {
+        let path = format!("/v1/schedules/{schedule_id}/actions/run-now");
+        self.transport.post(&path, act, key).await
     }
 }

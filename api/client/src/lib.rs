@@ -21,6 +21,7 @@ mod money;
 mod page;
 mod plan;
 mod run;
+mod schedule;
 mod status;
 mod step;
 mod subscription;
@@ -43,6 +44,10 @@ pub use plan::{Interval, Plan};
 pub use run::{
     ActOnRun, ActionAccepted, ActionArgs, AllowedAction, Deadline, DeadlineClock, Evidence,
     RunDetail, RunFilter, RunSummary, SendSignal, SignalAccepted, StartRun, Why,
+};
+pub use schedule::{
+    ActOnSchedule, CatchUpPolicy, ChangeSchedule, NewSchedule, OverlapPolicy, Schedule,
+    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, Slot, SlotOutcome,
 };
 pub use status::RunStatus;
 pub use step::{Signal, SignalOutcome, Step, Transition};

@@ -82,10 +82,29 @@ impl Transport {
         body: &impl Serialize,
         key: &IdempotencyKey,
     ) -> Result<T, ClientError> {
-        let request = self
-            .request(Method::POST, path)
-            .header(IdempotencyKey::HEADER, key.as_str())
-            .json(body);
+        let request = self.once(Method::POST, path, key).json(body);
+        self.answer(path, request).await
+    }
+
+    /// Changes parts of something with `PATCH`, once per key.
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        key: &IdempotencyKey,
+    ) -> Result<T, ClientError> {
+        let request = self.once(Method::PATCH, path, key).json(body);
+        self.answer(path, request).await
+    }
+
+    /// Takes something away with `DELETE`, once per key.
+    pub(crate) async fn delete<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        key: &IdempotencyKey,
+    ) -> Result<T, ClientError> {
+        let request = self.once(Method::DELETE, path, key).query(query);
         self.answer(path, request).await
     }
 
@@ -94,6 +113,11 @@ impl Transport {
         self.body(path, self.request(Method::GET, path))
             .await
             .map(drop)
+    }
+
+    fn once(&self, method: Method, path: &str, key: &IdempotencyKey) -> reqwest::RequestBuilder {
+        self.request(method, path)
+            .header(IdempotencyKey::HEADER, key.as_str())
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {

@@ -5,6 +5,7 @@ mod dev;
 mod migrate;
 mod postgres;
 mod run;
+mod schedule;
 mod serve;
 mod story;
 mod token;
@@ -39,6 +40,9 @@ enum Command {
     /// Runs, through the API: list, show, signal, retry.
     #[command(subcommand)]
     Run(run::RunCommand),
+    /// Schedules, through the API: list, show, create, update, pause, resume, run-now, delete.
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// The private Postgres: exec.
     #[command(subcommand)]
     Postgres(postgres::PostgresCommand),
@@ -62,6 +66,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate(command) => migrate::run(command).await,
         Command::Token(command) => token::run(command).await,
         Command::Run(command) => run::run(command).await,
+        Command::Schedule(command) => schedule::run(command).await,
         Command::Postgres(command) => postgres::run(command).await,
         Command::Bench(command) => postgres::bench(command).await,
         Command::Openapi => {

@@ -29,7 +29,7 @@ pub(super) struct ApiArgs {
 }
 
 impl ApiArgs {
-    fn client(&self) -> anyhow::Result<Client> {
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
         let token = match (&self.token, &self.token_file) {
             (Some(token), _) => token.clone(),
             (None, Some(file)) => std::fs::read_to_string(file)
@@ -259,7 +259,11 @@ async fn do_verb(act: ActArgs) -> anyhow::Result<()> {
     })
 }
 
-fn print<T: Serialize>(api: &ApiArgs, value: &T, text: impl FnOnce()) -> anyhow::Result<()> {
+pub(super) fn print<T: Serialize>(
+    api: &ApiArgs,
+    value: &T,
+    text: impl FnOnce(),
+) -> anyhow::Result<()> {
     if api.json {
         println!("{}", serde_json::to_string_pretty(value)?);
     } else {

@@ -7,6 +7,7 @@ mod mails;
 mod plans;
 mod runs;
 mod runs_view;
+mod schedules;
 mod subscriptions;
 mod tenants;
 mod test_clocks;
@@ -68,6 +69,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(runs::router())
         .merge(runs_view::router())
         .merge(actions::router())
+        .merge(schedules::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

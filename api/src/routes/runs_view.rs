@@ -165,7 +165,7 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
     RunDetail {
         revision: found.summary.revision(),
         allowed_actions: actions
-            .map(|verb| allowed(verb, engine_status, caller))
+            .map(|verb| allowed(verb, operator::may(verb.word, engine_status), caller))
             .collect(),
         summary: summary(found.summary),
         data: found.data,
@@ -196,8 +196,12 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
     }
 }
 
-fn allowed(verb: &actions::VerbRow, status: Status, caller: &Caller) -> AllowedAction {
-    let reason = match operator::may(verb.word, status) {
+pub(super) fn allowed(
+    verb: &actions::VerbRow,
+    sensible: Result<(), &'static str>,
+    caller: &Caller,
+) -> AllowedAction {
+    let reason = match sensible {
         Err(reason) => Some(reason.to_owned()),
         Ok(()) if caller.role < verb.role => Some(format!("needs role {}", verb.role.as_str())),
         Ok(()) => None,

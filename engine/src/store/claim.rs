@@ -207,21 +207,34 @@ pub(crate) fn decode_error(stored: Option<Value>) -> Option<StoredError> {
     stored.and_then(|value| serde_json::from_value(value).ok())
 }
 
-/// The earliest instant at which something becomes due, if anything will.
-pub(crate) async fn find_next_due(
+/// What lies ahead of an idle worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ahead {
+    /// The earliest instant at which a run becomes due.
+    pub(crate) due_at: Option<DateTime<Utc>>,
+    /// The earliest instant at which a schedule wants a look.
+    pub(crate) look_at: Option<DateTime<Utc>>,
+    pub(crate) now: DateTime<Utc>,
+}
+
+/// Finds what comes next: of all runs, and of the schedules of the given workflows. One statement,
+/// because an idle worker asks for little else.
+pub(crate) async fn find_ahead(
     conn: &mut PgConnection,
-) -> sqlx::Result<Option<(DateTime<Utc>, DateTime<Utc>)>> {
-    let row = sqlx::query!(
+    workflows: &[String],
+) -> sqlx::Result<Ahead> {
+    sqlx::query_as!(
+        Ahead,
         r#"
-        select due_at, engine.now() as "now!"
-        from engine.due
-        order by due_at
-        limit 1
-        "#
+        select
+          (select min(due_at) from engine.due) as due_at,
+          (select min(look_at) from engine.schedule where workflow = any($1)) as look_at,
+          engine.now() as "now!"
+        "#,
+        workflows,
     )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|row| (row.due_at, row.now)))
+    .fetch_one(conn)
+    .await
 }
 
 /// Loads the pending messages of the given runs, in the order of handling.

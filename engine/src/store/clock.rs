@@ -76,7 +76,7 @@ pub(crate) async fn list_tenants(
         .collect())
 }
 
-/// The clock's earliest deadline or `target`, whichever is first; never before its time.
+/// The clock's earliest deadline or slot, or `target`, whichever is first; never before its time.
 pub(crate) async fn find_next_stop(
     conn: &mut PgConnection,
     clock: ClockId,
@@ -86,7 +86,8 @@ pub(crate) async fn find_next_stop(
         r#"
         select greatest(now_at, least(
           $2,
-          (select min(due_at) from engine.clocked where clock_id = $1)
+          (select min(due_at) from engine.clocked where clock_id = $1),
+          (select min(next_slot) from engine.schedule where clock_id = $1 and next_slot > now_at)
         )) as "stop!"
         from engine.test_clock
         where clock_id = $1
@@ -98,7 +99,7 @@ pub(crate) async fn find_next_stop(
     .await
 }
 
-/// Moves the clock to its earliest deadline or to `target`, whichever is first; never back.
+/// Moves the clock to its earliest deadline or slot or to `target`, whichever is first; never back.
 /// Returns its time.
 pub(crate) async fn move_to_next(
     conn: &mut PgConnection,
@@ -110,7 +111,8 @@ pub(crate) async fn move_to_next(
         update engine.test_clock
         set now_at = greatest(now_at, least(
           $2,
-          (select min(due_at) from engine.clocked where clock_id = $1)
+          (select min(due_at) from engine.clocked where clock_id = $1),
+          (select min(next_slot) from engine.schedule where clock_id = $1 and next_slot > now_at)
         ))
         where clock_id = $1
         returning now_at
@@ -147,7 +149,8 @@ pub(crate) async fn ripen(conn: &mut PgConnection, clock: ClockId) -> sqlx::Resu
 }
 
 /// How many runs of the clock's tenants are still at work: due, running, retrying, or with a
-/// deadline that has passed or a message that was not looked at.
+/// deadline that has passed or a message that was not looked at; and how many of its schedules
+/// have something to start.
 pub(crate) async fn count_busy(conn: &mut PgConnection, clock: ClockId) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"
@@ -175,6 +178,30 @@ pub(crate) async fn count_busy(conn: &mut PgConnection, clock: ClockId) -> sqlx:
              join engine.test_clock using (clock_id)
              where clock_id = $1
                and clocked.due_at <= test_clock.now_at)
+          + (select count(*)
+             from engine.schedule
+             where clock_id = $1
+               and look_at <= engine.now())
+          -- A slot that waits, and no earlier run any more that it could wait for.
+          + (select count(*)
+             from engine.schedule
+             where clock_id = $1
+               and look_at is not null
+               and exists (
+                 select from engine.slot
+                 where slot.schedule_id = schedule.schedule_id
+                   and slot.shard_id = schedule.shard_id
+                   and slot.open
+                   and slot.outcome = 2)
+               and not exists (
+                 select from engine.slot
+                 join engine.run
+                   on run.run_id = slot.run_id
+                   and run.shard_id = slot.shard_id
+                 where slot.schedule_id = schedule.schedule_id
+                   and slot.shard_id = schedule.shard_id
+                   and slot.open
+                   and run.status < 10))
           as "busy!"
         "#,
         clock.0,

@@ -11,5 +11,6 @@ pub(crate) mod inspect;
 pub(crate) mod lease;
 pub(crate) mod operator;
 pub(crate) mod run;
+pub(crate) mod schedule;
 pub(crate) mod settle;
 pub(crate) mod step;

@@ -473,10 +473,14 @@ pub(crate) async fn close_children(conn: &mut PgConnection, parent: RunKey) -> s
     Ok(done.closed.unsigned_abs())
 }
 
-/// One row of the audit, beside what the act and the run tell.
+/// One row of the audit, beside what the act tells.
 #[derive(Debug)]
 pub(crate) struct Audit<'a> {
     pub(crate) audit_id: Uuid,
+    /// The run, or the schedule.
+    pub(crate) subject: RunId,
+    pub(crate) shard_id: ShardId,
+    pub(crate) tenant_id: TenantId,
     pub(crate) action: &'static str,
     pub(crate) before: &'a Value,
     pub(crate) after: &'a Value,
@@ -485,7 +489,6 @@ pub(crate) struct Audit<'a> {
 /// Writes down who did what, and why.
 pub(crate) async fn insert_audit(
     conn: &mut PgConnection,
-    locked: &Locked,
     act: &Act,
     row: &Audit<'_>,
 ) -> sqlx::Result<()> {
@@ -496,9 +499,9 @@ pub(crate) async fn insert_audit(
         values ($1, $2, $3, $4, engine.now(), $5, $6, $7, $8, $9, $10, $11)
         "#,
         row.audit_id,
-        locked.key.shard_id.0,
-        locked.key.run_id.0,
-        locked.tenant_id.0,
+        row.shard_id.0,
+        row.subject.0,
+        row.tenant_id.0,
         act.actor,
         act.role,
         row.action,

@@ -427,6 +427,8 @@ async fn jitter_moves_the_runs_due_instant_and_not_the_slot() {
                 .await
                 .unwrap();
         let Some(due) = due else { continue };
+        let why = engine.detail(line.run_id.unwrap()).await.why;
+        assert!(why.summary.contains("spreads its runs"), "{why:?}");
         assert!(due >= slot && due <= slot + TimeDelta::seconds(1_200));
         late.insert((due - slot).num_seconds());
     }
@@ -562,11 +564,13 @@ async fn a_change_holds_from_now_on_and_what_was_due_goes_by_the_old_rules() {
     assert_eq!(started(&engine, "n").await.len(), 1);
 }
 
+type Spoil = fn(&mut NewSchedule);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_schedules_are_refused_by_the_field() {
     let engine = engine_at("2027-05-01T00:30:00Z").await;
     let good = new("good", "0 * * * *", "UTC");
-    let cases: [(&str, fn(&mut NewSchedule)); 7] = [
+    let cases: [(&str, Spoil); 7] = [
         ("cron", |new| new.cron = "0 25 * * *".to_owned()),
         ("cron", |new| new.cron = "0 0 30 2 *".to_owned()),
         ("zone", |new| new.zone = "Europe/Atlantis".to_owned()),

@@ -2,17 +2,19 @@
 
 use std::process::Command;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tenure_client::{
-    ActOnSchedule, CatchUpPolicy, ChangeSchedule, Client, ClientError, IdempotencyKey, NewSchedule,
-    NewTenant, OverlapPolicy, Role, ScheduleFilter, SlotOutcome,
+    ActOnSchedule, AdvanceTestClock, CatchUpPolicy, ChangeSchedule, Client, ClientError,
+    IdempotencyKey, NewSchedule, NewTenant, OverlapPolicy, Role, ScheduleFilter, SlotOutcome,
+    TestClockStatus,
 };
 use tenure_engine::TenantId;
 use uuid::Uuid;
 
-use crate::support;
 use crate::support::app::{TestApp, token};
 use crate::support::process::tenure;
+use crate::support::{self, eventually};
 
 async fn add_tenant(app: &TestApp, name: &str) -> Uuid {
     let new = NewTenant {
@@ -65,7 +67,7 @@ fn expect(status: u16, code: &str, pointer: &str) -> (u16, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_is_made_changed_paused_resumed_run_and_deleted() {
+async fn a_schedule_is_made_shown_and_changed() {
     let app = TestApp::new().await;
     let client = &app.client;
     let tenant = add_tenant(&app, "Acme").await;
@@ -111,17 +113,27 @@ async fn a_schedule_is_made_changed_paused_resumed_run_and_deleted() {
     assert_eq!(changed.catch_up, CatchUpPolicy::All);
     let stale = client.change_schedule(id, &change, &fresh()).await;
     assert_eq!(refusal(stale), expect(409, "moved", "/revision"));
+    app.finish().await;
+}
 
-    let paused = client.pause_schedule(id, &act(2), &fresh()).await.unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_is_paused_resumed_run_and_deleted() {
+    let app = TestApp::new().await;
+    let client = &app.client;
+    let tenant = add_tenant(&app, "Acme").await;
+    let fresh = IdempotencyKey::generate;
+    let made = client.create_schedule(&new(tenant, "leap"), &fresh()).await;
+    let id = made.unwrap().schedule_id;
+    let paused = client.pause_schedule(id, &act(1), &fresh()).await.unwrap();
     assert!(paused.paused && paused.next_slot.is_none());
-    let twice = client.pause_schedule(id, &act(3), &fresh()).await;
+    let twice = client.pause_schedule(id, &act(2), &fresh()).await;
     assert_eq!(refusal(twice), expect(409, "not_allowed", ""));
     let extra = client
-        .run_schedule_now(id, &act(3), &fresh())
+        .run_schedule_now(id, &act(2), &fresh())
         .await
         .unwrap();
     assert_eq!(extra.schedule_id, id);
-    let resumed = client.resume_schedule(id, &act(3), &fresh()).await.unwrap();
+    let resumed = client.resume_schedule(id, &act(2), &fresh()).await.unwrap();
     assert!(resumed.next_slot.is_some());
     let shown = client.schedule(id).await.unwrap();
     assert_eq!(shown.slots[0].run_id, Some(extra.run_id));
@@ -141,7 +153,7 @@ async fn a_schedule_is_made_changed_paused_resumed_run_and_deleted() {
     );
     let gone = fresh();
     for _ in 0..2 {
-        let deleted = client.delete_schedule(id, &act(4), &gone).await.unwrap();
+        let deleted = client.delete_schedule(id, &act(3), &gone).await.unwrap();
         assert_eq!(deleted.schedule_id, id);
     }
     assert_eq!(
@@ -157,17 +169,19 @@ async fn a_schedule_is_made_changed_paused_resumed_run_and_deleted() {
     .await
     .unwrap();
     let actions: Vec<_> = audited.iter().map(|row| row.0.as_str()).collect();
-    let verbs = ["create", "update", "pause", "run now", "resume", "delete"];
+    let verbs = ["create", "pause", "run now", "resume", "delete"];
     assert_eq!(actions, verbs.map(|verb| format!("schedule {verb}")));
     assert!(audited.iter().all(|row| row.1 == "suite admin"));
     app.finish().await;
 }
 
+type Spoil = fn(&mut NewSchedule);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_schedules_get_a_problem_that_points_at_the_field() {
     let app = TestApp::new().await;
     let tenant = add_tenant(&app, "Acme").await;
-    let cases: [(fn(&mut NewSchedule), _); 11] = [
+    let cases: [(Spoil, _); 11] = [
         (
             |new| new.cron = "0 25 * * *".to_owned(),
             expect(422, "invalid", "/cron"),
@@ -220,6 +234,13 @@ async fn bad_schedules_get_a_problem_that_points_at_the_field() {
         let refused = app.client.create_schedule(&bad, &key).await;
         assert_eq!(refusal(refused), expected, "case {number}");
     }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_taken_once_and_strangers_find_nothing() {
+    let app = TestApp::new().await;
+    let tenant = add_tenant(&app, "Acme").await;
     let key = IdempotencyKey::generate();
     let good = new(tenant, "good");
     let made = app.client.create_schedule(&good, &key).await.unwrap();
@@ -317,5 +338,57 @@ async fn the_command_line_looks_after_schedules() {
     }
     assert!(command(&["delete", id, "--reason", "done"]).0);
     assert!(!command(&["show", id]).0);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_advance_of_a_test_clock_stops_at_each_slot() {
+    let app = TestApp::new().await;
+    let client = &app.client;
+    let tenant = NewTenant {
+        name: "Acme".to_owned(),
+        email: "billing@acme.example".to_owned(),
+        zone: "UTC".to_owned(),
+        locale: None,
+        test_clock: Some("2027-03-25T12:00:00Z".parse().unwrap()),
+    };
+    let tenant = client
+        .create_tenant(&tenant, &IdempotencyKey::generate())
+        .await
+        .unwrap();
+    let clock = tenant.test_clock_id.unwrap();
+    let mut new = new(tenant.tenant_id, "nightly");
+    new.cron = "30 2 * * *".to_owned();
+    new.overlap = OverlapPolicy::Allow;
+    let key = IdempotencyKey::generate();
+    let made = client.create_schedule(&new, &key).await.unwrap();
+    assert_eq!(made.test_clock_id, Some(clock));
+    let advance = AdvanceTestClock {
+        to: None,
+        by: Some("5d".to_owned()),
+    };
+    let key = IdempotencyKey::generate();
+    let sent = client.advance_test_clock(clock, &advance, &key).await;
+    sent.unwrap();
+    eventually("the clock is ready", async || {
+        client.test_clock(clock).await.unwrap().status == TestClockStatus::Ready
+    })
+    .await;
+    let shown = client.schedule(made.schedule_id).await.unwrap();
+    let slots: Vec<_> = shown.slots.iter().rev().map(|line| line.slot).collect();
+    let expected = [
+        "2027-03-26T01:30:00Z",
+        "2027-03-27T01:30:00Z",
+        // The clocks change: half past two is swallowed.
+        "2027-03-28T01:00:00Z",
+        "2027-03-29T00:30:00Z",
+        "2027-03-30T00:30:00Z",
+    ];
+    let expected = expected.map(|slot| slot.parse::<DateTime<Utc>>().unwrap());
+    assert_eq!(slots, expected);
+    for line in &shown.slots {
+        let run = client.run(line.run_id.unwrap()).await.unwrap();
+        assert_eq!(run.summary.started_at, line.slot, "in the tenant's time");
+    }
     app.finish().await;
 }

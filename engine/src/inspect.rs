@@ -302,6 +302,16 @@ fn since(row: &RunRow) -> (&'static str, String) {
 }
 
 fn due(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
+    if let Some(at) = row.due_at.filter(|at| *at > row.now) {
+        return Why {
+            kind: "due",
+            summary: format!(
+                "Its schedule spreads its runs over time: it begins at {}.",
+                rfc3339(at)
+            ),
+            evidence: vec![("due at", rfc3339(at)), workers],
+        };
+    }
     let since = ("due since", row.due_at.map_or_else(String::new, rfc3339));
     if able == 0 {
         return Why {

@@ -242,11 +242,6 @@ impl Station {
             if self.stop.is_cancelled() || lost.is_cancelled() {
                 return;
             }
-            // A worker that is never idle looks at schedules all the same.
-            if looked.elapsed() >= SCHEDULES_WHEN_BUSY {
-                self.fire_due().await;
-                looked = clock::monotonic();
-            }
             let room = hall.room().min(self.config.claim_batch);
             let quiet_before = hall.in_flight() == 0;
             let claimed = if room == 0 {
@@ -255,6 +250,12 @@ impl Station {
                 batch += 1;
                 self.claim(lease, hall, batch, room).await
             };
+            // A worker that is never idle looks at schedules all the same.
+            let busy = room == 0 || matches!(claimed, Ok(1..));
+            if busy && looked.elapsed() >= SCHEDULES_WHEN_BUSY {
+                self.fire_due().await;
+                looked = clock::monotonic();
+            }
             let wait = match claimed {
                 Ok(0) if room == 0 => Duration::from_secs(1),
                 Ok(0) => {

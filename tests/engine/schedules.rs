@@ -236,6 +236,38 @@ async fn a_worker_that_crashes_between_loses_no_slot_and_doubles_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_fails_halfway_leaves_nothing() {
+    let engine = engine_at("2027-05-01T00:30:00Z").await;
+    let schedule = create(&engine, &new("n", "0 * * * *", "UTC")).await;
+    engine.advance(3 * HOUR);
+    // The runs go in before what became of the slots is written down; that is refused.
+    let mut conn = crate::support::connect(&engine.options).await;
+    sqlx::raw_sql("alter table engine.slot add constraint broken check (false)")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    engine.drain().await;
+    assert!(started(&engine, "n").await.is_empty());
+    let stands = {
+        let mut conn = engine.pool().acquire().await.unwrap();
+        schedule::find(&mut conn, schedule.schedule_id)
+            .await
+            .unwrap()
+    };
+    assert_eq!(stands.next_slot, schedule.next_slot);
+    sqlx::raw_sql("alter table engine.slot drop constraint broken")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    engine.advance(Duration::from_secs(6));
+    engine.drain().await;
+    assert_eq!(
+        words(&engine, schedule.schedule_id).await,
+        ["01 completed", "02 completed", "03 completed"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_worker_wakes_for_the_next_slot_without_polling() {
     let engine = engine_at("2027-05-01T11:59:58Z").await;
     let noon = create(&engine, &new("noon", "0 12 * * *", "UTC")).await;
@@ -252,6 +284,32 @@ async fn an_idle_worker_wakes_for_the_next_slot_without_polling() {
     let line = &slots(&engine, noon.schedule_id).await[0];
     let late = line.decided_at - line.slot;
     assert!(late < TimeDelta::seconds(5), "{late} late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_full_looks_at_schedules_all_the_same() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    engine.set_time("2027-05-01T11:59:59Z").await;
+    let noon = create(&engine, &new("noon", "0 12 * * *", "UTC")).await;
+    outside.hold();
+    engine.start::<Errand>("long", &0).await;
+    let config = WorkerConfig {
+        in_flight: 1,
+        ..WorkerConfig::default()
+    };
+    let worker = Worker::start(&engine.client, config).await.unwrap();
+    outside.arrived().await;
+    eventually("the slot has its run", async || {
+        words(&engine, noon.schedule_id).await == ["12 due"]
+    })
+    .await;
+    outside.release();
+    eventually("its run completes", async || {
+        words(&engine, noon.schedule_id).await == ["12 completed"]
+    })
+    .await;
+    worker.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -426,6 +484,8 @@ async fn jitter_moves_the_runs_due_instant_and_not_the_slot() {
                 .await
                 .unwrap();
         let Some(due) = due else { continue };
+        let why = engine.detail(line.run_id.unwrap()).await.why;
+        assert!(why.summary.contains("spreads its runs"), "{why:?}");
         assert!(due >= slot && due <= slot + TimeDelta::seconds(1_200));
         late.insert((due - slot).num_seconds());
     }
@@ -561,11 +621,13 @@ async fn a_change_holds_from_now_on_and_what_was_due_goes_by_the_old_rules() {
     assert_eq!(started(&engine, "n").await.len(), 1);
 }
 
+type Spoil = fn(&mut NewSchedule);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_schedules_are_refused_by_the_field() {
     let engine = engine_at("2027-05-01T00:30:00Z").await;
     let good = new("good", "0 * * * *", "UTC");
-    let cases: [(&str, fn(&mut NewSchedule)); 7] = [
+    let cases: [(&str, Spoil); 7] = [
         ("cron", |new| new.cron = "0 25 * * *".to_owned()),
         ("cron", |new| new.cron = "0 0 30 2 *".to_owned()),
         ("zone", |new| new.zone = "Europe/Atlantis".to_owned()),

@@ -230,10 +230,16 @@ impl Cron {
         fits && self.months.has(day.month())
     }
 
-    /// The slots of a local day.
-    fn of_day(&self, day: NaiveDate, zone: Tz) -> Vec<DateTime<Utc>> {
+    /// The slots of a local day, without hours that are over at `after`.
+    fn of_day(&self, day: NaiveDate, zone: Tz, after: DateTime<Utc>) -> Vec<DateTime<Utc>> {
         let mut slots = Vec::new();
         for hour in self.hours.values() {
+            // Nothing of an hour lies behind its last minute, also where part of it comes twice.
+            let last = NaiveTime::from_hms_opt(hour, 59, 0).unwrap_or_default();
+            let last = zone.from_local_datetime(&day.and_time(last)).latest();
+            if last.is_some_and(|last| last <= after) {
+                continue;
+            }
             for minute in self.minutes.values() {
                 let time = NaiveTime::from_hms_opt(hour, minute, 0).unwrap_or_default();
                 let local = day.and_time(time);
@@ -289,7 +295,7 @@ impl Iterator for Slots {
             let day = self.day.filter(|day| Some(*day) <= self.last)?;
             self.day = day.succ_opt();
             if self.cron.has_day(day) {
-                self.ready = self.cron.of_day(day, self.zone).into_iter();
+                self.ready = self.cron.of_day(day, self.zone, self.after).into_iter();
             }
         }
     }

@@ -169,19 +169,40 @@ async fn start_runs(
         }
     }
     let ids = insert(conn, schedule, place, &runs).await?;
-    if schedule.jitter_seconds > 0 && schedule.clock_id.is_none() {
-        let late = |slot: &DateTime<Utc>| {
-            *slot + rules::jitter(schedule.schedule_id, *slot, schedule.jitter_seconds)
-        };
-        let due: Vec<_> = slots.iter().map(late).collect();
-        if due.iter().any(|due| *due > now) {
-            store::schedule::delay_runs(conn, place.shard_id, &ids, &due).await?;
-        }
-    }
+    put_off(conn, schedule, now, &runs, &slots, &ids).await?;
     for ((run, slot), id) in runs.into_iter().zip(slots).zip(ids) {
         outcome.started(slot, run.key, id);
     }
     Ok(outcome)
+}
+
+/// Puts the new runs off by their slots' jitter. A run that held its key before is left alone: its
+/// due instant is its own.
+async fn put_off(
+    conn: &mut PgConnection,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    runs: &[NewRun],
+    slots: &[DateTime<Utc>],
+    ids: &[RunId],
+) -> Result<(), EngineError> {
+    if schedule.jitter_seconds == 0 || schedule.clock_id.is_some() {
+        return Ok(());
+    }
+    let (id, seconds) = (schedule.schedule_id, schedule.jitter_seconds);
+    let (late, due): (Vec<_>, Vec<_>) = runs
+        .iter()
+        .zip(slots)
+        .zip(ids)
+        .filter(|((run, _), id)| run.run_id == **id)
+        .map(|((run, slot), _)| (run.run_id, *slot + rules::jitter(id, *slot, seconds)))
+        .filter(|(_, due)| *due > now)
+        .unzip();
+    if !late.is_empty() {
+        let shard = schedule.schedule_id.shard();
+        store::schedule::delay_runs(conn, shard, &late, &due).await?;
+    }
+    Ok(())
 }
 
 /// Inserts runs; the run of a key that is taken is the run of the slot.

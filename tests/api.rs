@@ -338,7 +338,7 @@ async fn a_repeated_start_returns_the_first_and_a_conflicting_one_is_409() {
 }
 
 /// Signs as Stripe does.
-fn signature(body: &str, secret: &str, at: i64) -> String {
+pub(crate) fn signature(body: &str, secret: &str, at: i64) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{at}.{body}").as_bytes());
     format!("t={at},v1={}", hex::encode(mac.finalize().into_bytes()))

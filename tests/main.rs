@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod api;
+mod config;
 mod console;
 mod console_pty;
 mod crash;

@@ -1,6 +1,8 @@
 //! The configuration: flags = environment, one documented struct per concern.
 //!
-//! A secret can also be given as a file (`*_FILE`), as container platforms mount them.
+//! A secret is an argument whose environment's value is hidden; it can also be given as a file
+//! (`*_FILE`), as container platforms mount them. What is made of these definitions, the keys of
+//! `--config`, `--print-config` and `docs/configuration.md`, is in `settings`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,18 @@ use sqlx::postgres::PgConnectOptions;
 use tenure_engine::WorkerConfig;
 use tenure_workflows::ports::mail::MailConfig;
 
+/// Where the configuration comes from, and a look at it. Not settings themselves.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigurationArgs {
+    /// A TOML file of settings; a key is a flag's name with underscores. Flags and environment
+    /// outrank it, and it outranks the defaults.
+    #[arg(long, env = "TENURE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print the settings as TOML, each with where it comes from and secrets masked, and end.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseArgs {
@@ -19,7 +33,7 @@ pub struct DatabaseArgs {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// A file that holds the URL instead.
-    #[arg(long, env = "DATABASE_URL_FILE")]
+    #[arg(long, env = "DATABASE_URL_FILE", conflicts_with = "database_url")]
     pub database_url_file: Option<PathBuf>,
 }
 
@@ -95,7 +109,11 @@ pub struct StripeArgs {
     #[arg(long, env = "TENURE_STRIPE_SECRET_KEY", hide_env_values = true)]
     pub stripe_secret_key: Option<String>,
     /// A file that holds the secret key instead.
-    #[arg(long, env = "TENURE_STRIPE_SECRET_KEY_FILE")]
+    #[arg(
+        long,
+        env = "TENURE_STRIPE_SECRET_KEY_FILE",
+        conflicts_with = "stripe_secret_key"
+    )]
     pub stripe_secret_key_file: Option<PathBuf>,
     /// Signing secrets of the webhook endpoint, separated by commas: two while one rolls.
     #[arg(
@@ -105,20 +123,32 @@ pub struct StripeArgs {
         value_delimiter = ','
     )]
     pub stripe_webhook_secrets: Vec<String>,
+    /// A file that holds the signing secrets instead, separated by commas or lines.
+    #[arg(
+        long,
+        env = "TENURE_STRIPE_WEBHOOK_SECRETS_FILE",
+        conflicts_with = "stripe_webhook_secrets"
+    )]
+    pub stripe_webhook_secrets_file: Option<PathBuf>,
 }
 
 impl StripeArgs {
     /// Address, key and webhook secrets.
     ///
     /// # Errors
-    /// When no key is given.
+    /// When no key is given, or a file cannot be read.
     pub fn config(&self) -> anyhow::Result<StripeConfig> {
         let file = self.stripe_secret_key_file.as_deref();
+        let webhook_secrets = self.stripe_webhook_secrets.join(",");
+        let webhook_secrets = secret(
+            (!webhook_secrets.is_empty()).then_some(webhook_secrets.as_str()),
+            self.stripe_webhook_secrets_file.as_deref(),
+        )?;
         Ok(StripeConfig {
             url: self.stripe_url.clone(),
             secret_key: secret(self.stripe_secret_key.as_deref(), file)?
                 .context("give Stripe's key: --stripe-secret-key or TENURE_STRIPE_SECRET_KEY")?,
-            webhook_secrets: self.stripe_webhook_secrets.clone(),
+            webhook_secrets: webhook_secrets.as_deref().map_or(Vec::new(), listed),
         })
     }
 }
@@ -141,7 +171,7 @@ pub struct MailArgs {
     #[arg(long, env = "TENURE_SMTP_URL", hide_env_values = true)]
     pub smtp_url: Option<String>,
     /// A file that holds the address instead.
-    #[arg(long, env = "TENURE_SMTP_URL_FILE")]
+    #[arg(long, env = "TENURE_SMTP_URL_FILE", conflicts_with = "smtp_url")]
     pub smtp_url_file: Option<PathBuf>,
     /// The sender of all mails.
     #[arg(
@@ -213,8 +243,19 @@ fn secret(value: Option<&str>, file: Option<&std::path::Path>) -> anyhow::Result
         (None, Some(file)) => {
             let text = std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
-            Ok(Some(text.trim().to_owned()))
+            let text = text.trim();
+            anyhow::ensure!(!text.is_empty(), "{} holds no secret", file.display());
+            Ok(Some(text.to_owned()))
         }
         (None, None) => Ok(None),
     }
+}
+
+/// The secrets of a text; an empty one would be a key that everybody has.
+fn listed(text: &str) -> Vec<String> {
+    text.split([',', '\n'])
+        .map(str::trim)
+        .filter(|secret| !secret.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

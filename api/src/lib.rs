@@ -13,6 +13,7 @@ mod migrate;
 pub mod postgres;
 pub mod routes;
 pub mod serve;
+mod settings;
 mod state;
 
 pub use migrate::MIGRATOR;

@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    let cli = tenure_api::cli::Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -13,7 +10,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(tenure_api::cli::run(cli)) {
+    match runtime.block_on(tenure_api::cli::run(std::env::args_os())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The chain of causes on one line; a backtrace helps nobody who uses the program.

@@ -91,7 +91,8 @@ impl Server {
     }
 
     pub(crate) fn start(&mut self) {
-        let child = Command::new(tenure())
+        let mut command = Command::new(tenure());
+        command
             .arg("serve")
             .env("DATABASE_URL", &self.database)
             .env("TENURE_LISTEN", self.address.to_string())
@@ -100,10 +101,18 @@ impl Server {
             .env("TENURE_STRIPE_WEBHOOK_SECRETS", WEBHOOK_SECRET)
             .env("TENURE_SMTP_URL", &self.smtp)
             .env("TENURE_LEASE_SECONDS", "2")
-            .env("TENURE_LOG", "warn,stripe=error,async_stripe=error")
-            .stdout(Stdio::null())
-            .spawn();
+            .env("TENURE_LOG", "warn,stripe=error,async_stripe=error");
+        self.start_by(command);
+    }
+
+    /// Starts it by a command that says itself what to serve, at this server's address.
+    pub(crate) fn start_by(&mut self, mut command: Command) {
+        let child = command.stdout(Stdio::null()).spawn();
         self.child = Some(child.expect("the server starts"));
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Starts it and waits until it is ready.

@@ -10,14 +10,21 @@ mod serve;
 mod story;
 mod token;
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+
+use anyhow::Context as _;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::LogArgs;
+use crate::settings::{self, FileSettings};
+
+/// The command that takes a configuration file.
+const SERVE: &str = "serve";
 
 /// Durable lifecycles of `SaaS` products.
 #[derive(Debug, Parser)]
 #[command(name = "tenure", version, propagate_version = true)]
-pub struct Cli {
+struct Cli {
     #[command(flatten)]
     log: LogArgs,
     #[command(subcommand)]
@@ -50,13 +57,71 @@ enum Command {
     Bench(postgres::BenchCommand),
     /// Print the API's description.
     Openapi,
+    /// Print the reference of all settings, `docs/configuration.md`.
+    #[command(hide = true)]
+    Configuration,
 }
 
-/// Runs a command.
+/// Runs the command of a command line, the program's name first. Ends the process if clap has the
+/// answer: help, the version, or what is wrong with the line.
 ///
 /// # Errors
 /// Whatever went wrong, with its context; printed once, by `main`.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
+pub async fn run(line: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+    match asked(line.into_iter().collect())? {
+        Asked::Run(cli) => execute(*cli).await,
+        Asked::PrintConfig(toml) => {
+            print!("{toml}");
+            Ok(())
+        }
+    }
+}
+
+/// What a command line asks for.
+enum Asked {
+    Run(Box<Cli>),
+    PrintConfig(String),
+}
+
+/// Reads a command line, and the configuration file that it names.
+///
+/// The line is read twice: what the file says becomes clap's defaults for the second time, so that
+/// clap itself ranks flag, environment and file, and judges all three alike.
+fn asked(line: Vec<OsString>) -> anyhow::Result<Asked> {
+    let (mut cli, mut matches) = parse(Cli::command(), &line);
+    let Command::Serve(args) = &cli.command else {
+        return Ok(Asked::Run(Box::new(cli)));
+    };
+    let print = args.configuration.print_config;
+    let mut built = Cli::command();
+    built.build();
+    let serve = built.find_subcommand(SERVE).context("serve is a command")?;
+    let mut file = None;
+    if let Some(path) = &args.configuration.config {
+        let read = FileSettings::read(path, serve, of_serve(&matches)?)?;
+        (cli, matches) = parse(read.as_defaults(Cli::command(), SERVE), &line);
+        file = Some(read);
+    }
+    if print {
+        let toml = settings::effective(serve, of_serve(&matches)?, file.as_ref())?;
+        return Ok(Asked::PrintConfig(toml));
+    }
+    Ok(Asked::Run(Box::new(cli)))
+}
+
+fn parse(command: clap::Command, line: &[OsString]) -> (Cli, ArgMatches) {
+    let matches = command.get_matches_from(line);
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => (cli, matches),
+        Err(error) => error.format(&mut Cli::command()).exit(),
+    }
+}
+
+fn of_serve(matches: &ArgMatches) -> anyhow::Result<&ArgMatches> {
+    matches.subcommand_matches(SERVE).context("it is serve")
+}
+
+async fn execute(cli: Cli) -> anyhow::Result<()> {
     cli.log.start()?;
     // The one TLS provider of the process; a second installation is refused, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -71,6 +136,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Bench(command) => postgres::bench(command).await,
         Command::Openapi => {
             println!("{}", crate::openapi().to_pretty_json()?);
+            Ok(())
+        }
+        Command::Configuration => {
+            let mut root = Cli::command();
+            root.build();
+            print!("{}", settings::reference(&root));
             Ok(())
         }
     }

@@ -4,12 +4,14 @@ use anyhow::Context as _;
 use tenure_engine::PoolConfig;
 use tokio::net::TcpListener;
 
-use crate::config::{DatabaseArgs, HttpArgs, MailArgs, StripeArgs, WorkerArgs};
+use crate::config::{ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, StripeArgs, WorkerArgs};
 use crate::serve::{ServeConfig, start};
 
 /// What to serve.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
+    #[command(flatten)]
+    pub(super) configuration: ConfigurationArgs,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]

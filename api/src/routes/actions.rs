@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tenure_client::{ActOnRun, ActionAccepted, ActionArgs, Problem, Role};
 use tenure_engine::operator::{self, Act, Intervention, RestartFrom, Verb};
-use tenure_engine::{RunId, inspect};
+use tenure_engine::{EngineError, RunId, inspect};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -147,7 +147,9 @@ async fn do_verb(
                 (None, Some(input)) => RestartFrom::Input(input),
                 (None, None) => RestartFrom::LastState,
             };
-            let started = operator::restart(conn, registry, run_id, &key, &from, act).await?;
+            let started = operator::restart(conn, registry, run_id, &key, &from, act)
+                .await
+                .map_err(of_args)?;
             return Ok(ActionAccepted {
                 run_id: run_id.0,
                 revision: act.revision,
@@ -159,8 +161,21 @@ async fn do_verb(
             });
         }
     };
-    let done = operator::intervene(conn, registry, run_id, &verb, act).await?;
+    let done = operator::intervene(conn, registry, run_id, &verb, act)
+        .await
+        .map_err(of_args)?;
     Ok(to_json(done))
+}
+
+/// Points into the arguments where one of them does not fit.
+fn of_args(error: EngineError) -> ApiError {
+    match &error {
+        EngineError::Malformed { what, .. } if *what != "reason" => ApiError::Invalid {
+            pointer: format!("/args/{what}"),
+            detail: error.to_string(),
+        },
+        _ => error.into(),
+    }
 }
 
 fn to_json(done: Intervention) -> ActionAccepted {

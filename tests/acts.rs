@@ -1,0 +1,195 @@
+//! What people do to runs over HTTP: seen in the list by name, told before it is done, refused by
+//! name, recorded.
+
+use serde_json::json;
+use tenure_client::{
+    ActOnRun, ActionArgs, Client, ClientError, IdempotencyKey, NewTenant, Role, RunFilter,
+    RunStatus, SendSignal,
+};
+use uuid::Uuid;
+
+use crate::support::app::{TestApp, token};
+use crate::support::{connect, eventually};
+
+/// A tenant whose run is at rest.
+async fn tenant_run(app: &TestApp) -> Uuid {
+    let new = NewTenant {
+        name: "Acme".to_owned(),
+        email: "billing@acme.example".to_owned(),
+        zone: "UTC".to_owned(),
+        locale: None,
+        test_clock: None,
+    };
+    let key = IdempotencyKey::generate();
+    let tenant = app.client.create_tenant(&new, &key).await.unwrap();
+    let filter = RunFilter {
+        workflow: Some("tenant".to_owned()),
+        tenant_id: Some(tenant.tenant_id),
+        ..RunFilter::default()
+    };
+    let page = app.client.list_runs(&filter).await.unwrap();
+    assert_eq!(page.items[0].tenant_name.as_deref(), Some("Acme"));
+    let run = page.items[0].run_id;
+    eventually("the tenant is provisioned", async || {
+        let run = app.client.run(run).await.unwrap();
+        run.summary.state == "Ready" && run.summary.status == RunStatus::Waiting
+    })
+    .await;
+    run
+}
+
+async fn act(
+    client: &Client,
+    run: Uuid,
+    verb: &str,
+    revision: i64,
+    args: ActionArgs,
+    dry_run: bool,
+) -> Result<tenure_client::ActionAccepted, ClientError> {
+    let body = ActOnRun {
+        reason: "because".to_owned(),
+        revision,
+        dry_run,
+        args,
+    };
+    let key = IdempotencyKey::generate();
+    client.act_on_run(run, verb, &body, &key).await
+}
+
+/// Status and code of a refusal, and the field that it points to.
+fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (u16, String, String) {
+    let error = result.unwrap_err();
+    let problem = error.problem().unwrap();
+    let field = problem.errors.first();
+    let field = field.map_or(String::new(), |field| field.pointer.clone());
+    (problem.status, problem.code.clone(), field)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_told_dry_done_once_and_recorded() {
+    let app = TestApp::new().await;
+    let run = tenant_run(&app).await;
+    let shown = app.client.run(run).await.unwrap();
+    let revision = shown.revision;
+    let args = ActionArgs::default;
+    let dry = act(&app.client, run, "pause", revision, args(), true).await;
+    let dry = dry.unwrap();
+    assert!(dry.dry_run);
+    assert_eq!(dry.after["status"], "paused");
+    assert!(!dry.effects.is_empty());
+    assert_eq!(app.client.run(run).await.unwrap().revision, revision);
+
+    let done = act(&app.client, run, "pause", revision, args(), false).await;
+    assert!(!done.unwrap().dry_run);
+    let paused = app.client.run(run).await.unwrap();
+    assert_eq!(paused.summary.status, RunStatus::Paused);
+    assert_eq!(paused.why.kind, "paused");
+    let may = |action: &str| {
+        let one = paused
+            .allowed_actions
+            .iter()
+            .find(|one| one.action == action);
+        one.unwrap().allowed
+    };
+    assert!(may("resume") && may("edit-state") && may("terminate") && !may("pause"));
+    let stale = act(&app.client, run, "resume", revision, args(), false).await;
+    assert_eq!(
+        refusal(stale),
+        (409, "moved".to_owned(), "/revision".to_owned())
+    );
+    let resumed = act(&app.client, run, "resume", paused.revision, args(), false).await;
+    resumed.unwrap();
+    let signal = SendSignal {
+        id: "by-hand".to_owned(),
+        name: None,
+        signal: json!({"ProviderEvent": {"kind": "customer.updated"}}),
+        reason: Some("the provider lost it".to_owned()),
+    };
+    let key = IdempotencyKey::generate();
+    app.client.send_signal(run, &signal, &key).await.unwrap();
+    let mut conn = connect(&app.options).await;
+    let audit: Vec<(String, String)> = sqlx::query_as(
+        "select action, reason from engine.audit where run_id = $1 order by at, audit_id",
+    )
+    .bind(run)
+    .fetch_all(&mut conn)
+    .await
+    .unwrap();
+    let told: Vec<_> = audit
+        .iter()
+        .map(|(action, reason)| format!("{action}: {reason}"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "pause: because",
+            "resume: because",
+            "signal: the provider lost it"
+        ]
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verb_that_does_not_fit_is_refused_by_name() {
+    let app = TestApp::new().await;
+    let run = tenant_run(&app).await;
+    let revision = app.client.run(run).await.unwrap().revision;
+    let name = ActionArgs {
+        name: Some("gong".to_owned()),
+        ..ActionArgs::default()
+    };
+    let state = |state| ActionArgs {
+        state: Some(state),
+        ..ActionArgs::default()
+    };
+    let none = ActionArgs::default;
+    let expected =
+        |status: u16, code: &str, field: &str| (status, code.to_owned(), field.to_owned());
+    let cases = [
+        ("burn", none(), expected(404, "not_found", "")),
+        ("signal", none(), expected(404, "not_found", "")),
+        (
+            "pause",
+            name.clone(),
+            expected(422, "invalid", "/args/name"),
+        ),
+        (
+            "skip-step",
+            none(),
+            expected(422, "invalid", "/args/answer"),
+        ),
+        ("retry", none(), expected(409, "not_allowed", "")),
+        ("fire-deadline", name, expected(409, "not_allowed", "")),
+        (
+            "move",
+            state(json!("Nowhere")),
+            expected(422, "invalid", "/args/state"),
+        ),
+        (
+            "edit-state",
+            state(json!("Ready")),
+            expected(409, "not_allowed", ""),
+        ),
+        ("restart", none(), expected(422, "invalid", "/args/key")),
+    ];
+    for (verb, args, expected) in cases {
+        let refused = act(&app.client, run, verb, revision, args, false).await;
+        assert_eq!(refusal(refused), expected, "{verb}");
+    }
+    let silent = ActOnRun {
+        reason: " ".to_owned(),
+        revision,
+        ..ActOnRun::default()
+    };
+    let key = IdempotencyKey::generate();
+    let silent = app.client.act_on_run(run, "pause", &silent, &key).await;
+    assert_eq!(refusal(silent).2, "/reason");
+    let mut conn = connect(&app.options).await;
+    let support = token(&mut conn, Role::Support, None).await;
+    let support = Client::new(&app.url, &support).unwrap();
+    let refused = act(&support, run, "pause", revision, none(), false).await;
+    assert_eq!(refusal(refused).0, 403);
+    assert_eq!(app.client.run(run).await.unwrap().revision, revision);
+    app.finish().await;
+}

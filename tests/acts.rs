@@ -4,7 +4,7 @@
 use serde_json::json;
 use tenure_client::{
     ActOnRun, ActionArgs, Client, ClientError, IdempotencyKey, NewTenant, Role, RunFilter,
-    RunStatus, SendSignal,
+    RunStatus, SendSignal, SignalOutcome,
 };
 use uuid::Uuid;
 
@@ -191,5 +191,39 @@ async fn a_verb_that_does_not_fit_is_refused_by_name() {
     let refused = act(&support, run, "pause", revision, none(), false).await;
     assert_eq!(refusal(refused).0, 403);
     assert_eq!(app.client.run(run).await.unwrap().revision, revision);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_signal_is_refused_and_kept_in_sight() {
+    let app = TestApp::new().await;
+    let run = tenant_run(&app).await;
+    let revision = app.client.run(run).await.unwrap().revision;
+    let none = ActionArgs::default();
+    act(&app.client, run, "terminate", revision, none, false)
+        .await
+        .unwrap();
+    for (id, reason) in [("plain", None), ("by-hand", Some("too late".to_owned()))] {
+        let signal = SendSignal {
+            id: id.to_owned(),
+            name: None,
+            signal: json!({"ProviderEvent": {"kind": "customer.updated"}}),
+            reason,
+        };
+        let key = IdempotencyKey::generate();
+        let late = app.client.send_signal(run, &signal, &key).await;
+        assert_eq!(refusal(late).1, "run_finished");
+    }
+    let kept = app.client.list_signals(run).await.unwrap();
+    let late = kept.iter().filter(|one| one.outcome == SignalOutcome::Late);
+    let late: Vec<_> = late.map(|one| one.signal_id.as_str()).collect();
+    assert_eq!(late, ["plain", "by-hand"]);
+
+    let filter = RunFilter {
+        workflow: Some("dunnning".to_owned()),
+        ..RunFilter::default()
+    };
+    let unknown = app.client.list_runs(&filter).await;
+    assert_eq!(refusal(unknown).1, "unknown_workflow");
     app.finish().await;
 }

@@ -101,7 +101,7 @@ async fn bad_input_of_each_kind_gets_a_clear_problem() {
         ),
         (
             raw.post("/v1/tenants", "3", &extra),
-            expect(422, "invalid", ""),
+            expect(422, "invalid", "/colour"),
         ),
         (
             raw.post(&subscriptions, "4", &plan("nope", "EUR")),

@@ -22,6 +22,7 @@ fn samples(version: i64) -> Option<&'static str> {
         7 => Some(include_str!("../fixtures/migrations/0007.sql")),
         8 => Some(include_str!("../fixtures/migrations/0008.sql")),
         9 => Some(include_str!("../fixtures/migrations/0009.sql")),
+        10 => Some(include_str!("../fixtures/migrations/0010.sql")),
         _ => None,
     }
 }

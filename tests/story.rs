@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use stripe_sandbox::WebhookMode;
+use stripe_sandbox::{Failure, FailureKind, WebhookMode};
 use tenure_client::{
-    CancelSubscription, CancelWhen, IdempotencyKey, InvoiceStatus, SubscriptionStatus,
+    ActOnRun, CancelSubscription, CancelWhen, IdempotencyKey, InvoiceStatus, RunFilter, RunStatus,
+    SubscriptionStatus,
 };
 
 use crate::support::app::{Subscriber, TestApp};
+use crate::support::eventually;
 
 async fn cancel(customer: &Subscriber<'_>, when: CancelWhen) {
     let cancel = CancelSubscription { when };
@@ -287,5 +289,107 @@ async fn without_a_payment_method_nothing_is_charged_and_a_method_pays_at_once()
     let invoice = customer.invoices().await.remove(0);
     assert_eq!(invoice.status, InvoiceStatus::Paid);
     assert_eq!(invoice.total.to_string(), "490.00 EUR");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_retry_looks_a_charge_up_before_it_is_sent_again() {
+    let app = TestApp::new().await;
+    let make = app.customer();
+    let customer = make
+        .subscribe(
+            "2027-01-31T09:00:00Z",
+            "UTC",
+            "starter-monthly",
+            "EUR",
+            "pm_card_visa",
+        )
+        .await;
+    let control = app.sandbox.control();
+    // The charge is made, its answer is lost, and nobody can look it up for now.
+    for (kind, method, count) in [
+        (FailureKind::DropAfter, "POST", 1),
+        (FailureKind::DropBefore, "GET", 10_000),
+    ] {
+        let mut failure = Failure::new(kind, count);
+        failure.method = Some(method.to_owned());
+        failure.path = Some("/v1/payment_intents".to_owned());
+        control.fail_next(failure);
+    }
+    customer.begin_advance("15d").await;
+    let payments = RunFilter {
+        workflow: Some("payment".to_owned()),
+        tenant_id: Some(customer.tenant.tenant_id),
+        ..RunFilter::default()
+    };
+    let payment = async || {
+        let page = app.client.list_runs(&payments).await.unwrap();
+        page.items.into_iter().next()
+    };
+    eventually("the payment is being retried", async || {
+        payment().await.is_some_and(|run| run.attempt > 1)
+    })
+    .await;
+    let run = payment().await.unwrap().run_id;
+    // The operator's retry makes the engine forget the attempts, and the provider its keys.
+    control.forget_idempotency_keys(None).unwrap();
+    eventually("the operator has caught it at rest", async || {
+        let seen = app.client.run(run).await.unwrap();
+        let act = ActOnRun {
+            reason: "the provider is up again".to_owned(),
+            revision: seen.revision,
+            ..ActOnRun::default()
+        };
+        let key = IdempotencyKey::generate();
+        let done = app.client.act_on_run(run, "retry", &act, &key).await;
+        seen.summary.status == RunStatus::Retrying && done.is_ok()
+    })
+    .await;
+    control.forget_failures();
+    eventually("the clock is ready", async || {
+        customer.is_ready().await.unwrap()
+    })
+    .await;
+    let paid = charges(&app, &customer);
+    assert_eq!(paid.len(), 1);
+    assert!(paid.values().all(|count| *count == 1), "{paid:?}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_card_given_again_is_tried_at_once() {
+    let app = TestApp::new().await;
+    let make = app.customer();
+    let customer = make
+        .subscribe(
+            "2027-06-01T08:00:00Z",
+            "UTC",
+            "team-monthly",
+            "USD",
+            "pm_card_visa",
+        )
+        .await;
+    customer.attach("pm_sandbox_insufficient_funds").await;
+    customer.advance("30d").await;
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::PastDue
+    );
+    let tenant = app.client.tenant(customer.tenant.tenant_id).await.unwrap();
+    let card = tenant.default_payment_method.unwrap().provider_id;
+    customer.attach(&card).await;
+    assert_eq!(
+        customer.invoices().await[1].attempts,
+        2,
+        "news, but no money"
+    );
+    let control = app.sandbox.control();
+    control.set_card_behaviour(&card, "pays").unwrap();
+    customer.attach(&card).await;
+    assert_eq!(customer.invoices().await[1].status, InvoiceStatus::Paid);
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Active
+    );
     app.finish().await;
 }

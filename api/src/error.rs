@@ -246,7 +246,8 @@ fn database(error: &sqlx::Error) -> Verdict {
             StatusCode::SERVICE_UNAVAILABLE,
             "database_unavailable",
             "The database is away",
-            "Nothing was done. Send the same request again, with the same Idempotency-Key."
+            "If its answer was lost on the way it may have been done, otherwise nothing was. Send the \
+             same request again with the same Idempotency-Key: it is done once."
                 .to_owned(),
         )
     } else {

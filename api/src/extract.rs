@@ -36,7 +36,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             .await
             .map_err(|rejection| body_error(&rejection))?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error(&mut json)?;
+        let value = read(&mut json)?;
         json.end().map_err(|error| malformed(&error))?;
         Ok(Self {
             value,
@@ -58,19 +58,35 @@ pub(crate) fn body_error(rejection: &BytesRejection) -> ApiError {
     }
 }
 
-fn serde_path_to_error<'de, T: DeserializeOwned>(
+/// Reads a value; a part that does not fit is told with the pointer to it.
+fn read<'de, T: DeserializeOwned>(
     json: &mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>,
 ) -> Result<T, ApiError> {
-    T::deserialize(json).map_err(|error| {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let pointer = pointer(error.path());
+        let error = error.into_inner();
         if error.is_data() {
             ApiError::Invalid {
-                pointer: String::new(),
+                pointer,
                 detail: error.to_string(),
             }
         } else {
             malformed(&error)
         }
     })
+}
+
+/// A path as a JSON Pointer (RFC 6901).
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => "/?".to_owned(),
+        })
+        .collect()
 }
 
 fn malformed(error: &serde_json::Error) -> ApiError {

@@ -167,7 +167,7 @@ impl Context {
         let step = Step {
             key: self.step_key(name),
             attempt,
-            repeated: self.run.attempt > 0 || self.run.losses > 0,
+            repeated: self.run.is_repeated(),
         };
         let attempted = AssertUnwindSafe(tokio::time::timeout(policy.attempt_timeout, work(step)))
             .catch_unwind()

@@ -147,7 +147,7 @@ pub enum EngineError {
         status: &'static str,
     },
     /// The input, signal or state does not fit the workflow's type.
-    #[error("the {what} does not fit workflow {workflow:?}: {detail}")]
+    #[error("{}", misfit(what, workflow, detail))]
     Malformed {
         /// `input`, `signal` or `state`.
         what: &'static str,
@@ -204,4 +204,11 @@ pub enum EngineError {
     /// The database did not answer, or refused.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+}
+
+fn misfit(what: &str, workflow: &str, detail: &str) -> String {
+    if workflow.is_empty() {
+        return format!("the {what} does not fit: {detail}");
+    }
+    format!("the {what} does not fit workflow {workflow:?}: {detail}")
 }

@@ -214,6 +214,7 @@ impl Executor {
     async fn go_on(&self, held: &mut Held, settlement: Settlement, settled: Settled) {
         held.run = settlement.run;
         held.run.visit += i64::from(settlement.cut);
+        held.run.begun &= !settlement.cut;
         held.run.now = settled.now;
         held.run.tenant_now = settled.tenant_now;
         held.pin = None;

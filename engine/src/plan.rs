@@ -451,10 +451,12 @@ fn answered(
         }
         AnswerNext::Cancelled => Settlement::new(run, event, Status::Cancelled, "cancelled"),
     };
+    if settled.status != Status::Failed {
+        settled.run.error = None;
+    }
     if settled.status.is_finished() {
         settled.run.deadlines.clear();
     } else {
-        settled.run.error = None;
         set_deadlines(&mut settled.run, &follow);
     }
     settled.run.attempt = 0;

@@ -96,6 +96,12 @@ impl Registry {
         self.payload_limit
     }
 
+    /// Whether a workflow is registered.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.handlers.contains_key(name)
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Handler>> {
         self.handlers.get(name).cloned()
     }

@@ -399,7 +399,7 @@ async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Res
     // Only a visit that was begun before can have a journal.
     let begun: Vec<_> = runs
         .iter()
-        .filter(|run| run.attempt > 0 || run.losses > 0 || run.error.is_some())
+        .filter(|run| run.is_repeated())
         .map(|run| (run.key, run.visit))
         .collect();
     let mut journal = if begun.is_empty() {

@@ -9,7 +9,7 @@ use tenure_engine::{EngineError, RunId, Status};
 
 use super::workflows::{Door, DoorSignal, Errand, House, HouseSignal, Outside, registry};
 use crate::support::engine::TestEngine;
-use crate::support::eventually;
+use crate::support::{connect, eventually};
 
 /// Does a verb at the run's present revision.
 async fn act(engine: &TestEngine, run: RunId, verb: Verb) -> Result<Intervention, EngineError> {
@@ -331,9 +331,9 @@ async fn a_terminated_run_ends_at_once_whoever_holds_it() {
     worker.shutdown().await;
     assert_eq!(engine.status(run).await, Status::Terminated);
     let rows: i64 = sqlx::query_scalar("select count(*) from app.debt")
-        .fetch_one(engine.pool())
+        .fetch_one(&mut connect(&engine.options).await)
         .await
-        .unwrap_or_default();
+        .unwrap();
     assert_eq!(rows, 0, "what came after the end was not written");
     let again = act(&engine, run, Verb::Terminate).await;
     assert!(matches!(again, Err(EngineError::NotAllowed { .. })));
@@ -469,4 +469,34 @@ async fn a_signal_by_hand_is_recorded_with_its_reason() {
     assert_eq!(row.0, "maria");
     assert_eq!(row.1, "the customer called");
     assert_eq!(row.2, json!({"signal": "Finish", "signal_id": "hand-1"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_visit_remembers_what_it_did_before_its_worker_died() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let run = engine.start::<Errand>("a", &1).await;
+    outside.hold_at("second");
+    let worker = engine.worker().await;
+    outside.arrived().await;
+    act(&engine, run, Verb::Pause).await.unwrap();
+    worker.crash().await;
+    outside.release();
+    engine.advance(Duration::from_secs(60));
+    let worker = engine.worker().await;
+    eventually("the lost worker's run is paused", async || {
+        engine.status(run).await == Status::Paused
+    })
+    .await;
+    worker.shutdown().await;
+    act(&engine, run, Verb::Resume).await.unwrap();
+    engine.drain().await;
+    assert_eq!(engine.status(run).await, Status::Completed);
+    assert_eq!(outside.keys("first").len(), 1);
+    let mut conn = connect(&engine.options).await;
+    let effects: i64 = sqlx::query_scalar("select count(*) from app.debt")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(effects, 1, "a database effect is done exactly once");
 }

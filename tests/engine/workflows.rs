@@ -21,7 +21,8 @@ struct OutsideParts {
     failures: Mutex<HashMap<String, u32>>,
     panics: Mutex<HashMap<String, u32>>,
     refusals: Mutex<HashMap<String, u32>>,
-    held: Mutex<bool>,
+    /// Calls of which name are held; of any, when it is empty.
+    held: Mutex<Option<String>>,
     arrived: Notify,
     released: Notify,
 }
@@ -52,11 +53,16 @@ impl Outside {
 
     /// Calls stay inside until they are released.
     pub(crate) fn hold(&self) {
-        *self.0.held.lock().unwrap() = true;
+        self.hold_at("");
+    }
+
+    /// Calls of one name stay inside until they are released.
+    pub(crate) fn hold_at(&self, name: &str) {
+        *self.0.held.lock().unwrap() = Some(name.to_owned());
     }
 
     pub(crate) fn release(&self) {
-        *self.0.held.lock().unwrap() = false;
+        *self.0.held.lock().unwrap() = None;
         self.0.released.notify_waiters();
     }
 
@@ -79,8 +85,8 @@ impl Outside {
     async fn call(&self, name: &str, key: String) -> Result<String, StepError> {
         self.note(name, key);
         let released = self.0.released.notified();
-        let held = *self.0.held.lock().unwrap();
-        if held {
+        let held = self.0.held.lock().unwrap().clone();
+        if held.is_some_and(|held| held.is_empty() || held == name) {
             self.0.arrived.notify_one();
             released.await;
         }

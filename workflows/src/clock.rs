@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Months, TimeDelta, Utc};
+use chrono::{DateTime, Months, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
 use tenure_engine::{
@@ -224,6 +224,15 @@ pub fn target_after(now: DateTime<Utc>, by: &str) -> Result<DateTime<Utc>, DoorE
 /// How far one advance may go, so that a mistyped year is not played for hours.
 const MAX_ADVANCE: TimeDelta = TimeDelta::days(366 * 10);
 
+/// Where test clocks end, so that every date that follows from theirs can be written down.
+#[must_use]
+pub fn latest() -> DateTime<Utc> {
+    NaiveDate::from_ymd_opt(2200, 1, 1)
+        .unwrap_or_default()
+        .and_time(chrono::NaiveTime::MIN)
+        .and_utc()
+}
+
 // Doors.
 
 /// Finds a clock.
@@ -257,11 +266,11 @@ pub async fn advance(
             going.to_rfc3339()
         )));
     }
-    if target < clock.now || target - clock.now > MAX_ADVANCE {
+    if target < clock.now || target - clock.now > MAX_ADVANCE || target > latest() {
         return Err(DoorError::Malformed {
             field: "to",
             detail: format!(
-                "the clock stands at {}; it moves forward only, by ten years at most",
+                "the clock stands at {}; it moves forward only, by ten years at most, and not past the year 2200",
                 clock.now.to_rfc3339()
             ),
         });

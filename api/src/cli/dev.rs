@@ -4,11 +4,13 @@
 //! and captured mail; then the story, once per installation. What is stored survives the process.
 
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::fcntl::{Flock, FlockArg};
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use stripe_sandbox::{Sandbox, SandboxConfig, SandboxHandle, WebhookEndpoint};
@@ -214,10 +216,13 @@ struct Files {
 
 impl Files {
     fn in_home(home: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(home)
-            .with_context(|| format!("cannot make the folder {}", home.display()))?;
-        // The server's user must get through to its own folder; what is private is closed itself.
-        std::fs::set_permissions(home, Permissions::from_mode(0o711))?;
+        if !home.is_dir() {
+            std::fs::create_dir_all(home)
+                .with_context(|| format!("cannot make the folder {}", home.display()))?;
+            // The server's user must get through to its own folder; what is private is closed
+            // itself. A folder that somebody else made stays as it is.
+            std::fs::set_permissions(home, Permissions::from_mode(0o711))?;
+        }
         Ok(Self {
             cluster: home.join("postgres"),
             stripe: home.join("stripe-sandbox.jsonl"),
@@ -234,13 +239,32 @@ impl Files {
         }
         let token = auth::generate();
         let new = self.token.with_extension("new");
-        std::fs::write(&new, format!("{token}\n"))?;
-        std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
+        let mut file = std::fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        writeln!(file, "{token}")?;
         std::fs::rename(&new, &self.token)?;
         Ok(token)
     }
 
+    /// Removes what an earlier `dev` stored here, and nothing that is not its own or in use.
     fn remove_all(&self) -> anyhow::Result<()> {
+        if !self.cluster.exists() {
+            return Ok(());
+        }
+        let lock = self.cluster.join("lock");
+        let lock = std::fs::File::options().append(true).open(&lock);
+        let lock = lock.with_context(|| {
+            let folder = self.cluster.display();
+            format!("{folder} was not made by `tenure dev`, so --fresh leaves it alone")
+        })?;
+        let _held = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            let folder = self.cluster.display();
+            anyhow::anyhow!("a server runs on {folder}; stop that `tenure dev` first")
+        })?;
         for folder in [&self.cluster, &self.mails] {
             if folder.exists() {
                 std::fs::remove_dir_all(folder)
@@ -253,5 +277,28 @@ impl Files {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starting_over_leaves_alone_what_runs_and_what_is_not_its_own() {
+        let home = tempfile::tempdir().unwrap();
+        let files = Files::in_home(home.path()).unwrap();
+        files.remove_all().unwrap();
+        std::fs::create_dir(&files.cluster).unwrap();
+        std::fs::create_dir(&files.mails).unwrap();
+        assert!(files.remove_all().is_err(), "no mark of ours");
+        let lock = std::fs::File::create(files.cluster.join("lock")).unwrap();
+        let held = Flock::lock(lock, FlockArg::LockExclusiveNonblock).unwrap();
+        let running = files.remove_all().unwrap_err().to_string();
+        assert!(running.contains("stop that"), "{running}");
+        assert!(files.mails.exists());
+        drop(held);
+        files.remove_all().unwrap();
+        assert!(!files.cluster.exists() && !files.mails.exists());
     }
 }

@@ -44,7 +44,7 @@ enum Command {
     /// API tokens: create, list, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Runs, through the API: list, show, signal, retry.
+    /// Runs, through the API: list, show, signal, act.
     #[command(subcommand)]
     Run(run::RunCommand),
     /// Schedules, through the API: list, show, create, update, pause, resume, run-now, delete.

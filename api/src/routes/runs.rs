@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use tenure_client::{Problem, Role, RunDetail, SendSignal, SignalAccepted, StartRun};
-use tenure_engine::{RunId, TenantId, inspect, operator};
+use tenure_engine::{EngineError, RunId, TenantId, inspect, operator};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -89,18 +89,23 @@ async fn signal(
         id, signal, reason, ..
     } = &body.value;
     let client = state.client();
-    match reason {
+    let sent = match reason {
         Some(reason) => {
             as_engine(&mut tx).await?;
             let act = caller.act(reason.clone(), 0);
-            operator::signal(&mut tx, client, run_id, id, signal, &act).await?;
+            operator::signal(&mut tx, client, run_id, id, signal, &act).await
         }
         None => {
-            client
-                .signal_named(&mut tx, tenant, run_id, id, signal)
-                .await?;
+            let sent = client.signal_named(&mut tx, tenant, run_id, id, signal);
+            sent.await.map(drop)
         }
+    };
+    if let Err(late @ EngineError::RunFinished { .. }) = sent {
+        // Refused, and kept where people can see it.
+        tx.commit().await?;
+        return Err(late.into());
     }
+    sent?;
     let answer = SignalAccepted {
         run_id: run_id.0,
         signal_id: id.clone(),

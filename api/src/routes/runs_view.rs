@@ -45,6 +45,14 @@ async fn list(
     };
     let mut tx = state.begin_for(&caller).await?;
     let rows = inspect::list(&mut tx, &wanted, after, limit).await?;
+    if let Some(workflow) = wanted.workflow.filter(|_| rows.is_empty())
+        && !state.client().registry().knows(&workflow)
+    {
+        return Err(ApiError::BadRequest {
+            code: "unknown_workflow",
+            detail: format!("workflow: none is called {workflow:?}; see /v1/workflows"),
+        });
+    }
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.run_id.to_string());
     let owners: Vec<TenantId> = rows.iter().map(|row| row.tenant_id).collect();
@@ -230,7 +238,10 @@ fn summary(row: inspect::RunSummary) -> RunSummary {
         next_at: row.next_at,
         attempt: row.attempt,
         stuck_kind: row.stuck,
-        stuck_reason: row.error.map(|error| error.message),
+        stuck_reason: row
+            .error
+            .filter(|_| row.status == Status::Stuck)
+            .map(|error| error.message),
         started_at: row.started_at,
         changed_at: row.changed_at,
         finished_at: finished.then_some(row.changed_at),

@@ -159,6 +159,7 @@ pub(crate) async fn claim(
           taken.parent_run_id as "parent_run_id: RunId",
           taken.closes,
           taken.undo,
+          taken.begun,
           engine.now() as "now!",
           coalesce(test_clock.now_at, engine.now()) as "tenant_now!"
         from taken
@@ -196,6 +197,7 @@ pub(crate) async fn claim(
             clock_id: row.clock_id,
             parent_run_id: row.parent_run_id,
             closes: row.closes,
+            begun: row.begun,
             undo: Undo::decode(row.undo.as_deref()),
             now: row.now,
             tenant_now: row.tenant_now,

@@ -204,6 +204,8 @@ pub(crate) async fn apply(
             error = case when $11 then run.error end,
             paused_at = $12,
             undo = $16,
+            begun = not $10
+              and (run.begun or run.attempt > 0 or run.losses > 0 or run.error is not null),
             attempt = case when $13 then run.attempt else 0 end,
             losses = case when $13 then run.losses else 0 end,
             next_at = case when $13 then run.next_at end,
@@ -456,6 +458,7 @@ pub(crate) async fn close_children(conn: &mut PgConnection, parent: RunKey) -> s
         ), woken as (
           update engine.run
           set status = 0, stuck = null, paused_at = null, attempt = 0, losses = 0, error = null,
+            begun = false,
             next_at = null, epoch = run.epoch + 1, visit = run.visit + 1, changed_at = engine.now()
           from child
           where run.run_id = child.run_id

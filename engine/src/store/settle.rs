@@ -251,6 +251,7 @@ pub(crate) async fn apply(
             end,
             closes = input.closes,
             undo = input.undo,
+            begun = run.begun and not input.cut,
             pausing = false,
             paused_at = case when run.pausing and input.status in (0, 1, 2, 3, 4)
               then input.tenant_now end,

@@ -173,6 +173,8 @@ struct Intent {
     customer: String,
     method: Option<String>,
     money: Money,
+    /// Nobody had written it down before, so nobody can have sent it.
+    first: bool,
 }
 
 impl PaymentWorkflow {
@@ -199,7 +201,9 @@ impl PaymentWorkflow {
         };
         cx.step(CHARGE, &CHARGE_POLICY, async |step| {
             let stripe = self.environment.stripe();
-            if step.repeated
+            // A repeat, another visit or another run may have sent it; the provider may have
+            // forgotten the key by now.
+            if (step.repeated || !intent.first)
                 && let Some(known) = stripe.find_charge(&charge).await?
             {
                 return Ok(known);
@@ -230,7 +234,7 @@ async fn write_intent(cx: &Context, of: &Input) -> Result<Intent, StepError> {
         let invoice = invoice.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
         let method = customer.method.map(|method| method.id);
         let known = method.as_deref();
-        store::insert(
+        let first = store::insert(
             tx,
             tenant_id,
             shard,
@@ -244,6 +248,7 @@ async fn write_intent(cx: &Context, of: &Input) -> Result<Intent, StepError> {
             customer: customer.provider_customer_id,
             method,
             money: invoice.total,
+            first,
         })
     })
     .await

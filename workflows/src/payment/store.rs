@@ -14,8 +14,8 @@ pub(super) async fn insert(
     generation: i32,
     method: Option<&str>,
     now: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
         r#"
         insert into app.payment
           (invoice_id, generation, shard_id, tenant_id, currency, amount, method_id, status, sent_at)
@@ -23,6 +23,7 @@ pub(super) async fn insert(
         from app.invoice
         where invoice.invoice_id = $1
           and invoice.shard_id = $3
+        on conflict (invoice_id, generation, shard_id) do nothing
         "#,
         invoice,
         generation,
@@ -33,7 +34,7 @@ pub(super) async fn insert(
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// How an attempt stands.

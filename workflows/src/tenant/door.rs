@@ -10,8 +10,8 @@ use tenure_engine::{
 
 use super::store::{self, Customer};
 use super::{Input, KEY, Signal, TenantRow, TenantWorkflow};
-use crate::calendar;
 use crate::door::{DoorError, as_control, as_tenant};
+use crate::{calendar, clock};
 
 /// A tenant to create.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ fn check(new: &NewTenant) -> Result<(), DoorError> {
     };
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > 200 || name.contains('\0') {
-        return malformed("name", "a name has 1 to 200 characters");
+        return malformed("name", "a name has 1 to 200 characters and no NUL");
     }
     if new.email.trim().parse::<lettre::Address>().is_err() {
         return malformed("email", "this is no mail address");
@@ -86,6 +86,9 @@ fn check(new: &NewTenant) -> Result<(), DoorError> {
         && (locale.is_empty() || locale.len() > 35 || !locale.is_ascii())
     {
         return malformed("locale", "a BCP 47 language tag such as en or de-AT");
+    }
+    if new.test_clock.is_some_and(|at| at > clock::latest()) {
+        return malformed("test_clock", "a test clock stands before the year 2200");
     }
     calendar::zone(&new.zone)?;
     Ok(())

@@ -224,7 +224,8 @@ impl TenantWorkflow {
         let mut transition = Transition::stay(State::Ready);
         if let Ok(method) = attached {
             for currency in debts {
-                let signal_id = format!("method:{}", method.id);
+                // The same method again is news: there may be money on it now.
+                let signal_id = format!("method:{}:{}", method.id, cx.uuid());
                 transition = transition.signal_key::<dunning::DunningWorkflow>(
                     currency,
                     signal_id,

@@ -1,0 +1,1 @@
+alter table engine.run drop column begun;

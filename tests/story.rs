@@ -393,3 +393,77 @@ async fn the_same_card_given_again_is_tried_at_once() {
     );
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_that_come_twice_in_disorder_or_never_change_nothing() {
+    let app = TestApp::new().await;
+    let make = app.customer();
+    let mut ledgers = Vec::new();
+    for mode in [
+        WebhookMode::Normal,
+        WebhookMode::Twice,
+        WebhookMode::Reversed {
+            window_milliseconds: 50,
+        },
+        WebhookMode::Never,
+    ] {
+        app.sandbox.control().set_webhook_mode(mode).unwrap();
+        let customer = make
+            .subscribe(
+                "2027-01-31T09:00:00Z",
+                "UTC",
+                "starter-monthly",
+                "EUR",
+                "pm_card_visa",
+            )
+            .await;
+        customer.advance("3mo").await;
+        let paid = charges(&app, &customer);
+        assert!(paid.values().all(|count| *count == 1), "{paid:?}");
+        ledgers.push((customer.ledger().await, customer.mails().await));
+    }
+    assert_eq!(ledgers[0].0.len(), 3);
+    assert!(ledgers.iter().all(|ledger| *ledger == ledgers[0]));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_under_way_is_paid_when_the_providers_webhook_says_so() {
+    let app = TestApp::new().await;
+    let make = app.customer();
+    let customer = make
+        .subscribe(
+            "2027-01-31T09:00:00Z",
+            "UTC",
+            "starter-monthly",
+            "EUR",
+            "pm_sandbox_processing",
+        )
+        .await;
+    customer.advance("16d").await;
+    let invoice = &customer.invoices().await[0];
+    assert_eq!((invoice.status, invoice.attempts), (InvoiceStatus::Open, 1));
+    let payments = RunFilter {
+        workflow: Some("payment".to_owned()),
+        tenant_id: Some(customer.tenant.tenant_id),
+        ..RunFilter::default()
+    };
+    let run = app
+        .client
+        .list_runs(&payments)
+        .await
+        .unwrap()
+        .items
+        .remove(0);
+    let steps = app.client.list_steps(run.run_id).await.unwrap();
+    let charge = steps.iter().find(|step| step.name == "charge").unwrap();
+    let intent = &charge.answer.as_ref().unwrap()["processing"]["intent"];
+    let control = app.sandbox.control();
+    control
+        .settle_payment(intent.as_str().unwrap(), None)
+        .unwrap();
+    customer.advance("1h").await;
+    assert_eq!(customer.invoices().await[0].status, InvoiceStatus::Paid);
+    assert_eq!(charges(&app, &customer).len(), 1);
+    app.finish().await;
+}

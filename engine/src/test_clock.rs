@@ -5,7 +5,7 @@
 //! quiet, repeat until the target; the loop itself is a durable run of the business's own.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::error::EngineError;
 use crate::id::{ClockId, ShardId, TenantId};
@@ -101,11 +101,15 @@ pub async fn move_to_next(
     clock: ClockId,
     target: DateTime<Utc>,
 ) -> Result<Moved, EngineError> {
-    let now = store::clock::move_to_next(conn, clock, target)
+    // One transaction: a clock that had moved past a deadline that is not due would wait for it for
+    // ever.
+    let mut tx = conn.begin().await?;
+    let now = store::clock::move_to_next(&mut tx, clock, target)
         .await?
         .ok_or_else(|| EngineError::RunNotFound(format!("for test clock {clock}")))?;
-    store::clock::ripen(conn, clock).await?;
-    store::schedule::ripen(conn, clock).await?;
+    store::clock::ripen(&mut tx, clock).await?;
+    store::schedule::ripen(&mut tx, clock).await?;
+    tx.commit().await?;
     Ok(Moved {
         now,
         arrived: now >= target,

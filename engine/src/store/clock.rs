@@ -180,8 +180,11 @@ pub(crate) async fn count_busy(conn: &mut PgConnection, clock: ClockId) -> sqlx:
                and clocked.due_at <= test_clock.now_at)
           + (select count(*)
              from engine.schedule
+             join engine.test_clock using (clock_id)
              where clock_id = $1
-               and look_at <= engine.now())
+               and look_at <= engine.now()
+               -- A look at a slot that only waits for an earlier run is no work.
+               and next_slot <= test_clock.now_at)
           -- A slot that waits, and no earlier run any more that it could wait for.
           + (select count(*)
              from engine.schedule

@@ -10,6 +10,7 @@ mod console;
 mod console_pty;
 mod crash;
 mod engine;
+mod metrics;
 mod postgres;
 mod schedules;
 mod schema;

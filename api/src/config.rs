@@ -63,6 +63,15 @@ pub struct HttpArgs {
     pub environment: String,
 }
 
+/// Where metrics are served.
+#[derive(Debug, Clone, Args)]
+pub struct MetricsArgs {
+    /// Address and port of `GET /metrics`, for Prometheus; off unless given. It asks for no token:
+    /// keep it on loopback or a private network.
+    #[arg(long, env = "TENURE_METRICS_LISTEN")]
+    pub metrics_listen: Option<std::net::SocketAddr>,
+}
+
 /// How the worker works.
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {

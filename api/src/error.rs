@@ -103,6 +103,11 @@ impl Verdict {
 }
 
 impl ApiError {
+    /// Whether it is the request that is at fault.
+    pub(crate) fn blames_caller(&self) -> bool {
+        self.verdict().status.is_client_error()
+    }
+
     fn verdict(&self) -> Verdict {
         let text = self.to_string();
         match self {

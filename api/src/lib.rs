@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 mod extract;
 mod idempotency;
+pub mod metrics;
 mod migrate;
 pub mod postgres;
 pub mod routes;

@@ -18,6 +18,8 @@ pub struct ServeConfig {
     pub database: PgConnectOptions,
     /// The API's listener; `None` serves no API.
     pub listener: Option<TcpListener>,
+    /// The listener of `GET /metrics`; with `None` nothing is collected.
+    pub metrics: Option<TcpListener>,
     /// The worker; `None` works on no runs.
     pub worker: Option<WorkerConfig>,
     /// The payment provider.
@@ -35,6 +37,7 @@ pub struct Running {
     state: AppState,
     worker: Option<Worker>,
     server: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    metrics: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     stop: CancellationToken,
     closing: CancellationToken,
 }
@@ -46,6 +49,11 @@ pub struct Running {
 pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     let stop = CancellationToken::new();
     let closing = CancellationToken::new();
+    // Before anything that counts begins.
+    let metrics = match config.metrics {
+        Some(listener) => Some((listener, crate::metrics::install()?)),
+        None => None,
+    };
     let engine_pool = tenure_engine::connect(config.database.clone(), &config.pool)
         .await
         .context("cannot connect to the database; is it migrated (tenure migrate up)?")?;
@@ -75,10 +83,14 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         let serve = axum::serve(listener, app).with_graceful_shutdown(stopped);
         tokio::spawn(async move { serve.await })
     });
+    let metrics = metrics.map(|(listener, handle)| {
+        tokio::spawn(crate::metrics::serve(listener, handle, state.clone()))
+    });
     Ok(Running {
         state,
         worker,
         server,
+        metrics,
         stop,
         closing,
     })
@@ -105,6 +117,10 @@ impl Running {
         }
         if let Some(worker) = self.worker {
             worker.shutdown().await;
+        }
+        // Served to the last, so that a drain can be watched.
+        if let Some(metrics) = self.metrics {
+            metrics.abort();
         }
         self.closing.cancel();
         self.state.close().await;

@@ -51,6 +51,10 @@ impl AppState {
         &self.0.environment
     }
 
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
     pub(crate) fn webhook_secrets(&self) -> &[String] {
         &self.0.webhook_secrets
     }

@@ -17,6 +17,7 @@ use crate::start::{self, Origin, StartRequest, Started};
 use crate::store;
 use crate::store::inbox::NewMessage;
 use crate::store::run::{Identity, Place};
+use crate::tally;
 use crate::workflow::Workflow;
 
 /// The longest signal id, in bytes.
@@ -270,6 +271,7 @@ impl Client {
             ..message(tenant, place, run_id, signal_id)
         };
         let created = store::inbox::insert(conn, &message).await?;
+        tally::signalled(created);
         refuse_finished(run_id, &identity)?;
         Ok(Signalled { run_id, created })
     }

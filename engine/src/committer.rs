@@ -24,6 +24,7 @@ use crate::run::Status;
 use crate::store;
 use crate::store::settle::Settled;
 use crate::store::step::StepRecord;
+use crate::tally::{self, Commit};
 
 /// The most requests in one statement.
 const MAX_BATCH: usize = 256;
@@ -171,6 +172,8 @@ impl Desk {
         };
         match written {
             Ok(written) => {
+                tally::committed(Commit::Steps, rows.len());
+                tally::fenced(rows.len().saturating_sub(written.len()));
                 for (rows, reply) in requests {
                     let durable = rows
                         .iter()
@@ -207,6 +210,8 @@ impl Desk {
         };
         match applied {
             Ok(applied) => {
+                tally::committed(Commit::Settlements, rows.len());
+                tally::fenced(rows.len().saturating_sub(applied.len()));
                 for (settlement, reply) in requests {
                     let key = settlement.run.key.run_id;
                     let settled = applied.iter().find(|(run, _)| *run == key);
@@ -251,10 +256,14 @@ impl Desk {
         .await;
         match written {
             Ok(Some(settled)) => {
+                tally::committed(Commit::FollowUp, 1);
                 self.bell.ring();
                 SettleResult::Settled(settlement, settled)
             }
-            Ok(None) => SettleResult::Fenced,
+            Ok(None) => {
+                tally::fenced(1);
+                SettleResult::Fenced
+            }
             Err(follow::FollowError::Database(error)) if is_lost(&error) => {
                 Box::pin(self.settle_after_loss(settlement)).await
             }
@@ -285,7 +294,11 @@ impl Desk {
             }
             let slot = self.slot;
             match store::settle::record(&mut conn, self.lease.worker, slot, &missing).await {
-                Ok(written) => return Ok(written.len() == missing.len()),
+                Ok(written) => {
+                    tally::committed(Commit::Steps, missing.len());
+                    tally::fenced(missing.len().saturating_sub(written.len()));
+                    return Ok(written.len() == missing.len());
+                }
                 Err(error) if is_lost(&error) => {}
                 Err(error) => return Err(error.to_string()),
             }

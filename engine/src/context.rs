@@ -30,6 +30,7 @@ use crate::retry::{Exhausted, RetryPolicy};
 use crate::run::{ClaimedRun, StoredError};
 use crate::store;
 use crate::store::step::StepRecord;
+use crate::tally;
 use crate::undo::{self, Reverse};
 
 /// The durable side of one visit.
@@ -180,6 +181,7 @@ impl Context {
             )),
             Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
         };
+        tally::attempted(&self.run.workflow, name, &result);
         match result {
             Ok(value) => {
                 let answer = self.encode(name, &value).await;
@@ -225,6 +227,7 @@ impl Context {
             )),
             Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
         };
+        tally::attempted(&self.run.workflow, name, &result);
         match result {
             Ok(value) => Ok(value),
             Err(error) => self.failed(name, seq, &policy, attempt, error).await,
@@ -251,6 +254,7 @@ impl Context {
         // Fence last: the run's row lock is held only from here to the commit.
         if !store::step::record_in_transaction(&mut tx, self.run.epoch, &records).await? {
             drop(tx);
+            tally::fenced(records.len());
             return self.suspend(Suspension::Abandon).await;
         }
         tx.commit().await?;

@@ -20,6 +20,7 @@ use crate::registry::{ErasedEvent, Handler, Registry, VisitError};
 use crate::run::{ClaimedRun, InboxItem, SignalOutcome, Status};
 use crate::store;
 use crate::store::settle::Settled;
+use crate::tally;
 use crate::undo::{self, Reverse};
 
 /// How many visits a run may have in a row before others get their turn.
@@ -66,12 +67,16 @@ impl Executor {
                 return Departure::Unclear;
             }
             let may_keep = visits < MAX_VISITS_IN_A_ROW && !self.draining.is_cancelled();
-            let Some(settlement) = self.visit(&*handler, &mut held, may_keep).await else {
+            let begun = clock::monotonic();
+            let written = match self.visit(&*handler, &mut held, may_keep).await {
+                Some(settlement) => self.settle(&held, settlement).await,
+                None => None,
+            };
+            let Some((settlement, settled)) = written else {
+                tally::visited(handler.name(), tally::UNSETTLED, begun.elapsed());
                 return Departure::Unclear;
             };
-            let Some((settlement, settled)) = self.settle(&held, settlement).await else {
-                return Departure::Unclear;
-            };
+            tally::visited(handler.name(), settlement.log.outcome, begun.elapsed());
             if !settled.held {
                 return Departure::Settled;
             }

@@ -16,6 +16,7 @@ use crate::store;
 use crate::store::inbox::NewMessage;
 use crate::store::run::{Identity, Place};
 use crate::store::settle::Settled;
+use crate::tally;
 use crate::transition::{ChildStart, SignalOut, SignalTarget};
 use crate::workflow::FinishedRun;
 
@@ -192,7 +193,8 @@ async fn send(
         name: &signal.name,
         payload: &payload,
     };
-    store::inbox::insert(conn, &message).await?;
+    let created = store::inbox::insert(conn, &message).await?;
+    tally::signalled(created);
     Ok(())
 }
 

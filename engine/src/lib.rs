@@ -24,6 +24,7 @@ mod follow;
 mod lease;
 mod registry;
 mod start;
+mod tally;
 mod upkeep;
 mod worker;
 // Doors.

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::id::WorkerId;
 use crate::lease::Lease;
 use crate::store;
+use crate::tally;
 
 /// How many renewals fit into one lease.
 const RENEWALS_PER_LEASE: u32 = 4;
@@ -33,6 +34,7 @@ pub(crate) async fn renew(pool: PgPool, lease: Arc<Lease>, lost: CancellationTok
             Ok(true) => lease.renewed(sent),
             Ok(false) => {
                 tracing::warn!("the lease has ended; its runs are others' now");
+                tally::lost_lease();
                 lost.cancel();
                 return;
             }
@@ -43,6 +45,7 @@ pub(crate) async fn renew(pool: PgPool, lease: Arc<Lease>, lost: CancellationTok
             }
             Err(error) => {
                 tracing::warn!(error = %error, "the lease could not be renewed in time");
+                tally::lost_lease();
                 lost.cancel();
                 return;
             }
@@ -88,6 +91,7 @@ pub(crate) async fn recover(pool: &PgPool) -> sqlx::Result<bool> {
         let runs = take_back(&mut tx, worker).await?;
         tx.commit().await?;
         any = true;
+        tally::recovered(runs);
         tracing::warn!(worker.id = ?worker.0, runs, "took over from a lost worker");
     }
 }

@@ -26,6 +26,7 @@ use crate::registry::Registry;
 use crate::run::{ClaimedRun, RunKey};
 use crate::schedule;
 use crate::store;
+use crate::tally;
 use crate::upkeep;
 
 /// How often a worker that is never idle looks at schedules.
@@ -279,6 +280,7 @@ impl Station {
                     // A claim whose answer was lost may have taken runs that nobody here knows of:
                     // the lease is given back with all that it holds, and a new one taken.
                     tracing::warn!(error = %error, "a claim got no answer; taking a new lease");
+                    tally::lost_lease();
                     lost.cancel();
                     return;
                 }
@@ -313,6 +315,7 @@ impl Station {
             return Ok(0);
         }
         let count = runs.len();
+        tally::claimed(count);
         // From here on the runs are ours: what cannot be loaded now is loaded again, not dropped.
         loop {
             match load(&mut conn, runs.clone()).await {

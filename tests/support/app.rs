@@ -82,6 +82,7 @@ impl TestApp {
         let running = start(ServeConfig {
             database: options.clone(),
             listener: Some(listener),
+            metrics: None,
             worker: Some(WorkerConfig::default()),
             stripe: StripeConfig {
                 url: sandbox.url().to_owned(),

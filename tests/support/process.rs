@@ -49,9 +49,16 @@ fn is_about_this_package(name: &OsStr) -> bool {
     name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
+/// A port that was free a moment ago: the same for every start of a server.
+fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
 /// `tenure serve` on an address of its own.
 pub(crate) struct Server {
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
     database: String,
     stripe: String,
     smtp: String,
@@ -66,10 +73,9 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) fn new(database: String, stripe: String, smtp: String) -> Self {
-        // A port that was free a moment ago: the same for every start of this server.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         Self {
-            address: listener.local_addr().expect("an address"),
+            address: free_address(),
+            metrics: None,
             database,
             stripe,
             smtp,
@@ -90,10 +96,19 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// Serves metrics from the next start on; where.
+    pub(crate) fn serve_metrics(&mut self) -> String {
+        let address = *self.metrics.get_or_insert_with(free_address);
+        format!("http://{address}/metrics")
+    }
+
     pub(crate) fn start(&mut self) {
         let mut command = Command::new(tenure());
+        command.arg("serve");
+        if let Some(metrics) = self.metrics {
+            command.arg("--metrics-listen").arg(metrics.to_string());
+        }
         command
-            .arg("serve")
             .env("DATABASE_URL", &self.database)
             .env("TENURE_LISTEN", self.address.to_string())
             .env("TENURE_STRIPE_URL", &self.stripe)

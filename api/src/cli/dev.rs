@@ -130,6 +130,7 @@ async fn serve(
     start(ServeConfig {
         database,
         listener: Some(listener),
+        metrics: None,
         worker: Some(WorkerConfig {
             name: worker_name(),
             lease: DEV_LEASE,

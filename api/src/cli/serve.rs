@@ -1,10 +1,14 @@
 //! `tenure serve`: API and worker against a database.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use tenure_engine::PoolConfig;
 use tokio::net::TcpListener;
 
-use crate::config::{ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, StripeArgs, WorkerArgs};
+use crate::config::{
+    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, StripeArgs, WorkerArgs,
+};
 use crate::serve::{ServeConfig, start};
 
 /// What to serve.
@@ -16,6 +20,8 @@ pub(super) struct ServeArgs {
     database: DatabaseArgs,
     #[command(flatten)]
     http: HttpArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     #[command(flatten)]
     worker: WorkerArgs,
     #[command(flatten)]
@@ -34,14 +40,18 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let listener = if args.no_api {
         None
     } else {
-        let listener = TcpListener::bind(args.http.listen).await;
-        Some(listener.with_context(|| format!("cannot listen on {}", args.http.listen))?)
+        Some(listen(args.http.listen).await?)
     };
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let metrics = match args.metrics.metrics_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let name = worker_name();
     let running = start(ServeConfig {
         database: args.database.options()?,
         listener,
+        metrics,
         worker: (!args.no_workers).then(|| args.worker.config(name)),
         stripe: args.stripe.config()?,
         mail: args.mail.config()?,
@@ -56,6 +66,11 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     tracing::info!("draining");
     running.shutdown().await;
     Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Host and process, for people.

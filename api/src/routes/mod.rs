@@ -89,6 +89,7 @@ pub fn app(state: AppState) -> Router {
     let (router, _) = routes().split_for_parts();
     let document = axum::Json(openapi());
     let middleware = ServiceBuilder::new()
+        .layer(middleware::from_fn(crate::metrics::count_request))
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
         .layer(TraceLayer::new_for_http().make_span_with(span))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))

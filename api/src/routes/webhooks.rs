@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::ApiError;
+use crate::metrics;
 use crate::state::AppState;
 
 /// The most bytes of a delivery.
@@ -33,6 +34,32 @@ async fn stripe(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, ApiError> {
+    let received = take(&state, &headers, body).await;
+    let outcome = match &received {
+        Ok(Received::Mapped) => "mapped",
+        Ok(Received::Repeated) => "repeated",
+        Ok(Received::Ignored) => "ignored",
+        Ok(Received::Quarantined(_)) => "quarantined",
+        Err(error) if error.blames_caller() => "refused",
+        Err(_) => "failed",
+    };
+    metrics::webhook_event(outcome, 1);
+    match received? {
+        Received::Mapped => state.client().ring(),
+        Received::Quarantined(reason) => {
+            tracing::warn!(reason, "a webhook event was quarantined");
+        }
+        Received::Repeated | Received::Ignored => {}
+    }
+    Ok(StatusCode::OK)
+}
+
+/// Verifies a delivery and stores it.
+async fn take(
+    state: &AppState,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Received, ApiError> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge(MAX_DELIVERY_BYTES),
         _ => crate::extract::body_error(&rejection),
@@ -52,12 +79,5 @@ async fn stripe(
     })?;
     let received = webhook::receive(state.client(), &mut tx, &body).await?;
     tx.commit().await?;
-    match received {
-        Received::Mapped => state.client().ring(),
-        Received::Quarantined(reason) => {
-            tracing::warn!(reason, "a webhook event was quarantined");
-        }
-        Received::Repeated | Received::Ignored => {}
-    }
-    Ok(StatusCode::OK)
+    Ok(received)
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::AsyncSmtpTransport;
 use lettre::{AsyncTransport as _, Message, Tokio1Executor};
+use metrics::counter;
 use tenure_engine::StepError;
 
 /// Where mails go.
@@ -87,6 +88,17 @@ impl Mailer {
     /// # Errors
     /// Terminal when the recipient is malformed or refused for good (5xx); otherwise retryable.
     pub async fn send(&self, mail: &Mail<'_>) -> Result<(), StepError> {
+        let sent = self.hand_over(mail).await;
+        let outcome = match &sent {
+            Ok(()) => "sent",
+            Err(error) if error.is_terminal() => "refused",
+            Err(_) => "failed",
+        };
+        counter!("tenure_mails_total", "outcome" => outcome).increment(1);
+        sent
+    }
+
+    async fn hand_over(&self, mail: &Mail<'_>) -> Result<(), StepError> {
         let to: Mailbox = mail
             .to
             .parse()

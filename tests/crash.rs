@@ -201,15 +201,7 @@ async fn a_kill_between_charge_and_record_charges_once_though_the_provider_forgo
     let mut stage = Stage::set().await;
     let client = stage.client.clone();
     let make = Customer { client: &client };
-    let customer = make
-        .subscribe(
-            "2027-01-31T09:00:00Z",
-            "UTC",
-            "starter-monthly",
-            "EUR",
-            "pm_card_visa",
-        )
-        .await;
+    let customer = make.starter().await;
     customer.begin_advance("15d").await;
     // The moment after the provider has charged: the answer is on its way or just recorded.
     let tenant = customer.tenant.tenant_id.to_string();
@@ -239,15 +231,7 @@ async fn a_frozen_worker_writes_nothing_when_it_wakes() {
     let frozen = Stage::set().await;
     let client = frozen.client.clone();
     let make = Customer { client: &client };
-    let customer = make
-        .subscribe(
-            "2027-01-31T09:00:00Z",
-            "UTC",
-            "starter-monthly",
-            "EUR",
-            "pm_card_visa",
-        )
-        .await;
+    let customer = make.starter().await;
     customer.begin_advance("6mo").await;
     frozen.server.signal(Signal::SIGSTOP);
     // Another server on the same database takes over once the lease has ended.

@@ -89,15 +89,7 @@ async fn an_advance_has_arrived_only_when_the_providers_webhooks_have() {
     let late = WebhookMode::Late { milliseconds: 300 };
     app.sandbox.control().set_webhook_mode(late).unwrap();
     let make = app.customer();
-    let customer = make
-        .subscribe(
-            "2027-01-31T09:00:00Z",
-            "UTC",
-            "starter-monthly",
-            "EUR",
-            "pm_card_visa",
-        )
-        .await;
+    let customer = make.starter().await;
     customer.advance("15d").await;
     let deliveries = app.sandbox.control().deliveries();
     let under_way = |state: &str| ["waiting", "held"].contains(&state);
@@ -145,16 +137,7 @@ async fn an_anchor_at_the_months_end_returns_and_yen_have_no_cents() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declined_card_climbs_the_ladder_and_ends_unpaid() {
     let app = TestApp::new().await;
-    let customer = app
-        .customer()
-        .subscribe(
-            "2027-06-01T08:00:00Z",
-            "UTC",
-            "team-monthly",
-            "USD",
-            "pm_card_visa",
-        )
-        .await;
+    let customer = app.customer().team("pm_card_visa").await;
     customer.attach("pm_sandbox_insufficient_funds").await;
     customer.advance("30d").await;
     assert_eq!(
@@ -190,16 +173,7 @@ async fn a_declined_card_climbs_the_ladder_and_ends_unpaid() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hard_decline_is_not_tried_again_until_the_method_changes() {
     let app = TestApp::new().await;
-    let customer = app
-        .customer()
-        .subscribe(
-            "2027-06-01T08:00:00Z",
-            "UTC",
-            "team-monthly",
-            "USD",
-            "pm_sandbox_lost_card",
-        )
-        .await;
+    let customer = app.customer().team("pm_sandbox_lost_card").await;
     customer.advance("4d").await;
     let invoice = customer.invoices().await.remove(0);
     assert_eq!((invoice.status, invoice.attempts), (InvoiceStatus::Open, 1));
@@ -296,15 +270,7 @@ async fn without_a_payment_method_nothing_is_charged_and_a_method_pays_at_once()
 async fn an_operators_retry_looks_a_charge_up_before_it_is_sent_again() {
     let app = TestApp::new().await;
     let make = app.customer();
-    let customer = make
-        .subscribe(
-            "2027-01-31T09:00:00Z",
-            "UTC",
-            "starter-monthly",
-            "EUR",
-            "pm_card_visa",
-        )
-        .await;
+    let customer = make.starter().await;
     let control = app.sandbox.control();
     // The charge is made, its answer is lost, and nobody can look it up for now.
     for (kind, method, count) in [
@@ -360,15 +326,7 @@ async fn an_operators_retry_looks_a_charge_up_before_it_is_sent_again() {
 async fn the_same_card_given_again_is_tried_at_once() {
     let app = TestApp::new().await;
     let make = app.customer();
-    let customer = make
-        .subscribe(
-            "2027-06-01T08:00:00Z",
-            "UTC",
-            "team-monthly",
-            "USD",
-            "pm_card_visa",
-        )
-        .await;
+    let customer = make.team("pm_card_visa").await;
     customer.attach("pm_sandbox_insufficient_funds").await;
     customer.advance("30d").await;
     assert_eq!(
@@ -408,15 +366,7 @@ async fn webhooks_that_come_twice_in_disorder_or_never_change_nothing() {
         WebhookMode::Never,
     ] {
         app.sandbox.control().set_webhook_mode(mode).unwrap();
-        let customer = make
-            .subscribe(
-                "2027-01-31T09:00:00Z",
-                "UTC",
-                "starter-monthly",
-                "EUR",
-                "pm_card_visa",
-            )
-            .await;
+        let customer = make.starter().await;
         customer.advance("3mo").await;
         let paid = charges(&app, &customer);
         assert!(paid.values().all(|count| *count == 1), "{paid:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tenure_engine::operator::{self, Act, Intervention, RestartFrom, Verb};
-use tenure_engine::{EngineError, RunId, Status};
+use tenure_engine::{EngineError, RunId, Status, Worker};
 
 use super::workflows::{Door, DoorSignal, Errand, House, HouseSignal, Outside, registry};
 use crate::support::engine::TestEngine;
@@ -47,6 +47,20 @@ async fn open_door(engine: &TestEngine, key: &str) -> RunId {
     engine.signal::<Door>(run, "open", &DoorSignal::Open).await;
     engine.drain().await;
     run
+}
+
+/// Pauses a run in a worker's hands, loses the worker, and waits until recovery has paused the run.
+async fn pause_and_lose(engine: &TestEngine, outside: &Outside, run: RunId, worker: Worker) {
+    act(engine, run, Verb::Pause).await.unwrap();
+    worker.crash().await;
+    outside.release();
+    engine.advance(Duration::from_secs(60));
+    let other = engine.worker().await;
+    eventually("the lost worker's run is paused", async || {
+        engine.status(run).await == Status::Paused
+    })
+    .await;
+    other.shutdown().await;
 }
 
 async fn actions(conn: &mut PgConnection, run: RunId) -> Vec<String> {
@@ -184,16 +198,7 @@ async fn a_pause_that_was_asked_for_survives_the_worker() {
     outside.hold();
     let worker = engine.worker().await;
     outside.arrived().await;
-    act(&engine, run, Verb::Pause).await.unwrap();
-    worker.crash().await;
-    outside.release();
-    engine.advance(Duration::from_secs(60));
-    let worker = engine.worker().await;
-    eventually("the lost worker's run is paused", async || {
-        engine.status(run).await == Status::Paused
-    })
-    .await;
-    worker.shutdown().await;
+    pause_and_lose(&engine, &outside, run, worker).await;
     engine.assert_nothing_lost().await;
 }
 
@@ -479,16 +484,7 @@ async fn a_resumed_visit_remembers_what_it_did_before_its_worker_died() {
     outside.hold_at("second");
     let worker = engine.worker().await;
     outside.arrived().await;
-    act(&engine, run, Verb::Pause).await.unwrap();
-    worker.crash().await;
-    outside.release();
-    engine.advance(Duration::from_secs(60));
-    let worker = engine.worker().await;
-    eventually("the lost worker's run is paused", async || {
-        engine.status(run).await == Status::Paused
-    })
-    .await;
-    worker.shutdown().await;
+    pause_and_lose(&engine, &outside, run, worker).await;
     act(&engine, run, Verb::Resume).await.unwrap();
     engine.drain().await;
     assert_eq!(engine.status(run).await, Status::Completed);

@@ -150,6 +150,19 @@ pub(crate) struct Subscriber<'a> {
 }
 
 impl<'a> Customer<'a> {
+    /// On the starter plan with a good card, from 31 January 2027 in UTC; it begins with a trial.
+    pub(crate) async fn starter(&self) -> Subscriber<'a> {
+        let start = "2027-01-31T09:00:00Z";
+        self.subscribe(start, "UTC", "starter-monthly", "EUR", "pm_card_visa")
+            .await
+    }
+
+    /// On the team plan, which begins paid, from 1 June 2027 in UTC.
+    pub(crate) async fn team(&self, card: &str) -> Subscriber<'a> {
+        self.subscribe("2027-06-01T08:00:00Z", "UTC", "team-monthly", "USD", card)
+            .await
+    }
+
     pub(crate) async fn subscribe(
         &self,
         start: &str,

@@ -168,7 +168,7 @@ impl Context {
         let step = Step {
             key: self.step_key(name),
             attempt,
-            repeated: self.run.is_repeated(),
+            repeated: self.run.begun,
         };
         let attempted = AssertUnwindSafe(tokio::time::timeout(policy.attempt_timeout, work(step)))
             .catch_unwind()

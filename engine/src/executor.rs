@@ -1,7 +1,7 @@
 //! One held run: choose the event, visit, plan the settlement, settle; again while there is more.
 //!
 //! Runs on the worker's own threads, so that workflow code need not be `Send`. Nothing here
-//! decides (see `plan.rs`) or writes (see `committer.rs`).
+//! decides (see `choose.rs` and `plan.rs`) or writes (see `committer.rs`).
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -10,12 +10,13 @@ use futures_util::FutureExt;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::choose::{self, Mark, NextEvent};
 use crate::clock;
 use crate::committer::{Committer, SettleResult};
 use crate::context::{Context, panic_text};
 use crate::error::StepError;
 use crate::journal::Entry;
-use crate::plan::{self, Mark, NextEvent, Settlement, VisitEnd};
+use crate::plan::{self, Settlement, VisitEnd};
 use crate::registry::{ErasedEvent, Handler, Registry, VisitError};
 use crate::run::{ClaimedRun, InboxItem, SignalOutcome, Status};
 use crate::store;
@@ -130,7 +131,7 @@ impl Executor {
         let answered = matches!(end, VisitEnd::Answered(_));
         let mut settlement =
             plan::settle(&held.run, &label, deadline.as_ref(), end, clock::chance())?;
-        if settlement.status == Status::Stuck && plan::wants_to_end(&held.inbox) {
+        if settlement.status == Status::Stuck && choose::wants_to_end(&held.inbox) {
             held.inbox.extend(consumed);
             return Some(abandon(handler, held, reverses, may_keep));
         }
@@ -141,10 +142,10 @@ impl Executor {
             settlement.run.version = handler.version();
             marks.extend(consumed.take().map(accepted));
         }
-        settlement.marks = marks;
         if settlement.stuck == Some("terminal_error") {
             settlement = plan::begin_undo(settlement, reverses);
         }
+        settlement.marks = marks;
         if settlement.status == Status::Undoing {
             // What was consumed by the visit that failed is not handled again.
             settlement.marks.extend(consumed.map(accepted));
@@ -260,7 +261,7 @@ impl Executor {
 
 fn choose(handler: &dyn Handler, held: &mut Held) -> (NextEvent, Vec<Mark>) {
     let run = &held.run;
-    plan::next_event(run, &mut held.inbox, held.pin.as_deref(), |item| {
+    choose::next_event(run, &mut held.inbox, held.pin.as_deref(), |item| {
         handler.receive(run.version, &run.data, &item.payload)
     })
 }
@@ -335,7 +336,7 @@ fn finish_plan(handler: &dyn Handler, held: &Held, settlement: &mut Settlement, 
     }
     let mut inbox = held.inbox.clone();
     let run = &settlement.run;
-    let (next, marks) = plan::next_event(run, &mut inbox, None, |item| {
+    let (next, marks) = choose::next_event(run, &mut inbox, None, |item| {
         handler.receive(run.version, &run.data, &item.payload)
     });
     // Signals that the new state rejects need a visit's settlement of their own.

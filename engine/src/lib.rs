@@ -7,6 +7,7 @@ mod id;
 mod payload;
 mod retry;
 // Rules: pure.
+mod choose;
 mod journal;
 mod plan;
 mod run;
@@ -21,6 +22,7 @@ mod committer;
 mod context;
 mod executor;
 mod follow;
+mod hall;
 mod lease;
 mod registry;
 mod start;

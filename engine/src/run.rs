@@ -158,7 +158,7 @@ pub(crate) struct ClaimedRun {
     pub(crate) parent_run_id: Option<RunId>,
     /// It has children that end with it.
     pub(crate) closes: bool,
-    /// The visit was begun before, though its attempts were forgotten since.
+    /// The visit was begun before: it may have a journal, and what it did may repeat.
     pub(crate) begun: bool,
     /// What it has left to reverse, if it is undoing.
     pub(crate) undo: Option<Undo>,
@@ -166,14 +166,6 @@ pub(crate) struct ClaimedRun {
     pub(crate) now: DateTime<Utc>,
     /// The tenant's time.
     pub(crate) tenant_now: DateTime<Utc>,
-}
-
-impl ClaimedRun {
-    /// Whether the visit may have been begun before: it may have a journal, and what it did may
-    /// repeat.
-    pub(crate) fn is_repeated(&self) -> bool {
-        self.begun || self.attempt > 0 || self.losses > 0 || self.error.is_some()
-    }
 }
 
 /// The last error, as stored with the run.

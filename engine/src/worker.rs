@@ -5,25 +5,23 @@
 //! slow outside fills no memory. A worker whose lease ended comes back under a new one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::bell::Bell;
 use crate::client::Client;
 use crate::clock;
 use crate::committer::Committer;
 use crate::error::EngineError;
-use crate::executor::{Departure, Executor, Held};
-use crate::id::{Epoch, WorkerId};
+use crate::executor::{Executor, Held};
+use crate::hall::Hall;
+use crate::id::WorkerId;
 use crate::lease::Lease;
 use crate::registry::Registry;
-use crate::run::{ClaimedRun, RunKey};
+use crate::run::ClaimedRun;
 use crate::schedule;
 use crate::store;
 use crate::tally;
@@ -215,7 +213,12 @@ impl Station {
             committer,
             draining: self.stop.clone(),
         };
-        let hall = Hall::open(executor, &self.config, lost.clone());
+        let hall = Hall::open(
+            executor,
+            self.config.in_flight,
+            self.config.threads,
+            lost.clone(),
+        );
         let renewing = tokio::spawn(upkeep::renew(
             self.pool.clone(),
             lease.clone(),
@@ -402,7 +405,7 @@ async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Res
     // Only a visit that was begun before can have a journal.
     let begun: Vec<_> = runs
         .iter()
-        .filter(|run| run.is_repeated())
+        .filter(|run| run.begun)
         .map(|run| (run.key, run.visit))
         .collect();
     let mut journal = if begun.is_empty() {
@@ -432,176 +435,4 @@ async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Res
         });
     }
     Ok(held)
-}
-
-/// The threads on which visits run, and how many are in flight.
-struct Hall {
-    doors: Vec<mpsc::UnboundedSender<(i64, Held)>>,
-    next: AtomicUsize,
-    state: Arc<HallState>,
-    lost: CancellationToken,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-struct HallState {
-    size: usize,
-    in_flight: AtomicUsize,
-    freed: tokio::sync::Notify,
-    batches: std::sync::Mutex<std::collections::HashMap<i64, usize>>,
-    finished: std::sync::Mutex<Vec<i64>>,
-    /// Runs that left without a settlement, with the epoch under which they were held.
-    unclear: std::sync::Mutex<Vec<(RunKey, Epoch)>>,
-}
-
-impl Hall {
-    fn open(executor: Executor, config: &WorkerConfig, lost: CancellationToken) -> Self {
-        let state = Arc::new(HallState {
-            size: config.in_flight,
-            in_flight: AtomicUsize::new(0),
-            freed: tokio::sync::Notify::new(),
-            batches: std::sync::Mutex::default(),
-            finished: std::sync::Mutex::default(),
-            unclear: std::sync::Mutex::default(),
-        });
-        let mut doors = Vec::new();
-        let mut threads = Vec::new();
-        for index in 0..config.threads.max(1) {
-            let (door, visitors) = mpsc::unbounded_channel();
-            doors.push(door);
-            let handle = tokio::runtime::Handle::current();
-            let (executor, state, lost) = (executor.clone(), state.clone(), lost.clone());
-            let thread = std::thread::Builder::new()
-                .name(format!("visits-{index}"))
-                .spawn(move || {
-                    handle.block_on(
-                        LocalSet::new().run_until(receive(executor, state, lost, visitors)),
-                    );
-                });
-            match thread {
-                Ok(thread) => threads.push(thread),
-                Err(error) => tracing::error!(error = %error, "cannot start a visit thread"),
-            }
-        }
-        Self {
-            doors,
-            next: AtomicUsize::new(0),
-            state,
-            lost,
-            threads,
-        }
-    }
-
-    fn room(&self) -> usize {
-        self.state.size.saturating_sub(self.in_flight())
-    }
-
-    fn in_flight(&self) -> usize {
-        self.state.in_flight.load(Ordering::Acquire)
-    }
-
-    async fn freed(&self) {
-        self.state.freed.notified().await;
-    }
-
-    fn admit(&self, batch: i64, held: Vec<Held>) {
-        self.state.in_flight.fetch_add(held.len(), Ordering::AcqRel);
-        lock(&self.state.batches).insert(batch, held.len());
-        for held in held {
-            let door = self.next.fetch_add(1, Ordering::Relaxed) % self.doors.len();
-            if self.doors[door].send((batch, held)).is_err() {
-                self.state.leave(batch);
-            }
-        }
-    }
-
-    fn take_finished_batches(&self) -> Vec<i64> {
-        std::mem::take(&mut *lock(&self.state.finished))
-    }
-
-    fn take_unclear(&self) -> Vec<(RunKey, Epoch)> {
-        std::mem::take(&mut *lock(&self.state.unclear))
-    }
-
-    /// Lets visits finish, then drops what is left.
-    async fn drain(self, limit: Duration) {
-        let empty = async {
-            while self.in_flight() > 0 {
-                self.state.freed.notified().await;
-            }
-        };
-        if tokio::time::timeout(limit, empty).await.is_err() {
-            tracing::warn!(
-                runs = self.in_flight(),
-                "visits did not finish in time; giving back"
-            );
-        }
-        self.abandon().await;
-    }
-
-    /// Drops all visits where they stand.
-    async fn abandon(self) {
-        self.lost.cancel();
-        drop(self.doors);
-        let threads = self.threads;
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                let _ = thread.join();
-            }
-        });
-        let _ = joined.await;
-    }
-}
-
-impl HallState {
-    fn leave(&self, batch: i64) {
-        let mut batches = lock(&self.batches);
-        if let Some(left) = batches.get_mut(&batch) {
-            *left -= 1;
-            if *left == 0 {
-                batches.remove(&batch);
-                lock(&self.finished).push(batch);
-            }
-        }
-        drop(batches);
-        self.in_flight.fetch_sub(1, Ordering::AcqRel);
-        self.freed.notify_one();
-    }
-}
-
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// One thread: takes held runs in and drives each as a local task.
-async fn receive(
-    executor: Executor,
-    state: Arc<HallState>,
-    lost: CancellationToken,
-    mut visitors: mpsc::UnboundedReceiver<(i64, Held)>,
-) {
-    let tracker = TaskTracker::new();
-    while let Some((batch, held)) = visitors.recv().await {
-        let (executor, state, lost) = (executor.clone(), state.clone(), lost.clone());
-        let span = tracing::info_span!(
-            "run",
-            run.id = %held.run.key.run_id,
-            tenant.id = %held.run.tenant_id,
-            workflow = %held.run.workflow,
-        );
-        let drive = async move {
-            let hold = (held.run.key, held.run.epoch);
-            let departure = lost.run_until_cancelled(executor.drive(held)).await;
-            if departure == Some(Departure::Unclear) {
-                lock(&state.unclear).push(hold);
-            }
-            state.leave(batch);
-        };
-        tokio::task::spawn_local(
-            tracker.track_future(tracing::Instrument::instrument(drive, span)),
-        );
-    }
-    tracker.close();
-    tracker.wait().await;
 }

@@ -25,7 +25,8 @@ use crate::start::{self, Origin};
 use crate::store;
 use crate::store::inbox::NewMessage;
 use crate::store::run::{NewRun, Place};
-use crate::store::schedule::{NewSlots, OpenSlot, ScheduleKey};
+use crate::store::schedule::ScheduleKey;
+use crate::store::slot::{NewSlots, OpenSlot};
 
 /// How many schedules one round looks at, before the worker claims again.
 const PER_ROUND: i64 = 16;
@@ -65,7 +66,11 @@ async fn fire(
     if let Some(clock) = key.clock_id {
         store::schedule::hold_clock(&mut tx, clock).await?;
     }
-    let Some(schedule) = store::schedule::lock_due(&mut tx, key).await? else {
+    if !store::schedule::lock_due(&mut tx, key).await? {
+        return Ok(false);
+    }
+    let found = store::schedule::find(&mut tx, key.schedule_id, key.shard_id).await?;
+    let Some(schedule) = found else {
         return Ok(false);
     };
     look(&mut tx, registry, &schedule).await?;
@@ -85,8 +90,8 @@ pub(super) async fn look(
         clock_id: schedule.clock_id,
     };
     let now = store::run::find_tenant_now(conn, schedule.clock_id).await?;
-    store::schedule::close_ended(conn, id, shard_id).await?;
-    let open = store::schedule::list_open(conn, id, shard_id).await?;
+    store::slot::close_ended(conn, id, shard_id).await?;
+    let open = store::slot::list_open(conn, id, shard_id).await?;
     let (running, waiting): (Vec<OpenSlot>, Vec<OpenSlot>) =
         open.into_iter().partition(|slot| slot.run_id.is_some());
     let queued: Vec<_> = waiting.iter().map(|slot| slot.slot).collect();
@@ -102,7 +107,7 @@ pub(super) async fn look(
         queued: &queued,
     });
     let slots = start_runs(conn, registry, schedule, place, now, &plan, &waiting).await?;
-    store::schedule::insert_slots(conn, schedule, shard_id, &slots).await?;
+    store::slot::insert(conn, schedule, shard_id, &slots).await?;
     if plan.cancel {
         for run in running.iter().filter_map(|slot| slot.run_id) {
             store::inbox::insert(conn, &cancel(schedule, place, run)).await?;
@@ -114,7 +119,7 @@ pub(super) async fn look(
         .waits
         .then(|| rules::rest(waited, schedule.clock_id.is_some()));
     store::schedule::advance(conn, id, shard_id, plan.next_slot, plan.more, rest).await?;
-    store::schedule::delete_slots(conn, id, shard_id, now - KEEP).await?;
+    store::slot::delete_closed(conn, id, shard_id, now - KEEP).await?;
     Ok(())
 }
 
@@ -200,7 +205,7 @@ async fn put_off(
         .unzip();
     if !late.is_empty() {
         let shard = schedule.schedule_id.shard();
-        store::schedule::delay_runs(conn, shard, &late, &due).await?;
+        store::slot::delay_runs(conn, shard, &late, &due).await?;
     }
     Ok(())
 }

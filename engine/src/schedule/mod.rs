@@ -34,7 +34,7 @@ use crate::start::{self, Started};
 use crate::store;
 use crate::store::operator::Audit;
 use crate::store::run::Place;
-use crate::store::schedule::NewSlots;
+use crate::store::slot::NewSlots;
 
 /// The longest jitter, in seconds: a day.
 const MAX_JITTER_SECONDS: i32 = 86_400;
@@ -365,7 +365,7 @@ pub async fn run_now(
     let started = start::start(conn, registry, before.tenant_id, place, request).await?;
     let mut slots = NewSlots::default();
     slots.started(now, key, started.run_id);
-    store::schedule::insert_slots(conn, &before, place.shard_id, &slots).await?;
+    store::slot::insert(conn, &before, place.shard_id, &slots).await?;
     let mut extra = shape(&before);
     extra["run_id"] = json!(started.run_id);
     audit(
@@ -422,7 +422,7 @@ pub async fn detail(
     id: ScheduleId,
 ) -> Result<ScheduleDetail, EngineError> {
     let schedule = find(conn, id).await?;
-    let slots = store::schedule::list_slots(conn, id, id.shard(), PAST).await?;
+    let slots = store::slot::list(conn, id, id.shard(), PAST).await?;
     let coming = coming(&schedule, COMING);
     Ok(ScheduleDetail {
         schedule,
@@ -469,11 +469,8 @@ async fn lock(
     if let Some(clock) = unlocked.clock_id {
         store::schedule::hold_clock(conn, clock).await?;
     }
-    let gone = || EngineError::ScheduleNotFound(id.to_string());
-    let shard = id.shard();
-    let locked = store::schedule::lock(conn, id, shard)
-        .await?
-        .ok_or_else(gone)?;
+    store::schedule::lock(conn, id, id.shard()).await?;
+    let locked = find(conn, id).await?;
     if locked.revision != act.revision {
         return Err(EngineError::Moved {
             seen: act.revision,

@@ -115,6 +115,7 @@ pub(crate) async fn release_runs(
             worker_id = null,
             nudged = false,
             losses = run.losses + 1,
+            begun = true,
             status = case when run.pausing then 5 when run.losses + 1 > $2 then 8 else 0 end,
             stuck = case when not run.pausing and run.losses + 1 > $2 then 'worker_lost' end,
             pausing = false,
@@ -176,6 +177,7 @@ pub(crate) async fn release_held(
             worker_id = null,
             nudged = false,
             losses = run.losses + 1,
+            begun = true,
             status = case when run.pausing then 5 else 0 end,
             pausing = false,
             paused_at = case when run.pausing then coalesce(

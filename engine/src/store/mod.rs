@@ -13,4 +13,5 @@ pub(crate) mod operator;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod settle;
+pub(crate) mod slot;
 pub(crate) mod step;

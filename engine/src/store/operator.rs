@@ -61,10 +61,8 @@ pub(crate) struct Change {
     pub(crate) data: Vec<u8>,
     pub(crate) deadlines: Vec<Deadline>,
     pub(crate) entered: bool,
-    /// Whether the visit's answers are dropped.
+    /// Whether the visit's answers are dropped, and with them the error of a live run.
     pub(crate) cut: bool,
-    /// Kept, the error tells that the visit was begun and has a journal.
-    pub(crate) keep_error: bool,
     pub(crate) undo: Option<Undo>,
     pub(crate) paused_at: Option<DateTime<Utc>>,
 }
@@ -95,7 +93,6 @@ impl Locked {
             deadlines: self.deadlines.clone(),
             entered: self.entered,
             cut: false,
-            keep_error: true,
             undo: self.undo.clone(),
             paused_at: self.paused_at,
         }
@@ -204,8 +201,7 @@ pub(crate) async fn apply(
             error = case when $11 then run.error end,
             paused_at = $12,
             undo = $16,
-            begun = not $10
-              and (run.begun or run.attempt > 0 or run.losses > 0 or run.error is not null),
+            begun = run.begun and not $10,
             attempt = case when $13 then run.attempt else 0 end,
             losses = case when $13 then run.losses else 0 end,
             next_at = case when $13 then run.next_at end,
@@ -263,7 +259,7 @@ pub(crate) async fn apply(
         deadlines,
         change.entered,
         change.cut,
-        change.keep_error,
+        !change.cut || change.status.is_finished(),
         change.paused_at,
         change.rest == Rest::AsBefore,
         parked,

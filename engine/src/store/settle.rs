@@ -126,6 +126,7 @@ struct Columns<'a> {
     tenant_now: Vec<DateTime<Utc>>,
     closes: Vec<bool>,
     undo: Vec<Option<Vec<u8>>>,
+    begun: Vec<bool>,
     mark_run: Vec<Uuid>,
     mark_signal: Vec<&'a str>,
     mark_outcome: Vec<Option<i16>>,
@@ -182,6 +183,7 @@ impl<'a> Columns<'a> {
         self.tenant_now.push(run.tenant_now);
         self.closes.push(run.closes);
         self.undo.push(run.undo.as_ref().map(Undo::encode));
+        self.begun.push(run.begun && !settlement.cut);
         for mark in &settlement.marks {
             self.mark_run.push(run.key.run_id.0);
             self.mark_signal.push(&mark.signal_id);
@@ -233,11 +235,11 @@ pub(crate) async fn apply(
             $14::integer[], $15::text[], $16::bytea[], $17::jsonb[], $18::timestamptz[],
             $19::bigint[], $20::timestamptz[], $21::timestamptz[], $22::text[], $23::jsonb[],
             $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[],
-            $34::timestamptz[], $35::boolean[], $36::bytea[]
+            $34::timestamptz[], $35::boolean[], $36::bytea[], $37::boolean[]
           ) as t (
             run_id, shard_id, epoch, visit, cut, status, keep, had_due, entered, version, attempt,
             losses, state, data, deadlines, due_at, delay_us, clocked_at, next_at, stuck, error,
-            output, finished, event, from_state, outcome, detail, tenant_now, closes, undo
+            output, finished, event, from_state, outcome, detail, tenant_now, closes, undo, begun
           )
         ), settled as (
           update engine.run
@@ -251,7 +253,7 @@ pub(crate) async fn apply(
             end,
             closes = input.closes,
             undo = input.undo,
-            begun = run.begun and not input.cut,
+            begun = input.begun,
             pausing = false,
             paused_at = case when run.pausing and input.status in (0, 1, 2, 3, 4)
               then input.tenant_now end,
@@ -412,6 +414,7 @@ pub(crate) async fn apply(
         &c.tenant_now,
         &c.closes,
         &c.undo as &[Option<Vec<u8>>],
+        &c.begun,
     )
     .fetch_all(conn)
     .await?;

@@ -1,0 +1,175 @@
+//! Chooses, purely, which event a held run gets next.
+//!
+//! The order of what is due (DESIGN §1): terminate, what is left to undo, cancel, signals received
+//! by the deadline's instant, the deadline, later signals. A visit that was begun is pinned to its
+//! event, unless it only fails and somebody wants the run to end.
+
+use crate::run::{ClaimedRun, Deadline, InboxItem, InboxKind, SignalOutcome};
+use crate::undo::Reverse;
+use crate::workflow::Reception;
+
+/// What a held run is to do next.
+#[derive(Debug)]
+pub(crate) enum NextEvent {
+    Entered,
+    Cancel(InboxItem),
+    Terminate(InboxItem),
+    /// The failing visit is given up: a cancel waits.
+    Abandon,
+    /// The next of what a failed visit left to reverse.
+    Undo(Reverse),
+    /// Nothing is left to reverse.
+    UndoEnd,
+    Signal(InboxItem),
+    Finished(InboxItem),
+    Deadline(Deadline),
+    Nothing,
+}
+
+/// What becomes of one message, written with the settlement.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    pub(crate) signal_id: String,
+    pub(crate) outcome: SignalOutcome,
+    pub(crate) reason: Option<String>,
+}
+
+impl NextEvent {
+    /// Names the event in the journal, so that a retried visit answers the same one.
+    pub(crate) fn pin(&self) -> String {
+        match self {
+            Self::Entered => "entered".to_owned(),
+            Self::Cancel(item)
+            | Self::Terminate(item)
+            | Self::Signal(item)
+            | Self::Finished(item) => {
+                format!("inbox {}", item.signal_id)
+            }
+            Self::Deadline(deadline) => format!("deadline {}", deadline.name),
+            Self::Undo(reverse) => format!("undo {}", reverse.name),
+            Self::Abandon | Self::UndoEnd | Self::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    /// Says in words what the visit is for.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::Entered => "entered".to_owned(),
+            Self::Cancel(_) | Self::Abandon => "cancel".to_owned(),
+            Self::Terminate(_) => "terminate".to_owned(),
+            Self::Undo(reverse) => format!("undo {}", reverse.name),
+            Self::UndoEnd => "undo".to_owned(),
+            Self::Signal(item) => format!("signal {}", item.name),
+            Self::Finished(item) => format!("finished {}", item.name),
+            Self::Deadline(deadline) => format!("deadline {}", deadline.name),
+            Self::Nothing => "nothing".to_owned(),
+        }
+    }
+}
+
+/// Picks the next event. Rejected signals are taken out of `inbox` and come back as marks.
+///
+/// `pinned` names the event of a visit whose journal has answers already: a cancel that came in
+/// between must not be answered with another event's journal.
+pub(crate) fn next_event(
+    run: &ClaimedRun,
+    inbox: &mut Vec<InboxItem>,
+    pinned: Option<&str>,
+    mut receive: impl FnMut(&InboxItem) -> Result<Reception, String>,
+) -> (NextEvent, Vec<Mark>) {
+    let mut marks = Vec::new();
+    if let Some(at) = position(inbox, InboxKind::Terminate) {
+        return (NextEvent::Terminate(inbox.remove(at)), marks);
+    }
+    if let Some(undo) = &run.undo {
+        let next = undo.next().cloned();
+        return (next.map_or(NextEvent::UndoEnd, NextEvent::Undo), marks);
+    }
+    // A visit that only fails would keep the cancel waiting until somebody mends it.
+    if pinned.is_some() && run.attempt > 0 && wants_to_end(inbox) {
+        return (NextEvent::Abandon, marks);
+    }
+    if let Some(event) = pinned.and_then(|pin| find_pinned(run, inbox, pin)) {
+        return (event, marks);
+    }
+    if let Some(at) = position(inbox, InboxKind::Cancel) {
+        return (NextEvent::Cancel(inbox.remove(at)), marks);
+    }
+    if !run.entered {
+        return (NextEvent::Entered, marks);
+    }
+    let mut accepted = None;
+    let mut at = 0;
+    while at < inbox.len() {
+        let verdict = match inbox[at].kind {
+            InboxKind::Signal => receive(&inbox[at]),
+            InboxKind::RunFinished | InboxKind::Cancel | InboxKind::Terminate => {
+                Ok(Reception::Accept)
+            }
+        };
+        let reason = match verdict {
+            Ok(Reception::Accept) => {
+                accepted = Some(at);
+                break;
+            }
+            Ok(Reception::Defer) => {
+                at += 1;
+                continue;
+            }
+            Ok(Reception::Reject(reason)) => reason.to_owned(),
+            Err(malformed) => malformed,
+        };
+        marks.push(Mark {
+            signal_id: inbox.remove(at).signal_id,
+            outcome: SignalOutcome::Rejected,
+            reason: Some(reason),
+        });
+    }
+    let deadline = run
+        .deadlines
+        .iter()
+        .filter(|deadline| deadline.at <= run.tenant_now)
+        .min_by_key(|deadline| deadline.at);
+    let event = match (accepted, deadline) {
+        (Some(at), Some(deadline)) if inbox[at].received_at > deadline.at => {
+            NextEvent::Deadline(deadline.clone())
+        }
+        (Some(at), _) => message(inbox.remove(at)),
+        (None, Some(deadline)) => NextEvent::Deadline(deadline.clone()),
+        (None, None) => NextEvent::Nothing,
+    };
+    (event, marks)
+}
+
+fn find_pinned(run: &ClaimedRun, inbox: &mut Vec<InboxItem>, pin: &str) -> Option<NextEvent> {
+    if pin == "entered" {
+        return (!run.entered).then_some(NextEvent::Entered);
+    }
+    if let Some(name) = pin.strip_prefix("deadline ") {
+        let deadline = run.deadlines.iter().find(|known| known.name == name)?;
+        return Some(NextEvent::Deadline(deadline.clone()));
+    }
+    let signal_id = pin.strip_prefix("inbox ")?;
+    let at = inbox.iter().position(|item| item.signal_id == signal_id)?;
+    Some(message(inbox.remove(at)))
+}
+
+fn message(item: InboxItem) -> NextEvent {
+    match item.kind {
+        InboxKind::RunFinished => NextEvent::Finished(item),
+        InboxKind::Cancel => NextEvent::Cancel(item),
+        InboxKind::Terminate => NextEvent::Terminate(item),
+        InboxKind::Signal => NextEvent::Signal(item),
+    }
+}
+
+/// Whether somebody waits for the run to end.
+pub(crate) fn wants_to_end(inbox: &[InboxItem]) -> bool {
+    inbox
+        .iter()
+        .any(|item| matches!(item.kind, InboxKind::Cancel | InboxKind::Terminate))
+}
+
+fn position(inbox: &[InboxItem], kind: InboxKind) -> Option<usize> {
+    inbox.iter().position(|item| item.kind == kind)
+}

@@ -1,0 +1,265 @@
+//! What humans do to runs: each verb with a reason, the revision that was seen, and an audit row.
+//!
+//! One verb is one transaction under the run's lock: look, decide purely, write the run, its place
+//! among what is due, a line of the log and the audit row. Whoever only wants to know what would
+//! happen rolls the transaction back.
+//!
+//! A run in a worker's hands is never changed under its feet: a pause waits for the visit to end,
+//! a cancel waits in the inbox. Only *terminate* takes the run away; it raises epoch and visit, so
+//! that what the worker still writes belongs to a visit that nobody reads.
+
+mod decide;
+mod verb;
+
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+pub use verb::{Verb, may};
+
+use self::decide::{decide, describe, not_allowed};
+use crate::client::Client;
+use crate::error::EngineError;
+use crate::id::{self, RunId};
+use crate::payload;
+use crate::registry::Registry;
+use crate::start::{self, Started};
+use crate::store;
+use crate::store::inbox::NewMessage;
+use crate::store::operator::{Audit, Locked};
+use crate::store::run::Place;
+
+/// The longest reason, in characters.
+const MAX_REASON: usize = 2_000;
+
+/// Who intervenes, why, and what they saw.
+#[derive(Debug, Clone)]
+pub struct Act {
+    /// From the token, never from the request.
+    pub actor: String,
+    /// The role in which they act.
+    pub role: String,
+    /// Why, 1 to 2,000 characters.
+    pub reason: String,
+    /// The revision of the run or schedule that they saw.
+    pub revision: i64,
+}
+
+/// What an intervention did, or would have done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intervention {
+    /// The run.
+    pub run_id: RunId,
+    /// Its revision afterwards.
+    pub revision: i64,
+    /// Status, state and whatever the verb touched, before.
+    pub before: Value,
+    /// The same, afterwards.
+    pub after: Value,
+    /// What follows, in words.
+    pub effects: Vec<String>,
+}
+
+/// Where a restarted run begins.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RestartFrom {
+    /// In the state in which the old run ended.
+    LastState,
+    /// In a given state, as the workflow encodes it.
+    State(Value),
+    /// At the start, with a given input.
+    Input(Value),
+}
+
+/// Does one verb to one run, in the caller's transaction; roll it back for a dry run.
+/// The transaction must act as the engine.
+///
+/// # Errors
+/// [`EngineError::Moved`] when the run is not as the operator saw it, [`EngineError::NotAllowed`]
+/// when the verb makes no sense, [`EngineError::Malformed`] for a bad reason, state or answer,
+/// [`EngineError::RunNotFound`].
+pub async fn intervene(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    run: RunId,
+    verb: &Verb,
+    act: &Act,
+) -> Result<Intervention, EngineError> {
+    let locked = lock(conn, run, act).await?;
+    may(verb.word(), locked.status).map_err(|reason| not_allowed(verb.word(), reason))?;
+    let plan = decide(registry, &locked, verb)?;
+    if plan.forgets_failure {
+        store::operator::delete_failed_step(conn, &locked).await?;
+    }
+    if let Some(answer) = &plan.answer {
+        store::operator::insert_answer(conn, &locked, answer).await?;
+    }
+    if let Some(kind) = plan.message {
+        let message = NewMessage {
+            run_id: run,
+            shard_id: locked.key.shard_id,
+            tenant_id: locked.tenant_id,
+            clock_id: locked.clock_id,
+            kind,
+            position: 0,
+            signal_id: verb.word(),
+            name: verb.word(),
+            payload: b"null",
+        };
+        store::inbox::insert(conn, &message).await?;
+    }
+    let mut revision = act.revision;
+    match &plan.change {
+        Some(change) => {
+            revision = store::operator::apply(conn, &locked, change).await?;
+            let detail = format!("{}: {}", act.actor, act.reason);
+            store::operator::insert_log(conn, &locked, change, verb.word(), &detail).await?;
+        }
+        None if plan.pausing => store::operator::mark_pausing(conn, &locked).await?,
+        None => {}
+    }
+    if plan
+        .change
+        .as_ref()
+        .is_some_and(|change| change.status.is_finished())
+    {
+        store::operator::tell_finished(conn, &locked).await?;
+        store::operator::close_children(conn, locked.key).await?;
+    }
+    let intervention = Intervention {
+        run_id: run,
+        revision,
+        before: describe(&locked, locked.status, act.revision),
+        after: plan.after(&locked, revision),
+        effects: plan.effects,
+    };
+    audit(conn, &locked, verb.word(), act, &intervention).await?;
+    Ok(intervention)
+}
+
+/// Starts a new run after one that has ended, under a key of its own.
+/// The transaction must act as the engine.
+///
+/// # Errors
+/// As [`intervene`], and [`EngineError::KeyTaken`].
+pub async fn restart(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    run: RunId,
+    key: &str,
+    from: &RestartFrom,
+    act: &Act,
+) -> Result<Started, EngineError> {
+    let locked = lock(conn, run, act).await?;
+    may("restart", locked.status).map_err(|reason| not_allowed("restart", reason))?;
+    let place = Place {
+        shard_id: locked.key.shard_id,
+        clock_id: locked.clock_id,
+    };
+    let (workflow, tenant) = (locked.workflow.as_str(), locked.tenant_id);
+    let new = match from {
+        RestartFrom::Input(input) => start::prepare(registry, place, workflow, key, input)?,
+        RestartFrom::State(state) => start::prepare_in(registry, place, workflow, key, state)?,
+        RestartFrom::LastState => {
+            let state = serde_json::from_slice(&locked.data)
+                .map_err(|error| malformed("state", workflow, error))?;
+            start::prepare_in(registry, place, workflow, key, &state)?
+        }
+    };
+    let started = start::insert(conn, tenant, place, start::Origin::default(), new).await?;
+    let intervention = Intervention {
+        run_id: run,
+        revision: act.revision,
+        before: describe(&locked, locked.status, act.revision),
+        after: json!({ "started": started.run_id, "key": key }),
+        effects: Vec::new(),
+    };
+    audit(conn, &locked, "restart", act, &intervention).await?;
+    Ok(started)
+}
+
+/// Sends a signal in a person's name: as [`Client::signal_named`], with an audit row.
+/// The transaction must act as the engine.
+///
+/// # Errors
+/// As [`Client::signal_named`], and [`EngineError::Malformed`] for a bad reason.
+pub async fn signal(
+    conn: &mut PgConnection,
+    client: &Client,
+    run: RunId,
+    signal_id: &str,
+    signal: &Value,
+    act: &Act,
+) -> Result<(), EngineError> {
+    check_reason(&act.reason)?;
+    let locked = store::operator::lock(conn, run, run.shard())
+        .await?
+        .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
+    client
+        .signal_named(conn, locked.tenant_id, run, signal_id, signal)
+        .await?;
+    let seen = Act {
+        revision: locked.revision(),
+        ..act.clone()
+    };
+    let intervention = Intervention {
+        run_id: run,
+        revision: seen.revision,
+        before: describe(&locked, locked.status, seen.revision),
+        after: json!({ "signal": payload::variant_name(signal), "signal_id": signal_id }),
+        effects: Vec::new(),
+    };
+    audit(conn, &locked, "signal", &seen, &intervention).await
+}
+
+async fn lock(conn: &mut PgConnection, run: RunId, act: &Act) -> Result<Locked, EngineError> {
+    check_reason(&act.reason)?;
+    let locked = store::operator::lock(conn, run, run.shard())
+        .await?
+        .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
+    if locked.revision() != act.revision {
+        return Err(EngineError::Moved {
+            seen: act.revision,
+            current: locked.revision(),
+        });
+    }
+    Ok(locked)
+}
+
+/// Checks that somebody said why.
+pub(crate) fn check_reason(reason: &str) -> Result<(), EngineError> {
+    if reason.trim().is_empty() || reason.chars().count() > MAX_REASON {
+        return Err(EngineError::Malformed {
+            what: "reason",
+            workflow: String::new(),
+            detail: format!("a reason has 1 to {MAX_REASON} characters"),
+        });
+    }
+    Ok(())
+}
+
+fn malformed(what: &'static str, workflow: &str, error: impl std::fmt::Display) -> EngineError {
+    EngineError::Malformed {
+        what,
+        workflow: workflow.to_owned(),
+        detail: error.to_string(),
+    }
+}
+
+async fn audit(
+    conn: &mut PgConnection,
+    locked: &Locked,
+    action: &'static str,
+    act: &Act,
+    done: &Intervention,
+) -> Result<(), EngineError> {
+    let row = Audit {
+        audit_id: id::new_uuid(locked.key.shard_id),
+        subject: locked.key.run_id,
+        shard_id: locked.key.shard_id,
+        tenant_id: locked.tenant_id,
+        action,
+        before: &done.before,
+        after: &done.after,
+    };
+    Ok(store::operator::insert_audit(conn, act, &row).await?)
+}

@@ -144,6 +144,18 @@ async fn bad_input_of_each_kind_gets_a_clear_problem() {
             expect(400, "invalid_query", ""),
         ),
         (
+            raw.request(Method::GET, "/v1/runs?workflow=nope"),
+            expect(400, "unknown_workflow", ""),
+        ),
+        (
+            raw.request(Method::GET, "/v1/runs?state=Trialling"),
+            expect(400, "unknown_state", ""),
+        ),
+        (
+            raw.request(Method::GET, "/v1/runs?workflow=invoice&state=Trialing"),
+            expect(400, "unknown_state", ""),
+        ),
+        (
             raw.request(Method::GET, "/v1/runs?limit=0"),
             expect(400, "invalid_query", ""),
         ),

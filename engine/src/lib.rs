@@ -13,6 +13,7 @@ mod plan;
 mod run;
 mod transition;
 mod undo;
+mod variants;
 mod workflow;
 // Shelves: all SQL, and only SQL.
 mod store;

@@ -15,6 +15,7 @@ use crate::payload;
 use crate::plan::{Answer, AnswerNext};
 use crate::transition::{Next, Transition};
 use crate::undo::Reverse;
+use crate::variants::variants;
 use crate::workflow::{Event, FinishedRun, Reception, Workflow};
 
 /// An event whose signal is still bytes.
@@ -37,6 +38,7 @@ pub(crate) enum VisitError {
 pub(crate) trait Handler: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> i32;
+    fn states(&self) -> &'static [&'static str];
     fn start(&self, input: Value) -> Result<Value, EngineError>;
     fn check_signal(&self, signal: &Value) -> Result<(), EngineError>;
     fn check_state(&self, state: &Value) -> Result<(), EngineError>;
@@ -84,6 +86,13 @@ impl Registry {
             .values()
             .map(|handler| (handler.name(), handler.version()))
             .collect()
+    }
+
+    /// Lists the states that a workflow's runs can be in at its present version, in the order of
+    /// its code; `None` when no workflow has the name.
+    #[must_use]
+    pub fn states(&self, workflow: &str) -> Option<&'static [&'static str]> {
+        self.handlers.get(workflow).map(|handler| handler.states())
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -241,6 +250,10 @@ impl<W: Workflow> Handler for Typed<W> {
 
     fn version(&self) -> i32 {
         W::VERSION
+    }
+
+    fn states(&self) -> &'static [&'static str] {
+        variants::<W::State>()
     }
 
     fn start(&self, input: Value) -> Result<Value, EngineError> {

@@ -67,6 +67,38 @@ async fn a_key_is_held_while_its_first_request_runs() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_kept_back_has_done_its_work_and_goes_when_released() {
+    let shop = Shop::open().await;
+    let wallet = shop.customer_with("pm_card_visa").await;
+    shop.control().fail_next(Failure::new(FailureKind::Hold, 1));
+    let released = async {
+        eventually("the answer is kept back", async || {
+            shop.control().held_answers() == 1
+        })
+        .await;
+        assert_eq!(shop.paid("in_1"), 1, "the work comes first");
+        shop.control().release_answers()
+    };
+    let (answer, released) = tokio::join!(shop.charge(&wallet, "in_1", "k"), released);
+    assert_eq!((answer.is_ok(), released), (true, 1));
+
+    shop.control().fail_next(Failure::new(FailureKind::Hold, 1));
+    {
+        let held = eventually("the answer is kept back", async || {
+            shop.control().held_answers() == 1
+        });
+        tokio::select! {
+            _ = shop.charge(&wallet, "in_2", "k2") => panic!("nobody released it"),
+            () = held => {}
+        }
+    }
+    eventually("a caller that hung up is not counted", async || {
+        shop.control().held_answers() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_restart_keeps_charges_keys_and_settings() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = SandboxConfig::new(KEY);

@@ -12,6 +12,8 @@ pub struct Workflow {
     pub workflow: String,
     /// Newest version that a live worker handles.
     pub version: i32,
+    /// The states its runs can be in, in the order of its code; what a list's `state` may ask for.
+    pub states: Vec<String>,
     /// Runs by status; a status without runs may be absent.
     pub counts: BTreeMap<RunStatus, i64>,
 }

@@ -6,7 +6,7 @@ use tenure_client::{
     AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunDetail, RunFilter,
     RunStatus, RunSummary, Signal, SignalOutcome, Step, Transition, Why,
 };
-use tenure_engine::{RunId, Status, TenantId, inspect, operator};
+use tenure_engine::{Registry, RunId, Status, TenantId, inspect, operator};
 use tenure_workflows::tenant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -45,13 +45,8 @@ async fn list(
     };
     let mut tx = state.begin_for(&caller).await?;
     let rows = inspect::list(&mut tx, &wanted, after, limit).await?;
-    if let Some(workflow) = wanted.workflow.filter(|_| rows.is_empty())
-        && !state.client().registry().knows(&workflow)
-    {
-        return Err(ApiError::BadRequest {
-            code: "unknown_workflow",
-            detail: format!("workflow: none is called {workflow:?}; see /v1/workflows"),
-        });
+    if rows.is_empty() {
+        check_names(state.client().registry(), &wanted)?;
     }
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.run_id.to_string());
@@ -71,6 +66,31 @@ async fn list(
         next_cursor: last.filter(|_| full),
         items: items.collect(),
     }))
+}
+
+/// Refuses a filter that no run can fit because it names what no workflow has.
+fn check_names(registry: &Registry, wanted: &inspect::RunFilter) -> Result<(), ApiError> {
+    let workflows = match &wanted.workflow {
+        Some(workflow) => vec![workflow.as_str()],
+        None => registry.versions().into_keys().collect(),
+    };
+    let mut states = Vec::new();
+    for workflow in workflows {
+        let Some(own) = registry.states(workflow) else {
+            return Err(ApiError::BadRequest {
+                code: "unknown_workflow",
+                detail: format!("workflow: none is called {workflow:?}; see /v1/workflows"),
+            });
+        };
+        states.extend(own);
+    }
+    match &wanted.state {
+        Some(state) if !states.contains(&state.as_str()) => Err(ApiError::BadRequest {
+            code: "unknown_state",
+            detail: format!("state: none is called {state:?}; see /v1/workflows"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Show one run: state, deadlines, why it is where it is, what may be done.

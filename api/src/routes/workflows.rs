@@ -33,11 +33,20 @@ async fn list(
             .or_default()
             .insert(status(found), count);
     }
-    let known = state.client().registry().versions();
-    let workflows = known.into_iter().map(|(name, version)| Workflow {
-        workflow: name.to_owned(),
-        version,
-        counts: counts.remove(name).unwrap_or_default(),
-    });
+    let registry = state.client().registry();
+    let workflows = registry
+        .versions()
+        .into_iter()
+        .map(|(name, version)| Workflow {
+            workflow: name.to_owned(),
+            version,
+            states: registry
+                .states(name)
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            counts: counts.remove(name).unwrap_or_default(),
+        });
     Ok(Json(workflows.collect()))
 }

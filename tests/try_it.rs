@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tenure_client::Client;
 
 use crate::support::eventually;
 use crate::support::process::tenure;
@@ -261,5 +262,29 @@ async fn the_readmes_story_by_hand_says_what_the_readme_says() {
     assert_eq!(ledger(&at_once), ledger(&stepwise));
     assert_eq!(ledger(&at_once).len(), 13);
     assert_eq!(ledger(&at_once)[..2], [first, second]);
+    dev.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_starts_its_postgres_again_when_somebody_kills_it() {
+    let dev = Dev::start().await;
+    let token = std::fs::read_to_string(dev.home.path().join("token")).unwrap();
+    let client = Client::new(&dev.url(), token.trim()).unwrap();
+    let plans = client.list_plans().await.unwrap();
+    let file = dev.home.path().join("postgres/data/postmaster.pid");
+    let postmaster = || -> Option<i32> {
+        let text = std::fs::read_to_string(&file).ok()?;
+        text.lines().next()?.parse().ok()
+    };
+    let first = postmaster().unwrap();
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    eventually("another Postgres runs", async || {
+        postmaster().is_some_and(|pid| pid != first)
+    })
+    .await;
+    eventually("the API answers from it", async || {
+        client.list_plans().await.is_ok_and(|now| now == plans)
+    })
+    .await;
     dev.stop();
 }

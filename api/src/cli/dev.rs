@@ -83,7 +83,10 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
         "the stored data does not fit this build; `--fresh` throws it away and starts over",
     )?;
     println!("psql       psql '{}'", cluster.url("tenure"));
-    let result = develop(&args, &files, database).await;
+    let result = tokio::select! {
+        result = develop(&args, &files, database) => result,
+        error = cluster.keep_up() => Err(error),
+    };
     cluster.stop().await;
     result
 }

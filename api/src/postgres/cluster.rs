@@ -25,6 +25,11 @@ const PORT: u16 = 5432;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How often the lock and the socket are tried meanwhile.
 const START_POLL: Duration = Duration::from_millis(5);
+/// How often a server that should stay up is looked at.
+const UP_POLL: Duration = Duration::from_millis(250);
+/// How many starts in a row may fail before a server that ended is given up: what is left of one
+/// that was killed holds its memory for a moment.
+const STARTS_AFTER_AN_END: usize = 8;
 /// How long a shutdown may take before it is made an immediate one.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// How much of the log an error quotes.
@@ -82,6 +87,40 @@ impl Cluster {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.stop().await;
         self.within_start_limit(Self::own_or_attach).await
+    }
+
+    /// Starts the server again whenever it ends without our asking. Returns only when it cannot be
+    /// started any more, with the reason.
+    pub async fn keep_up(&mut self) -> anyhow::Error {
+        loop {
+            tenure_engine::sleep(UP_POLL).await;
+            let Some(status) = self.server.as_mut().and_then(Server::status) else {
+                continue;
+            };
+            tracing::error!(
+                postgres.status = status,
+                "the private Postgres has ended by itself; starting it again"
+            );
+            if let Err(error) = self.start_again().await {
+                return error.context("the private Postgres has ended and does not start again");
+            }
+            tracing::info!("the private Postgres runs again");
+        }
+    }
+
+    async fn start_again(&mut self) -> anyhow::Result<()> {
+        let mut failed = 0;
+        loop {
+            self.server = None;
+            match self.within_start_limit(Self::own_or_attach).await {
+                Err(error) if failed + 1 < STARTS_AFTER_AN_END => {
+                    failed += 1;
+                    tracing::warn!(error = %error, "the private Postgres does not start yet");
+                    tenure_engine::sleep(UP_POLL).await;
+                }
+                started => return started,
+            }
+        }
     }
 
     /// Stops the server in order, if it is ours: sessions end, a checkpoint is written. One that

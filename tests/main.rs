@@ -10,6 +10,7 @@ mod console;
 mod console_pty;
 mod crash;
 mod engine;
+mod flow;
 mod metrics;
 mod postgres;
 mod schedules;

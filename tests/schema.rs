@@ -23,6 +23,7 @@ fn samples(version: i64) -> Option<&'static str> {
         8 => Some(include_str!("../fixtures/migrations/0008.sql")),
         9 => Some(include_str!("../fixtures/migrations/0009.sql")),
         10 => Some(include_str!("../fixtures/migrations/0010.sql")),
+        11 => Some(include_str!("../fixtures/migrations/0011.sql")),
         _ => None,
     }
 }

@@ -203,6 +203,9 @@ fn engine(error: &EngineError) -> Verdict {
         EngineError::NotAllowed { .. } => conflict("not_allowed", text),
         EngineError::ScheduleNotFound(_) => not_found("unknown_schedule", text),
         EngineError::BadSchedule { field, .. } => invalid(text).at(format!("/{field}")),
+        EngineError::NoSuchGate { what, .. } => {
+            not_found("unknown_gate", format!("{text}; {}", where_to_look(what)))
+        }
         EngineError::NameTaken(_) => conflict("name_taken", text).at("/name"),
         EngineError::Malformed { what, .. } => {
             invalid(text).at(format!("/{}", what.replace(' ', "_")))
@@ -210,6 +213,15 @@ fn engine(error: &EngineError) -> Verdict {
         EngineError::PayloadTooLarge { .. } => too_large(text),
         EngineError::Database(error) => database(error),
         _ => internal(),
+    }
+}
+
+fn where_to_look(what: &str) -> &'static str {
+    match what {
+        "limit" => "see /v1/limits",
+        "workflow" | "queue" => "see /v1/workflows",
+        "tenant" => "see /v1/tenants",
+        _ => "see /v1/pauses",
     }
 }
 

@@ -3,11 +3,14 @@
 //! Each verb joins the caller's transaction: domain row and run commit together, or neither does.
 //! After the commit, [`Client::ring`] wakes a worker at once; without it polling finds the work.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
+use crate::breaker::Breakers;
 use crate::error::EngineError;
 use crate::id::{RunId, TenantId};
 use crate::payload;
@@ -29,6 +32,7 @@ pub struct Client {
     registry: Registry,
     pool: PgPool,
     bell: Bell,
+    breakers: Arc<Breakers>,
 }
 
 /// Which run is meant.
@@ -58,6 +62,7 @@ impl Client {
             registry,
             pool,
             bell,
+            breakers: Arc::default(),
         }
     }
 
@@ -71,6 +76,10 @@ impl Client {
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    pub(crate) fn breakers(&self) -> &Arc<Breakers> {
+        &self.breakers
     }
 
     pub(crate) fn bell(&self) -> &Bell {

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use chrono::{DateTime, Utc};
@@ -19,9 +20,11 @@ use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::breaker::Breakers;
 use crate::clock;
 use crate::committer::Committer;
 use crate::error::{ErrorRecord, Retry, StepError};
+use crate::gate;
 use crate::id::{self, RunId, ShardId, TenantId};
 use crate::journal::{Asked, Entry, Journal};
 use crate::payload;
@@ -42,9 +45,18 @@ pub struct Context {
     reverses: RefCell<Vec<Reverse>>,
     suspension: RefCell<Option<Suspension>>,
     event_recorded: Cell<bool>,
-    committer: Committer,
-    pool: PgPool,
-    payload_limit: usize,
+    tools: Tools,
+}
+
+/// What the steps of a visit work with.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub(crate) committer: Committer,
+    pub(crate) pool: PgPool,
+    pub(crate) breakers: Arc<Breakers>,
+    /// The room that the visit was given.
+    pub(crate) permits: Vec<(String, String)>,
+    pub(crate) payload_limit: usize,
 }
 
 /// One attempt at a step.
@@ -60,14 +72,7 @@ pub struct Step {
 }
 
 impl Context {
-    pub(crate) fn new(
-        run: ClaimedRun,
-        pin: String,
-        entries: Vec<Entry>,
-        committer: Committer,
-        pool: PgPool,
-        payload_limit: usize,
-    ) -> Self {
+    pub(crate) fn new(run: ClaimedRun, pin: String, entries: Vec<Entry>, tools: Tools) -> Self {
         Self {
             event_recorded: Cell::new(!entries.is_empty()),
             run,
@@ -76,9 +81,7 @@ impl Context {
             riders: RefCell::default(),
             reverses: RefCell::default(),
             suspension: RefCell::default(),
-            committer,
-            pool,
-            payload_limit,
+            tools,
         }
     }
 
@@ -137,7 +140,7 @@ impl Context {
     }
 
     pub(crate) fn payload_limit(&self) -> usize {
-        self.payload_limit
+        self.tools.payload_limit
     }
 
     /// Does one outside thing and keeps its answer.
@@ -163,6 +166,10 @@ impl Context {
             Ok(seq) => seq,
             Err(entry) => return self.replay(entry).await,
         };
+        let probe = match policy.dependency {
+            Some(dependency) => self.approach(dependency).await,
+            None => false,
+        };
         self.flush().await;
         let attempt = plan::attempt_of(&self.run, Some(name)).unsigned_abs() + 1;
         let step = Step {
@@ -182,6 +189,12 @@ impl Context {
             Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
         };
         tally::attempted(&self.run.workflow, name, &result);
+        if let Some(dependency) = policy.dependency {
+            let breakers = &self.tools.breakers;
+            breakers
+                .hear(&self.tools.pool, dependency, probe, &result)
+                .await;
+        }
         match result {
             Ok(value) => {
                 let answer = self.encode(name, &value).await;
@@ -190,6 +203,18 @@ impl Context {
             }
             Err(error) => self.failed(name, seq, policy, attempt, error).await,
         }
+    }
+
+    /// Goes on to a dependency that answers, or is the one that probes (true); otherwise the visit
+    /// is cut off until it does.
+    async fn approach(&self, dependency: &'static str) -> bool {
+        if gate::is_probe(&self.tools.permits, dependency) {
+            return true;
+        }
+        if self.tools.breakers.is_shut(dependency) {
+            return self.suspend(Suspension::Shut { dependency }).await;
+        }
+        false
     }
 
     /// Runs the caller's SQL and keeps its answer, in one transaction: exactly once.
@@ -244,7 +269,7 @@ impl Context {
         T: Serialize + DeserializeOwned,
         F: AsyncFnOnce(&mut PgConnection) -> Result<T, StepError>,
     {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.tools.pool.begin().await?;
         store::step::enter_tenant(&mut tx, self.run.tenant_id).await?;
         let value = work(&mut tx).await?;
         let answer = self.encode(name, &value).await;
@@ -316,7 +341,7 @@ impl Context {
         let asked = self.journal.borrow_mut().ask(name);
         match asked {
             Asked::Replay(entry) => Err(entry),
-            Asked::New { seq } if self.committer.is_trusted() => Ok(seq),
+            Asked::New { seq } if self.tools.committer.is_trusted() => Ok(seq),
             Asked::New { .. } => self.suspend(Suspension::Abandon).await,
             Asked::Mismatch { unasked } => self.suspend(mismatch(name, &unasked)).await,
         }
@@ -347,7 +372,7 @@ impl Context {
     }
 
     async fn encode<T: Serialize>(&self, name: &str, value: &T) -> Vec<u8> {
-        match payload::to_bytes("answer", value, self.payload_limit) {
+        match payload::to_bytes("answer", value, self.tools.payload_limit) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let error = StoredError {
@@ -392,7 +417,7 @@ impl Context {
 
     async fn write(&self, records: Vec<StepRecord>) {
         let name = records.last().map(|record| record.name.clone());
-        match self.committer.record(records).await {
+        match self.tools.committer.record(records).await {
             Ok(true) => {}
             Ok(false) => self.suspend(Suspension::Abandon).await,
             Err(message) => {

@@ -198,6 +198,14 @@ pub enum EngineError {
         /// Why not, in words for the operator.
         reason: String,
     },
+    /// No limit, workflow, queue, tenant or pause of this name is known.
+    #[error("no {what} {name:?} is known")]
+    NoSuchGate {
+        /// What was looked for.
+        what: &'static str,
+        /// The name that was given.
+        name: String,
+    },
     /// Two workflows with one name were registered.
     #[error("workflow {0:?} is registered twice")]
     RegisteredTwice(&'static str),

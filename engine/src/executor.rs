@@ -5,16 +5,20 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::breaker::Breakers;
 use crate::choose::{self, Mark, NextEvent};
 use crate::clock;
 use crate::committer::{Committer, SettleResult};
-use crate::context::{Context, panic_text};
+use crate::context::{Context, Tools, panic_text};
 use crate::error::StepError;
+use crate::gate;
+use crate::id::WorkerId;
 use crate::journal::Entry;
 use crate::plan::{self, Settlement, VisitEnd};
 use crate::registry::{ErasedEvent, Handler, Registry, VisitError};
@@ -35,6 +39,8 @@ pub(crate) struct Held {
     pub(crate) journal: Vec<Entry>,
     /// The event that the journal's answers belong to.
     pub(crate) pin: Option<String>,
+    /// The room that it was given at the gate.
+    pub(crate) permits: Vec<(String, String)>,
 }
 
 /// How a run left a worker's hands.
@@ -53,6 +59,8 @@ pub(crate) struct Executor {
     pub(crate) registry: Registry,
     pub(crate) committer: Committer,
     pub(crate) draining: CancellationToken,
+    pub(crate) worker: WorkerId,
+    pub(crate) breakers: Arc<Breakers>,
 }
 
 impl Executor {
@@ -186,9 +194,13 @@ impl Executor {
             run,
             pin,
             std::mem::take(&mut held.journal),
-            self.committer.clone(),
-            self.pool.clone(),
-            self.registry.payload_limit(),
+            Tools {
+                committer: self.committer.clone(),
+                pool: self.pool.clone(),
+                breakers: self.breakers.clone(),
+                permits: held.permits.clone(),
+                payload_limit: self.registry.payload_limit(),
+            },
         )
     }
 
@@ -199,6 +211,9 @@ impl Executor {
         held: &Held,
         settlement: Settlement,
     ) -> Option<(Box<Settlement>, Settled)> {
+        if let Some(dependency) = settlement.shut {
+            return self.park(settlement, dependency).await;
+        }
         let label = settlement.log.event.clone();
         let message = match self.committer.settle(settlement).await {
             SettleResult::Settled(settlement, settled) => return Some((settlement, settled)),
@@ -214,6 +229,21 @@ impl Executor {
             tracing::error!(error = %message, "cannot settle a failed attempt; the lease will tell");
         }
         None
+    }
+
+    /// Leaves a run at a breaker; when the database does not answer, the lease will tell.
+    async fn park(
+        &self,
+        settlement: Settlement,
+        dependency: &str,
+    ) -> Option<(Box<Settlement>, Settled)> {
+        match gate::park(&self.pool, self.worker, &settlement, dependency).await {
+            Ok(settled) => settled.map(|settled| (Box::new(settlement), settled)),
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot leave a run at a breaker");
+                None
+            }
+        }
     }
 
     /// Takes up the run again after a settlement that kept it.
@@ -341,5 +371,7 @@ fn finish_plan(handler: &dyn Handler, held: &Held, settlement: &mut Settlement, 
     });
     // Signals that the new state rejects need a visit's settlement of their own.
     let more = !matches!(next, NextEvent::Nothing) || !marks.is_empty();
+    // What needs room asks for it at the gate.
+    let may_keep = may_keep && handler.needs(run.version, &run.data).is_empty();
     plan::rest_or_keep(settlement, more, may_keep);
 }

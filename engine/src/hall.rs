@@ -33,6 +33,9 @@ struct HallState {
     finished: std::sync::Mutex<Vec<i64>>,
     /// Runs that left without a settlement, with the epoch under which they were held.
     unclear: std::sync::Mutex<Vec<(RunKey, Epoch)>>,
+    /// Holds that are over and had permits.
+    spent: std::sync::Mutex<Vec<(RunKey, Epoch)>>,
+    spending: tokio::sync::Notify,
 }
 
 impl Hall {
@@ -50,6 +53,8 @@ impl Hall {
             batches: std::sync::Mutex::default(),
             finished: std::sync::Mutex::default(),
             unclear: std::sync::Mutex::default(),
+            spent: std::sync::Mutex::default(),
+            spending: tokio::sync::Notify::new(),
         });
         let mut doors = Vec::new();
         let mut handles = Vec::new();
@@ -91,7 +96,12 @@ impl Hall {
         self.state.freed.notified().await;
     }
 
+    /// Lets a batch in; one of which nothing is left is finished.
     pub(crate) fn admit(&self, batch: i64, held: Vec<Held>) {
+        if held.is_empty() {
+            lock(&self.state.finished).push(batch);
+            return;
+        }
         self.state.in_flight.fetch_add(held.len(), Ordering::AcqRel);
         lock(&self.state.batches).insert(batch, held.len());
         for held in held {
@@ -110,8 +120,17 @@ impl Hall {
         std::mem::take(&mut *lock(&self.state.unclear))
     }
 
-    /// Lets visits finish, then drops what is left.
-    pub(crate) async fn drain(self, limit: Duration) {
+    pub(crate) fn take_spent(&self) -> Vec<(RunKey, Epoch)> {
+        std::mem::take(&mut *lock(&self.state.spent))
+    }
+
+    /// Waits until there are permits to give back.
+    pub(crate) async fn spending(&self) {
+        self.state.spending.notified().await;
+    }
+
+    /// Lets visits finish, then drops what is left; the holds whose permits are to be given back.
+    pub(crate) async fn drain(self, limit: Duration) -> Vec<(RunKey, Epoch)> {
         let empty = async {
             while self.in_flight() > 0 {
                 self.state.freed.notified().await;
@@ -123,7 +142,9 @@ impl Hall {
                 "visits did not finish in time; giving back"
             );
         }
+        let state = self.state.clone();
         self.abandon().await;
+        std::mem::take(&mut *lock(&state.spent))
     }
 
     /// Drops all visits where they stand.
@@ -180,9 +201,14 @@ async fn receive(
         );
         let drive = async move {
             let hold = (held.run.key, held.run.epoch);
+            let permitted = !held.permits.is_empty();
             let departure = lost.run_until_cancelled(executor.drive(held)).await;
             if departure == Some(Departure::Unclear) {
                 lock(&state.unclear).push(hold);
+            }
+            if permitted {
+                lock(&state.spent).push(hold);
+                state.spending.notify_one();
             }
             state.leave(batch);
         };

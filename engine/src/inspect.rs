@@ -9,9 +9,11 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::error::EngineError;
+use crate::gate::Door;
 use crate::id::{ClockId, RunId, TenantId};
 use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
 use crate::store;
+use crate::store::flow::Place;
 use crate::store::inspect::RunRow;
 
 /// The most lines of one kind that a detail shows.
@@ -98,7 +100,8 @@ pub struct RunDetail {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
     /// Stable: `waiting_for_signal`, `waiting_for_deadline`, `due`, `running`, `no_worker`,
-    /// `worker_lost`, `retrying`, `stuck`, `no_handler`, `paused`, `blocked`, `undoing`, `ended`.
+    /// `worker_lost`, `retrying`, `stuck`, `no_handler`, `paused`, `blocked`, `blocked_by_limit`,
+    /// `blocked_by_breaker`, `blocked_by_pause`, `undoing`, `ended`.
     pub kind: &'static str,
     /// In words.
     pub summary: String,
@@ -203,7 +206,10 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
         .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
     let workflow = &row.summary.workflow;
     let (live, able) = store::inspect::count_workers(conn, workflow).await?;
-    let why = why(&row, live, able);
+    let why = match row.summary.status {
+        Status::Blocked => blocked(&row, store::flow::find_place(conn, run, run.shard()).await?),
+        _ => why(&row, live, able),
+    };
     Ok(RunDetail {
         data: serde_json::from_slice(&row.data).unwrap_or(Value::Null),
         output: row
@@ -276,7 +282,7 @@ fn why(row: &RunRow, live: i64, able: i64) -> Why {
         },
         Status::Undoing => undoing(row),
         Status::Paused => simple("paused", "An operator has paused it.", row),
-        Status::Blocked => simple("blocked", "It waits for room under a limit.", row),
+        Status::Blocked => blocked(row, None),
         Status::Completed | Status::Failed | Status::Cancelled | Status::Terminated => {
             let error = summary.error.as_ref();
             let reason = error.map_or(String::new(), |error| {
@@ -421,6 +427,50 @@ fn retrying(row: &RunRow) -> Why {
             ("next attempt", at.map_or_else(String::new, rfc3339)),
             ("last error", reason),
         ],
+    }
+}
+
+fn blocked(row: &RunRow, place: Option<Place>) -> Why {
+    let Some(place) = place else {
+        let words = "There is room for it now: the next free worker takes it.";
+        return simple("blocked", words, row);
+    };
+    let ahead = place.ahead;
+    let mut evidence = vec![("since", rfc3339(place.since))];
+    let (kind, summary) = match &place.door {
+        Door::Limit { name, key } => {
+            let whose = if key.is_empty() {
+                String::new()
+            } else {
+                format!(", key {key}")
+            };
+            evidence.push(("ahead of it", ahead.to_string()));
+            let words = format!("Blocked by limit {name}{whose}, {ahead} ahead of it.");
+            ("blocked_by_limit", words)
+        }
+        Door::Breaker { name } => {
+            let at = place.probe_at.map(rfc3339);
+            let at = at.map_or_else(
+                || "an operator closes it".to_owned(),
+                |at| format!("about {at}"),
+            );
+            evidence.push(("ahead of it", ahead.to_string()));
+            let words = format!(
+                "Its next step asks {name}, which keeps failing: it waits, and no attempt is \
+                 burnt, until {at}.",
+            );
+            ("blocked_by_breaker", words)
+        }
+        Door::Pause { scope, name } => {
+            let words = format!("{scope} {name} is paused; it goes on when that is lifted.");
+            ("blocked_by_pause", words)
+        }
+    };
+    evidence.extend(place.reason.map(|reason| ("reason", reason)));
+    Why {
+        kind,
+        summary,
+        evidence,
     }
 }
 

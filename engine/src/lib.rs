@@ -4,6 +4,7 @@
 mod clock;
 mod error;
 mod id;
+mod limit;
 mod payload;
 mod retry;
 // Rules: pure.
@@ -19,10 +20,12 @@ mod workflow;
 mod store;
 // Hands.
 mod bell;
+mod breaker;
 mod committer;
 mod context;
 mod executor;
 mod follow;
+mod gate;
 mod hall;
 mod lease;
 mod registry;
@@ -34,6 +37,7 @@ mod worker;
 mod client;
 #[doc(hidden)]
 pub mod doc_example;
+pub mod flow;
 pub mod inspect;
 pub mod operator;
 mod pool;
@@ -49,6 +53,7 @@ pub use id::{
     ClockId, Epoch, RunId, SHARDS, SYSTEM_TENANT, ScheduleId, ShardId, TenantId, WorkerId,
     derived_uuid, new_uuid, random_uuid,
 };
+pub use limit::{Limit, Need, Rate};
 pub use payload::DEFAULT_PAYLOAD_LIMIT;
 pub use pool::{PoolConfig, connect};
 pub use registry::{Registry, RegistryBuilder};

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::choose::Mark;
 use crate::error::{Retry, StepError};
+use crate::gate::Door;
 use crate::id::TenantId;
 use crate::retry::RetryPolicy;
 use crate::run::{ClaimedRun, Deadline, Status, StoredError};
@@ -56,6 +57,8 @@ pub(crate) enum Suspension {
         kind: &'static str,
         error: StoredError,
     },
+    /// The step's dependency does not answer: wait until it does.
+    Shut { dependency: &'static str },
     /// The lease is lost or the worker ends: write nothing.
     Abandon,
 }
@@ -76,6 +79,8 @@ pub(crate) struct Settlement {
     pub(crate) clocked_at: Option<DateTime<Utc>>,
     pub(crate) next_at: Option<DateTime<Utc>>,
     pub(crate) stuck: Option<&'static str>,
+    /// The dependency at whose breaker the run waits.
+    pub(crate) shut: Option<&'static str>,
     pub(crate) output: Option<Vec<u8>>,
     pub(crate) marks: Vec<Mark>,
     pub(crate) follow: FollowUp,
@@ -109,6 +114,7 @@ impl Settlement {
             clocked_at: None,
             next_at: None,
             stuck: None,
+            shut: None,
             output: None,
             marks: Vec::new(),
             follow: FollowUp::default(),
@@ -139,6 +145,13 @@ pub(crate) fn settle(
         VisitEnd::Suspended(Suspension::Abandon) => None,
         VisitEnd::Suspended(Suspension::Retry { delay, error }) => {
             Some(retrying(run, event, delay, error))
+        }
+        VisitEnd::Suspended(Suspension::Shut { dependency }) => {
+            let name = dependency.to_owned();
+            let mut settled = blocked(run, event, &Door::Breaker { name });
+            settled.run.begun = true;
+            settled.shut = Some(dependency);
+            Some(settled)
         }
         VisitEnd::Suspended(Suspension::Stuck { kind, error }) => {
             Some(stuck(run, event, kind, error))
@@ -359,6 +372,14 @@ pub(crate) fn stuck(
     settled.stuck = Some(kind);
     settled.log.detail = Some(describe(&error));
     settled.run.error = Some(error);
+    settled
+}
+
+/// No room for its next visit: out of the due index until there is, no attempt burnt.
+pub(crate) fn blocked(run: &ClaimedRun, event: &str, door: &Door) -> Settlement {
+    let mut settled = Settlement::new(run, event, Status::Blocked, "blocked");
+    settled.cut = false;
+    settled.log.detail = Some(door.describe());
     settled
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{EngineError, StepError};
+use crate::limit::{Limit, Need};
 use crate::payload;
 use crate::plan::{Answer, AnswerNext};
 use crate::transition::{Next, Transition};
@@ -39,6 +40,9 @@ pub(crate) trait Handler: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> i32;
     fn states(&self) -> &'static [&'static str];
+    fn queue(&self) -> &'static str;
+    fn limits(&self) -> &'static [Limit];
+    fn needs(&self, version: i32, data: &[u8]) -> Vec<Need>;
     fn start(&self, input: Value) -> Result<Value, EngineError>;
     fn check_signal(&self, signal: &Value) -> Result<(), EngineError>;
     fn check_state(&self, state: &Value) -> Result<(), EngineError>;
@@ -93,6 +97,30 @@ impl Registry {
     #[must_use]
     pub fn states(&self, workflow: &str) -> Option<&'static [&'static str]> {
         self.handlers.get(workflow).map(|handler| handler.states())
+    }
+
+    /// The queue of a workflow's runs; of one that is not known, the default one.
+    pub(crate) fn queue(&self, workflow: &str) -> &'static str {
+        self.handlers
+            .get(workflow)
+            .map_or("default", |handler| handler.queue())
+    }
+
+    /// All limits that workflows name, each once.
+    pub(crate) fn limits(&self) -> Vec<Limit> {
+        let all = self.handlers.values().flat_map(|handler| handler.limits());
+        let mut by_name: BTreeMap<&str, Limit> = BTreeMap::new();
+        for limit in all {
+            by_name.entry(limit.name).or_insert(*limit);
+        }
+        by_name.into_values().collect()
+    }
+
+    /// What room the next visit of a run needs.
+    pub(crate) fn needs(&self, workflow: &str, version: i32, data: &[u8]) -> Vec<Need> {
+        self.handlers
+            .get(workflow)
+            .map_or(Vec::new(), |handler| handler.needs(version, data))
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -254,6 +282,25 @@ impl<W: Workflow> Handler for Typed<W> {
 
     fn states(&self) -> &'static [&'static str] {
         variants::<W::State>()
+    }
+
+    fn queue(&self) -> &'static str {
+        W::QUEUE
+    }
+
+    fn limits(&self) -> &'static [Limit] {
+        W::LIMITS
+    }
+
+    fn needs(&self, version: i32, data: &[u8]) -> Vec<Need> {
+        if W::LIMITS.is_empty() {
+            return Vec::new();
+        }
+        // A state that cannot be read is told by the visit, as undecodable.
+        let needs = self
+            .state(version, data)
+            .map(|state| self.workflow.needs(&state));
+        needs.unwrap_or_default()
     }
 
     fn start(&self, input: Value) -> Result<Value, EngineError> {

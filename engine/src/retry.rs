@@ -23,6 +23,9 @@ pub struct RetryPolicy {
     pub attempt_timeout: Duration,
     /// What follows when the attempts are used up.
     pub exhausted: Exhausted,
+    /// The outside dependency that the step asks. When it keeps failing, steps on it wait, of all
+    /// runs and workers, without burning attempts, until one probe has gone well.
+    pub dependency: Option<&'static str>,
 }
 
 /// What follows when a policy is exhausted.
@@ -43,6 +46,7 @@ impl RetryPolicy {
         max_attempts: 8,
         attempt_timeout: Duration::from_secs(30),
         exhausted: Exhausted::Stuck,
+        dependency: None,
     };
 
     /// One attempt only; the handler sees its error.
@@ -51,6 +55,13 @@ impl RetryPolicy {
         exhausted: Exhausted::Return,
         ..Self::DEFAULT
     };
+
+    /// Names the outside dependency that the step asks.
+    #[must_use]
+    pub const fn on(mut self, dependency: &'static str) -> Self {
+        self.dependency = Some(dependency);
+        self
+    }
 
     /// The delay before the next attempt, or `None` when `attempt` was the last one allowed.
     ///

@@ -166,6 +166,8 @@ pub(crate) struct ClaimedRun {
     pub(crate) now: DateTime<Utc>,
     /// The tenant's time.
     pub(crate) tenant_now: DateTime<Utc>,
+    /// It was blocked, or a pause stands: it passes the gate first.
+    pub(crate) gated: bool,
 }
 
 /// The last error, as stored with the run.

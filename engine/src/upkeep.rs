@@ -14,10 +14,13 @@ use sqlx::{Connection as _, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
+use crate::breaker::Breakers;
 use crate::clock;
+use crate::gate;
 use crate::id::WorkerId;
 use crate::lease::Lease;
 use crate::store;
+use crate::store::lease::Flow;
 use crate::tally;
 
 /// How many renewals fit into one lease.
@@ -26,13 +29,26 @@ const RENEWALS_PER_LEASE: u32 = 4;
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 /// Renews the lease until it is lost; in between takes over from lost workers.
-pub(crate) async fn renew(pool: PgPool, lease: Arc<Lease>, lost: CancellationToken, bell: Bell) {
+pub(crate) async fn renew(
+    pool: PgPool,
+    lease: Arc<Lease>,
+    lost: CancellationToken,
+    bell: Bell,
+    breakers: Arc<Breakers>,
+) {
     let mut partitions_due = clock::monotonic();
     loop {
         let sent = clock::monotonic();
+        let changes = breakers.changes();
         match renew_once(&pool, &lease).await {
-            Ok(true) => lease.renewed(sent),
-            Ok(false) => {
+            Ok(Some(flow)) => {
+                lease.renewed(sent);
+                breakers.refresh(changes, flow.shut);
+                if flow.busy {
+                    sweep(&pool).await;
+                }
+            }
+            Ok(None) => {
                 tracing::warn!("the lease has ended; its runs are others' now");
                 tally::lost_lease();
                 lost.cancel();
@@ -65,7 +81,13 @@ pub(crate) async fn renew(pool: PgPool, lease: Arc<Lease>, lost: CancellationTok
     }
 }
 
-async fn renew_once(pool: &PgPool, lease: &Lease) -> sqlx::Result<bool> {
+async fn sweep(pool: &PgPool) {
+    if let Err(error) = gate::sweep(pool).await {
+        tracing::warn!(error = %error, "cannot sweep permits; trying again");
+    }
+}
+
+async fn renew_once(pool: &PgPool, lease: &Lease) -> sqlx::Result<Option<Flow>> {
     let mut conn = pool.acquire().await?;
     store::lease::renew(&mut conn, lease.worker, lease.duration).await
 }

@@ -12,16 +12,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
+use crate::breaker::Breakers;
 use crate::client::Client;
 use crate::clock;
 use crate::committer::Committer;
 use crate::error::EngineError;
 use crate::executor::{Executor, Held};
+use crate::gate;
 use crate::hall::Hall;
-use crate::id::WorkerId;
+use crate::id::{Epoch, WorkerId};
 use crate::lease::Lease;
 use crate::registry::Registry;
-use crate::run::ClaimedRun;
+use crate::run::{ClaimedRun, RunKey};
 use crate::schedule;
 use crate::store;
 use crate::tally;
@@ -94,6 +96,7 @@ impl Worker {
             stop: stop.clone(),
             abort: abort.clone(),
             quiet: quiet_tx,
+            breakers: client.breakers().clone(),
         };
         let first = station.register().await?;
         let bell = client.bell().clone();
@@ -147,6 +150,7 @@ struct Station {
     stop: CancellationToken,
     abort: CancellationToken,
     quiet: watch::Sender<u64>,
+    breakers: Arc<Breakers>,
 }
 
 impl Station {
@@ -166,6 +170,8 @@ impl Station {
             self.config.lease,
         )
         .await?;
+        store::flow::insert_limits(&mut conn, &self.registry.limits()).await?;
+        self.breakers.look(&mut conn).await?;
         let freed = store::lease::unpark_handled(&mut conn, &names).await?;
         if freed > 0 {
             tracing::info!(runs = freed, "runs without a handler have one again");
@@ -212,6 +218,8 @@ impl Station {
             registry: self.registry.clone(),
             committer,
             draining: self.stop.clone(),
+            worker: lease.worker,
+            breakers: self.breakers.clone(),
         };
         let hall = Hall::open(
             executor,
@@ -224,13 +232,15 @@ impl Station {
             lease.clone(),
             lost.clone(),
             self.bell.clone(),
+            self.breakers.clone(),
         ));
         self.claim_until_done(&lease, &lost, &hall).await;
         if self.abort.is_cancelled() || lost.is_cancelled() {
             lease.end();
             hall.abandon().await;
         } else {
-            hall.drain(self.config.drain).await;
+            let spent = hall.drain(self.config.drain).await;
+            self.give_back_permits(&spent).await;
             lease.end();
         }
         renewing.abort();
@@ -246,6 +256,7 @@ impl Station {
             if self.stop.is_cancelled() || lost.is_cancelled() {
                 return;
             }
+            self.give_back_permits(&hall.take_spent()).await;
             let room = hall.room().min(self.config.claim_batch);
             let quiet_before = hall.in_flight() == 0;
             let claimed = if room == 0 {
@@ -258,6 +269,7 @@ impl Station {
             let busy = room == 0 || matches!(claimed, Ok(1..));
             if busy && looked.elapsed() >= SCHEDULES_WHEN_BUSY {
                 self.fire_due().await;
+                self.open_gates().await;
                 looked = clock::monotonic();
             }
             let wait = match claimed {
@@ -291,6 +303,7 @@ impl Station {
             tokio::select! {
                 () = self.bell.heard() => {}
                 () = hall.freed(), if room == 0 => {}
+                () = hall.spending() => {}
                 () = clock::sleep(wait) => {}
                 () = self.stop.cancelled() => {}
                 () = lost.cancelled() => {}
@@ -321,7 +334,11 @@ impl Station {
         tally::claimed(count);
         // From here on the runs are ours: what cannot be loaded now is loaded again, not dropped.
         loop {
-            match load(&mut conn, runs.clone()).await {
+            let loaded = match load(&mut conn, runs.clone()).await {
+                Ok(held) => self.pass(lease, held).await,
+                Err(error) => Err(error),
+            };
+            match loaded {
                 Ok(held) => {
                     hall.admit(batch, held);
                     return Ok(count);
@@ -335,6 +352,35 @@ impl Station {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Keeps what may begin now; the rest is blocked.
+    async fn pass(&self, lease: &Lease, held: Vec<Held>) -> sqlx::Result<Vec<Held>> {
+        let passed = gate::pass(&self.pool, &self.registry, lease.worker, held).await?;
+        if passed.woken {
+            self.bell.ring();
+        }
+        Ok(passed.through)
+    }
+
+    /// Gives the room of visits that are over to those who wait for it. What fails here is found by
+    /// the sweep.
+    async fn give_back_permits(&self, spent: &[(RunKey, Epoch)]) {
+        if spent.is_empty() {
+            return;
+        }
+        match gate::give_back(&self.pool, spent).await {
+            Ok(true) => self.bell.ring(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(error = %error, "cannot give room back; trying later"),
+        }
+    }
+
+    /// Wakes whom a token or a probe has come for.
+    async fn open_gates(&self) {
+        if let Err(error) = gate::wake_due(&self.pool).await {
+            tracing::warn!(error = %error, "cannot wake blocked runs; trying again");
         }
     }
 
@@ -372,7 +418,12 @@ impl Station {
             return (poll, false);
         };
         let slots_due = ahead.look_at.is_some_and(|at| at <= ahead.now);
-        let next = [ahead.due_at, ahead.look_at].into_iter().flatten().min();
+        if ahead.gate_at.is_some_and(|at| at <= ahead.now) {
+            self.open_gates().await;
+            return (Duration::ZERO, slots_due);
+        }
+        let next = [ahead.due_at, ahead.look_at, ahead.gate_at];
+        let next = next.into_iter().flatten().min();
         let wait = next.map_or(poll, |at| (at - ahead.now).to_std().unwrap_or_default());
         (wait.min(poll), slots_due)
     }
@@ -432,6 +483,7 @@ async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Res
             inbox: mine,
             journal: entries,
             pin,
+            permits: Vec::new(),
         });
     }
     Ok(held)

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::id::RunId;
+use crate::limit::{Limit, Need};
 use crate::run::Status;
 use crate::transition::Transition;
 
@@ -26,6 +27,10 @@ pub trait Workflow: Send + Sync + 'static {
     const NAME: &'static str;
     /// The version of the state's shape, from 1; raise it together with [`Workflow::migrate`].
     const VERSION: i32;
+    /// The queue that its runs belong to: what operators pause together.
+    const QUEUE: &'static str = "default";
+    /// The limits that [`Workflow::needs`] may name, with the numbers that they begin with.
+    const LIMITS: &'static [Limit] = &[];
     /// What a run is started with.
     type Input: Serialize + DeserializeOwned;
     /// Where a run is, with its data.
@@ -41,6 +46,12 @@ pub trait Workflow: Send + Sync + 'static {
     /// Says what the state does with a signal that waits: accept, defer or reject.
     fn receive(&self, _state: &Self::State, _signal: &Self::Signal) -> Reception {
         Reception::Accept
+    }
+
+    /// Says what room a visit in this state needs before it begins, under [`Workflow::LIMITS`]; all
+    /// of it or none is taken. Until there is room the run is *blocked*. Pure.
+    fn needs(&self, _state: &Self::State) -> Vec<Need> {
+        Vec::new()
     }
 
     /// Answers one event in one state; see `docs/architecture.md`, *A visit*.

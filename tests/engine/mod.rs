@@ -1,6 +1,7 @@
 //! The engine's promises, one file each, on workflows of the tests' own.
 
 mod fence;
+mod flow;
 mod idle;
 mod inspect;
 mod locks;

@@ -82,7 +82,7 @@ impl Outside {
         calls.entry(name.to_owned()).or_default().push(key);
     }
 
-    async fn call(&self, name: &str, key: String) -> Result<String, StepError> {
+    pub(crate) async fn call(&self, name: &str, key: String) -> Result<String, StepError> {
         self.note(name, key);
         let released = self.0.released.notified();
         let held = self.0.held.lock().unwrap().clone();
@@ -125,6 +125,7 @@ pub(crate) const POLICY: RetryPolicy = RetryPolicy {
     max_attempts: 3,
     attempt_timeout: Duration::from_secs(30),
     exhausted: Exhausted::Stuck,
+    dependency: None,
 };
 
 /// Two steps one after the other, then a database effect.

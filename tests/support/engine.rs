@@ -165,7 +165,12 @@ impl TestEngine {
                and not exists (select from engine.due where due.run_id = run.run_id)
              union all
              select run_id, status from engine.run
-             where status in (5, 6, 7, 8)
+             where status = 6
+               and not exists (select from engine.waiter where waiter.run_id = run.run_id)
+               and not exists (select from engine.nudge where nudge.run_id = run.run_id)
+             union all
+             select run_id, status from engine.run
+             where status in (5, 7, 8)
                and not exists (select from engine.parked where parked.run_id = run.run_id)
              union all
              select run_id, status from engine.run

@@ -2,14 +2,23 @@
 
 use crate::transport::Transport;
 use crate::{
-    ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted, AdvanceTestClock,
-    AttachPaymentMethod, CancelSubscription, ChangeSchedule, ClientError, IdempotencyKey, Invoice,
-    InvoiceDetail, Mail, MailFilter, NewSchedule, NewSubscription, NewTenant, Page, Plan,
-    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
-    ScheduleRunStarted, SendSignal, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant,
-    TenantFilter, TestClock, Transition, Whoami, Workflow,
+    ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
+    AdvanceTestClock, AttachPaymentMethod, Breaker, CancelSubscription, ChangeSchedule,
+    ClientError, FlowLimit, IdempotencyKey, Invoice, InvoiceDetail, Mail, MailFilter, NewSchedule,
+    NewSubscription, NewTenant, Page, Pause, Plan, RunDetail, RunFilter, RunSummary, Schedule,
+    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
+    Signal, SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter, TestClock,
+    Transition, Whoami, Workflow,
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
+
+/// What stands in a path as it is (RFC 3986, 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Speaks to one server with one token. Cloning is cheap and shares the connections.
 ///
@@ -354,4 +363,77 @@ impl Client {
         let path = format!("/v1/schedules/{schedule_id}/actions/run-now");
         self.transport.post(&path, act, key).await
     }
+
+    /// Lists the limits, with the room that is taken and the runs that wait.
+    pub async fn list_limits(&self) -> Result<Vec<FlowLimit>, ClientError> {
+        self.transport.get("/v1/limits").await
+    }
+
+    /// Sets a limit's numbers.
+    pub async fn set_limit(
+        &self,
+        name: &str,
+        set: &SetFlowLimit,
+        key: &IdempotencyKey,
+    ) -> Result<FlowLimit, ClientError> {
+        let path = format!("/v1/limits/{}/actions/set", segment(name));
+        self.transport.post(&path, set, key).await
+    }
+
+    /// Lists the pauses of workflows, queues and tenants.
+    pub async fn list_pauses(&self) -> Result<Vec<Pause>, ClientError> {
+        self.transport.get("/v1/pauses").await
+    }
+
+    /// Pauses a workflow, a queue or a tenant; the pauses that stand then.
+    pub async fn pause_scope(
+        &self,
+        act: &ActOnPause,
+        key: &IdempotencyKey,
+    ) -> Result<Vec<Pause>, ClientError> {
+        self.transport.post("/v1/pauses", act, key).await
+    }
+
+    /// Lifts a pause; the pauses that stand then.
+    pub async fn lift_pause(
+        &self,
+        act: &ActOnPause,
+        key: &IdempotencyKey,
+    ) -> Result<Vec<Pause>, ClientError> {
+        self.transport
+            .post("/v1/pauses/actions/lift", act, key)
+            .await
+    }
+
+    /// Lists the breakers of outside dependencies that failed at least once.
+    pub async fn list_breakers(&self) -> Result<Vec<Breaker>, ClientError> {
+        self.transport.get("/v1/breakers").await
+    }
+
+    /// Holds a breaker open until it is closed by hand.
+    pub async fn open_breaker(
+        &self,
+        name: &str,
+        act: &ActOnBreaker,
+        key: &IdempotencyKey,
+    ) -> Result<Breaker, ClientError> {
+        let path = format!("/v1/breakers/{}/actions/open", segment(name));
+        self.transport.post(&path, act, key).await
+    }
+
+    /// Closes a breaker.
+    pub async fn close_breaker(
+        &self,
+        name: &str,
+        act: &ActOnBreaker,
+        key: &IdempotencyKey,
+    ) -> Result<Breaker, ClientError> {
+        let path = format!("/v1/breakers/{}/actions/close", segment(name));
+        self.transport.post(&path, act, key).await
+    }
+}
+
+/// A name as one segment of a path.
+fn segment(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
 }

@@ -14,6 +14,7 @@
 //! ```
 
 mod error;
+mod flow;
 mod idempotency;
 mod invoice;
 mod mail;
@@ -35,6 +36,9 @@ mod transport;
 
 pub use client::Client;
 pub use error::{ClientError, FieldError, Problem};
+pub use flow::{
+    ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, Pause, PauseScope, SetFlowLimit,
+};
 pub use idempotency::IdempotencyKey;
 pub use invoice::{Invoice, InvoiceDetail, InvoiceLine, InvoiceStatus};
 pub use mail::{Mail, MailFilter, MailStatus};

@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod dev;
+mod flow;
 mod migrate;
 mod postgres;
 mod run;
@@ -47,6 +48,9 @@ enum Command {
     /// Runs, through the API: list, show, signal, act.
     #[command(subcommand)]
     Run(run::RunCommand),
+    /// Flow control, through the API: limits, pauses of workflows, queues and tenants, breakers.
+    #[command(subcommand)]
+    Flow(flow::FlowCommand),
     /// Schedules, through the API: list, show, create, update, pause, resume, run-now, delete.
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
@@ -131,6 +135,7 @@ async fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate(command) => migrate::run(command).await,
         Command::Token(command) => token::run(command).await,
         Command::Run(command) => run::run(command).await,
+        Command::Flow(command) => flow::run(command).await,
         Command::Schedule(command) => schedule::run(command).await,
         Command::Postgres(command) => postgres::run(command).await,
         Command::Bench(command) => postgres::bench(command).await,

@@ -1,6 +1,7 @@
 //! The routes: one file a resource, each offering `router()`.
 
 mod actions;
+mod flow;
 mod health;
 mod invoices;
 mod mails;
@@ -70,6 +71,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(runs_view::router())
         .merge(actions::router())
         .merge(schedules::router())
+        .merge(flow::router())
         .merge(webhooks::router())
         .merge(health::router())
 }
@@ -91,7 +93,12 @@ pub fn app(state: AppState) -> Router {
     let middleware = ServiceBuilder::new()
         .layer(middleware::from_fn(crate::metrics::count_request))
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        // An error is logged once, where it becomes an answer.
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_failure(()),
+        )
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(middleware::from_fn(finish_problems))
         .layer(CatchPanicLayer::custom(|_| {

@@ -116,10 +116,14 @@ pub fn may(word: &str, status: Status) -> Result<(), &'static str> {
         ("retry" | "skip-step" | "fail-step", Status::Waiting) => {
             Err("nothing failed: it waits for a signal or a deadline")
         }
+        ("retry", Status::Blocked) => Err("it waits for room: see why, and change the limit"),
         ("retry", _) => Err("it is held back on purpose"),
         ("skip-step" | "fail-step", Status::Stuck | Status::Retrying) => Ok(()),
         ("skip-step" | "fail-step", _) => Err("no step has failed"),
-        ("pause", Status::Due | Status::Running | Status::Waiting | Status::Retrying) => Ok(()),
+        (
+            "pause",
+            Status::Due | Status::Running | Status::Waiting | Status::Retrying | Status::Blocked,
+        ) => Ok(()),
         ("pause", Status::Paused) => Err("it is paused already"),
         ("pause", _) => Err("it is out of the workers' reach already"),
         ("resume", Status::Paused) => Ok(()),

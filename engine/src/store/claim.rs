@@ -95,7 +95,7 @@ pub(crate) async fn claim(
           union
           select run_id, shard_id from heard
         ), locked as materialized (
-          select run.run_id, run.shard_id
+          select run.run_id, run.shard_id, run.status
           from wanted
           join engine.run using (run_id, shard_id)
           for no key update of run skip locked
@@ -130,8 +130,8 @@ pub(crate) async fn claim(
           from locked
           where run.run_id = locked.run_id
             and run.shard_id = locked.shard_id
-            and run.status in (0, 1, 2, 3, 4)
-          returning run.*
+            and run.status in (0, 1, 2, 3, 4, 6)
+          returning run.*, locked.status = 6 as was_blocked
         ), booked as (
           insert into engine.claimed (worker_id, batch, run_ids, shard_ids)
           select $1, $2, array_agg(run_id), array_agg(shard_id)
@@ -161,7 +161,8 @@ pub(crate) async fn claim(
           taken.undo,
           taken.begun,
           engine.now() as "now!",
-          coalesce(test_clock.now_at, engine.now()) as "tenant_now!"
+          coalesce(test_clock.now_at, engine.now()) as "tenant_now!",
+          taken.was_blocked or exists (select from engine.pause) as "gated!"
         from taken
         left join engine.test_clock on test_clock.clock_id = taken.clock_id
         where not taken.nudged
@@ -201,6 +202,7 @@ pub(crate) async fn claim(
             undo: Undo::decode(row.undo.as_deref()),
             now: row.now,
             tenant_now: row.tenant_now,
+            gated: row.gated,
         })
         .collect())
 }
@@ -216,6 +218,8 @@ pub(crate) struct Ahead {
     pub(crate) due_at: Option<DateTime<Utc>>,
     /// The earliest instant at which a schedule wants a look.
     pub(crate) look_at: Option<DateTime<Utc>>,
+    /// The earliest instant at which somebody who is blocked may pass.
+    pub(crate) gate_at: Option<DateTime<Utc>>,
     pub(crate) now: DateTime<Utc>,
 }
 
@@ -231,6 +235,10 @@ pub(crate) async fn find_ahead(
         select
           (select min(due_at) from engine.due) as due_at,
           (select min(look_at) from engine.schedule where workflow = any($1)) as look_at,
+          least(
+            (select min(wake_at) from engine.bucket),
+            (select min(probe_at) from engine.breaker)
+          ) as gate_at,
           engine.now() as "now!"
         "#,
         workflows,

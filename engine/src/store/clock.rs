@@ -178,6 +178,12 @@ pub(crate) async fn count_busy(conn: &mut PgConnection, clock: ClockId) -> sqlx:
              join engine.test_clock using (clock_id)
              where clock_id = $1
                and clocked.due_at <= test_clock.now_at)
+          -- What is blocked goes on by itself, except under a pause.
+          + (select count(*)
+             from engine.waiter
+             join engine.tenant using (tenant_id)
+             where tenant.clock_id = $1
+               and waiter.gate <> 'pause')
           + (select count(*)
              from engine.schedule
              join engine.test_clock using (clock_id)

@@ -41,25 +41,37 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Renews the lease; false when it has ended.
+/// What a worker hears of flow control with each renewal.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    /// Permits are out, or runs wait.
+    pub(crate) busy: bool,
+    /// The breakers that are not closed.
+    pub(crate) shut: Vec<String>,
+}
+
+/// Renews the lease; `None` when it has ended.
 pub(crate) async fn renew(
     conn: &mut PgConnection,
     worker: WorkerId,
     lease: Duration,
-) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+) -> sqlx::Result<Option<Flow>> {
+    sqlx::query_as!(
+        Flow,
         r#"
         update engine.worker
         set expires_at = engine.now() + $2::interval
         where worker_id = $1
           and expires_at > engine.now()
+        returning
+          exists (select from engine.permit) or exists (select from engine.waiter) as "busy!",
+          array(select name from engine.breaker where state <> 'closed') as "shut!"
         "#,
         worker.0,
         interval(lease),
     )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    .fetch_optional(conn)
+    .await
 }
 
 /// Locks one worker whose lease has ended; others skip it.

@@ -4,8 +4,10 @@
 //! rows from a guarded write is an answer (*fenced*), not an error. Ids, delays and chance are
 //! bound from Rust; the only time is `engine.now()`.
 
+pub(crate) mod breaker;
 pub(crate) mod claim;
 pub(crate) mod clock;
+pub(crate) mod flow;
 pub(crate) mod inbox;
 pub(crate) mod inspect;
 pub(crate) mod lease;

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::id::{ClockId, RunId, ShardId, TenantId};
-use crate::run::Status;
+use crate::run::{RunKey, Status};
 use crate::start::Origin;
 
 /// A run to insert.
@@ -244,4 +244,21 @@ pub(crate) async fn find_tenant_now(
     )
     .fetch_one(conn)
     .await
+}
+
+/// Wakes a run that is not held: whoever claims looks at it.
+pub(crate) async fn nudge(
+    conn: &mut PgConnection,
+    run: RunKey,
+    tenant_id: TenantId,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into engine.nudge (run_id, shard_id, tenant_id) values ($1, $2, $3)",
+        run.run_id.0,
+        run.shard_id.0,
+        tenant_id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

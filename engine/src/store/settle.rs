@@ -245,17 +245,17 @@ pub(crate) async fn apply(
           update engine.run
           set
             -- A pause that was asked for meanwhile is due now; a signal that came in keeps a
-            -- resting run awake.
+            -- resting or blocked run awake.
             status = case
-              when run.pausing and input.status in (0, 1, 2, 3, 4) then 5
-              when run.nudged and input.status = 2 then 0
+              when run.pausing and input.status in (0, 1, 2, 3, 4, 6) then 5
+              when run.nudged and input.status in (2, 6) then 0
               else input.status
             end,
             closes = input.closes,
             undo = input.undo,
             begun = input.begun,
             pausing = false,
-            paused_at = case when run.pausing and input.status in (0, 1, 2, 3, 4)
+            paused_at = case when run.pausing and input.status in (0, 1, 2, 3, 4, 6)
               then input.tenant_now end,
             worker_id = case when input.keep and not run.pausing then run.worker_id end,
             nudged = run.nudged and input.keep and not run.pausing,
@@ -322,7 +322,7 @@ pub(crate) async fn apply(
           select run_id, shard_id, status, tenant_id, workflow,
             case when status = 5 then 'paused' else coalesce(stuck, outcome) end, engine.now()
           from settled
-          where status in (5, 6, 7, 8)
+          where status in (5, 7, 8)
           on conflict (run_id, shard_id) do nothing
         ), logged as (
           insert into engine.transition

@@ -190,6 +190,7 @@ const MARK_SENT: &str = "mark-sent";
 const MAIL_POLICY: RetryPolicy = RetryPolicy {
     cap: std::time::Duration::from_secs(600),
     max_attempts: 16,
+    dependency: Some("smtp"),
     ..RetryPolicy::DEFAULT
 };
 

@@ -14,13 +14,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use tenure_engine::{Context, Event, Reception, RetryPolicy, StepError, Transition, Workflow};
+use tenure_engine::{
+    Context, Event, Limit, Need, Rate, Reception, RetryPolicy, StepError, Transition, Workflow,
+};
 use uuid::Uuid;
 
 use crate::environment::Environment;
 use crate::invoice;
 use crate::money::Money;
-use crate::ports::stripe::{Charge, Charged};
+use crate::ports::stripe::{Charge, Charged, STRIPE};
 use crate::tenant;
 use rules::{DeclineClass, classify};
 
@@ -107,8 +109,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// Charges are retried for some minutes; an outage beyond that is for a human to see.
 const CHARGE_POLICY: RetryPolicy = RetryPolicy {
     max_attempts: 12,
+    dependency: Some(STRIPE),
     ..RetryPolicy::DEFAULT
 };
+
+/// Stripe allows 100 writing requests a second to a live account (docs.stripe.com/rate-limits); some
+/// are left for the customers' own doings.
+const CHARGES: Limit = Limit::named("stripe-charges").rate(Rate::per_second(80));
 
 // Handle.
 
@@ -119,9 +126,17 @@ impl Workflow for PaymentWorkflow {
     type State = State;
     type Signal = Signal;
     type Output = Output;
+    const LIMITS: &'static [Limit] = &[CHARGES];
 
     fn start(&self, of: Input) -> State {
         State::Charging { of }
+    }
+
+    fn needs(&self, state: &State) -> Vec<Need> {
+        match state {
+            State::Charging { .. } => vec![CHARGES.shared()],
+            State::Pending { .. } => Vec::new(),
+        }
     }
 
     fn receive(&self, state: &State, _signal: &Signal) -> Reception {
@@ -214,7 +229,7 @@ impl PaymentWorkflow {
     }
 
     async fn fetch(&self, cx: &Context, intent: &str) -> Result<Charged, StepError> {
-        cx.step(FETCH_CHARGE, &RetryPolicy::DEFAULT, async |_| {
+        cx.step(FETCH_CHARGE, &RetryPolicy::DEFAULT.on(STRIPE), async |_| {
             self.environment.stripe().fetch_charge(intent).await
         })
         .await

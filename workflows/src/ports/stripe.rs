@@ -26,6 +26,8 @@ use tenure_engine::StepError;
 
 use crate::money::Money;
 
+/// What steps call the provider as a dependency: when it keeps failing, all of them wait.
+pub const STRIPE: &str = "stripe";
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How many of a customer's latest charges a look-up reads.

@@ -18,7 +18,7 @@ use tenure_engine::{
 
 use crate::dunning;
 use crate::environment::Environment;
-use crate::ports::stripe::Method;
+use crate::ports::stripe::{Method, STRIPE};
 
 /// The one key of a tenant's run.
 pub const KEY: &str = "tenant";
@@ -169,9 +169,11 @@ impl TenantWorkflow {
         let clock: Option<String> = if profile.clocked {
             let now = cx.now();
             let made = cx
-                .step(CREATE_CLOCK, &RetryPolicy::DEFAULT, async |step| {
-                    stripe.create_clock(&tenant_name, now, &step.key).await
-                })
+                .step(
+                    CREATE_CLOCK,
+                    &RetryPolicy::DEFAULT.on(STRIPE),
+                    async |step| stripe.create_clock(&tenant_name, now, &step.key).await,
+                )
                 .await?;
             Some(made)
         } else {
@@ -179,12 +181,16 @@ impl TenantWorkflow {
         };
         let clock = clock.as_deref();
         let customer: String = cx
-            .step(CREATE_CUSTOMER, &RetryPolicy::DEFAULT, async |step| {
-                let Profile { name, email, .. } = &profile;
-                stripe
-                    .create_customer(&tenant_name, name, email, clock, &step.key)
-                    .await
-            })
+            .step(
+                CREATE_CUSTOMER,
+                &RetryPolicy::DEFAULT.on(STRIPE),
+                async |step| {
+                    let Profile { name, email, .. } = &profile;
+                    stripe
+                        .create_customer(&tenant_name, name, email, clock, &step.key)
+                        .await
+                },
+            )
             .await?;
         cx.transact(STORE_CUSTOMER, async |tx| {
             Ok(store::insert_customer(tx, tenant, shard, &customer, clock).await?)
@@ -204,10 +210,14 @@ impl TenantWorkflow {
             })
             .await?;
         let attached: Result<Method, String> = cx
-            .step(ATTACH_METHOD, &RetryPolicy::DEFAULT, async |step| {
-                let stripe = self.environment.stripe();
-                stripe.attach_method(&customer, method, &step.key).await
-            })
+            .step(
+                ATTACH_METHOD,
+                &RetryPolicy::DEFAULT.on(STRIPE),
+                async |step| {
+                    let stripe = self.environment.stripe();
+                    stripe.attach_method(&customer, method, &step.key).await
+                },
+            )
             .await?;
         let debts: Vec<String> = cx
             .transact(STORE_METHOD, async |tx| match &attached {

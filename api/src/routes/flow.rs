@@ -1,0 +1,272 @@
+//! Flow control: limits, pauses of more than one run, breakers.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use sqlx::PgConnection;
+use tenure_client::{
+    ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, Pause, PauseScope, Problem, Role,
+    SetFlowLimit,
+};
+use tenure_engine::Rate;
+use tenure_engine::flow::{self, Author, BreakerLine, LimitLine, Numbers, PauseLine, Scope};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::{Body, Path};
+use crate::idempotency::{Key, Seen, look_up};
+use crate::state::{AppState, as_engine};
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(limits))
+        .routes(routes!(set_limit))
+        .routes(routes!(pauses, pause))
+        .routes(routes!(lift))
+        .routes(routes!(breakers))
+        .routes(routes!(open_breaker))
+        .routes(routes!(close_breaker))
+}
+
+/// List the limits, with the room that is taken and the runs that wait.
+#[utoipa::path(get, path = "/v1/limits", tag = "Flow", responses(
+    (status = 200, body = Vec<FlowLimit>), (status = 404, body = Problem)))]
+async fn limits(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Json<Vec<FlowLimit>>, ApiError> {
+    caller.sees_all()?;
+    let mut tx = state.begin_for(&caller).await?;
+    let lines = flow::limits(&mut tx).await?;
+    Ok(Json(lines.into_iter().map(limit).collect()))
+}
+
+/// Set a limit's numbers. They count at once, also for who waits.
+#[utoipa::path(post, path = "/v1/limits/{name}/actions/set", tag = "Flow",
+    params(("name" = String, Path)), request_body = SetFlowLimit, responses(
+    (status = 200, body = FlowLimit), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 422, body = Problem)))]
+async fn set_limit(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(name): Path<String>,
+    key: Key,
+    body: Body<SetFlowLimit>,
+) -> Result<Response, ApiError> {
+    let author = author(&caller, &body.value.reason);
+    let numbers = Numbers {
+        concurrency: body.value.concurrency,
+        rate: body.value.rate.map(|rate| Rate {
+            count: rate.count,
+            period_seconds: rate.period_seconds,
+            burst: rate.burst,
+        }),
+    };
+    once(&state, &caller, &key, &body, async |conn| {
+        flow::set_limit(conn, &name, numbers, &author).await?;
+        let lines = flow::limits(conn).await?;
+        let line = lines.into_iter().find(|line| line.name == name);
+        line.map(limit).ok_or(ApiError::Internal)
+    })
+    .await
+}
+
+/// List the pauses of workflows, queues and tenants.
+#[utoipa::path(get, path = "/v1/pauses", tag = "Flow", responses(
+    (status = 200, body = Vec<Pause>), (status = 404, body = Problem)))]
+async fn pauses(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Json<Vec<Pause>>, ApiError> {
+    caller.sees_all()?;
+    let mut tx = state.begin_for(&caller).await?;
+    Ok(Json(listed(&mut tx).await?))
+}
+
+/// Pause a workflow, a queue or a tenant: what becomes due is blocked, visits under way end as they
+/// would. A pause that stands keeps its author and reason.
+#[utoipa::path(post, path = "/v1/pauses", tag = "Flow", request_body = ActOnPause, responses(
+    (status = 200, body = Vec<Pause>), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 422, body = Problem)))]
+async fn pause(
+    State(state): State<AppState>,
+    caller: Caller,
+    key: Key,
+    body: Body<ActOnPause>,
+) -> Result<Response, ApiError> {
+    let author = author(&caller, &body.value.reason);
+    let (scope, name) = (scope(body.value.scope), body.value.name.clone());
+    once(&state, &caller, &key, &body, async |conn| {
+        flow::pause(conn, state.client(), scope, &name, &author).await?;
+        listed(conn).await
+    })
+    .await
+}
+
+/// Lift a pause: what was blocked under it goes on.
+#[utoipa::path(post, path = "/v1/pauses/actions/lift", tag = "Flow", request_body = ActOnPause,
+    responses((status = 200, body = Vec<Pause>), (status = 403, body = Problem),
+    (status = 404, body = Problem), (status = 422, body = Problem)))]
+async fn lift(
+    State(state): State<AppState>,
+    caller: Caller,
+    key: Key,
+    body: Body<ActOnPause>,
+) -> Result<Response, ApiError> {
+    let author = author(&caller, &body.value.reason);
+    let (scope, name) = (scope(body.value.scope), body.value.name.clone());
+    once(&state, &caller, &key, &body, async |conn| {
+        flow::lift(conn, scope, &name, &author).await?;
+        listed(conn).await
+    })
+    .await
+}
+
+/// List the breakers of outside dependencies that failed at least once.
+#[utoipa::path(get, path = "/v1/breakers", tag = "Flow", responses(
+    (status = 200, body = Vec<Breaker>), (status = 404, body = Problem)))]
+async fn breakers(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Json<Vec<Breaker>>, ApiError> {
+    caller.sees_all()?;
+    let mut tx = state.begin_for(&caller).await?;
+    let lines = flow::breakers(&mut tx).await?;
+    Ok(Json(lines.into_iter().map(breaker).collect()))
+}
+
+/// Hold a breaker open: steps on the dependency wait until it is closed by hand.
+#[utoipa::path(post, path = "/v1/breakers/{name}/actions/open", tag = "Flow",
+    params(("name" = String, Path)), request_body = ActOnBreaker, responses(
+    (status = 200, body = Breaker), (status = 403, body = Problem), (status = 422, body = Problem)))]
+async fn open_breaker(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(name): Path<String>,
+    key: Key,
+    body: Body<ActOnBreaker>,
+) -> Result<Response, ApiError> {
+    set_breaker(&state, &caller, &key, &body, (&name, true)).await
+}
+
+/// Close a breaker: who waits for the dependency goes on.
+#[utoipa::path(post, path = "/v1/breakers/{name}/actions/close", tag = "Flow",
+    params(("name" = String, Path)), request_body = ActOnBreaker, responses(
+    (status = 200, body = Breaker), (status = 403, body = Problem), (status = 422, body = Problem)))]
+async fn close_breaker(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(name): Path<String>,
+    key: Key,
+    body: Body<ActOnBreaker>,
+) -> Result<Response, ApiError> {
+    set_breaker(&state, &caller, &key, &body, (&name, false)).await
+}
+
+async fn set_breaker(
+    state: &AppState,
+    caller: &Caller,
+    key: &Key,
+    body: &Body<ActOnBreaker>,
+    (name, open): (&str, bool),
+) -> Result<Response, ApiError> {
+    let author = author(caller, &body.value.reason);
+    once(state, caller, key, body, async |conn| {
+        flow::set_breaker(conn, name, open, &author).await?;
+        let lines = flow::breakers(conn).await?;
+        let line = lines.into_iter().find(|line| line.name == name);
+        line.map(breaker).ok_or(ApiError::Internal)
+    })
+    .await
+}
+
+/// Acts once per key in one transaction, then wakes whoever may go on.
+async fn once<B, T: Serialize>(
+    state: &AppState,
+    caller: &Caller,
+    key: &Key,
+    body: &Body<B>,
+    act: impl AsyncFnOnce(&mut PgConnection) -> Result<T, ApiError>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Operator)?;
+    caller.sees_all()?;
+    let mut tx = state.begin().await?;
+    let fresh = match look_up(&mut tx, caller, key, &body.method_path, &body.digest).await? {
+        Seen::Before(answer) => return Ok(answer),
+        Seen::Not(fresh) => fresh,
+    };
+    as_engine(&mut tx).await?;
+    let answer = act(&mut tx).await?;
+    let response = fresh.answer(&mut tx, StatusCode::OK, &answer).await?;
+    tx.commit().await?;
+    if let Err(error) = flow::open(state.client()).await {
+        tracing::warn!(error = %error, "blocked runs are woken by the next sweep");
+    }
+    Ok(response)
+}
+
+fn author(caller: &Caller, reason: &str) -> Author {
+    Author {
+        actor: caller.name.clone(),
+        role: caller.role.as_str().to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+async fn listed(conn: &mut PgConnection) -> Result<Vec<Pause>, ApiError> {
+    let lines = flow::pauses(conn).await?;
+    Ok(lines.into_iter().filter_map(one_pause).collect())
+}
+
+fn one_pause(line: PauseLine) -> Option<Pause> {
+    Some(Pause {
+        scope: PauseScope::parse(&line.scope)?,
+        name: line.name,
+        since: line.since,
+        paused_by: line.paused_by,
+        reason: line.reason,
+        waiting: line.waiting,
+    })
+}
+
+fn scope(asked: PauseScope) -> Scope {
+    match asked {
+        PauseScope::Workflow => Scope::Workflow,
+        PauseScope::Queue => Scope::Queue,
+        PauseScope::Tenant => Scope::Tenant,
+    }
+}
+
+fn limit(line: LimitLine) -> FlowLimit {
+    FlowLimit {
+        name: line.name,
+        concurrency: line.numbers.concurrency,
+        rate: line.numbers.rate.map(|rate| FlowRate {
+            count: rate.count,
+            period_seconds: rate.period_seconds,
+            burst: rate.burst,
+        }),
+        in_use: line.in_use,
+        waiting: line.waiting,
+        changed_at: line.changed_at,
+        changed_by: line.changed_by,
+        reason: line.reason,
+    }
+}
+
+fn breaker(line: BreakerLine) -> Breaker {
+    Breaker {
+        name: line.name,
+        state: line.state.to_owned(),
+        forced: line.forced,
+        changed_at: line.changed_at,
+        probe_at: line.probe_at,
+        reason: line.reason,
+        changed_by: line.changed_by,
+        waiting: line.waiting,
+    }
+}

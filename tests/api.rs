@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tenure_api::postgres::{Cluster, ClusterConfig, Durability};
-use tenure_client::{IdempotencyKey, NewTenant, Role};
+use tenure_client::{DeadlineClock, IdempotencyKey, NewTenant, Role};
 use tenure_engine::TenantId;
 
 use crate::support::app::{TestApp, WEBHOOK_SECRET, token};
@@ -507,6 +507,50 @@ fn walk(value: &Value, found: &mut dyn FnMut(&str)) {
         Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
         _ => {}
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_time_of_a_run_says_on_which_clock_it_is() {
+    let app = TestApp::new().await;
+    // Ahead of the clock on the wall for as long as anybody will run this.
+    let from = "2090-01-31T09:00:00Z";
+    let plan = "starter-monthly";
+    let customer = app.customer();
+    let customer = customer.subscribe(from, "UTC", plan, "EUR", "pm_card_visa");
+    let customer = customer.await;
+    customer.advance("15d").await;
+    let from = from.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let runs = app.client.list_runs(&Default::default()).await.unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for run in runs.items {
+        seen.insert((run.workflow.clone(), run.status.is_terminal()));
+        let is_system = run.tenant_name.as_deref() == Some("system");
+        assert_eq!(is_system, run.workflow == "clock-advance", "{run:?}");
+        assert_eq!(run.tenant_started_at.is_some(), !is_system, "{run:?}");
+        let shown = app.client.run(run.run_id).await.unwrap().summary;
+        assert_eq!(shown.tenant_name.is_some(), is_system);
+        assert!(run.started_at < from && run.started_at <= run.changed_at);
+        assert!(run.tenant_started_at.is_none_or(|at| at >= from));
+        assert!(run.finished_at.is_none_or(|at| at >= run.started_at));
+        assert_eq!(run.next_clock.is_some(), run.next_at.is_some());
+        let on_test_clock = run.next_clock == Some(DeadlineClock::Tenant);
+        assert!(run.next_at.is_none_or(|at| on_test_clock && at >= from));
+        let visits = app.client.list_transitions(run.run_id).await.unwrap();
+        for visit in visits {
+            assert!(visit.at < from, "in real time");
+            assert_eq!(visit.tenant_at.is_some(), !is_system);
+        }
+        for signal in app.client.list_signals(run.run_id).await.unwrap() {
+            assert!(signal.received_at < from, "in real time");
+            assert_eq!(signal.tenant_received_at.is_some(), !is_system);
+        }
+    }
+    assert!(
+        seen.contains(&("subscription".to_owned(), false)),
+        "{seen:?}"
+    );
+    assert!(seen.contains(&("invoice".to_owned(), true)), "{seen:?}");
+    app.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -502,6 +502,46 @@ fn the_line_under_the_cursor_is_marked_and_reversed() {
 }
 
 #[test]
+fn a_date_on_a_test_clock_is_marked_and_never_counted() {
+    let mut clocked = run(8);
+    clocked.next_clock = Some(tenure_client::DeadlineClock::Tenant);
+    clocked.next_at = Some("2027-02-11T09:00:00Z".parse().unwrap());
+    let mut desk = Desk::with_runs(vec![run(7), clocked]);
+    let text = desk.frame(80, 24);
+    assert!(text.contains("NEXT (t)enant's"), "{text}");
+    assert!(text.contains("(t) 11 Feb 2027"), "{text}");
+    assert!(text.contains("1d  25 Nov 05:02"), "{text}");
+    let text = desk.frame(120, 24);
+    assert!(
+        text.contains("NEXT UTC") && text.contains("tenant's 11 Feb 2027"),
+        "{text}"
+    );
+    assert!(desk.frame(59, 15).contains("11 Feb 2027 (t)"));
+    desk.key(KeyCode::Enter);
+    let mut answer = detail(8);
+    answer.deadlines.truncate(1);
+    desk.answer(run_answer(answer, Content::Data));
+    let text = desk.frame(80, 24);
+    let unknown = "Next: downgrade  Thu 26 Nov 2026 09:00 UTC  (test clock)";
+    assert!(text.contains(unknown), "{text}");
+}
+
+#[test]
+fn the_timeline_is_in_real_time_with_the_tenants_beside_it() {
+    let mut moved = transitions();
+    moved[1].tenant_at = Some("2027-02-14T09:00:00Z".parse().unwrap());
+    let mut desk = Desk::with_detail(true);
+    desk.refresh(detail_answer(1, Content::Timeline(moved, steps())));
+    let line = "2026-11-20 16:12:40  retry: past_due, stuck, by sam (tenant's 14 Feb 2027)";
+    let text = desk.frame(80, 24);
+    assert!(text.contains(line), "{text}");
+    desk.key(KeyCode::Enter);
+    let text = desk.frame(80, 24);
+    let line = "visit 2, at 2027-02-14 09:00:00 on the tenant's test clock";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
 fn hostile_text_is_shown_and_not_obeyed() {
     let mut hostile = run(1);
     hostile.tenant_name = Some("\u{1b}[2J\u{202e}x\u{7}".to_owned());

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -36,6 +37,12 @@ macro_rules! uuid_newtype {
             #[must_use]
             pub fn shard(self) -> ShardId {
                 shard_of(self.0)
+            }
+
+            /// Reads the real time, to the millisecond, at which the id was made.
+            #[must_use]
+            pub fn made_at(self) -> DateTime<Utc> {
+                made_at(self.0)
             }
         }
 
@@ -159,9 +166,24 @@ fn shard_of(id: Uuid) -> ShardId {
     ShardId(high | i16::from(bytes[7] >> 2))
 }
 
+fn made_at(id: Uuid) -> DateTime<Utc> {
+    let mut millis = [0; 8];
+    millis[2..].copy_from_slice(&id.as_bytes()[..6]);
+    // 48 bits of milliseconds reach beyond any date that chrono refuses.
+    DateTime::from_timestamp_millis(i64::from_be_bytes(millis)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_tells_when_it_was_made() {
+        let before = clock::unix_millis();
+        let made = RunId::new(ShardId(1023)).made_at().timestamp_millis();
+        let made = u64::try_from(made).unwrap();
+        assert!((before..=clock::unix_millis()).contains(&made));
+    }
 
     #[test]
     fn an_id_carries_its_shard_and_is_a_version_7_uuid() {

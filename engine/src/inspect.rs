@@ -59,6 +59,8 @@ pub struct RunSummary {
     pub attempt: i32,
     /// The next deadline (the tenant's time) or attempt (real time).
     pub next_at: Option<DateTime<Utc>>,
+    /// The tenant's test clock.
+    pub clock_id: Option<ClockId>,
     /// The kind of stuck.
     pub stuck: Option<String>,
     /// The last error.
@@ -75,6 +77,23 @@ impl RunSummary {
     pub fn revision(&self) -> i64 {
         self.epoch + self.visit
     }
+
+    /// When it was made, on the clock on the wall.
+    #[must_use]
+    pub fn made_at(&self) -> DateTime<Utc> {
+        match self.clock_id {
+            None => self.started_at,
+            // The id is made by another machine's clock than the row is written by.
+            Some(_) => self.run_id.made_at().min(self.changed_at),
+        }
+    }
+
+    /// Whether `next_at` is read on the test clock: deadlines are, attempts are not.
+    #[must_use]
+    pub fn next_is_on_test_clock(&self) -> bool {
+        let attempts = self.attempt > 0 || self.status == Status::Undoing;
+        self.clock_id.is_some() && !attempts
+    }
 }
 
 /// Everything about one run.
@@ -88,8 +107,6 @@ pub struct RunDetail {
     pub output: Option<Value>,
     /// The deadlines of its state, in the tenant's time.
     pub deadlines: Vec<Deadline>,
-    /// The tenant's test clock.
-    pub clock_id: Option<ClockId>,
     /// The run that started it.
     pub parent_run_id: Option<RunId>,
     /// Why it is where it is.
@@ -217,7 +234,6 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
             .as_deref()
             .and_then(|bytes| serde_json::from_slice(bytes).ok()),
         deadlines: row.deadlines(),
-        clock_id: row.clock_id,
         parent_run_id: row.parent_run_id,
         why,
         summary: row.summary,
@@ -362,7 +378,7 @@ fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
     if row.pending > 0 {
         evidence.push(("signals in the inbox", row.pending.to_string()));
     }
-    let clock = if row.clock_id.is_some() {
+    let clock = if row.summary.clock_id.is_some() {
         evidence.push(("test clock stands at", rfc3339(row.tenant_now)));
         " on its test clock"
     } else {

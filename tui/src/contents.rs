@@ -94,10 +94,12 @@ fn moved(place: usize, transition: &Transition, columns: usize) -> Node {
     if let Some(actor) = &transition.actor {
         line.push((Tone::Plain, format!(", by {actor}")));
     }
+    line.extend(tenants(transition.tenant_at, columns));
     let id = format!("transition {} {place}", transition.visit);
+    let clock = on_test_clock(transition.tenant_at);
     let mut children = vec![Node::leaf(
         format!("{id} visit"),
-        dim(&format!("visit {}", transition.visit)),
+        dim(&format!("visit {}{clock}", transition.visit)),
         "",
     )];
     if let Some(detail) = &transition.detail {
@@ -149,7 +151,7 @@ fn signal(signal: &Signal, columns: usize) -> Node {
         .as_ref()
         .map(|reason| format!(": {reason}"))
         .unwrap_or_default();
-    let line = vec![
+    let mut line = vec![
         (
             Tone::Dim,
             format!("{}  ", stamp(signal.received_at, columns)),
@@ -157,10 +159,12 @@ fn signal(signal: &Signal, columns: usize) -> Node {
         (Tone::Strong, format!("{}  ", signal.name)),
         (tone, format!("{outcome}{reason}")),
     ];
+    line.extend(tenants(signal.tenant_received_at, columns));
     let id = format!("signal {}", signal.signal_id);
+    let clock = on_test_clock(signal.tenant_received_at);
     let mut children = vec![Node::leaf(
         format!("{id} id"),
-        dim(&format!("id {}", signal.signal_id)),
+        dim(&format!("id {}{clock}", signal.signal_id)),
         &signal.signal_id,
     )];
     children.push(json::node(
@@ -219,6 +223,20 @@ fn stamp(at: DateTime<Utc>, columns: usize) -> String {
     } else {
         time::stamp(at)
     }
+}
+
+/// The tenant's time, beside a real one. Time columns are real, so that steps and what they led to
+/// stand in order.
+fn tenants(at: Option<DateTime<Utc>>, columns: usize) -> Option<Piece> {
+    let format = if columns < WIDE { "%d %b" } else { "%d %b %Y" };
+    let day = at?.format(format);
+    Some((Tone::Dim, format!(" (tenant's {day})")))
+}
+
+/// The same in full, for what is unfolded.
+fn on_test_clock(at: Option<DateTime<Utc>>) -> String {
+    at.map(|at| format!(", at {} on the tenant's test clock", time::stamp(at)))
+        .unwrap_or_default()
 }
 
 fn folded(id: String, line: Vec<Piece>, children: Vec<Node>) -> Node {

@@ -20,7 +20,7 @@ pub struct Mail {
     pub subject: String,
     /// Where it is.
     pub status: MailStatus,
-    /// When it was handed to the mail server.
+    /// When it was handed to the mail server, in the tenant's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<DateTime<Utc>>,
     /// Its text.

@@ -60,7 +60,7 @@ pub struct RunSummary {
     pub run_id: Uuid,
     /// Its tenant.
     pub tenant_id: Uuid,
-    /// The tenant's name, where the asker may see it.
+    /// The tenant's name, where the asker may see it; `system` for runs that are no tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_name: Option<String>,
     /// Name of the workflow.
@@ -77,9 +77,13 @@ pub struct RunSummary {
     pub epoch: i64,
     /// Number of the current visit.
     pub visit: i64,
-    /// When it next wants a worker, if a time is known.
+    /// When it next wants a worker, if a time is known, on the clock below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<DateTime<Utc>>,
+    /// The clock that `next_at` is read on: deadlines of a tenant on a test clock pass on that clock,
+    /// attempts are planned in real time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_clock: Option<DeadlineClock>,
     /// Tries of the current visit so far.
     pub attempt: i32,
     /// Kind of the trouble of a stuck run.
@@ -88,11 +92,14 @@ pub struct RunSummary {
     /// The trouble of a stuck run, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck_reason: Option<String>,
-    /// When it was started.
+    /// When it was started, in real time, as are the two below.
     pub started_at: DateTime<Utc>,
-    /// When its state or status last changed.
+    /// When it was started on the tenant's test clock, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_started_at: Option<DateTime<Utc>>,
+    /// When its state or status last changed, in real time.
     pub changed_at: DateTime<Utc>,
-    /// When it ended.
+    /// When it ended, in real time; never before `started_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
 }
@@ -138,7 +145,7 @@ pub struct Deadline {
 pub enum DeadlineClock {
     /// The clock on the wall.
     Real,
-    /// The tenant's own clock, which a test clock may hold still.
+    /// The tenant's test clock, which only `advance` moves.
     Tenant,
 }
 

@@ -20,7 +20,7 @@ pub struct Step {
     /// What went wrong, as code, message and details.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
-    /// When it was written down.
+    /// When it was written down, in real time.
     pub recorded_at: DateTime<Utc>,
 }
 
@@ -29,8 +29,11 @@ pub struct Step {
 pub struct Transition {
     /// The visit.
     pub visit: i64,
-    /// When it was settled.
+    /// When it was settled, in real time.
     pub at: DateTime<Utc>,
+    /// What the tenant's test clock showed then, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_at: Option<DateTime<Utc>>,
     /// What came: `entered`, a signal, a deadline, a finished run, an act.
     pub event: String,
     /// The state before; absent at the start.
@@ -58,8 +61,11 @@ pub struct Signal {
     pub name: String,
     /// What it says.
     pub payload: Value,
-    /// When it arrived.
+    /// When it arrived, in real time.
     pub received_at: DateTime<Utc>,
+    /// What the tenant's test clock showed then, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_received_at: Option<DateTime<Utc>>,
     /// What became of it.
     pub outcome: SignalOutcome,
     /// Why it was rejected or came late, in words.

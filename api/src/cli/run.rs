@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tenure_client::{
-    ActOnRun, ActionArgs, Client, IdempotencyKey, RunFilter, RunStatus, SendSignal,
+    ActOnRun, ActionArgs, Client, DeadlineClock, IdempotencyKey, RunFilter, RunStatus, SendSignal,
 };
 use uuid::Uuid;
 
@@ -168,8 +168,12 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             print(&api, &page, || {
                 for run in &page.items {
                     let next = run.next_at.map_or(String::new(), |at| at.to_rfc3339());
+                    let clock = match run.next_clock {
+                        Some(DeadlineClock::Tenant) => "(test clock)",
+                        _ => "",
+                    };
                     println!(
-                        "{}  {:<12} {:<10} {:<14} {:<26} {}",
+                        "{}  {:<12} {:<10} {:<14} {:<25} {clock:<12} {}",
                         run.run_id,
                         run.workflow,
                         run.status.as_str(),

@@ -6,7 +6,7 @@ use tenure_client::{
     AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunDetail, RunFilter,
     RunStatus, RunSummary, Signal, SignalOutcome, Step, Transition, Why,
 };
-use tenure_engine::{Registry, RunId, Status, TenantId, inspect, operator};
+use tenure_engine::{Registry, RunId, SYSTEM_TENANT, Status, TenantId, inspect, operator};
 use tenure_workflows::tenant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -57,9 +57,10 @@ async fn list(
     let names = tenant::names(&mut tx, &owners).await?;
     let items = rows.into_iter().map(|row| {
         let name = names.get(&row.tenant_id).cloned();
+        let row = summary(row);
         RunSummary {
-            tenant_name: name,
-            ..summary(row)
+            tenant_name: name.or(row.tenant_name),
+            ..row
         }
     });
     Ok(Json(Page {
@@ -144,7 +145,8 @@ async fn transitions(
     let lines = inspect::transitions(&mut tx, run_id).await?;
     let lines = lines.into_iter().rev().map(|line| Transition {
         visit: line.visit,
-        at: line.tenant_at.unwrap_or(line.at),
+        at: line.at,
+        tenant_at: line.tenant_at,
         event: line.event,
         from_state: Some(line.from_state),
         to_state: Some(line.to_state),
@@ -164,13 +166,14 @@ async fn signals(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<Vec<Signal>>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    inspect::detail(&mut tx, run_id).await?;
+    let run = inspect::detail(&mut tx, run_id).await?.summary;
     let lines = inspect::signals(&mut tx, run_id).await?;
     let lines = lines.into_iter().rev().map(|line| Signal {
         signal_id: line.signal_id,
         name: line.name,
         payload: line.payload,
-        received_at: line.received_at,
+        received_at: line.recorded_at,
+        tenant_received_at: run.clock_id.map(|_| line.received_at),
         outcome: match line.outcome {
             tenure_engine::SignalOutcome::Pending => SignalOutcome::Pending,
             tenure_engine::SignalOutcome::Accepted => SignalOutcome::Accepted,
@@ -183,7 +186,7 @@ async fn signals(
 }
 
 pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
-    let clock = if found.clock_id.is_some() {
+    let clock = if found.summary.clock_id.is_some() {
         DeadlineClock::Tenant
     } else {
         DeadlineClock::Real
@@ -244,10 +247,19 @@ pub(super) fn allowed(
 
 fn summary(row: inspect::RunSummary) -> RunSummary {
     let finished = row.status.is_finished();
+    let next_clock = if row.next_is_on_test_clock() {
+        DeadlineClock::Tenant
+    } else {
+        DeadlineClock::Real
+    };
+    let is_system = row.tenant_id == SYSTEM_TENANT;
     RunSummary {
+        started_at: row.made_at(),
+        tenant_started_at: row.clock_id.map(|_| row.started_at),
+        next_clock: row.next_at.map(|_| next_clock),
         run_id: row.run_id.0,
         tenant_id: row.tenant_id.0,
-        tenant_name: None,
+        tenant_name: is_system.then(|| "system".to_owned()),
         workflow: row.workflow,
         key: row.key,
         version: row.version,
@@ -262,7 +274,6 @@ fn summary(row: inspect::RunSummary) -> RunSummary {
             .error
             .filter(|_| row.status == Status::Stuck)
             .map(|error| error.message),
-        started_at: row.started_at,
         changed_at: row.changed_at,
         finished_at: finished.then_some(row.changed_at),
     }

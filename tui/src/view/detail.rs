@@ -155,16 +155,21 @@ fn reading(deadline: &Deadline, detail: &Detail, now: DateTime<Utc>) -> DateTime
     test_clock.unwrap_or(now)
 }
 
+/// A deadline on a test clock is counted from where that clock stands; when that is not known, it is
+/// not counted at all.
 fn next_row(deadline: &Deadline, detail: &Detail, now: DateTime<Utc>) -> Vec<Piece> {
-    let near = time::relative(deadline.at, reading(deadline, detail, now));
     let exact = deadline.at.format("%a %d %b %Y %H:%M UTC");
-    let test_clock = detail
-        .tenant_now()
-        .filter(|_| deadline.clock == DeadlineClock::Tenant);
-    let clock = test_clock.map(|at| format!("  (test clock: {})", at.format("%d %b %Y %H:%M")));
+    let (near, clock) = match (deadline.clock, detail.tenant_now()) {
+        (DeadlineClock::Real, _) => (format!("{}, ", time::relative(deadline.at, now)), None),
+        (DeadlineClock::Tenant, Some(at)) => (
+            format!("{}, ", time::relative(deadline.at, at)),
+            Some(format!("  (test clock: {})", at.format("%d %b %Y %H:%M"))),
+        ),
+        (DeadlineClock::Tenant, None) => (String::new(), Some("  (test clock)".to_owned())),
+    };
     vec![
         (Tone::Strong, format!("Next: {}  ", deadline.name)),
-        (Tone::Plain, format!("{near}, {exact}")),
+        (Tone::Plain, format!("{near}{exact}")),
         (Tone::Dim, clock.unwrap_or_default()),
     ]
 }
@@ -172,6 +177,10 @@ fn next_row(deadline: &Deadline, detail: &Detail, now: DateTime<Utc>) -> Vec<Pie
 fn nothing_next(run: &RunDetail, now: DateTime<Utc>) -> String {
     match (run.summary.finished_at, run.summary.next_at) {
         (Some(at), _) => format!("nothing; it ended {}", time::relative(at, now)),
+        (None, Some(at)) if run.summary.next_clock == Some(DeadlineClock::Tenant) => {
+            let at = at.format("%d %b %Y %H:%M UTC");
+            format!("the engine looks again on {at} (test clock)")
+        }
         (None, Some(at)) => format!("the engine looks again {}", time::relative(at, now)),
         (None, None) => "nothing by itself; it waits for something from outside".to_owned(),
     }

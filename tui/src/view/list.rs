@@ -9,10 +9,16 @@ use crate::time;
 use crate::tree::Piece;
 use chrono::{DateTime, Utc};
 use ratatui::layout::{Constraint, Layout, Rect};
-use tenure_client::RunSummary;
+use tenure_client::{DeadlineClock, RunSummary};
 
 /// From this width on, the next deadline is told in two units.
 const WIDE: u16 = 100;
+/// Below this width, only one part of it is told.
+const NARROW: u16 = 76;
+/// Marks a date on a tenant's test clock; the heading explains it.
+const TENANTS: &str = "(t)";
+/// The same where there is room.
+const TENANTS_LONG: &str = "tenant's";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Column {
@@ -35,11 +41,17 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     let [line, heading, body] = Layout::vertical(rows).areas(area);
     filter_line(paint, line, &model.list);
     let columns = columns(area.width);
+    let clocked = |run: &RunSummary| run.next_clock == Some(DeadlineClock::Tenant);
+    let has_mark = (NARROW..WIDE).contains(&area.width) && model.list.rows().iter().any(clocked);
     let mut cells = vec![(Tone::Dim, " ".to_owned())];
     for (place, (column, width)) in columns.iter().enumerate() {
         cells.push((
             Tone::Dim,
-            format!("{}{}", gap(place), paint.cell(title(*column), *width)),
+            format!(
+                "{}{}",
+                gap(place),
+                paint.cell(title(*column, has_mark), *width)
+            ),
         ));
     }
     paint.row(heading, 0, &cells);
@@ -134,15 +146,16 @@ pub(super) fn lines(paint: &mut Paint<'_, '_>, area: Rect, tone: Tone, words: &s
 }
 
 /// When a run next does something by itself, near and exact. What is late has no exact part in a
-/// narrow window: it should have happened already.
-pub(super) fn next_words(
-    at: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-    long: bool,
-) -> (String, String) {
-    let Some(at) = at else {
+/// narrow window: it should have happened already. On a test clock nothing is near or late here,
+/// for a list does not know where each clock stands: the date is marked as the tenant's.
+pub(super) fn next_words(run: &RunSummary, now: DateTime<Utc>, long: bool) -> (String, String) {
+    let Some(at) = run.next_at else {
         return ("-".to_owned(), String::new());
     };
+    if run.next_clock == Some(DeadlineClock::Tenant) {
+        let mark = if long { TENANTS_LONG } else { TENANTS };
+        return (mark.to_owned(), at.format("%d %b %Y").to_string());
+    }
     match (at > now, long) {
         (true, true) => (time::long(at - now), time::absolute(at, now)),
         (true, false) => (time::short(at - now), time::absolute(at, now)),
@@ -193,16 +206,14 @@ fn content(column: Column, run: &RunSummary, now: DateTime<Utc>, width: u16) -> 
         ),
         Column::State => (Tone::Plain, run.state.clone()),
         Column::Next => {
-            let (near, exact) = next_words(run.next_at, now, width >= WIDE);
+            let (near, exact) = next_words(run, now, width >= WIDE);
             let pad = if width >= WIDE { 8 } else { 3 };
-            (
-                Tone::Plain,
-                if width < 76 {
-                    near
-                } else {
-                    format!("{near:<pad$} {exact}")
-                },
-            )
+            let words = match width {
+                ..NARROW if near == TENANTS => exact,
+                ..NARROW => near,
+                _ => format!("{near:<pad$} {exact}"),
+            };
+            (Tone::Plain, words)
         }
         Column::Age => (Tone::Dim, time::short(now - run.started_at)),
     }
@@ -215,8 +226,9 @@ pub(super) fn tenant(run: &RunSummary) -> String {
         .unwrap_or_else(|| run.tenant_id.to_string().chars().take(8).collect())
 }
 
-fn title(column: Column) -> &'static str {
+fn title(column: Column, has_mark: bool) -> &'static str {
     match column {
+        Column::Next if has_mark => "NEXT (t)enant's",
         Column::Tenant => "TENANT",
         Column::Workflow => "WORKFLOW",
         Column::Key => "KEY",
@@ -232,8 +244,8 @@ fn title(column: Column) -> &'static str {
 fn columns(width: u16) -> Vec<(Column, usize)> {
     let room = usize::from(width).saturating_sub(1);
     let next = match width {
-        ..76 => 8,
-        76..WIDE => 16,
+        ..NARROW => 8,
+        NARROW..WIDE => 16,
         WIDE.. => 21,
     };
     let mut columns = vec![

@@ -4,6 +4,7 @@ use super::{bars, detail, dialog, help, list, paint, paint::Paint, tree};
 use crate::model::{Model, Screen};
 use crate::theme::{self, Tone};
 use ratatui::layout::{Constraint, Layout, Rect};
+use tenure_client::DeadlineClock;
 
 /// Everything in one line: where, and what is looked at.
 pub(super) fn line(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
@@ -59,7 +60,11 @@ fn runs(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     let selected = model.list.position();
     let first = paint::offset(selected, runs.len(), height);
     for (row, (place, run)) in runs.iter().enumerate().skip(first).take(height).enumerate() {
-        let (near, _) = list::next_words(run.next_at, model.now, false);
+        let (near, exact) = list::next_words(run, model.now, false);
+        let next = match run.next_clock {
+            Some(DeadlineClock::Tenant) => format!("{exact} {near}"),
+            _ => near,
+        };
         let mark = if place == selected { ">" } else { " " };
         let pieces = [
             (Tone::Strong, mark.to_owned()),
@@ -69,7 +74,7 @@ fn runs(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
             ),
             (Tone::Strong, format!("{} ", list::tenant(run))),
             (Tone::Plain, format!("{} {} ", run.workflow, run.state)),
-            (Tone::Dim, near),
+            (Tone::Dim, next),
         ];
         if place == selected {
             paint.row_selected(body, row, &pieces);

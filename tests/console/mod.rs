@@ -1,0 +1,11 @@
+//! The console: what events change, what it draws at every size, and that nothing from outside
+//! reaches the terminal unescaped. No server and no terminal is needed: `update` and `render` are pure.
+
+mod change;
+mod chaos;
+mod desk;
+mod detail;
+mod keys;
+mod list;
+mod samples;
+mod screens;

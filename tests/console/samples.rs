@@ -1,0 +1,145 @@
+//! What a server might answer.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use tenure_client::{Mail, Page, RunDetail, RunSummary, Signal, Step, Tenant, Transition};
+use tenure_console::event::{Answer, Content, RunAnswer};
+use uuid::Uuid;
+
+pub(crate) fn start() -> DateTime<Utc> {
+    "2026-11-23T14:02:11Z".parse().unwrap()
+}
+
+pub(crate) fn id(number: u8) -> Uuid {
+    Uuid::from_u128(0x0190_a000_0000_7000_8000_0000_0000_0000 + u128::from(number))
+}
+
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+pub(crate) fn page<T>(items: Vec<T>) -> Page<T> {
+    Page {
+        items,
+        next_cursor: None,
+    }
+}
+
+pub(crate) fn run(number: u8) -> RunSummary {
+    parse(run_json(number))
+}
+
+/// Runs 1 to 13 have one status each.
+pub(crate) fn run_json(number: u8) -> Value {
+    let statuses = tenure_client::RunStatus::ALL;
+    let status = statuses[usize::from(number + 7) % statuses.len()];
+    let pick = |names: [&'static str; 3]| names[usize::from(number % 3)];
+    let next_at = start() + TimeDelta::hours(i64::from(number) * 7 - 10);
+    json!({
+        "run_id": id(number),
+        "tenant_id": id(100 + number % 3),
+        "tenant_name": pick(["Acme GmbH", "Birch & Sons Limited", "東京商事"]),
+        "workflow": pick(["subscription", "dunning", "invoice"]),
+        "key": format!("sub_{number:03}"),
+        "version": 13,
+        "status": status,
+        "state": pick(["grace", "trialing", "past_due"]),
+        "epoch": 12,
+        "visit": 4,
+        "attempt": 3,
+        "next_at": if status.is_terminal() { Value::Null } else { json!(next_at) },
+        "started_at": start() - TimeDelta::hours(i64::from(number) * 30),
+        "changed_at": start() - TimeDelta::hours(2),
+    })
+}
+
+pub(crate) fn detail(number: u8) -> RunDetail {
+    let mut value = run_json(number);
+    let more = json!({
+        "data": {
+            "invoice": {"number": "2026-001", "big": 9_007_199_254_740_993_u64},
+            "attempts": [1, 2],
+            "note": "evil \u{1b}[31m text",
+        },
+        "deadlines": [
+            {"name": "downgrade", "at": "2026-11-26T09:00:00Z", "clock": "tenant"},
+            {"name": "retry-charge", "at": "2026-11-23T15:00:00Z", "clock": "real"},
+        ],
+        "why": {
+            "kind": "stuck_step",
+            "summary": "Step \"charge\" failed with a final error (account_closed). It waits for \
+                signal \"payment_method_updated\" until Thu 26 Nov 09:00, then goes to \"downgrade\".",
+            "evidence": [
+                {"label": "last error", "value": "402 account_closed"},
+                {"label": "attempts", "value": "12 of 12"},
+            ],
+        },
+        "allowed_actions": [
+            {"action": "signal", "allowed": true},
+            {"action": "retry", "allowed": true},
+            {"action": "cancel", "allowed": false, "reason": "needs role operator"},
+        ],
+        "revision": 41,
+    });
+    value
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    parse(value)
+}
+
+pub(crate) fn run_answer(run: RunDetail, content: Content) -> Answer {
+    Answer::Run(Box::new(RunAnswer {
+        run,
+        tenant: None,
+        clock: None,
+        content,
+    }))
+}
+
+pub(crate) fn detail_answer(number: u8, content: Content) -> Answer {
+    run_answer(detail(number), content)
+}
+
+pub(crate) fn transitions() -> Vec<Transition> {
+    parse(json!([
+        {"visit": 1, "at": "2026-11-18T09:00:00Z", "event": "entered", "to_state": "past_due", "outcome": "moved"},
+        {"visit": 2, "at": "2026-11-20T16:12:40Z", "event": "retry", "from_state": "past_due",
+            "to_state": "past_due", "outcome": "stuck", "actor": "sam", "detail": {"reason": "card is fixed"}},
+    ]))
+}
+
+pub(crate) fn steps() -> Vec<Step> {
+    parse(json!([
+        {"visit": 1, "seq": 0, "name": "notify", "answer": {"sent": true}, "recorded_at": "2026-11-18T08:59:58Z"},
+        {"visit": 2, "seq": 0, "name": "charge", "recorded_at": "2026-11-20T16:12:40Z",
+            "error": {"code": "account_closed", "message": "The account \u{1b}[1mis closed."}},
+    ]))
+}
+
+pub(crate) fn signals() -> Vec<Signal> {
+    parse(json!([
+        {"signal_id": "evt_1", "name": "payment_failed", "payload": {"payment_failed": {"code": "x"}},
+            "received_at": "2026-11-18T09:00:00Z", "outcome": "accepted"},
+        {"signal_id": "evt_2", "name": "resume", "payload": "resume",
+            "received_at": "2026-11-19T09:00:00Z", "outcome": "rejected", "reason": "grace rejects it"},
+    ]))
+}
+
+pub(crate) fn mails() -> Vec<Mail> {
+    parse(json!([
+        {"notice_id": id(31), "tenant_id": id(101), "kind": "payment_failed", "to": "ops@acme.example",
+            "subject": "Your payment \u{1b}]0;x\u{7}failed", "status": "sent", "sent_at": "2026-11-18T09:00:00Z",
+            "body_text": "Dear Acme,\n\nwe could not charge your card. Please add another one before 26 November, \
+                or your plan will change.\n"},
+        {"notice_id": id(32), "tenant_id": id(101), "kind": "renewed", "to": "ops@acme.example",
+            "subject": "Renewed", "status": "queued", "body_text": "Thank you."},
+    ]))
+}
+
+pub(crate) fn tenant(number: u8, name: &str) -> Tenant {
+    parse(json!({
+        "tenant_id": id(number), "name": name, "email": "ops@acme.example", "zone": "Europe/Berlin",
+        "shard_id": 7, "created_at": "2026-01-01T00:00:00Z",
+    }))
+}

@@ -1,10 +1,11 @@
 //! One run: its tabs and its times.
 
-use super::desk::Desk;
-use super::samples::{detail_answer, steps, transitions};
+use super::desk::{Desk, refused};
+use super::samples::{detail, detail_answer, parse, run, run_answer, steps, transitions};
+use serde_json::json;
 use tenure_console::crossterm::event::KeyCode;
 use tenure_console::detail::Tab;
-use tenure_console::event::{Action, Content, Request};
+use tenure_console::event::{Action, Answer, Content, Request};
 
 #[test]
 fn a_tab_that_is_refused_leaves_the_run_on_show() {
@@ -45,4 +46,50 @@ fn the_timeline_is_in_real_time_with_the_tenants_beside_it() {
     let text = desk.frame(80, 24);
     let line = "visit 2, at 2027-02-14 09:00:00 on the tenant's test clock";
     assert!(text.contains(line), "{text}");
+}
+
+#[test]
+fn nothing_that_is_told_of_a_run_is_cut_when_it_is_unfolded() {
+    let mut desk = Desk::with_detail(true);
+    let mut long = detail(1);
+    let verbs = ["skip-step", "fail-step", "edit-state", "move", "restart"];
+    for verb in verbs {
+        let reason = "only a run that is stuck or paused can be changed under its own feet";
+        let refused = json!({"action": verb, "allowed": false, "reason": reason});
+        long.allowed_actions.push(parse(refused));
+    }
+    long.deadlines[1].name = "a-deadline-with-a-name-that-leaves-no-room-for-its-time".to_owned();
+    desk.refresh(run_answer(long, Content::Data));
+    let folded = desk.frame(80, 24);
+    assert!(folded.contains("WHY (w: 3 more)"), "{folded}");
+    assert!(!folded.contains('…'), "{folded}");
+    desk.key(KeyCode::Char('w'));
+    let unfolded = desk.frame(80, 24);
+    assert!(!unfolded.contains('…'), "{unfolded}");
+    let words = unfolded.split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in [
+        "Next: a-deadline-with-a-name-that-leaves-no-room-for-its-time in 57m 48s, Mon 23 Nov 2026 15:00 UTC",
+        "You may: signal, retry",
+        "Not cancel: needs role operator",
+        "Not skip-step, fail-step, edit-state, move, restart: only a run that is stuck or paused can be \
+         changed under its own feet",
+    ] {
+        assert!(words.contains(told), "{told} is not in\n{unfolded}");
+    }
+    assert_eq!(desk.frame(80, 10).lines().count(), 10);
+}
+
+#[test]
+fn a_long_message_takes_the_rows_that_it_needs() {
+    let mut desk = Desk::with_runs(vec![run(1)]);
+    let words = "the server says at length what is wrong, ".repeat(3);
+    desk.refresh(Answer::Failed(refused(words.trim())));
+    let text = desk.frame(80, 24);
+    let told = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains(words.trim()), "{text}");
+    desk.tick(20);
+    desk.answer(Answer::Failed(refused(&words.repeat(9))));
+    let text = desk.frame(80, 24);
+    let last = text.lines().rev().nth(1).unwrap();
+    assert!(last.ends_with('…'), "{text}");
 }

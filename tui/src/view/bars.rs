@@ -10,6 +10,8 @@ use ratatui::layout::Rect;
 
 /// What stands between two keys of the footer.
 const FOOTER_GAP: &str = "   ";
+/// Rows that a message may take from the screen above it.
+const MESSAGE_ROWS_MAX: u16 = 4;
 
 /// Environment, link and role.
 pub(super) fn header(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
@@ -67,18 +69,43 @@ pub(super) fn link_tone(model: &Model) -> Tone {
     }
 }
 
-/// The message on show, or what is wrong with the link.
+/// The message on show, or what is wrong with the link, over as many rows as there are.
 pub(super) fn message(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
+    let Some((tone, words)) = message_words(model) else {
+        return;
+    };
+    let mut lines = paint.wrap(area, &words);
+    let rest = lines.split_off(lines.len().min(usize::from(area.height)));
+    for (row, line) in lines.iter().enumerate() {
+        // What finds no row makes the last one too long, so that it ends in an ellipsis.
+        let more = if row + 1 == lines.len() {
+            rest.join(" ")
+        } else {
+            String::new()
+        };
+        paint.words(area, row, tone, format!("{line} {more}").trim_end());
+    }
+}
+
+/// Rows that the message takes: at least one, so that the screen does not jump for a short one.
+pub(super) fn message_rows(paint: &Paint<'_, '_>, area: Rect, model: &Model) -> u16 {
+    let rows = message_words(model).map_or(1, |(_, words)| paint.wrap(area, &words).len());
+    u16::try_from(rows)
+        .unwrap_or(u16::MAX)
+        .clamp(1, MESSAGE_ROWS_MAX)
+}
+
+fn message_words(model: &Model) -> Option<(Tone, String)> {
     if let Some(toast) = &model.toast {
         let mark = match toast.tone {
             Tone::Bad => "! ",
             Tone::Good => "+ ",
             _ => "",
         };
-        paint.words(area, 0, toast.tone, &format!("{mark}{}", toast.text));
-    } else if let Some(trouble) = model.link.trouble() {
-        paint.words(area, 0, Tone::Bad, &format!("! {trouble}"));
+        return Some((toast.tone, format!("{mark}{}", toast.text)));
     }
+    let trouble = model.link.trouble()?;
+    Some((Tone::Bad, format!("! {trouble}")))
 }
 
 /// The keys that matter here, as many as fit.

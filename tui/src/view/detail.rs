@@ -13,51 +13,86 @@ use tenure_client::{Deadline, DeadlineClock, RunDetail};
 
 /// Below this height only the next deadline gets a row.
 const LOW: u16 = 18;
-/// Rows beside explanation, deadlines and tab: two of identity, a rule, the acts, the tabs.
-const FIXED_ROWS: usize = 5;
-/// Deadlines that get a row; the rest is counted.
+/// Rows beside what is told of the run: two of identity, a rule, the tabs.
+const FIXED_ROWS: usize = 4;
+/// Deadlines that are told; the rest is counted.
 const DEADLINES: usize = 3;
+
+/// How many rows each part of what is told of a run gets while it is folded.
+pub(super) struct Folded {
+    /// The explanation.
+    pub(super) why: usize,
+    /// Deadlines; where there is one row for them, the first is cut and not broken.
+    pub(super) next: usize,
+    /// What may be done.
+    pub(super) may: usize,
+}
 
 /// Draws the run from the top: identity, why, next, what may be done, tabs.
 pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, detail: &Detail) {
-    let why = why_rows(paint, area, model, detail);
-    let mut next = next_rows(detail, model.now);
-    if area.height < LOW {
-        next.truncate(1);
-    }
-    let why_count = why
-        .len()
-        .min(why_rows_max(area, detail.why_open, next.len()));
-    let heights = [2, 1 + why_count, next.len(), 1, 1]
-        .map(|rows| Constraint::Length(u16::try_from(rows).unwrap_or(u16::MAX)));
-    let [identity, explanation, deadlines, may, tabs, body] =
+    let folded = Folded {
+        why: (usize::from(area.height) / 4).clamp(3, 10),
+        next: if area.height < LOW { 1 } else { usize::MAX },
+        may: 2,
+    };
+    let (rows, hidden) = told(paint, area, model, detail, &folded);
+    let room = usize::from(area.height).saturating_sub(FIXED_ROWS);
+    let count = rows.len().min(room);
+    let heights =
+        [2, 1 + count, 1].map(|rows| Constraint::Length(u16::try_from(rows).unwrap_or(u16::MAX)));
+    let [identity, explanation, tabs, body] =
         Layout::vertical(heights.into_iter().chain([Constraint::Min(0)])).areas(area);
     identify(paint, identity, detail);
-    let hidden = why.len() - why_count;
-    let heading = if hidden > 0 {
-        format!("WHY (w: {hidden} more)")
-    } else {
-        "WHY".to_owned()
+    let heading = match (hidden, rows.len() - count) {
+        (0, 0) => "WHY".to_owned(),
+        (0, lost) => format!("WHY ({lost} more in a higher window)"),
+        (hidden, _) => format!("WHY (w: {hidden} more)"),
     };
     paint.rule(explanation, 0, &heading);
-    for (row, pieces) in why.iter().take(why_count).enumerate() {
+    for (row, pieces) in rows.iter().take(count).enumerate() {
         paint.row(explanation, row + 1, pieces);
     }
-    for (row, pieces) in next.iter().enumerate() {
-        paint.row(deadlines, row, pieces);
-    }
-    paint.row(may, 0, &actions(detail));
     paint.row(tabs, 0, &tab_bar(detail.tab));
     content(paint, body, model, detail);
 }
 
-/// Rows for the explanation: enough for its sentences, or all that the fixed rows leave when opened.
-fn why_rows_max(area: Rect, is_open: bool, next_rows: usize) -> usize {
-    let height = usize::from(area.height);
-    if is_open {
-        return height.saturating_sub(FIXED_ROWS + next_rows);
+/// Why the run is where it is, what comes next and what may be done, and how many rows of that are
+/// folded away.
+pub(super) fn told(
+    paint: &Paint<'_, '_>,
+    area: Rect,
+    model: &Model,
+    detail: &Detail,
+    folded: &Folded,
+) -> (Vec<Vec<Piece>>, usize) {
+    let wrapped = |rows: Vec<Vec<Piece>>| -> Vec<Vec<Piece>> {
+        let rows = rows.iter();
+        rows.flat_map(|pieces| paint.wrap_pieces(area, pieces))
+            .collect()
+    };
+    let why = why_rows(paint, area, model, detail);
+    let mut next = next_rows(detail, model.now);
+    if detail.why_open || folded.next > 1 {
+        next = wrapped(next);
     }
-    (height / 4).clamp(3, 10)
+    let may = wrapped(may(detail).into_iter().collect());
+    let may_not = wrapped(may_not(detail));
+    let all = why.len() + next.len() + may.len() + may_not.len();
+    let rows: Vec<_> = if detail.why_open {
+        why.into_iter()
+            .chain(next)
+            .chain(may)
+            .chain(may_not)
+            .collect()
+    } else {
+        let why = why.into_iter().take(folded.why);
+        let next = next.into_iter().take(folded.next);
+        why.chain(next)
+            .chain(may.into_iter().take(folded.may))
+            .collect()
+    };
+    let hidden = all - rows.len();
+    (rows, hidden)
 }
 
 fn identify(paint: &mut Paint<'_, '_>, area: Rect, detail: &Detail) {
@@ -88,12 +123,7 @@ fn identify(paint: &mut Paint<'_, '_>, area: Rect, detail: &Detail) {
 }
 
 /// The explanation, wrapped: the sentences, then the evidence.
-pub(super) fn why_rows(
-    paint: &Paint<'_, '_>,
-    area: Rect,
-    model: &Model,
-    detail: &Detail,
-) -> Vec<Vec<Piece>> {
+fn why_rows(paint: &Paint<'_, '_>, area: Rect, model: &Model, detail: &Detail) -> Vec<Vec<Piece>> {
     let Some(run) = &detail.run else {
         let words = model.link.trouble().map_or(
             "Asking the server ...",
@@ -123,7 +153,7 @@ pub(super) fn why_rows(
 }
 
 /// What will happen by itself, soonest first.
-pub(super) fn next_rows(detail: &Detail, now: DateTime<Utc>) -> Vec<Vec<Piece>> {
+fn next_rows(detail: &Detail, now: DateTime<Utc>) -> Vec<Vec<Piece>> {
     let Some(run) = &detail.run else {
         return Vec::new();
     };
@@ -186,33 +216,43 @@ fn nothing_next(run: &RunDetail, now: DateTime<Utc>) -> String {
     }
 }
 
-/// What may be done, and for the rest why not.
-fn actions(detail: &Detail) -> Vec<Piece> {
-    let Some(run) = &detail.run else {
-        return Vec::new();
-    };
-    let (may, may_not): (Vec<_>, Vec<_>) = run
-        .allowed_actions
+/// What may be done.
+fn may(detail: &Detail) -> Option<Vec<Piece>> {
+    let actions = &detail.run.as_ref()?.allowed_actions;
+    let may: Vec<_> = actions
         .iter()
-        .partition(|action| action.allowed);
-    let may: Vec<_> = may.iter().map(|action| action.action.clone()).collect();
+        .filter(|action| action.allowed)
+        .map(|action| action.action.as_str())
+        .collect();
     let may = if may.is_empty() {
         "look only".to_owned()
     } else {
         may.join(", ")
     };
-    let may_not: Vec<_> = may_not
-        .iter()
-        .map(|action| match &action.reason {
-            Some(reason) => format!("[{}: {reason}]", action.action),
-            None => format!("[{}]", action.action),
-        })
-        .collect();
-    vec![
+    Some(vec![
         (Tone::Strong, "You may: ".to_owned()),
         (Tone::Plain, may),
-        (Tone::Dim, format!("  {}", may_not.join(" "))),
-    ]
+    ])
+}
+
+/// What may not be done, by the reason why not.
+fn may_not(detail: &Detail) -> Vec<Vec<Piece>> {
+    let actions = detail.run.iter().flat_map(|run| &run.allowed_actions);
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for action in actions.filter(|action| !action.allowed) {
+        let reason = action.reason.as_deref().unwrap_or("the server says no");
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, verbs)) => verbs.push(&action.action),
+            None => reasons.push((reason, vec![&action.action])),
+        }
+    }
+    let rows = reasons.into_iter().map(|(reason, verbs)| {
+        vec![
+            (Tone::Plain, format!("Not {}: ", verbs.join(", "))),
+            (Tone::Dim, reason.to_owned()),
+        ]
+    });
+    rows.collect()
 }
 
 /// The tabs; the open one stands in angle brackets.

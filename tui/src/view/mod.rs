@@ -39,7 +39,7 @@ fn full(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     let rows = [
         Constraint::Length(1),
         Constraint::Min(1),
-        Constraint::Length(1),
+        Constraint::Length(bars::message_rows(paint, area, model)),
         Constraint::Length(1),
     ];
     let [top, body, message, keys] = Layout::vertical(rows).areas(area);

@@ -8,6 +8,9 @@ use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear};
 
+/// What stands before the rows that a broken line goes on in.
+const INDENT: &str = "      ";
+
 /// Draws on a frame with a theme.
 pub(super) struct Paint<'a, 'b> {
     frame: &'a mut Frame<'b>,
@@ -116,6 +119,33 @@ impl<'a, 'b> Paint<'a, 'b> {
     /// Wraps text, escaped, to the width of an area.
     pub(super) fn wrap(&self, area: Rect, words: &str) -> Vec<String> {
         text::wrap(&text::escape(words), usize::from(area.width))
+    }
+
+    /// Breaks pieces between words into rows of the width of an area; what follows the first row is
+    /// set in.
+    pub(super) fn wrap_pieces(&self, area: Rect, pieces: &[Piece]) -> Vec<Vec<Piece>> {
+        let columns = usize::from(area.width).max(2 * INDENT.len());
+        let (mut rows, mut row, mut taken) = (Vec::new(), Vec::new(), 0);
+        for (tone, words) in pieces {
+            for token in text::escape(words).split_inclusive(' ') {
+                let (word, gap) = token.split_at(token.trim_end_matches(' ').len());
+                for part in text::wrap(word, columns - INDENT.len()) {
+                    if taken + text::width(&part) > columns {
+                        rows.push(std::mem::take(&mut row));
+                        row.push((Tone::Plain, INDENT.to_owned()));
+                        taken = INDENT.len();
+                    }
+                    taken += text::width(&part);
+                    row.push((*tone, part));
+                }
+                taken += gap.len();
+                if taken <= columns {
+                    row.push((*tone, gap.to_owned()));
+                }
+            }
+        }
+        rows.push(row);
+        rows
     }
 
     fn line(&self, pieces: &[Piece], columns: usize) -> Line<'static> {

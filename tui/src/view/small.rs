@@ -1,5 +1,6 @@
 //! Windows too small for the full screens: one column, and at last one line.
 
+use super::detail::Folded;
 use super::{bars, detail, dialog, help, list, paint, paint::Paint, tree};
 use crate::model::{Model, Screen};
 use crate::theme::{self, Tone};
@@ -29,7 +30,7 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     let rows = [
         Constraint::Length(1),
         Constraint::Min(1),
-        Constraint::Length(1),
+        Constraint::Length(bars::message_rows(paint, area, model)),
         Constraint::Length(1),
     ];
     let [top, body, message, keys] = Layout::vertical(rows).areas(area);
@@ -95,17 +96,12 @@ fn run(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, open: &crate::detai
         (Tone::Strong, format!("{} {} ", run.workflow, run.state)),
         (Tone::Plain, open.tenant_name()),
     ]];
-    let why_max = if open.why_open {
-        usize::MAX
-    } else {
-        usize::from(area.height / 3).max(1)
+    let folded = Folded {
+        why: usize::from(area.height / 3).max(1),
+        next: 1,
+        may: 0,
     };
-    rows.extend(
-        detail::why_rows(paint, area, model, open)
-            .into_iter()
-            .take(why_max),
-    );
-    rows.extend(detail::next_rows(open, model.now).into_iter().take(1));
+    rows.extend(detail::told(paint, area, model, open, &folded).0);
     rows.push(detail::tab_bar(open.tab));
     let height = u16::try_from(rows.len())
         .unwrap_or(u16::MAX)

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
 use serde_json::json;
 use sqlx::PgConnection;
-use tenure_client::{IdempotencyKey, NewTenant, RunStatus, StartRun, Tenant};
+use tenure_client::{IdempotencyKey, NewTenant, RunFilter, RunStatus, StartRun, Tenant};
 
 use crate::support::app::TestApp;
 use crate::support::process::tenure;
 use crate::support::{connect, eventually};
 
 const ENTER: &str = "\r";
-const TAB: &str = "\t";
 const BACKSPACE: &str = "\x7f";
 
 /// A console and the terminal in front of it. The other end of the terminal is kept, so that what the
@@ -188,14 +187,14 @@ async fn a_person_finds_a_stuck_run_retries_it_and_signals_another() {
     set_zone(&mut conn, &tenant, "UTC").await;
     console.press("R");
     console
-        .sees(&["suite: Retry now, notice of Acme", "Reason *"])
+        .sees(&["suite: retry, notice of Acme", "reason *"])
         .await;
     console.press("the zone is right now");
     console.sees(&["> the zone is right now"]).await;
     console.press(ENTER);
-    console.sees(&["> [ Keep it as it is ]"]).await;
-    console.press(TAB);
-    console.sees(&["> [ Retry now ]"]).await;
+    console
+        .sees(&["status: stuck -> due", "> [ Do it: retry ]"])
+        .await;
     console.press(ENTER);
     console
         .sees(&["notice v", "completed", "<1 timeline>"])
@@ -226,26 +225,45 @@ async fn a_person_finds_a_stuck_run_retries_it_and_signals_another() {
         .sees(&["tenant v", "state Ready", "You may: signal"])
         .await;
     console.press("S");
-    console.sees(&["suite: Signal, tenant of Acme"]).await;
+    console.sees(&["suite: signal, tenant of Acme"]).await;
     console.press("{\"AttachMethod\": {\"method\": \"pm_card_visa\"}}");
-    console
-        .sees(&["the run will get signal \"AttachMethod\""])
-        .await;
+    console.sees(&["JSON is fine"]).await;
     console.press(ENTER);
     console.press("they called us");
     console.sees(&["> they called us"]).await;
     console.press(ENTER);
-    console.press(TAB);
-    console.sees(&["> [ Send the signal ]"]).await;
+    console.sees(&["> [ Do it: signal ]"]).await;
     console.press(ENTER);
     console.sees(&["<1 timeline>", "attach"]).await;
     console.press("4");
     console.sees(&["<4 signals>", "AttachMethod"]).await;
+    let filter = RunFilter {
+        workflow: Some("tenant".to_owned()),
+        ..RunFilter::default()
+    };
+    let lifecycle = app.client.list_runs(&filter).await.unwrap().items[0].run_id;
     eventually("the tenant has the card", async || {
         let tenant = app.client.tenant(tenant.tenant_id).await.unwrap();
         tenant.default_payment_method.is_some()
     })
     .await;
+
+    // Any verb that the server knows, from the menu.
+    console.press("a");
+    console
+        .sees(&["suite: act on tenant of Acme", "[not now: "])
+        .await;
+    console.press("jjjj");
+    console.sees(&["> pause", "Takes a reason."]).await;
+    console.press(ENTER);
+    console.sees(&["suite: pause, tenant of Acme"]).await;
+    console.press("they asked us to wait");
+    console.press(ENTER);
+    console.sees(&["status: waiting -> paused"]).await;
+    console.press(ENTER);
+    console.sees(&["= paused", "Done: pause."]).await;
+    let paused = app.client.run(lifecycle).await.unwrap();
+    assert_eq!(paused.summary.status, RunStatus::Paused);
 
     console.press("q");
     assert_eq!(console.ended().await, 0);

@@ -1,11 +1,11 @@
 //! Whatever happens, at whatever size: no panic, and nothing that a terminal would obey.
 
 use super::desk::{Desk, glyphs, press, refused};
-use super::samples::{detail_answer, mails, run, signals, steps, transitions};
+use super::samples::{detail_answer, mails, run, signals, steps, transitions, would};
 use chrono::TimeDelta;
 use tenure_client::Page;
 use tenure_console::crossterm::event::{Event as TerminalEvent, KeyCode};
-use tenure_console::event::{Answer, Content, Event};
+use tenure_console::event::{Answer, Content, Done, Event};
 use tenure_console::theme::Theme;
 
 #[test]
@@ -70,8 +70,8 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
         KeyCode::F(1),
         KeyCode::F(5),
     ];
-    const LETTERS: &str = "/SRwmnpyezjkgGq?12345 {}\":a1[]\u{202e}東é";
-    match dice.below(10) {
+    const LETTERS: &str = "/SRawmnpyezjkgGq?12345 {}\":a1[]\u{202e}東é";
+    match dice.below(11) {
         0..=2 => press(KEYS[dice.below(KEYS.len())]),
         3..=5 => {
             let letters: Vec<char> = LETTERS.chars().collect();
@@ -85,6 +85,14 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
             let (width, height) = SIZES[dice.below(SIZES.len())];
             Event::Terminal(TerminalEvent::Resize(width, height))
         }
+        9 => Event::Acted {
+            intent: desk.intent(),
+            result: match dice.below(3) {
+                0 => Ok(would()),
+                1 => Ok(Done::Did("It is done \u{1b}[31m.".to_owned())),
+                _ => Err(refused("no \u{202e}, never")),
+            },
+        },
         _ => {
             let generation = desk.generation();
             Event::Answer {

@@ -1,11 +1,11 @@
 //! A console without server and terminal.
 
-use super::samples::{detail, page, parse, run, run_answer, start};
+use super::samples::{detail, page, parse, run, run_answer, start, would};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tenure_client::{RunSummary, Whoami};
 use tenure_console::crossterm::event::{Event as TerminalEvent, KeyCode, KeyEvent, KeyEventKind};
-use tenure_console::event::{Act, Action, Answer, Content, Event, Refusal};
+use tenure_console::event::{Act, Action, Answer, Content, Done, Event, Refusal};
 use tenure_console::model::Model;
 use tenure_console::ratatui::Terminal;
 use tenure_console::ratatui::backend::TestBackend;
@@ -21,6 +21,7 @@ pub(crate) struct Desk {
     pub(crate) now: DateTime<Utc>,
     pub(crate) actions: Vec<Action>,
     pub(crate) generation: u64,
+    intent: u64,
 }
 
 impl Desk {
@@ -37,6 +38,7 @@ impl Desk {
             now,
             actions: Vec::new(),
             generation: 0,
+            intent: 0,
         };
         desk.tick(0);
         desk
@@ -67,8 +69,10 @@ impl Desk {
     pub(crate) fn send(&mut self, event: Event) -> Vec<Action> {
         let actions = update(&mut self.model, event);
         for action in &actions {
-            if let Action::Ask { generation, .. } = action {
-                self.generation = *generation;
+            match action {
+                Action::Ask { generation, .. } => self.generation = *generation,
+                Action::Act { intent, .. } => self.intent = *intent,
+                Action::Copy(_) | Action::Quit => {}
             }
         }
         self.actions.clone_from(&actions);
@@ -104,16 +108,27 @@ impl Desk {
         self.answer(answer);
     }
 
+    /// Confirms a retry, after the server said what it would do.
     pub(crate) fn retry(&mut self, reason: &str) {
         self.key(KeyCode::Char('R'));
         self.type_text(reason);
         self.key(KeyCode::Enter);
-        self.key(KeyCode::Tab);
+        self.done(Ok(would()));
         self.key(KeyCode::Enter);
+    }
+
+    /// The server's word on the act that was sent last.
+    pub(crate) fn done(&mut self, result: Result<Done, Refusal>) {
+        let intent = self.intent;
+        self.send(Event::Acted { intent, result });
     }
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    pub(crate) fn intent(&self) -> u64 {
+        self.intent
     }
 
     /// The question that the last event led to.

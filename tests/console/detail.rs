@@ -52,10 +52,10 @@ fn the_timeline_is_in_real_time_with_the_tenants_beside_it() {
 fn nothing_that_is_told_of_a_run_is_cut_when_it_is_unfolded() {
     let mut desk = Desk::with_detail(true);
     let mut long = detail(1);
-    let verbs = ["skip-step", "fail-step", "edit-state", "move", "restart"];
+    let verbs = ["skip-step", "fail-step", "edit-state", "move", "resume"];
     for verb in verbs {
         let reason = "only a run that is stuck or paused can be changed under its own feet";
-        let refused = json!({"action": verb, "allowed": false, "reason": reason});
+        let refused = json!({"action": verb, "help": "", "allowed": false, "reason": reason});
         long.allowed_actions.push(parse(refused));
     }
     long.deadlines[1].name = "a-deadline-with-a-name-that-leaves-no-room-for-its-time".to_owned();
@@ -69,9 +69,9 @@ fn nothing_that_is_told_of_a_run_is_cut_when_it_is_unfolded() {
     let words = unfolded.split_whitespace().collect::<Vec<_>>().join(" ");
     for told in [
         "Next: a-deadline-with-a-name-that-leaves-no-room-for-its-time in 57m 48s, Mon 23 Nov 2026 15:00 UTC",
-        "You may: signal, retry",
+        "You may: signal, retry, move-deadline, restart",
         "Not cancel: needs role operator",
-        "Not skip-step, fail-step, edit-state, move, restart: only a run that is stuck or paused can be \
+        "Not skip-step, fail-step, edit-state, move, resume: only a run that is stuck or paused can be \
          changed under its own feet",
     ] {
         assert!(words.contains(told), "{told} is not in\n{unfolded}");

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenure_client::{Mail, Page, RunDetail, RunSummary, Signal, Step, Tenant, Transition};
-use tenure_console::event::{Answer, Content, RunAnswer};
+use tenure_console::event::{Answer, Content, Done, RunAnswer};
 use uuid::Uuid;
 
 pub(crate) fn start() -> DateTime<Utc> {
@@ -75,9 +75,17 @@ pub(crate) fn detail(number: u8) -> RunDetail {
             ],
         },
         "allowed_actions": [
-            {"action": "signal", "allowed": true},
-            {"action": "retry", "allowed": true},
-            {"action": "cancel", "allowed": false, "reason": "needs role operator"},
+            {"action": "signal", "allowed": true, "help": "Puts a message into its inbox.",
+                "args": [{"name": "signal", "kind": "json", "required": true}]},
+            {"action": "retry", "allowed": true, "help": "Tries again now.", "dry_run": true},
+            {"action": "cancel", "allowed": false, "reason": "needs role operator",
+                "help": "The workflow hears of it and ends as it sees fit.", "dry_run": true},
+            {"action": "move-deadline", "allowed": true, "help": "Gives a deadline another time.",
+                "args": [{"name": "name", "kind": "text", "required": true},
+                    {"name": "at", "kind": "time", "required": true}], "dry_run": true},
+            {"action": "restart", "allowed": true, "help": "Starts a new run.", "dry_run": true,
+                "args": [{"name": "key", "kind": "text", "required": true},
+                    {"name": "input", "kind": "json", "required": false}]},
         ],
         "revision": 41,
     });
@@ -86,6 +94,16 @@ pub(crate) fn detail(number: u8) -> RunDetail {
         .unwrap()
         .extend(more.as_object().unwrap().clone());
     parse(value)
+}
+
+/// What a server says that an act on run 1 would do.
+pub(crate) fn would() -> Done {
+    let before = json!({"status": "stuck", "state": "grace", "data": {"tries": 3}, "revision": 41});
+    let after = json!({"status": "due", "state": "grace", "data": {"tries": 0}, "revision": 42});
+    Done::Would(parse(json!({
+        "run_id": id(1), "revision": 42, "dry_run": true, "before": before, "after": after,
+        "effects": ["It is tried again now \u{1b}[31m."],
+    })))
 }
 
 pub(crate) fn run_answer(run: RunDetail, content: Content) -> Answer {

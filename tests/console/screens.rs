@@ -1,7 +1,7 @@
 //! How the screens look, at the sizes that people have.
 
 use super::desk::{Desk, glyphs};
-use super::samples::{detail_answer, mails, page, run, signals, steps, transitions};
+use super::samples::{detail_answer, mails, page, run, signals, steps, transitions, would};
 use std::collections::BTreeSet;
 use tenure_console::crossterm::event::KeyCode;
 use tenure_console::event::{Answer, Content};
@@ -26,6 +26,17 @@ fn the_screens_look_as_they_should() {
     desk.key(KeyCode::Char('R'));
     insta::assert_snapshot!("retry_80x24", desk.frame(80, 24));
     insta::assert_snapshot!("retry_60x16", desk.frame(60, 16));
+    desk.type_text("it is fixed");
+    desk.key(KeyCode::Enter);
+    desk.done(Ok(would()));
+    insta::assert_snapshot!("retry_shown_80x24", desk.frame(80, 24));
+    insta::assert_snapshot!("retry_shown_40x12", desk.frame(40, 12));
+    desk.key(KeyCode::Esc);
+    desk.key(KeyCode::Char('a'));
+    desk.key(KeyCode::Down);
+    desk.key(KeyCode::Down);
+    insta::assert_snapshot!("menu_80x24", desk.frame(80, 24));
+    insta::assert_snapshot!("menu_40x12", desk.frame(40, 12));
     desk.key(KeyCode::Esc);
     desk.key(KeyCode::Char('2'));
     desk.answer(detail_answer(1, Content::Data));

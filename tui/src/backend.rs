@@ -2,10 +2,9 @@
 
 use crate::clock;
 use crate::detail::Tab;
-use crate::event::{Act, Answer, Content, Event, Refusal, Request, RunAnswer};
+use crate::event::{Act, Answer, Content, Done, Event, Refusal, Request, RunAnswer};
 use tenure_client::{
-    ActOnRun, Client, ClientError, IdempotencyKey, MailFilter, SendSignal, Tenant, TenantFilter,
-    TestClock,
+    Client, ClientError, IdempotencyKey, MailFilter, SendSignal, Tenant, TenantFilter, TestClock,
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -158,7 +157,7 @@ async fn content(
     })
 }
 
-async fn carry_out(client: &Client, act: Act, key: &IdempotencyKey) -> Result<String, ClientError> {
+async fn carry_out(client: &Client, act: Act, key: &IdempotencyKey) -> Result<Done, ClientError> {
     match act {
         Act::Signal {
             run_id,
@@ -173,23 +172,18 @@ async fn carry_out(client: &Client, act: Act, key: &IdempotencyKey) -> Result<St
                 reason: Some(reason),
             };
             let accepted = client.send_signal(run_id, &body, key).await?;
-            Ok(format!(
+            Ok(Done::Did(format!(
                 "The signal is in the run's inbox ({}).",
                 accepted.signal_id
-            ))
+            )))
         }
-        Act::Retry {
-            run_id,
-            revision,
-            reason,
-        } => {
-            let body = ActOnRun {
-                reason,
-                revision,
-                ..ActOnRun::default()
-            };
-            client.act_on_run(run_id, "retry", &body, key).await?;
-            Ok("The run is being tried again.".to_owned())
+        Act::Verb { run_id, verb, body } => {
+            let accepted = client.act_on_run(run_id, &verb, &body, key).await?;
+            Ok(if accepted.dry_run {
+                Done::Would(Box::new(accepted))
+            } else {
+                Done::Did(format!("Done: {verb}. {}", accepted.effects.join(" ")))
+            })
         }
     }
 }

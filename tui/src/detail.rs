@@ -53,6 +53,12 @@ impl Tab {
     }
 }
 
+/// Why an act is refused, in the server's words where it gave some.
+pub(crate) fn why_not(action: &AllowedAction) -> &str {
+    let reason = action.reason.as_deref();
+    reason.unwrap_or("the server does not allow it")
+}
+
 /// One run, looked at closely.
 #[derive(Clone, Debug)]
 pub struct Detail {
@@ -117,27 +123,26 @@ impl Detail {
             })
     }
 
-    /// What the server says about a verb, once the run is known.
-    pub(crate) fn action(&self, verb: &str) -> Option<&AllowedAction> {
-        self.run
-            .as_ref()?
-            .allowed_actions
-            .iter()
-            .find(|action| action.action == verb)
+    /// Everything that could be done to the run, once it is known.
+    pub(crate) fn actions(&self) -> &[AllowedAction] {
+        self.run.as_ref().map_or(&[], |run| &run.allowed_actions)
     }
 
-    /// Why a verb cannot be used now. The server decides; a verb it does not mention may be tried.
+    /// What the server says about a verb.
+    pub(crate) fn action(&self, verb: &str) -> Option<&AllowedAction> {
+        self.actions().iter().find(|action| action.action == verb)
+    }
+
+    /// Why a verb cannot be used now. The server decides.
     pub(crate) fn refusal(&self, verb: &str) -> Option<String> {
         if self.run.is_none() {
             return Some("the run is not loaded yet".to_owned());
         }
-        let action = self.action(verb).filter(|action| !action.allowed)?;
-        Some(
-            action
-                .reason
-                .clone()
-                .unwrap_or_else(|| "the server does not allow it".to_owned()),
-        )
+        match self.action(verb) {
+            None => Some("the server does not offer it".to_owned()),
+            Some(action) if action.allowed => None,
+            Some(action) => Some(why_not(action).to_owned()),
+        }
     }
 
     /// The time on the tenant's own clock, where a test clock holds it.

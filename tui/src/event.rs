@@ -4,7 +4,8 @@ use crate::detail::Tab;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tenure_client::{
-    Mail, Page, RunDetail, RunFilter, RunSummary, Signal, Step, Tenant, TestClock, Transition,
+    ActOnRun, ActionAccepted, Mail, Page, RunDetail, RunFilter, RunSummary, Signal, Step, Tenant,
+    TestClock, Transition,
 };
 use uuid::Uuid;
 
@@ -28,8 +29,8 @@ pub enum Event {
     Acted {
         /// The intent that the act carried out.
         intent: u64,
-        /// What was done, in words, or why not.
-        result: Result<String, Refusal>,
+        /// What was done or would be, or why not.
+        result: Result<Done, Refusal>,
     },
     /// The system asks the process to end.
     Terminate,
@@ -92,15 +93,24 @@ pub enum Act {
         /// Why.
         reason: String,
     },
-    /// Try the failed step again.
-    Retry {
+    /// Do a verb to a run, or ask what that would do.
+    Verb {
         /// The run.
         run_id: Uuid,
-        /// The revision that the person saw.
-        revision: i64,
-        /// Why.
-        reason: String,
+        /// The verb, in the server's word.
+        verb: String,
+        /// The arguments, the reason and the revision that the person saw.
+        body: Box<ActOnRun>,
     },
+}
+
+/// What the server said to an act.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// What it would do; nothing was done.
+    Would(Box<ActionAccepted>),
+    /// What it did, in words.
+    Did(String),
 }
 
 /// What the server said to a question.

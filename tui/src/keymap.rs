@@ -17,6 +17,8 @@ pub enum Context {
     Detail,
     /// The mails of all tenants.
     Mails,
+    /// The menu of what can be done to a run.
+    Menu,
     /// A dialog that will change something.
     Dialog,
     /// The help page.
@@ -25,11 +27,12 @@ pub enum Context {
 
 impl Context {
     /// Every context, in reading order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::List,
         Self::Filter,
         Self::Detail,
         Self::Mails,
+        Self::Menu,
         Self::Dialog,
         Self::Help,
     ];
@@ -41,6 +44,7 @@ impl Context {
             Self::Filter => "Filter line",
             Self::Detail => "Run",
             Self::Mails => "Mails",
+            Self::Menu => "Acts on a run",
             Self::Dialog => "Dialog",
             Self::Help => "Help",
         }
@@ -92,6 +96,10 @@ pub enum Command {
     FoldAll,
     /// Copy what is under the cursor.
     Copy,
+    /// The menu of what can be done to the run.
+    ShowMenu,
+    /// Prepare the act under the cursor.
+    Choose,
     /// Prepare a signal to the run.
     Signal,
     /// Prepare a retry of the run.
@@ -170,6 +178,7 @@ const SCROLLING: &[Context] = &[
     Context::List,
     Context::Detail,
     Context::Mails,
+    Context::Menu,
     Context::Help,
 ];
 const TREES: &[Context] = &[Context::Detail, Context::Mails];
@@ -198,6 +207,8 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::Open, TREES, &[Key::plain(KeyCode::Enter), Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
     row(Command::EditFilter, &[Context::List], &[Key::char('/')], "Edit the filter, such as workflow:dunning status:stuck", Some("filter")),
     row(Command::ApplyFilter, &[Context::Filter], &[Key::plain(KeyCode::Enter)], "Use the filter as typed", Some("use it")),
+    row(Command::ShowMenu, &[Context::Detail], &[Key::char('a')], "Everything that can be done to the run, and why the rest cannot", Some("act")),
+    row(Command::Choose, &[Context::Menu], &[Key::plain(KeyCode::Enter)], "Prepare the act under the cursor; asks first", Some("choose")),
     row(Command::Signal, &[Context::Detail], &[Key::char('S')], "Send the run a signal; asks first", Some("signal")),
     row(Command::Retry, &[Context::Detail], &[Key::char('R')], "Try the run's failed step again now; asks first", Some("retry")),
     row(Command::ToggleWhy, &[Context::Detail], &[Key::char('w')], "Show all of the explanation, or its first lines", Some("why")),
@@ -215,7 +226,7 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::PreviousPage, &[Context::List], &[Key::char('p')], "Previous page of runs", None),
     row(Command::NextField, &[Context::Dialog], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Down)], "Next field", Some("next field")),
     row(Command::PreviousField, &[Context::Dialog], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Up)], "Previous field", None),
-    row(Command::Press, &[Context::Dialog], &[Key::plain(KeyCode::Enter)], "Go on to the next field, or press the button", Some("go on")),
+    row(Command::Press, &[Context::Dialog], &[Key::plain(KeyCode::Enter)], "Go on: to the next field, to what will happen, to the change", Some("go on")),
     row(Command::Move(-1), SCROLLING, &[Key::plain(KeyCode::Up), Key::char('k')], "Up", None),
     row(Command::Move(1), SCROLLING, &[Key::plain(KeyCode::Down), Key::char('j')], "Down", None),
     row(Command::MovePage(-1), SCROLLING, &[Key::plain(KeyCode::PageUp)], "A page up", None),
@@ -227,10 +238,11 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::Back, &[Context::List], &[Key::plain(KeyCode::Esc)], "Drop the filter", None),
     row(Command::Back, TREES, &[Key::plain(KeyCode::Esc), Key::plain(KeyCode::Backspace)], "Back", Some("back")),
     row(Command::Back, &[Context::Filter], &[Key::plain(KeyCode::Esc)], "Leave the filter as it was", Some("leave as it was")),
+    row(Command::Back, &[Context::Menu], &[Key::plain(KeyCode::Esc), Key::plain(KeyCode::Backspace)], "Close the menu", Some("close")),
     row(Command::Back, &[Context::Dialog], &[Key::plain(KeyCode::Esc)], "Keep everything as it is", Some("keep as it is")),
     row(Command::Back, &[Context::Help], &[Key::plain(KeyCode::Esc), Key::char('q'), Key::char('?'), Key::plain(KeyCode::F(1))], "Close the help", Some("close")),
     row(Command::Help, LOOKING, &[Key::char('?'), Key::plain(KeyCode::F(1))], "Show the keys of this place", Some("help")),
-    row(Command::Help, &[Context::Filter, Context::Dialog], &[Key::plain(KeyCode::F(1))], "Show the keys of this place", Some("help")),
+    row(Command::Help, &[Context::Filter, Context::Menu, Context::Dialog], &[Key::plain(KeyCode::F(1))], "Show the keys of this place", Some("help")),
     row(Command::Quit, LOOKING, &[Key::char('q')], "Leave the console", Some("quit")),
     row(Command::Quit, EVERYWHERE, &[Key::control('c')], "Leave the console from anywhere; nothing is sent", None),
 ];

@@ -23,6 +23,7 @@ pub mod list;
 pub mod mails;
 pub mod model;
 
+mod changes;
 mod contents;
 mod dialog;
 

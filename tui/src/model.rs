@@ -29,6 +29,8 @@ pub struct Model {
     pub(crate) list: RunList,
     /// Screens over the list; the last is on show.
     pub(crate) over: Vec<Screen>,
+    /// The place of the cursor in the menu of acts, while it is open.
+    pub(crate) menu: Option<usize>,
     pub(crate) dialog: Option<Dialog>,
     /// How far the help page is scrolled, while it is open.
     pub(crate) help: Option<usize>,
@@ -65,6 +67,7 @@ impl Model {
             theme,
             list: RunList::default(),
             over: Vec::new(),
+            menu: None,
             dialog: None,
             help: None,
             toast: None,
@@ -101,6 +104,7 @@ impl Model {
     pub(crate) fn place(&self) -> Context {
         match (&self.dialog, self.over.last()) {
             (Some(_), _) => Context::Dialog,
+            (None, Some(Screen::Detail(_))) if self.menu.is_some() => Context::Menu,
             (None, Some(Screen::Detail(_))) => Context::Detail,
             (None, Some(Screen::Mails(_))) => Context::Mails,
             (None, None) if self.list.editing.is_some() => Context::Filter,

@@ -46,8 +46,9 @@ pub use money::Money;
 pub use page::Page;
 pub use plan::{Interval, Plan};
 pub use run::{
-    ActOnRun, ActionAccepted, ActionArgs, AllowedAction, Deadline, DeadlineClock, Evidence,
-    RunDetail, RunFilter, RunSummary, SendSignal, SignalAccepted, StartRun, Why,
+    ActOnRun, ActionAccepted, ActionArg, ActionArgs, AllowedAction, ArgKind, Deadline,
+    DeadlineClock, Evidence, RunDetail, RunFilter, RunSummary, SendSignal, SignalAccepted,
+    StartRun, Why,
 };
 pub use schedule::{
     ActOnSchedule, CatchUpPolicy, ChangeSchedule, NewSchedule, OverlapPolicy, Schedule,

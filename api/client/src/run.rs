@@ -170,19 +170,49 @@ pub struct Evidence {
     pub value: String,
 }
 
-/// One thing a person could do to a run.
+/// One thing a person could do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AllowedAction {
     /// The verb: `signal`, `retry`, and so on.
     pub action: String,
-    /// The members of [`ActionArgs`] that it takes.
+    /// What it does, in a sentence or two.
+    pub help: String,
+    /// What it takes beside a reason, in the order in which a form asks for it: for `signal` the
+    /// signal, else members of [`ActionArgs`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<String>,
+    pub args: Vec<ActionArg>,
+    /// Whether `dry_run` says beforehand what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Whether the asker may do it now.
     pub allowed: bool,
     /// Why not, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Something that an act takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ActionArg {
+    /// The member's name in the body.
+    pub name: String,
+    /// What is written there.
+    pub kind: ArgKind,
+    /// Whether the act needs it.
+    pub required: bool,
+}
+
+/// What is written into an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ArgKind {
+    /// Any JSON value.
+    Json,
+    /// An instant, RFC 3339, on the clock that the run's deadlines are on.
+    Time,
+    /// Text; so is what this client does not know yet.
+    #[serde(other)]
+    Text,
 }
 
 /// Body of `POST /v1/runs/{id}/signals`.

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use tenure_client::{ActOnRun, ActionAccepted, ActionArgs, Problem, Role};
+use tenure_client::{ActOnRun, ActionAccepted, ActionArgs, ArgKind, Problem, Role};
 use tenure_engine::operator::{self, Act, Intervention, RestartFrom, Verb};
 use tenure_engine::{EngineError, RunId, inspect};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,32 +19,66 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(act))
 }
 
-/// A verb, who may do it, and what it takes.
+/// A verb, who may do it, what it takes, and what it does.
 pub(super) struct VerbRow {
     pub(super) word: &'static str,
     pub(super) role: Role,
-    pub(super) args: &'static [&'static str],
+    pub(super) args: &'static [ArgRow],
+    pub(super) help: &'static str,
+    /// Whether it can be told beforehand what it would do.
+    pub(super) dry_run: bool,
 }
 
-const fn row(word: &'static str, role: Role, args: &'static [&'static str]) -> VerbRow {
-    VerbRow { word, role, args }
+/// A member of [`ActionArgs`]: its kind, and whether the verb needs it.
+pub(super) type ArgRow = (&'static str, ArgKind, bool);
+
+const fn row(
+    word: &'static str,
+    role: Role,
+    args: &'static [ArgRow],
+    help: &'static str,
+) -> VerbRow {
+    VerbRow {
+        word,
+        role,
+        args,
+        help,
+        dry_run: true,
+    }
 }
+
+const STATE: ArgRow = ("state", ArgKind::Json, true);
+const NAME: ArgRow = ("name", ArgKind::Text, true);
 
 /// All verbs of a person, in the order in which they are shown. `signal` has a path of its own.
+#[rustfmt::skip] // A table is read by its columns.
 pub(super) const VERBS: [VerbRow; 13] = [
-    row("retry", Role::Operator, &[]),
-    row("signal", Role::Support, &[]),
-    row("skip-step", Role::Operator, &["answer"]),
-    row("fail-step", Role::Operator, &["code", "message"]),
-    row("pause", Role::Operator, &[]),
-    row("resume", Role::Operator, &[]),
-    row("edit-state", Role::Operator, &["state"]),
-    row("move", Role::Operator, &["state"]),
-    row("move-deadline", Role::Operator, &["name", "at"]),
-    row("fire-deadline", Role::Operator, &["name"]),
-    row("cancel", Role::Operator, &[]),
-    row("terminate", Role::Operator, &[]),
-    row("restart", Role::Operator, &["key", "state", "input"]),
+    row("retry", Role::Operator, &[],
+        "Tries again now; answered steps stay answered, except the error that it is stuck on."),
+    VerbRow { dry_run: false, ..row("signal", Role::Support, &[("signal", ArgKind::Json, true)],
+        "Puts a message into its inbox; what its state does with it is the workflow's to say. It cannot be taken back.") },
+    row("skip-step", Role::Operator, &[("answer", ArgKind::Json, true)],
+        "Answers the failed step by hand, and goes on behind it; while undoing, counts the reverse as done."),
+    row("fail-step", Role::Operator, &[("code", ArgKind::Text, true), ("message", ArgKind::Text, true)],
+        "The failed step fails for good, and the workflow may branch."),
+    row("pause", Role::Operator, &[],
+        "Holds it: signals wait, relative deadlines are frozen, absolute ones are not."),
+    row("resume", Role::Operator, &[],
+        "Lets it go on from where it was paused."),
+    row("edit-state", Role::Operator, &[STATE],
+        "Replaces the data of its state."),
+    row("move", Role::Operator, &[STATE],
+        "Enters another state."),
+    row("move-deadline", Role::Operator, &[NAME, ("at", ArgKind::Time, true)],
+        "Gives a deadline another time, which is read on the tenant's clock."),
+    row("fire-deadline", Role::Operator, &[NAME],
+        "Lets a deadline pass now."),
+    row("cancel", Role::Operator, &[],
+        "The workflow hears of it, cleans up and ends as it sees fit; a failing visit gives way."),
+    row("terminate", Role::Operator, &[],
+        "Ends it at once and cleans nothing up."),
+    row("restart", Role::Operator, &[("key", ArgKind::Text, true), ("state", ArgKind::Json, false), ("input", ArgKind::Json, false)],
+        "Starts a new run under another key: in the last state, in the one given, or anew with an input."),
 ];
 
 /// Do a verb to a run: retry, skip-step, fail-step, pause, resume, edit-state, move, move-deadline,
@@ -198,11 +232,12 @@ fn check_args(verb: &VerbRow, args: &ActionArgs) -> Result<(), ApiError> {
         .into_iter()
         .flat_map(serde_json::Map::keys);
     for member in members {
-        if !verb.args.contains(&member.as_str()) {
-            let takes = if verb.args.is_empty() {
+        if !verb.args.iter().any(|(name, ..)| name == member) {
+            let names: Vec<_> = verb.args.iter().map(|(name, ..)| *name).collect();
+            let takes = if names.is_empty() {
                 "nothing".to_owned()
             } else {
-                verb.args.join(", ")
+                names.join(", ")
             };
             return Err(invalid(member, &format!("{} takes {takes}", verb.word)));
         }

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use tenure_client::{
-    AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunDetail, RunFilter,
-    RunStatus, RunSummary, Signal, SignalOutcome, Step, Transition, Why,
+    ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunDetail,
+    RunFilter, RunStatus, RunSummary, Signal, SignalOutcome, Step, Transition, Why,
 };
 use tenure_engine::{Registry, RunId, SYSTEM_TENANT, Status, TenantId, inspect, operator};
 use tenure_workflows::tenant;
@@ -237,9 +237,16 @@ pub(super) fn allowed(
         Ok(()) if caller.role < verb.role => Some(format!("needs role {}", verb.role.as_str())),
         Ok(()) => None,
     };
+    let args = verb.args.iter().map(|(name, kind, required)| ActionArg {
+        name: (*name).to_owned(),
+        kind: *kind,
+        required: *required,
+    });
     AllowedAction {
         action: verb.word.to_owned(),
-        args: verb.args.iter().map(|arg| (*arg).to_owned()).collect(),
+        help: verb.help.to_owned(),
+        args: args.collect(),
+        dry_run: verb.dry_run,
         allowed: reason.is_none(),
         reason,
     }

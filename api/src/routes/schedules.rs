@@ -327,19 +327,33 @@ fn allowed_actions(found: &schedule::Schedule, caller: &Caller) -> Vec<AllowedAc
         (Ok(()), Err("it is not paused"))
     };
     let verbs = [
-        ("update", Ok(())),
-        ("pause", pause),
-        ("resume", resume),
-        ("run-now", Ok(())),
-        ("delete", Ok(())),
+        ("update", Ok(()), "Changes when and how it starts runs."),
+        (
+            "pause",
+            pause,
+            "Stops its slots from coming about and waiting ones from starting.",
+        ),
+        (
+            "resume",
+            resume,
+            "Goes on with the first slot after now and makes nothing up.",
+        ),
+        (
+            "run-now",
+            Ok(()),
+            "Starts an extra run, whatever policies and a pause say.",
+        ),
+        ("delete", Ok(()), "Takes the schedule away; its runs stay."),
     ];
     verbs
         .into_iter()
-        .map(|(verb, sensible)| {
+        .map(|(verb, sensible, help)| {
             let row = VerbRow {
                 word: verb,
                 role: Role::Operator,
                 args: &[],
+                help,
+                dry_run: false,
             };
             allowed(&row, sensible, caller)
         })

@@ -1,6 +1,6 @@
 //! What the server's answers change.
 
-use crate::event::{Answer, Refusal};
+use crate::event::{Answer, Done, Refusal};
 use crate::model::{Model, Screen};
 use crate::theme::Tone;
 use chrono::{DateTime, Utc};
@@ -33,7 +33,7 @@ pub(super) fn answer(model: &mut Model, at: DateTime<Utc>, answer: Answer) {
 }
 
 /// Takes an answer to an act. A clear no is told in the dialog, where the words can be mended.
-pub(super) fn acted(model: &mut Model, intent: u64, result: Result<String, Refusal>) {
+pub(super) fn acted(model: &mut Model, intent: u64, result: Result<Done, Refusal>) {
     model.link.hurry(model.now);
     let next_intent = model.new_intent();
     let dialog = model
@@ -41,19 +41,21 @@ pub(super) fn acted(model: &mut Model, intent: u64, result: Result<String, Refus
         .as_mut()
         .filter(|dialog| dialog.intent == intent);
     match (result, dialog) {
-        (Ok(words), dialog) => {
+        (Ok(Done::Would(would)), Some(dialog)) => dialog.show(&would),
+        // Nothing was done, and nobody wants to know any more.
+        (Ok(Done::Would(_)), None) => {}
+        (Ok(Done::Did(words)), dialog) => {
             if dialog.is_some() {
                 model.dialog = None;
             }
             model.say(Tone::Good, words);
         }
         (Err(refusal), Some(dialog)) => {
-            dialog.sending = false;
             if refusal.reached {
                 // The server decided, so the next try is a new wish; without an answer it is the same.
                 dialog.intent = next_intent;
             }
-            dialog.refused = Some(refusal.words);
+            dialog.refuse(refusal.reached, refusal.words);
         }
         (Err(refusal), None) => model.say(Tone::Bad, refusal.words),
     }

@@ -1,7 +1,7 @@
 //! What a command does in the place where it was given.
 
 use crate::detail::{Detail, Tab};
-use crate::dialog::{Dialog, Field, Purpose};
+use crate::dialog::{Dialog, Field, RETRY, SIGNAL, Stage};
 use crate::event::Action;
 use crate::filter::Filter;
 use crate::keymap::{self, Command, Context};
@@ -45,8 +45,10 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
                 detail.why_open = !detail.why_open;
             }
         }
-        Command::Signal => prepare(model, Purpose::Signal),
-        Command::Retry => prepare(model, Purpose::Retry),
+        Command::ShowMenu => show_menu(model),
+        Command::Choose => choose(model),
+        Command::Signal => prepare(model, SIGNAL),
+        Command::Retry => prepare(model, RETRY),
         Command::NextField => turn_field(model, 1),
         Command::PreviousField => turn_field(model, -1),
     }
@@ -56,17 +58,18 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
 /// Why a command cannot be used now, if so.
 pub(crate) fn refusal(model: &Model, command: Command) -> Option<String> {
     let verb = match command {
-        Command::Signal => "signal",
-        Command::Retry => "retry",
+        Command::Signal => SIGNAL,
+        Command::Retry => RETRY,
         _ => return None,
     };
-    model.detail().and_then(|detail| detail.refusal(verb))
+    model.detail()?.refusal(verb)
 }
 
 fn back(model: &mut Model) {
     match model.context() {
         Context::Help => model.help = None,
         Context::Dialog => close_dialog(model),
+        Context::Menu => model.menu = None,
         Context::Filter => model.list.editing = None,
         Context::Detail | Context::Mails => {
             model.over.pop();
@@ -81,8 +84,8 @@ fn back(model: &mut Model) {
 }
 
 fn close_dialog(model: &mut Model) {
-    let sending = model.dialog.take().is_some_and(|dialog| dialog.sending);
-    if sending {
+    let dialog = model.dialog.take();
+    if dialog.is_some_and(|dialog| matches!(dialog.stage, Stage::Sending(_))) {
         model.say(
             Tone::Warn,
             "It is already on its way; its answer will be shown here.",
@@ -96,6 +99,10 @@ fn step(model: &mut Model, by: isize) {
     let last = keymap::bindings(model.place()).count().saturating_sub(1);
     if let Some(scroll) = &mut model.help {
         *scroll = scroll.saturating_add_signed(by).min(last);
+    } else if let Some(place) = model.menu {
+        let acts = model.detail().map_or(0, |detail| detail.actions().len());
+        let place = place.saturating_add_signed(by).min(acts.saturating_sub(1));
+        model.menu = Some(place);
     } else if model.over.is_empty() {
         model.list.step(by);
     } else {
@@ -186,39 +193,40 @@ fn copy(model: &mut Model) -> Vec<Action> {
     vec![Action::Copy(copied)]
 }
 
-fn prepare(model: &mut Model, purpose: Purpose) {
-    let (verb, command) = match purpose {
-        Purpose::Signal => ("signal", Command::Signal),
-        Purpose::Retry => ("retry", Command::Retry),
-    };
-    if let Some(reason) = refusal(model, command) {
-        return model.say(
-            Tone::Bad,
-            format!("You cannot {verb} this run now: {reason}"),
-        );
+fn show_menu(model: &mut Model) {
+    if model.detail().is_some_and(|detail| detail.run.is_some()) {
+        model.menu = Some(0);
+    } else {
+        model.say(Tone::Bad, "The run is not loaded yet.");
     }
-    let intent = model.new_intent();
-    let Some((detail, run)) = model.detail().and_then(|d| Some((d, d.run.as_ref()?))) else {
+}
+
+/// Prepares the act under the cursor. A menu from which nothing came stays open.
+fn choose(model: &mut Model) {
+    let place = model.menu.unwrap_or_default();
+    let Some(action) = model
+        .detail()
+        .and_then(|detail| detail.actions().get(place))
+    else {
         return;
     };
-    let dialog = Dialog {
-        intent,
-        purpose,
-        run: detail.summary.clone(),
-        tenant: detail.tenant_name(),
-        revision: run.revision,
-        latest: run.revision,
-        payload: Input::default(),
-        reason: Input::default(),
-        field: if purpose == Purpose::Signal {
-            Field::Payload
-        } else {
-            Field::Reason
-        },
-        sending: false,
-        refused: None,
-    };
-    model.dialog = Some(dialog);
+    let verb = action.action.clone();
+    prepare(model, &verb);
+    if model.dialog.is_some() {
+        model.menu = None;
+    }
+}
+
+fn prepare(model: &mut Model, verb: &str) {
+    if let Some(reason) = model.detail().and_then(|detail| detail.refusal(verb)) {
+        let words = format!("You cannot {verb} this run now: {reason}");
+        return model.say(Tone::Bad, words);
+    }
+    let intent = model.new_intent();
+    model.dialog = model.detail().and_then(|detail| {
+        let action = detail.action(verb)?.clone();
+        Dialog::open(intent, action, detail)
+    });
 }
 
 fn turn_field(model: &mut Model, by: isize) {
@@ -229,23 +237,25 @@ fn turn_field(model: &mut Model, by: isize) {
 
 /// Enter: on to the next field, out by the safe button, or off with the change.
 fn press(model: &mut Model) -> Vec<Action> {
-    let Some(dialog) = model.dialog.as_mut().filter(|dialog| !dialog.sending) else {
+    let Some(dialog) = model.dialog.as_mut().filter(|dialog| !dialog.is_busy()) else {
         return Vec::new();
     };
     match dialog.field {
-        Field::Payload | Field::Reason => dialog.turn(1),
+        Field::Arg(_) => dialog.turn(1),
         Field::Keep => close_dialog(model),
-        Field::Go => match dialog.act() {
-            Ok(act) => {
-                dialog.sending = true;
-                dialog.refused = None;
-                return vec![Action::Act {
-                    intent: dialog.intent,
-                    act,
-                }];
+        Field::Reason | Field::Go => {
+            dialog.refused = None;
+            match dialog.go() {
+                Ok(act) => {
+                    let intent = dialog.intent;
+                    return act
+                        .into_iter()
+                        .map(|act| Action::Act { intent, act })
+                        .collect();
+                }
+                Err(words) => dialog.refused = Some(words),
             }
-            Err(words) => dialog.refused = Some(words),
-        },
+        }
     }
     Vec::new()
 }

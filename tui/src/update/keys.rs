@@ -1,6 +1,7 @@
 //! What the terminal says: keys that are commands, keys that are typing, sizes and focus.
 
 use super::commands;
+use crate::dialog::Stage;
 use crate::event::Action;
 use crate::keymap::{self, Context};
 use crate::model::Model;
@@ -53,7 +54,7 @@ fn typing(model: &mut Model, edit: impl FnOnce(&mut Input)) {
         }
         Context::Dialog => {
             let intent = model.new_intent();
-            let Some(dialog) = model.dialog.as_mut().filter(|dialog| !dialog.sending) else {
+            let Some(dialog) = model.dialog.as_mut().filter(|dialog| !dialog.is_busy()) else {
                 return;
             };
             let Some(input) = dialog.input_mut() else {
@@ -64,10 +65,11 @@ fn typing(model: &mut Model, edit: impl FnOnce(&mut Input)) {
             if input.value() != before {
                 // Other words are another wish: the server must not take it for the last one.
                 dialog.intent = intent;
+                dialog.stage = Stage::Filling;
                 dialog.refused = None;
             }
         }
-        Context::List | Context::Detail | Context::Mails | Context::Help => {}
+        Context::List | Context::Detail | Context::Menu | Context::Mails | Context::Help => {}
     }
 }
 

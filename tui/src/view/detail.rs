@@ -1,7 +1,7 @@
 //! One run: what it is, why it is where it is, what comes next, and a tab.
 
 use super::{list, paint::Paint, tree};
-use crate::detail::{Detail, Tab};
+use crate::detail::{Detail, Tab, why_not};
 use crate::event::Content;
 use crate::model::Model;
 use crate::theme::{self, Tone};
@@ -218,8 +218,9 @@ fn nothing_next(run: &RunDetail, now: DateTime<Utc>) -> String {
 
 /// What may be done.
 fn may(detail: &Detail) -> Option<Vec<Piece>> {
-    let actions = &detail.run.as_ref()?.allowed_actions;
-    let may: Vec<_> = actions
+    detail.run.as_ref()?;
+    let may: Vec<_> = detail
+        .actions()
         .iter()
         .filter(|action| action.allowed)
         .map(|action| action.action.as_str())
@@ -237,10 +238,9 @@ fn may(detail: &Detail) -> Option<Vec<Piece>> {
 
 /// What may not be done, by the reason why not.
 fn may_not(detail: &Detail) -> Vec<Vec<Piece>> {
-    let actions = detail.run.iter().flat_map(|run| &run.allowed_actions);
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
-    for action in actions.filter(|action| !action.allowed) {
-        let reason = action.reason.as_deref().unwrap_or("the server says no");
+    for action in detail.actions().iter().filter(|action| !action.allowed) {
+        let reason = why_not(action);
         match reasons.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, verbs)) => verbs.push(&action.action),
             None => reasons.push((reason, vec![&action.action])),

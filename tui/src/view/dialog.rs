@@ -2,16 +2,19 @@
 
 use super::bars;
 use super::paint::{self, Paint};
-use crate::dialog::{Dialog, Field, Purpose};
+use crate::dialog::{self, Dialog, Field, Preview, Stage};
 use crate::model::Model;
 use crate::theme::Tone;
 use crate::tree::Piece;
 use ratatui::layout::{Margin, Rect};
+use tenure_client::{ActionArg, ArgKind};
 
 /// Columns that two buttons take beside each other.
-const BUTTON_COLUMNS: u16 = 48;
+const BUTTON_COLUMNS: u16 = 56;
 /// Widest dialog.
 const COLUMNS_MAX: u16 = 90;
+/// Rows of what will happen that stay in the lowest window.
+const PREVIEW_ROWS_MIN: usize = 2;
 
 /// A row of a dialog: words, the buttons, or a text field; and whether the cursor is in it.
 enum Row<'a> {
@@ -26,17 +29,15 @@ impl Row<'_> {
     }
 }
 
-/// Draws the dialog over what is below it; in a low window only what matters most.
+/// Draws the dialog over what is below it.
 pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, dialog: &Dialog) {
     let width = area.width.saturating_sub(4).min(COLUMNS_MAX);
     let room = Rect {
         width: width.saturating_sub(4),
+        height: area.height.saturating_sub(2),
         ..area
     };
-    let mut rows = rows(paint, room, dialog);
-    if rows.len() + 2 > usize::from(area.height) {
-        rows = rows_in_short(paint, room, dialog);
-    }
+    let rows = rows(paint, room, dialog);
     let height = u16::try_from(rows.len() + 2)
         .unwrap_or(u16::MAX)
         .min(area.height);
@@ -58,9 +59,14 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, dialo
 
 /// Draws the dialog over the whole of a small window.
 pub(super) fn render_small(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, dialog: &Dialog) {
-    let mut rows = vec![words(Tone::Strong, &heading(model, dialog))];
-    rows.extend(rows_in_short(paint, area, dialog));
-    draw(paint, area, &rows);
+    paint.words(area, 0, Tone::Strong, &heading(model, dialog));
+    let below = Rect {
+        y: area.y + 1,
+        height: area.height.saturating_sub(1),
+        ..area
+    };
+    let rows = rows(paint, below, dialog);
+    draw(paint, below, &rows);
 }
 
 /// Draws rows; where there are more than fit, those around the cursor.
@@ -91,94 +97,114 @@ fn draw(paint: &mut Paint<'_, '_>, area: Rect, rows: &[Row<'_>]) {
 
 /// The environment stands first, so that nobody changes one while thinking of another.
 fn heading(model: &Model, dialog: &Dialog) -> String {
-    let verb = match dialog.purpose {
-        Purpose::Signal => "Signal",
-        Purpose::Retry => "Retry now",
-    };
     let environment = bars::environment_name(model);
     format!(
-        "{environment}: {verb}, {} of {}",
-        dialog.run.workflow, dialog.tenant
+        "{environment}: {}, {} of {}",
+        dialog.action.action, dialog.run.workflow, dialog.tenant
     )
 }
 
-/// All rows. What will happen stands first; the trouble of the last try stands next to the buttons.
+/// What is done to which run, what it takes, what will happen, the buttons, and next to them the
+/// trouble of the last try. In a low window the first goes, and then the end of what will happen.
 fn rows<'a>(paint: &Paint<'_, '_>, area: Rect, dialog: &'a Dialog) -> Vec<Row<'a>> {
-    let mut rows = vec![words(
-        Tone::Dim,
-        &format!("run {}, revision {}", dialog.run.run_id, dialog.revision),
-    )];
-    rows.push(words(Tone::Strong, "What will happen"));
-    for sentence in dialog.consequences() {
-        for (row, line) in paint
-            .wrap(
-                Rect {
-                    width: area.width.saturating_sub(4),
-                    ..area
-                },
-                &sentence,
-            )
-            .iter()
-            .enumerate()
-        {
-            rows.push(words(
-                Tone::Plain,
-                &format!("{}{line}", if row == 0 { "  - " } else { "    " }),
-            ));
-        }
+    let height = usize::from(area.height);
+    let mut top = about(paint, area, dialog);
+    let inputs = inputs(dialog);
+    let mut preview = preview(paint, area, dialog);
+    let mut end = buttons(area, dialog);
+    end.extend(troubles(paint, area, dialog));
+    let rest = inputs.len() + end.len();
+    if top.len() + preview.len() + rest > height {
+        top.clear();
     }
-    rows.extend(inputs(dialog));
-    rows.push(words(Tone::Plain, ""));
-    rows.extend(buttons(area, dialog));
-    rows.extend(troubles(paint, area, dialog));
-    rows
+    let room = height.saturating_sub(rest).max(PREVIEW_ROWS_MIN);
+    if preview.len() > room {
+        let hidden = preview.len() - room + 1;
+        preview.truncate(room - 1);
+        let more = format!("    ... {hidden} more lines in a higher window");
+        preview.push(words(Tone::Dim, &more));
+    }
+    let rows = top.into_iter().chain(inputs).chain(preview);
+    rows.chain(end).collect()
 }
 
-/// The same for low windows: one sentence on what will happen.
-fn rows_in_short<'a>(paint: &Paint<'_, '_>, area: Rect, dialog: &'a Dialog) -> Vec<Row<'a>> {
-    let sentence = paint.wrap(area, dialog.consequence());
-    let mut rows: Vec<_> = sentence
-        .iter()
-        .map(|line| words(Tone::Plain, line))
-        .collect();
-    rows.extend(inputs(dialog));
-    rows.extend(buttons(area, dialog));
-    rows.extend(troubles(paint, area, dialog));
+fn about(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
+    let run = format!("run {}, revision {}", dialog.run.run_id, dialog.revision);
+    let mut rows = vec![words(Tone::Dim, &run)];
+    let help = paint.wrap(area, &dialog.action.help);
+    rows.extend(help.iter().map(|line| words(Tone::Plain, line)));
+    rows.push(words(Tone::Plain, ""));
     rows
 }
 
 fn inputs(dialog: &Dialog) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
-    if dialog.purpose == Purpose::Signal {
-        let hint = match dialog.payload_hint() {
-            Ok(hint) => (Tone::Good, hint),
-            Err(hint) => (Tone::Warn, hint),
-        };
+    let args = dialog.action.args.iter().zip(&dialog.args);
+    for (place, (arg, input)) in args.enumerate() {
+        let mark = if arg.required { " *" } else { "" };
         rows.push(Row::Words(vec![
-            (Tone::Strong, "Signal *  ".to_owned()),
-            hint,
+            (Tone::Strong, format!("{}{mark}  ", arg.name)),
+            hint(arg, input.value()),
         ]));
-        rows.push(Row::Input(&dialog.payload, dialog.field == Field::Payload));
+        rows.push(Row::Input(input, dialog.field == Field::Arg(place)));
     }
     let hint = if dialog.reason.value().trim().is_empty() {
-        "needed; it is kept in the audit"
+        "needed; it is kept in the audit with your name"
     } else {
         ""
     };
     rows.push(Row::Words(vec![
-        (Tone::Strong, "Reason *  ".to_owned()),
+        (Tone::Strong, "reason *  ".to_owned()),
         (Tone::Dim, hint.to_owned()),
     ]));
     rows.push(Row::Input(&dialog.reason, dialog.field == Field::Reason));
     rows
 }
 
+/// What is to be said about an argument as it is typed.
+fn hint(arg: &ActionArg, text: &str) -> Piece {
+    match (dialog::read(arg, text), arg.kind) {
+        (Err(why), _) => (Tone::Warn, why),
+        (Ok(None), _) => (Tone::Dim, "may be left out".to_owned()),
+        (Ok(Some(_)), ArgKind::Json) => (Tone::Good, "JSON is fine".to_owned()),
+        (Ok(Some(_)), ArgKind::Time | ArgKind::Text) => (Tone::Good, String::new()),
+    }
+}
+
+/// What will happen, or how to learn it.
+fn preview(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
+    let (Stage::Shown(shown) | Stage::Sending(shown)) = &dialog.stage else {
+        let words_of = match dialog.stage {
+            Stage::Asking => "* Asking the server what will happen ...",
+            _ => "Enter shows what will happen; until then nothing is sent.",
+        };
+        let lines = paint.wrap(area, words_of);
+        return lines.iter().map(|line| words(Tone::Dim, line)).collect();
+    };
+    let mut rows = vec![words(Tone::Strong, "What will happen")];
+    rows.extend(told(shown).iter().flat_map(|(tone, line)| {
+        let bullet = (Tone::Plain, "    - ".to_owned());
+        let wrapped = paint.wrap_pieces(area, &[bullet, (*tone, line.clone())]);
+        wrapped.into_iter().map(Row::Words)
+    }));
+    rows
+}
+
+fn told(shown: &Preview) -> Vec<Piece> {
+    let effects = shown.effects.iter().map(|told| (Tone::Plain, told.clone()));
+    let changes = shown.changes.iter().map(|change| {
+        let told = format!("{}: {} -> {}", change.path, change.before, change.after);
+        (Tone::Warn, told)
+    });
+    effects.chain(changes).collect()
+}
+
 /// The buttons; the one under the cursor is reversed and pointed at. Where they do not fit beside each
 /// other, each has a row.
 fn buttons(area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
-    let verb = match dialog.purpose {
-        Purpose::Signal => "Send the signal",
-        Purpose::Retry => "Retry now",
+    let go = match dialog.stage {
+        Stage::Filling | Stage::Asking => "See what will happen".to_owned(),
+        Stage::Shown(_) | Stage::Sending(_) => format!("Do it: {}", dialog.action.action),
     };
     let button = |field, label: &str| {
         let here = dialog.field == field;
@@ -195,7 +221,7 @@ fn buttons(area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
         )
     };
     let (keep, on_keep) = button(Field::Keep, "Keep it as it is");
-    let (go, on_go) = button(Field::Go, verb);
+    let (go, on_go) = button(Field::Go, &go);
     if area.width < BUTTON_COLUMNS {
         return vec![Row::Buttons(keep, on_keep), Row::Buttons(go, on_go)];
     }
@@ -210,7 +236,8 @@ fn troubles(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'stat
             dialog.revision, dialog.latest
         )
     });
-    let sending = dialog.sending.then(|| "* Sending ...".to_owned());
+    let is_sending = matches!(dialog.stage, Stage::Sending(_));
+    let sending = is_sending.then(|| "* Sending ...".to_owned());
     let refused = dialog
         .refused
         .as_ref()

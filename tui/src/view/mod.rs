@@ -8,6 +8,7 @@ mod dialog;
 mod help;
 mod list;
 mod mails;
+mod menu;
 mod paint;
 mod small;
 mod tree;
@@ -50,6 +51,9 @@ fn full(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
         return help::render(paint, body, model, scroll);
     }
     screen(paint, body, model);
+    if let (Some(_), Some(shown)) = (model.menu, model.detail()) {
+        menu::render(paint, body, model, shown);
+    }
     if let Some(open) = &model.dialog {
         dialog::render(paint, body, model, open);
     }

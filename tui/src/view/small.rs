@@ -1,7 +1,7 @@
 //! Windows too small for the full screens: one column, and at last one line.
 
 use super::detail::Folded;
-use super::{bars, detail, dialog, help, list, paint, paint::Paint, tree};
+use super::{bars, detail, dialog, help, list, menu, paint, paint::Paint, tree};
 use crate::model::{Model, Screen};
 use crate::theme::{self, Tone};
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -42,6 +42,9 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     match (model.help, &model.dialog, model.over.last()) {
         (Some(scroll), _, _) => help::render(paint, body, model, scroll),
         (None, Some(open), _) => dialog::render_small(paint, body, model, open),
+        (None, None, Some(Screen::Detail(open))) if model.menu.is_some() => {
+            menu::render(paint, body, model, open);
+        }
         (None, None, Some(Screen::Detail(open))) => run(paint, body, model, open),
         (None, None, Some(Screen::Mails(open))) => {
             tree::render(paint, body, &open.nodes(model.columns()), &open.folding);

@@ -1,0 +1,113 @@
+//! What can be done to a run: every verb that the server names, and why it refuses one.
+
+use super::bars;
+use super::paint::{self, Paint};
+use crate::detail::{Detail, why_not};
+use crate::model::Model;
+use crate::theme::Tone;
+use crate::tree::Piece;
+use ratatui::layout::{Margin, Rect};
+use tenure_client::AllowedAction;
+
+/// Columns for the names of verbs.
+const VERB_COLUMNS: usize = 15;
+
+/// Draws the menu over what is below it: the verbs, and under a rule what the one under the cursor does.
+pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, detail: &Detail) {
+    let actions = detail.actions();
+    let place = model.menu.unwrap_or(0).min(actions.len().saturating_sub(1));
+    let heading = format!(
+        "{}: act on {} of {}",
+        bars::environment_name(model),
+        detail.summary.workflow,
+        detail.tenant_name()
+    );
+    let inside = Rect {
+        width: area.width.saturating_sub(8).min(86),
+        ..area
+    };
+    let told = actions.get(place).map_or_else(Vec::new, |action| {
+        let words = told(action);
+        words
+            .iter()
+            .flat_map(|(tone, words)| {
+                let lines = paint.wrap(inside, words);
+                lines.into_iter().map(|line| (*tone, line))
+            })
+            .collect()
+    });
+    let rows = actions.len() + 1 + told.len();
+    let height = u16::try_from(rows + 2).unwrap_or(u16::MAX).min(area.height);
+    let boxed = Rect {
+        x: area.x + (area.width - inside.width - 4) / 2,
+        y: area.y + (area.height - height) / 2,
+        width: inside.width + 4,
+        height,
+    };
+    let inner = paint.boxed(boxed, &heading).inner(Margin::new(1, 0));
+    let verbs = Rect {
+        height: inner.height.saturating_sub(as_rows(told.len() + 1)),
+        ..inner
+    };
+    let first = paint::offset(place, actions.len(), usize::from(verbs.height));
+    let shown = actions.iter().enumerate().skip(first);
+    for (row, (at, action)) in shown.take(usize::from(verbs.height)).enumerate() {
+        let pieces = line(paint, action, at == place);
+        if at == place {
+            paint.row_selected(verbs, row, &pieces);
+        } else {
+            paint.row(verbs, row, &pieces);
+        }
+    }
+    let below = Rect {
+        y: verbs.y + verbs.height,
+        height: inner.height - verbs.height,
+        ..inner
+    };
+    paint.rule(below, 0, "");
+    for (row, piece) in told.into_iter().enumerate() {
+        paint.row(below, row + 1, &[piece]);
+    }
+}
+
+fn line(paint: &Paint<'_, '_>, action: &AllowedAction, under_cursor: bool) -> Vec<Piece> {
+    let mark = if under_cursor { "> " } else { "  " };
+    let (tone, words) = if action.allowed {
+        (Tone::Plain, action.help.clone())
+    } else {
+        (Tone::Dim, format!("[not now: {}]", why_not(action)))
+    };
+    vec![
+        (Tone::Strong, mark.to_owned()),
+        (
+            if action.allowed {
+                Tone::Strong
+            } else {
+                Tone::Dim
+            },
+            paint.cell(&action.action, VERB_COLUMNS),
+        ),
+        (tone, words),
+    ]
+}
+
+/// What a verb does and takes, and why it is refused.
+fn told(action: &AllowedAction) -> Vec<Piece> {
+    let args = action.args.iter().map(|arg| {
+        let optional = if arg.required { "" } else { " (optional)" };
+        format!("{}{optional}", arg.name)
+    });
+    let args: Vec<_> = args.chain(["a reason".to_owned()]).collect();
+    let mut pieces = vec![
+        (Tone::Plain, action.help.clone()),
+        (Tone::Dim, format!("Takes {}.", args.join(", "))),
+    ];
+    if !action.allowed {
+        pieces.push((Tone::Warn, format!("Not now: {}", why_not(action))));
+    }
+    pieces
+}
+
+fn as_rows(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
+}

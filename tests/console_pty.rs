@@ -4,6 +4,8 @@
 use std::io::{Read as _, Write};
 use std::sync::{Arc, Mutex};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -44,10 +46,20 @@ fn size(rows: u16, cols: u16) -> PtySize {
     }
 }
 
+/// How the terminal treats keys: cooked or raw, and all the rest.
+fn mode(master: &dyn MasterPty) -> String {
+    format!("{:?}", master.get_termios().unwrap())
+}
+
 impl Console {
     fn open(app: &TestApp, size: PtySize) -> Self {
+        Self::open_program(app, size, "tenure-console")
+    }
+
+    /// Opens a program that is built beside `tenure`.
+    fn open_program(app: &TestApp, size: PtySize, program: &str) -> Self {
         let pair = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new(tenure().with_file_name("tenure-console"));
+        let mut command = CommandBuilder::new(tenure().with_file_name(program));
         command.env("TENURE_URL", &app.url);
         command.env("TENURE_TOKEN", &app.token);
         command.env("TERM", "xterm-256color");
@@ -96,6 +108,17 @@ impl Console {
         // The parser first: what is drawn for the new size must not meet the old one.
         self.screen.lock().unwrap().set_size(rows, cols);
         self.master.resize(size).unwrap();
+    }
+
+    /// Waits until the main screen is back and the cursor visible; and keys are as they were before.
+    async fn is_given_back(&self, before: &str) {
+        eventually("the terminal is given back", async || {
+            let parser = self.screen.lock().unwrap();
+            let screen = parser.screen();
+            !screen.alternate_screen() && !screen.bracketed_paste() && !screen.hide_cursor()
+        })
+        .await;
+        assert_eq!(mode(&*self.master), before);
     }
 
     /// Waits for its end; returns its exit code.
@@ -275,7 +298,7 @@ async fn however_it_is_left_the_terminal_is_as_it_was() {
     let app = TestApp::new().await;
     for leave in ["q", "\x03"] {
         let pristine = native_pty_system().openpty(size(24, 80)).unwrap();
-        let before = pristine.master.get_termios().unwrap();
+        let before = mode(&*pristine.master);
         let mut console = Console::open(&app, size(24, 80));
         console.sees(&["live", "q quit"]).await;
         {
@@ -283,17 +306,32 @@ async fn however_it_is_left_the_terminal_is_as_it_was() {
             assert!(parser.screen().alternate_screen());
             assert!(parser.screen().bracketed_paste());
         }
-        assert_ne!(console.master.get_termios().unwrap(), before, "it is raw");
+        assert_ne!(mode(&*console.master), before, "it is raw");
         console.press(leave);
         assert_eq!(console.ended().await, 0);
-        eventually("the terminal is given back", async || {
-            let parser = console.screen.lock().unwrap();
-            let screen = parser.screen();
-            !screen.alternate_screen() && !screen.bracketed_paste() && !screen.hide_cursor()
-        })
-        .await;
-        assert_eq!(console.master.get_termios().unwrap(), before);
+        console.is_given_back(&before).await;
         assert_eq!(console.text().trim(), "", "nothing is left on the screen");
     }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_gives_the_terminal_back_and_can_be_read() {
+    let app = TestApp::new().await;
+    let pristine = native_pty_system().openpty(size(24, 80)).unwrap();
+    let before = mode(&*pristine.master);
+    let mut console = Console::open_program(&app, size(24, 80), "examples/falling-console");
+    console.sees(&["live", "q quit"]).await;
+    assert!(console.screen.lock().unwrap().screen().alternate_screen());
+    assert_ne!(mode(&*console.master), before, "it is raw");
+    let process = console.child.process_id().unwrap();
+    let process = Pid::from_raw(process.try_into().unwrap());
+    kill(process, Signal::SIGUSR1).unwrap();
+    assert_eq!(console.ended().await, 101, "the code of a panic");
+    console.is_given_back(&before).await;
+    console
+        .sees(&["panicked at", "the console fell, as it was told to"])
+        .await;
+    assert!(!console.text().contains("q quit"), "nothing of it is left");
     app.finish().await;
 }

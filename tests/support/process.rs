@@ -33,6 +33,7 @@ pub(crate) fn tenure() -> &'static PathBuf {
                 "tenure",
             ])
             .args(["--package", "tenure-console", "--bin", "tenure-console"])
+            .args(["--example", "falling-console"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status();
         assert!(done.expect("cargo runs").success(), "the binary is built");

@@ -147,9 +147,13 @@ async fn a_schedule_is_paused_resumed_run_and_deleted() {
         name: Some("leap".to_owned()),
         ..ScheduleFilter::default()
     };
+    let listed = tenure_client::Schedule {
+        tenant_name: Some("Acme".to_owned()),
+        ..resumed
+    };
     assert_eq!(
         client.list_schedules(&filter).await.unwrap().items,
-        [resumed]
+        [listed]
     );
     let gone = fresh();
     for _ in 0..2 {

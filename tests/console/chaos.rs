@@ -1,7 +1,9 @@
 //! Whatever happens, at whatever size: no panic, and nothing that a terminal would obey.
 
 use super::desk::{Desk, glyphs, press, refused};
-use super::samples::{detail_answer, mails, run, signals, steps, transitions, would};
+use super::samples::{
+    detail_answer, mails, run, schedule, schedule_detail, signals, steps, transitions, would,
+};
 use chrono::TimeDelta;
 use tenure_client::Page;
 use tenure_console::crossterm::event::{Event as TerminalEvent, KeyCode};
@@ -70,7 +72,7 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
         KeyCode::F(1),
         KeyCode::F(5),
     ];
-    const LETTERS: &str = "/SRawmnpyezjkgGq?12345 {}\":a1[]\u{202e}東é";
+    const LETTERS: &str = "/SRaswmnpyezjkgGq?12345 {}\":a1[]\u{202e}東é";
     match dice.below(11) {
         0..=2 => press(KEYS[dice.below(KEYS.len())]),
         3..=5 => {
@@ -105,7 +107,7 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
 }
 
 fn random_answer(dice: &mut Dice) -> Answer {
-    match dice.below(7) {
+    match dice.below(8) {
         0 | 1 => {
             let runs = (0..dice.below(40)).map(|_| {
                 let number = u8::try_from(dice.below(60)).unwrap() + 1;
@@ -124,6 +126,10 @@ fn random_answer(dice: &mut Dice) -> Answer {
         3 => detail_answer(2, Content::Signals(signals())),
         4 => detail_answer(3, Content::Data),
         5 => Answer::Mails(mails()),
+        6 => {
+            let detail = Some(Box::new(schedule_detail(1)));
+            Answer::Schedules(vec![schedule(1), schedule(2)], detail)
+        }
         _ => Answer::Failed(refused("no \u{1b}[31m, never")),
     }
 }

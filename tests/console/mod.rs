@@ -8,4 +8,5 @@ mod detail;
 mod keys;
 mod list;
 mod samples;
+mod schedules;
 mod screens;

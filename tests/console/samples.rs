@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tenure_client::{Mail, Page, RunDetail, RunSummary, Signal, Step, Tenant, Transition};
+use tenure_client::{
+    Mail, Page, RunDetail, RunSummary, Schedule, ScheduleDetail, Signal, Step, Tenant, Transition,
+};
 use tenure_console::event::{Answer, Content, Done, RunAnswer};
 use uuid::Uuid;
 
@@ -160,4 +162,42 @@ pub(crate) fn tenant(number: u8, name: &str) -> Tenant {
         "tenant_id": id(number), "name": name, "email": "ops@acme.example", "zone": "Europe/Berlin",
         "shard_id": 7, "created_at": "2026-01-01T00:00:00Z",
     }))
+}
+
+/// Schedule 2 follows a test clock.
+pub(crate) fn schedule(number: u8) -> Schedule {
+    parse(schedule_json(number))
+}
+
+fn schedule_json(number: u8) -> Value {
+    json!({
+        "schedule_id": id(number), "tenant_id": id(101), "tenant_name": "Acme GmbH",
+        "test_clock_id": (number == 2).then(|| id(90)), "name": format!("nightly-{number}"),
+        "workflow": "notice", "input": {"recovered": {}}, "cron": "30 2 * * *", "zone": "Europe/Berlin",
+        "overlap": "skip", "catch_up": "one", "jitter_seconds": 0, "paused": false, "revision": 7,
+        "next_slot": "2026-11-24T01:30:00Z", "created_at": "2026-01-01T00:00:00Z",
+        "changed_at": "2026-01-01T00:00:00Z",
+    })
+}
+
+pub(crate) fn schedule_detail(number: u8) -> ScheduleDetail {
+    let mut value = schedule_json(number);
+    let more = json!({
+        "coming": ["2027-02-09T01:30:00Z", "2027-02-10T01:30:00Z"],
+        "slots": [
+            {"slot": "2026-11-23T01:30:00Z", "outcome": "skipped", "reason": "overlap",
+                "key": "nightly:2", "decided_at": "2026-11-23T01:30:00Z"},
+            {"slot": "2026-11-22T01:30:00Z", "outcome": "started", "run_id": id(3), "run_status": "stuck",
+                "key": "nightly:1 \u{1b}[2J", "decided_at": "2026-11-22T01:30:00Z"},
+        ],
+        "allowed_actions": [
+            {"action": "update", "allowed": true, "help": "Changes it."},
+            {"action": "pause", "allowed": true, "help": "Stops its slots from coming about."},
+            {"action": "resume", "allowed": false, "help": "Goes on.", "reason": "it is not paused"},
+            {"action": "run-now", "allowed": true, "help": "Starts an extra run."},
+        ],
+    });
+    let members = value.as_object_mut().unwrap();
+    members.extend(more.as_object().unwrap().clone());
+    parse(value)
 }

@@ -2,9 +2,10 @@
 
 use crate::clock;
 use crate::detail::Tab;
-use crate::event::{Act, Answer, Content, Done, Event, Refusal, Request, RunAnswer};
+use crate::event::{Act, Answer, Content, Done, Event, Refusal, Request, RunAnswer, ScheduleVerb};
 use tenure_client::{
-    Client, ClientError, IdempotencyKey, MailFilter, SendSignal, Tenant, TenantFilter, TestClock,
+    ActOnSchedule, Client, ClientError, IdempotencyKey, MailFilter, ScheduleFilter, SendSignal,
+    Tenant, TenantFilter, TestClock,
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -13,6 +14,8 @@ use uuid::Uuid;
 const MAILS: u32 = 100;
 /// Tenants asked for when a name is looked up; more would not be told apart anyway.
 const TENANTS: u32 = 10;
+/// Schedules asked for at once: the most that the server gives.
+const SCHEDULES: u32 = 200;
 
 /// Carries out what `update` wants.
 pub(crate) struct Backend {
@@ -98,6 +101,21 @@ async fn ask(client: &Client, request: Request) -> Result<Answer, ClientError> {
             };
             Answer::Mails(client.list_mails(&filter).await?.items)
         }
+        Request::Schedules(chosen) => {
+            let filter = ScheduleFilter {
+                limit: Some(SCHEDULES),
+                ..ScheduleFilter::default()
+            };
+            let chosen = async {
+                match chosen {
+                    // One that was taken away meanwhile is simply not there.
+                    Some(schedule_id) => visible(client.schedule(schedule_id).await),
+                    None => Ok(None),
+                }
+            };
+            let (all, chosen) = tokio::try_join!(client.list_schedules(&filter), chosen)?;
+            Answer::Schedules(all.items, chosen.map(Box::new))
+        }
         Request::Run {
             run_id,
             tenant_id,
@@ -177,6 +195,14 @@ async fn carry_out(client: &Client, act: Act, key: &IdempotencyKey) -> Result<Do
                 accepted.signal_id
             )))
         }
+        Act::Schedule {
+            schedule_id,
+            verb,
+            body,
+        } => {
+            let words = act_on_schedule(client, schedule_id, verb, &body, key).await?;
+            Ok(Done::Did(words))
+        }
         Act::Verb { run_id, verb, body } => {
             let accepted = client.act_on_run(run_id, &verb, &body, key).await?;
             Ok(if accepted.dry_run {
@@ -186,6 +212,33 @@ async fn carry_out(client: &Client, act: Act, key: &IdempotencyKey) -> Result<Do
             })
         }
     }
+}
+
+async fn act_on_schedule(
+    client: &Client,
+    schedule_id: Uuid,
+    verb: ScheduleVerb,
+    body: &ActOnSchedule,
+    key: &IdempotencyKey,
+) -> Result<String, ClientError> {
+    Ok(match verb {
+        ScheduleVerb::Pause => {
+            let paused = client.pause_schedule(schedule_id, body, key).await?;
+            format!("Schedule {} is paused.", paused.name)
+        }
+        ScheduleVerb::Resume => {
+            let resumed = client.resume_schedule(schedule_id, body, key).await?;
+            format!("Schedule {} goes on.", resumed.name)
+        }
+        ScheduleVerb::RunNow => {
+            let started = client.run_schedule_now(schedule_id, body, key).await?;
+            format!("Run {} starts.", started.run_id)
+        }
+        ScheduleVerb::Delete => {
+            client.delete_schedule(schedule_id, body, key).await?;
+            "The schedule is gone; its runs stay.".to_owned()
+        }
+    })
 }
 
 /// What the token may not see, or what is not there, is simply not shown.

@@ -1,6 +1,7 @@
 //! One run: what is known of it, which tab is open, and what is folded.
 
 use crate::contents;
+use crate::dialog::{Subject, SubjectId};
 use crate::event::{Content, Request, RunAnswer};
 use crate::tree::{Folding, Node};
 use chrono::{DateTime, Utc};
@@ -128,21 +129,14 @@ impl Detail {
         self.run.as_ref().map_or(&[], |run| &run.allowed_actions)
     }
 
-    /// What the server says about a verb.
-    pub(crate) fn action(&self, verb: &str) -> Option<&AllowedAction> {
-        self.actions().iter().find(|action| action.action == verb)
-    }
-
-    /// Why a verb cannot be used now. The server decides.
-    pub(crate) fn refusal(&self, verb: &str) -> Option<String> {
-        if self.run.is_none() {
-            return Some("the run is not loaded yet".to_owned());
-        }
-        match self.action(verb) {
-            None => Some("the server does not offer it".to_owned()),
-            Some(action) if action.allowed => None,
-            Some(action) => Some(why_not(action).to_owned()),
-        }
+    /// The run as something to act on, once it is known.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        let run = self.run.as_ref()?;
+        Some(Subject {
+            id: SubjectId::Run(run.summary.run_id),
+            title: format!("{} of {}", run.summary.workflow, self.tenant_name()),
+            revision: run.revision,
+        })
     }
 
     /// The time on the tenant's own clock, where a test clock holds it.

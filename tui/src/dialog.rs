@@ -2,15 +2,13 @@
 //! safe way out. The server says what each verb takes; nothing here knows a verb but `signal`, which
 //! has a path of its own.
 
+use crate::args;
 use crate::changes::{self, Change};
-use crate::detail::Detail;
-use crate::event::Act;
-use chrono::{DateTime, NaiveDateTime, Utc};
-use serde_json::{Map, Value, json};
-use tenure_client::{
-    ActOnRun, ActionAccepted, ActionArg, AllowedAction, ArgKind, RunDetail, RunSummary,
-};
+use crate::event::{Act, ScheduleVerb};
+use serde_json::{Map, Value};
+use tenure_client::{ActOnRun, ActOnSchedule, ActionAccepted, AllowedAction, RunDetail};
 use tui_input::Input;
+use uuid::Uuid;
 
 /// The verb that puts a message into the run's inbox.
 pub(crate) const SIGNAL: &str = "signal";
@@ -28,6 +26,43 @@ pub(crate) enum Field {
     Keep,
     /// The button that goes on: to what will happen, and from there to the change.
     Go,
+}
+
+/// What is acted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subject {
+    /// Its identity.
+    pub(crate) id: SubjectId,
+    /// What a person calls it.
+    pub(crate) title: String,
+    /// The revision that the person saw.
+    pub(crate) revision: i64,
+}
+
+/// A run or a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SubjectId {
+    /// A run.
+    Run(Uuid),
+    /// A schedule.
+    Schedule(Uuid),
+}
+
+impl SubjectId {
+    /// The word for its kind.
+    pub(crate) const fn noun(self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Schedule(_) => "schedule",
+        }
+    }
+
+    /// Its number.
+    pub(crate) const fn uuid(self) -> Uuid {
+        match self {
+            Self::Run(id) | Self::Schedule(id) => id,
+        }
+    }
 }
 
 /// How far a change is.
@@ -59,12 +94,8 @@ pub(crate) struct Dialog {
     pub(crate) intent: u64,
     /// The verb, as the server describes it.
     pub(crate) action: AllowedAction,
-    /// The run as it was when the dialog opened.
-    pub(crate) run: RunSummary,
-    /// The tenant's name.
-    pub(crate) tenant: String,
-    /// The revision that the person saw.
-    pub(crate) revision: i64,
+    /// What is acted on, as it was when the dialog opened.
+    pub(crate) subject: Subject,
     /// The revision that the server named last.
     pub(crate) latest: i64,
     /// What the verb takes, as it is typed.
@@ -80,16 +111,22 @@ pub(crate) struct Dialog {
 }
 
 impl Dialog {
-    /// Prepares a verb for the run on show. What the verb needs and the run has is filled in.
-    pub(crate) fn open(intent: u64, action: AllowedAction, detail: &Detail) -> Option<Self> {
-        let run = detail.run.as_ref()?;
-        let args: Vec<_> = action.args.iter().map(|arg| begin(arg, run)).collect();
-        Some(Self {
+    /// Prepares a verb. What the verb needs and the run has, where it is for one, is filled in.
+    pub(crate) fn open(
+        intent: u64,
+        action: AllowedAction,
+        subject: Subject,
+        run: Option<&RunDetail>,
+    ) -> Self {
+        let args: Vec<_> = action
+            .args
+            .iter()
+            .map(|arg| args::begin(arg, run))
+            .collect();
+        Self {
             intent,
-            run: detail.summary.clone(),
-            tenant: detail.tenant_name(),
-            revision: run.revision,
-            latest: run.revision,
+            latest: subject.revision,
+            subject,
             field: if args.is_empty() {
                 Field::Reason
             } else {
@@ -100,7 +137,7 @@ impl Dialog {
             reason: Input::default(),
             stage: Stage::Filling,
             refused: None,
-        })
+        }
     }
 
     /// Moves to another place, around the end. The safe button stands before the other one.
@@ -134,18 +171,20 @@ impl Dialog {
 
     /// Whether the run changed while the dialog was open.
     pub(crate) fn is_stale(&self) -> bool {
-        self.latest != self.revision
+        self.latest != self.subject.revision
     }
 
-    /// Shows what will happen and moves to the button that does it.
+    /// Shows what the server says will happen.
     pub(crate) fn show(&mut self, would: &ActionAccepted) {
         let mut changes = changes::between(&would.before, &would.after);
         // It rises with every act, which tells nobody anything.
         changes.retain(|change| change.path != "revision");
-        self.stage = Stage::Shown(Preview {
-            effects: would.effects.clone(),
-            changes,
-        });
+        self.shown(would.effects.clone(), changes);
+    }
+
+    /// Moves to the button that does it.
+    fn shown(&mut self, effects: Vec<String>, changes: Vec<Change>) {
+        self.stage = Stage::Shown(Preview { effects, changes });
         self.field = Field::Go;
     }
 
@@ -172,15 +211,7 @@ impl Dialog {
         } else if self.action.dry_run {
             self.stage = Stage::Asking;
         } else {
-            self.show(&ActionAccepted {
-                run_id: self.run.run_id,
-                revision: self.revision,
-                dry_run: true,
-                before: Value::Null,
-                after: Value::Null,
-                effects: vec![self.action.help.clone()],
-                started_run_id: None,
-            });
+            self.shown(vec![self.action.help.clone()], Vec::new());
             return Ok(None);
         }
         Ok(Some(act))
@@ -189,79 +220,42 @@ impl Dialog {
     fn act(&self, dry_run: bool) -> Result<Act, String> {
         let mut args = Map::new();
         for (arg, input) in self.action.args.iter().zip(&self.args) {
-            let value = read(arg, input.value()).map_err(|why| format!("{}: {why}", arg.name))?;
+            let value =
+                args::read(arg, input.value()).map_err(|why| format!("{}: {why}", arg.name))?;
             args.extend(value.map(|value| (arg.name.clone(), value)));
         }
         let reason = self.reason.value().trim().to_owned();
         if reason.is_empty() {
             return Err("a reason is needed".to_owned());
         }
-        let run_id = self.run.run_id;
-        if self.action.action == SIGNAL {
-            let signal = args.remove(SIGNAL).unwrap_or_default();
-            return Ok(Act::Signal {
+        let (verb, revision) = (self.action.action.as_str(), self.subject.revision);
+        let older = || format!("this console is older than the server and cannot {verb}");
+        match self.subject.id {
+            SubjectId::Run(run_id) if verb == SIGNAL => Ok(Act::Signal {
                 run_id,
-                signal,
+                signal: args.remove(SIGNAL).unwrap_or_default(),
                 reason,
-            });
-        }
-        if self.is_stale() {
-            return Err(format!(
-                "the run changed since you opened this ({} -> {}): close it and look again",
-                self.revision, self.latest
-            ));
-        }
-        let args = serde_json::from_value(Value::Object(args))
-            .map_err(|error| format!("this console is older than the server: {error}"))?;
-        Ok(Act::Verb {
-            run_id,
-            verb: self.action.action.clone(),
-            body: Box::new(ActOnRun {
-                reason,
-                revision: self.revision,
-                dry_run,
-                args,
             }),
-        })
+            _ if self.is_stale() => Err(format!(
+                "the {} changed since you opened this ({revision} -> {}): close it and look again",
+                self.subject.id.noun(),
+                self.latest
+            )),
+            SubjectId::Run(run_id) => Ok(Act::Verb {
+                run_id,
+                verb: verb.to_owned(),
+                body: Box::new(ActOnRun {
+                    reason,
+                    revision,
+                    dry_run,
+                    args: serde_json::from_value(Value::Object(args)).map_err(|_| older())?,
+                }),
+            }),
+            SubjectId::Schedule(schedule_id) => Ok(Act::Schedule {
+                schedule_id,
+                verb: ScheduleVerb::parse(verb).ok_or_else(older)?,
+                body: ActOnSchedule { reason, revision },
+            }),
+        }
     }
-}
-
-/// What an argument begins with: nothing, or what the run has under that name.
-fn begin(arg: &ActionArg, run: &RunDetail) -> Input {
-    if !arg.required {
-        return Input::default();
-    }
-    let next = run.deadlines.iter().min_by_key(|deadline| deadline.at);
-    let text = match (arg.name.as_str(), next) {
-        ("state", _) => run.data.to_string(),
-        ("name", Some(next)) => next.name.clone(),
-        ("at", Some(next)) => next.at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        _ => String::new(),
-    };
-    Input::new(text)
-}
-
-/// An argument as it will be sent, nothing when it is left out, or what is wrong with it.
-pub(crate) fn read(arg: &ActionArg, text: &str) -> Result<Option<Value>, String> {
-    let text = text.trim();
-    match (text.is_empty(), arg.required, arg.kind) {
-        (true, true, _) => Err("it is needed".to_owned()),
-        (true, false, _) => Ok(None),
-        (false, _, ArgKind::Text) => Ok(Some(json!(text))),
-        (false, _, ArgKind::Json) => serde_json::from_str(text)
-            .map(Some)
-            .map_err(|error| format!("not JSON: {error}")),
-        (false, _, ArgKind::Time) => instant(text)
-            .map(|at| Some(json!(at)))
-            .ok_or_else(|| "no time: write it as 2027-02-14T09:00:00Z".to_owned()),
-    }
-}
-
-/// An instant, RFC 3339, or without a zone and seconds in UTC.
-fn instant(text: &str) -> Option<DateTime<Utc>> {
-    let exact = DateTime::parse_from_rfc3339(text).ok();
-    exact.map(|at| at.to_utc()).or_else(|| {
-        let short = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").ok()?;
-        Some(short.and_utc())
-    })
 }

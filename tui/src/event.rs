@@ -4,8 +4,8 @@ use crate::detail::Tab;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tenure_client::{
-    ActOnRun, ActionAccepted, Mail, Page, RunDetail, RunFilter, RunSummary, Signal, Step, Tenant,
-    TestClock, Transition,
+    ActOnRun, ActOnSchedule, ActionAccepted, Mail, Page, RunDetail, RunFilter, RunSummary,
+    Schedule, ScheduleDetail, Signal, Step, Tenant, TestClock, Transition,
 };
 use uuid::Uuid;
 
@@ -79,6 +79,8 @@ pub enum Request {
     },
     /// The newest mails to all tenants.
     Mails,
+    /// All schedules, and one of them closely.
+    Schedules(Option<Uuid>),
 }
 
 /// A change that a person confirmed.
@@ -102,6 +104,42 @@ pub enum Act {
         /// The arguments, the reason and the revision that the person saw.
         body: Box<ActOnRun>,
     },
+    /// Do a verb to a schedule.
+    Schedule {
+        /// The schedule.
+        schedule_id: Uuid,
+        /// The verb.
+        verb: ScheduleVerb,
+        /// The reason and the revision that the person saw.
+        body: ActOnSchedule,
+    },
+}
+
+/// What the console can do to a schedule. To change one takes a form of its own, which the command
+/// line has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScheduleVerb {
+    /// Stop its slots from coming about.
+    Pause,
+    /// Go on with the first slot after now.
+    Resume,
+    /// Start an extra run.
+    RunNow,
+    /// Take it away.
+    Delete,
+}
+
+impl ScheduleVerb {
+    /// Understands the server's word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            "run-now" => Self::RunNow,
+            "delete" => Self::Delete,
+            _ => return None,
+        })
+    }
 }
 
 /// What the server said to an act.
@@ -124,6 +162,8 @@ pub enum Answer {
     Run(Box<RunAnswer>),
     /// To [`Request::Mails`].
     Mails(Vec<Mail>),
+    /// To [`Request::Schedules`].
+    Schedules(Vec<Schedule>, Option<Box<ScheduleDetail>>),
     /// To any: no.
     Failed(Refusal),
 }

@@ -17,7 +17,9 @@ pub enum Context {
     Detail,
     /// The mails of all tenants.
     Mails,
-    /// The menu of what can be done to a run.
+    /// All schedules.
+    Schedules,
+    /// The menu of what can be done to a run or a schedule.
     Menu,
     /// A dialog that will change something.
     Dialog,
@@ -27,11 +29,12 @@ pub enum Context {
 
 impl Context {
     /// Every context, in reading order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::List,
         Self::Filter,
         Self::Detail,
         Self::Mails,
+        Self::Schedules,
         Self::Menu,
         Self::Dialog,
         Self::Help,
@@ -44,7 +47,8 @@ impl Context {
             Self::Filter => "Filter line",
             Self::Detail => "Run",
             Self::Mails => "Mails",
-            Self::Menu => "Acts on a run",
+            Self::Schedules => "Schedules",
+            Self::Menu => "Acts",
             Self::Dialog => "Dialog",
             Self::Help => "Help",
         }
@@ -82,6 +86,8 @@ pub enum Command {
     PreviousPage,
     /// The mails of all tenants.
     ShowMails,
+    /// All schedules.
+    ShowSchedules,
     /// A tab of the run.
     ShowTab(Tab),
     /// The next tab of the run.
@@ -96,7 +102,7 @@ pub enum Command {
     FoldAll,
     /// Copy what is under the cursor.
     Copy,
-    /// The menu of what can be done to the run.
+    /// The menu of what can be done.
     ShowMenu,
     /// Prepare the act under the cursor.
     Choose,
@@ -173,15 +179,21 @@ pub struct Binding {
     pub label: Option<&'static str>,
 }
 
-const LOOKING: &[Context] = &[Context::List, Context::Detail, Context::Mails];
+const LOOKING: &[Context] = &[
+    Context::List,
+    Context::Detail,
+    Context::Mails,
+    Context::Schedules,
+];
 const SCROLLING: &[Context] = &[
     Context::List,
     Context::Detail,
     Context::Mails,
+    Context::Schedules,
     Context::Menu,
     Context::Help,
 ];
-const TREES: &[Context] = &[Context::Detail, Context::Mails];
+const TREES: &[Context] = &[Context::Detail, Context::Mails, Context::Schedules];
 const EVERYWHERE: &[Context] = &Context::ALL;
 
 const fn row(
@@ -207,7 +219,7 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::Open, TREES, &[Key::plain(KeyCode::Enter), Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
     row(Command::EditFilter, &[Context::List], &[Key::char('/')], "Edit the filter, such as workflow:dunning status:stuck", Some("filter")),
     row(Command::ApplyFilter, &[Context::Filter], &[Key::plain(KeyCode::Enter)], "Use the filter as typed", Some("use it")),
-    row(Command::ShowMenu, &[Context::Detail], &[Key::char('a')], "Everything that can be done to the run, and why the rest cannot", Some("act")),
+    row(Command::ShowMenu, &[Context::Detail, Context::Schedules], &[Key::char('a')], "Everything that can be done here, and why the rest cannot", Some("act")),
     row(Command::Choose, &[Context::Menu], &[Key::plain(KeyCode::Enter)], "Prepare the act under the cursor; asks first", Some("choose")),
     row(Command::Signal, &[Context::Detail], &[Key::char('S')], "Send the run a signal; asks first", Some("signal")),
     row(Command::Retry, &[Context::Detail], &[Key::char('R')], "Try the run's failed step again now; asks first", Some("retry")),
@@ -222,6 +234,7 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::UnfoldAll, TREES, &[Key::char('e')], "Unfold everything", None),
     row(Command::FoldAll, TREES, &[Key::char('z')], "Fold everything", None),
     row(Command::ShowMails, &[Context::List], &[Key::char('m')], "Mails to all tenants, newest first", Some("mails")),
+    row(Command::ShowSchedules, &[Context::List], &[Key::char('s')], "Schedules: what starts by itself, and what became of it", Some("schedules")),
     row(Command::NextPage, &[Context::List], &[Key::char('n')], "Next page of runs", Some("next page")),
     row(Command::PreviousPage, &[Context::List], &[Key::char('p')], "Previous page of runs", None),
     row(Command::NextField, &[Context::Dialog], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Down)], "Next field", Some("next field")),

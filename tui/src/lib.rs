@@ -22,10 +22,13 @@ pub mod link;
 pub mod list;
 pub mod mails;
 pub mod model;
+pub mod schedules;
 
+mod args;
 mod changes;
 mod contents;
 mod dialog;
+mod slots;
 
 pub mod update;
 pub mod view;

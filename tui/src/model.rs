@@ -1,15 +1,16 @@
 //! Everything the console knows at one moment.
 
 use crate::detail::Detail;
-use crate::dialog::Dialog;
+use crate::dialog::{Dialog, Subject};
 use crate::event::Request;
 use crate::keymap::Context;
 use crate::link::Link;
 use crate::list::RunList;
 use crate::mails::Mails;
+use crate::schedules::Schedules;
 use crate::theme::{Theme, Tone};
 use chrono::{DateTime, TimeDelta, Utc};
-use tenure_client::Whoami;
+use tenure_client::{AllowedAction, Whoami};
 
 /// How long a message stays.
 const TOAST_SECONDS: i64 = 4;
@@ -46,6 +47,8 @@ pub enum Screen {
     Detail(Box<Detail>),
     /// The mails of all tenants.
     Mails(Mails),
+    /// All schedules.
+    Schedules(Schedules),
 }
 
 /// A message that goes away by itself.
@@ -104,9 +107,10 @@ impl Model {
     pub(crate) fn place(&self) -> Context {
         match (&self.dialog, self.over.last()) {
             (Some(_), _) => Context::Dialog,
-            (None, Some(Screen::Detail(_))) if self.menu.is_some() => Context::Menu,
+            (None, Some(_)) if self.menu.is_some() => Context::Menu,
             (None, Some(Screen::Detail(_))) => Context::Detail,
             (None, Some(Screen::Mails(_))) => Context::Mails,
+            (None, Some(Screen::Schedules(_))) => Context::Schedules,
             (None, None) if self.list.editing.is_some() => Context::Filter,
             (None, None) => Context::List,
         }
@@ -133,7 +137,26 @@ impl Model {
         match self.over.last() {
             Some(Screen::Detail(detail)) => detail.request(),
             Some(Screen::Mails(_)) => Request::Mails,
+            Some(Screen::Schedules(schedules)) => schedules.request(),
             None => self.list.request(),
+        }
+    }
+
+    /// What a person can act on here, once it is known.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        match self.over.last()? {
+            Screen::Detail(detail) => detail.subject(),
+            Screen::Schedules(schedules) => schedules.subject(),
+            Screen::Mails(_) => None,
+        }
+    }
+
+    /// What could be done to it.
+    pub(crate) fn actions(&self) -> Vec<&AllowedAction> {
+        match self.over.last() {
+            Some(Screen::Detail(detail)) => detail.actions().iter().collect(),
+            Some(Screen::Schedules(schedules)) => schedules.actions(),
+            Some(Screen::Mails(_)) | None => Vec::new(),
         }
     }
 

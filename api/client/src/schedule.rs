@@ -183,6 +183,9 @@ pub struct Schedule {
     pub schedule_id: Uuid,
     /// The owner of the schedule and of its runs.
     pub tenant_id: Uuid,
+    /// The tenant's name in lists, where the asker may see it; `system` for what is no tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_name: Option<String>,
     /// The test clock that its slots follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_clock_id: Option<Uuid>,

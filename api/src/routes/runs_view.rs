@@ -6,12 +6,11 @@ use tenure_client::{
     ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunDetail,
     RunFilter, RunStatus, RunSummary, Signal, SignalOutcome, Step, Transition, Why,
 };
-use tenure_engine::{Registry, RunId, SYSTEM_TENANT, Status, TenantId, inspect, operator};
-use tenure_workflows::tenant;
+use tenure_engine::{Registry, RunId, Status, TenantId, inspect, operator};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{actions, cursor, page_size};
+use super::{actions, cursor, page_size, tenants};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Path, Query};
@@ -51,10 +50,7 @@ async fn list(
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.run_id.to_string());
     let owners: Vec<TenantId> = rows.iter().map(|row| row.tenant_id).collect();
-    if caller.tenant.is_none() {
-        tenure_workflows::as_control(&mut tx).await?;
-    }
-    let names = tenant::names(&mut tx, &owners).await?;
+    let names = tenants::names(&mut tx, &caller, &owners).await?;
     let items = rows.into_iter().map(|row| {
         let name = names.get(&row.tenant_id).cloned();
         let row = summary(row);
@@ -259,14 +255,13 @@ fn summary(row: inspect::RunSummary) -> RunSummary {
     } else {
         DeadlineClock::Real
     };
-    let is_system = row.tenant_id == SYSTEM_TENANT;
     RunSummary {
         started_at: row.made_at(),
         tenant_started_at: row.clock_id.map(|_| row.started_at),
         next_clock: row.next_at.map(|_| next_clock),
         run_id: row.run_id.0,
         tenant_id: row.tenant_id.0,
-        tenant_name: is_system.then(|| "system".to_owned()),
+        tenant_name: tenants::system_name(row.tenant_id),
         workflow: row.workflow,
         key: row.key,
         version: row.version,

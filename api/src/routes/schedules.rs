@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::actions::VerbRow;
 use super::runs_view::{allowed, status};
-use super::{cursor, page_size};
+use super::{cursor, page_size, tenants};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
@@ -55,9 +55,19 @@ async fn list(
     let rows = schedule::list(&mut tx, &wanted, after, limit).await?;
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.schedule_id.to_string());
+    let owners: Vec<TenantId> = rows.iter().map(|row| row.tenant_id).collect();
+    let names = tenants::names(&mut tx, &caller, &owners).await?;
+    let items = rows.into_iter().map(|row| {
+        let name = names.get(&row.tenant_id).cloned();
+        let row = answer(row);
+        Schedule {
+            tenant_name: name.or(row.tenant_name),
+            ..row
+        }
+    });
     Ok(Json(Page {
         next_cursor: last.filter(|_| full),
-        items: rows.into_iter().map(answer).collect(),
+        items: items.collect(),
     }))
 }
 
@@ -389,6 +399,7 @@ fn answer(found: schedule::Schedule) -> Schedule {
     Schedule {
         schedule_id: found.schedule_id.0,
         tenant_id: found.tenant_id.0,
+        tenant_name: tenants::system_name(found.tenant_id),
         test_clock_id: found.clock_id.map(|clock| clock.0),
         name: found.name,
         workflow: found.workflow,

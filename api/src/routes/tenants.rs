@@ -1,5 +1,7 @@
 //! Tenants, and the payment method that is charged.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -8,7 +10,7 @@ use tenure_client::{
     AttachPaymentMethod, NewTenant, Page, PaymentMethod, Problem, Role, SignalAccepted, Tenant,
     TenantFilter,
 };
-use tenure_engine::TenantId;
+use tenure_engine::{SYSTEM_TENANT, TenantId};
 use tenure_workflows::tenant::{self, Customer, TenantRow};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -147,4 +149,21 @@ fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {
         }),
         created_at: row.created_at,
     }
+}
+
+/// The names of the owners of what a list shows, as far as the caller may see them.
+pub(super) async fn names(
+    conn: &mut sqlx::PgConnection,
+    caller: &Caller,
+    owners: &[TenantId],
+) -> Result<HashMap<TenantId, String>, ApiError> {
+    if caller.tenant.is_none() {
+        tenure_workflows::as_control(conn).await?;
+    }
+    Ok(tenant::names(conn, owners).await?)
+}
+
+/// The name of the owner of what is no tenant's.
+pub(super) fn system_name(owner: TenantId) -> Option<String> {
+    (owner == SYSTEM_TENANT).then(|| "system".to_owned())
 }

@@ -27,6 +27,15 @@ pub(super) fn answer(model: &mut Model, at: DateTime<Utc>, answer: Answer) {
             }
         }
         (Answer::Mails(mails), Some(Screen::Mails(screen))) => screen.mails = Some(mails),
+        (Answer::Schedules(all, chosen), Some(Screen::Schedules(screen))) => {
+            if screen.take(all, chosen) {
+                model.link.hurry(at);
+            }
+            if let Some(dialog) = &mut model.dialog {
+                let latest = screen.revision(dialog.subject.id.uuid());
+                dialog.latest = latest.unwrap_or(dialog.latest);
+            }
+        }
         // The generation says that the view on show asked, so nothing else can be.
         (_, _) => {}
     }

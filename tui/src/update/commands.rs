@@ -1,13 +1,15 @@
 //! What a command does in the place where it was given.
 
+use super::acts;
 use crate::detail::{Detail, Tab};
-use crate::dialog::{Dialog, Field, RETRY, SIGNAL, Stage};
+use crate::dialog::{RETRY, SIGNAL};
 use crate::event::Action;
 use crate::filter::Filter;
 use crate::keymap::{self, Command, Context};
 use crate::list::RunList;
 use crate::mails::Mails;
 use crate::model::{Model, Screen};
+use crate::schedules::Schedules;
 use crate::theme::Tone;
 use crate::tree::{Folding, Node};
 use tui_input::Input;
@@ -19,7 +21,7 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
     match command {
         Command::Quit => return vec![Action::Quit],
         Command::Copy => return copy(model),
-        Command::Press => return press(model),
+        Command::Press => return acts::press(model),
         Command::Help => model.help = Some(0),
         Command::Back => back(model),
         Command::Reload => model.link.hurry(model.now),
@@ -37,6 +39,7 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
         Command::NextPage => turn_page(model, RunList::next_page, "this is the last page"),
         Command::PreviousPage => turn_page(model, RunList::previous_page, "this is the first page"),
         Command::ShowMails => show(model, Screen::Mails(Mails::default())),
+        Command::ShowSchedules => show(model, Screen::Schedules(Schedules::default())),
         Command::ShowTab(tab) => show_tab(model, |_| tab),
         Command::NextTab => show_tab(model, |tab| tab.turned(1)),
         Command::PreviousTab => show_tab(model, |tab| tab.turned(-1)),
@@ -45,33 +48,23 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
                 detail.why_open = !detail.why_open;
             }
         }
-        Command::ShowMenu => show_menu(model),
-        Command::Choose => choose(model),
-        Command::Signal => prepare(model, SIGNAL),
-        Command::Retry => prepare(model, RETRY),
-        Command::NextField => turn_field(model, 1),
-        Command::PreviousField => turn_field(model, -1),
+        Command::ShowMenu => acts::show_menu(model),
+        Command::Choose => acts::choose(model),
+        Command::Signal => acts::prepare(model, SIGNAL),
+        Command::Retry => acts::prepare(model, RETRY),
+        Command::NextField => acts::turn_field(model, 1),
+        Command::PreviousField => acts::turn_field(model, -1),
     }
     Vec::new()
-}
-
-/// Why a command cannot be used now, if so.
-pub(crate) fn refusal(model: &Model, command: Command) -> Option<String> {
-    let verb = match command {
-        Command::Signal => SIGNAL,
-        Command::Retry => RETRY,
-        _ => return None,
-    };
-    model.detail()?.refusal(verb)
 }
 
 fn back(model: &mut Model) {
     match model.context() {
         Context::Help => model.help = None,
-        Context::Dialog => close_dialog(model),
+        Context::Dialog => acts::close(model),
         Context::Menu => model.menu = None,
         Context::Filter => model.list.editing = None,
-        Context::Detail | Context::Mails => {
+        Context::Detail | Context::Mails | Context::Schedules => {
             model.over.pop();
             model.link.renew(model.now);
         }
@@ -83,25 +76,13 @@ fn back(model: &mut Model) {
     }
 }
 
-fn close_dialog(model: &mut Model) {
-    let dialog = model.dialog.take();
-    if dialog.is_some_and(|dialog| matches!(dialog.stage, Stage::Sending(_))) {
-        model.say(
-            Tone::Warn,
-            "It is already on its way; its answer will be shown here.",
-        );
-    } else {
-        model.say(Tone::Plain, "Nothing was changed.");
-    }
-}
-
 fn step(model: &mut Model, by: isize) {
     let last = keymap::bindings(model.place()).count().saturating_sub(1);
     if let Some(scroll) = &mut model.help {
         *scroll = scroll.saturating_add_signed(by).min(last);
     } else if let Some(place) = model.menu {
-        let acts = model.detail().map_or(0, |detail| detail.actions().len());
-        let place = place.saturating_add_signed(by).min(acts.saturating_sub(1));
+        let last = model.actions().len().saturating_sub(1);
+        let place = place.saturating_add_signed(by).min(last);
         model.menu = Some(place);
     } else if model.over.is_empty() {
         model.list.step(by);
@@ -121,6 +102,13 @@ fn fold(model: &mut Model, change: impl FnOnce(&mut Folding, &[Node])) {
         Some(Screen::Mails(mails)) => {
             let nodes = mails.nodes(columns);
             change(&mut mails.folding, &nodes);
+        }
+        Some(Screen::Schedules(schedules)) => {
+            let nodes = schedules.nodes();
+            change(&mut schedules.folding, &nodes);
+            if schedules.lacks_detail() {
+                model.link.hurry(model.now);
+            }
         }
         None => {}
     }
@@ -191,71 +179,4 @@ fn copy(model: &mut Model) -> Vec<Action> {
         format!("Copied {} characters.", copied.chars().count()),
     );
     vec![Action::Copy(copied)]
-}
-
-fn show_menu(model: &mut Model) {
-    if model.detail().is_some_and(|detail| detail.run.is_some()) {
-        model.menu = Some(0);
-    } else {
-        model.say(Tone::Bad, "The run is not loaded yet.");
-    }
-}
-
-/// Prepares the act under the cursor. A menu from which nothing came stays open.
-fn choose(model: &mut Model) {
-    let place = model.menu.unwrap_or_default();
-    let Some(action) = model
-        .detail()
-        .and_then(|detail| detail.actions().get(place))
-    else {
-        return;
-    };
-    let verb = action.action.clone();
-    prepare(model, &verb);
-    if model.dialog.is_some() {
-        model.menu = None;
-    }
-}
-
-fn prepare(model: &mut Model, verb: &str) {
-    if let Some(reason) = model.detail().and_then(|detail| detail.refusal(verb)) {
-        let words = format!("You cannot {verb} this run now: {reason}");
-        return model.say(Tone::Bad, words);
-    }
-    let intent = model.new_intent();
-    model.dialog = model.detail().and_then(|detail| {
-        let action = detail.action(verb)?.clone();
-        Dialog::open(intent, action, detail)
-    });
-}
-
-fn turn_field(model: &mut Model, by: isize) {
-    if let Some(dialog) = &mut model.dialog {
-        dialog.turn(by);
-    }
-}
-
-/// Enter: on to the next field, out by the safe button, or off with the change.
-fn press(model: &mut Model) -> Vec<Action> {
-    let Some(dialog) = model.dialog.as_mut().filter(|dialog| !dialog.is_busy()) else {
-        return Vec::new();
-    };
-    match dialog.field {
-        Field::Arg(_) => dialog.turn(1),
-        Field::Keep => close_dialog(model),
-        Field::Reason | Field::Go => {
-            dialog.refused = None;
-            match dialog.go() {
-                Ok(act) => {
-                    let intent = dialog.intent;
-                    return act
-                        .into_iter()
-                        .map(|act| Action::Act { intent, act })
-                        .collect();
-                }
-                Err(words) => dialog.refused = Some(words),
-            }
-        }
-    }
-    Vec::new()
 }

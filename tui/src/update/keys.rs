@@ -69,7 +69,12 @@ fn typing(model: &mut Model, edit: impl FnOnce(&mut Input)) {
                 dialog.refused = None;
             }
         }
-        Context::List | Context::Detail | Context::Menu | Context::Mails | Context::Help => {}
+        Context::List
+        | Context::Detail
+        | Context::Menu
+        | Context::Mails
+        | Context::Schedules
+        | Context::Help => {}
     }
 }
 

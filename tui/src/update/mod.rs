@@ -1,5 +1,6 @@
 //! What follows from an event: a changed model, and what is to be done. No I/O, no clock.
 
+mod acts;
 mod answers;
 mod commands;
 mod keys;
@@ -7,7 +8,7 @@ mod keys;
 use crate::event::{Action, Event};
 use crate::model::Model;
 
-pub(crate) use commands::refusal;
+pub(crate) use acts::refusal;
 
 /// Takes an event in, and answers what is to be done outside.
 pub fn update(model: &mut Model, event: Event) -> Vec<Action> {

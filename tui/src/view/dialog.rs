@@ -2,7 +2,8 @@
 
 use super::bars;
 use super::paint::{self, Paint};
-use crate::dialog::{self, Dialog, Field, Preview, Stage};
+use crate::args;
+use crate::dialog::{Dialog, Field, Preview, Stage};
 use crate::model::Model;
 use crate::theme::Tone;
 use crate::tree::Piece;
@@ -98,10 +99,8 @@ fn draw(paint: &mut Paint<'_, '_>, area: Rect, rows: &[Row<'_>]) {
 /// The environment stands first, so that nobody changes one while thinking of another.
 fn heading(model: &Model, dialog: &Dialog) -> String {
     let environment = bars::environment_name(model);
-    format!(
-        "{environment}: {}, {} of {}",
-        dialog.action.action, dialog.run.workflow, dialog.tenant
-    )
+    let (verb, title) = (&dialog.action.action, &dialog.subject.title);
+    format!("{environment}: {verb}, {title}")
 }
 
 /// What is done to which run, what it takes, what will happen, the buttons, and next to them the
@@ -129,8 +128,10 @@ fn rows<'a>(paint: &Paint<'_, '_>, area: Rect, dialog: &'a Dialog) -> Vec<Row<'a
 }
 
 fn about(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
-    let run = format!("run {}, revision {}", dialog.run.run_id, dialog.revision);
-    let mut rows = vec![words(Tone::Dim, &run)];
+    let id = dialog.subject.id;
+    let (noun, uuid, revision) = (id.noun(), id.uuid(), dialog.subject.revision);
+    let identity = format!("{noun} {uuid}, revision {revision}");
+    let mut rows = vec![words(Tone::Dim, &identity)];
     let help = paint.wrap(area, &dialog.action.help);
     rows.extend(help.iter().map(|line| words(Tone::Plain, line)));
     rows.push(words(Tone::Plain, ""));
@@ -163,7 +164,7 @@ fn inputs(dialog: &Dialog) -> Vec<Row<'_>> {
 
 /// What is to be said about an argument as it is typed.
 fn hint(arg: &ActionArg, text: &str) -> Piece {
-    match (dialog::read(arg, text), arg.kind) {
+    match (args::read(arg, text), arg.kind) {
         (Err(why), _) => (Tone::Warn, why),
         (Ok(None), _) => (Tone::Dim, "may be left out".to_owned()),
         (Ok(Some(_)), ArgKind::Json) => (Tone::Good, "JSON is fine".to_owned()),
@@ -232,8 +233,10 @@ fn troubles(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'stat
     let mut rows = Vec::new();
     let stale = dialog.is_stale().then(|| {
         format!(
-            "! The run changed while this was open (revision {} -> {}).",
-            dialog.revision, dialog.latest
+            "! The {} changed while this was open (revision {} -> {}).",
+            dialog.subject.id.noun(),
+            dialog.subject.revision,
+            dialog.latest
         )
     });
     let is_sending = matches!(dialog.stage, Stage::Sending(_));

@@ -1,8 +1,8 @@
-//! What can be done to a run: every verb that the server names, and why it refuses one.
+//! What can be done to a run or a schedule: every verb that the server names, and why it refuses one.
 
 use super::bars;
 use super::paint::{self, Paint};
-use crate::detail::{Detail, why_not};
+use crate::detail::why_not;
 use crate::model::Model;
 use crate::theme::Tone;
 use crate::tree::Piece;
@@ -13,15 +13,11 @@ use tenure_client::AllowedAction;
 const VERB_COLUMNS: usize = 15;
 
 /// Draws the menu over what is below it: the verbs, and under a rule what the one under the cursor does.
-pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, detail: &Detail) {
-    let actions = detail.actions();
+pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
+    let actions = model.actions();
     let place = model.menu.unwrap_or(0).min(actions.len().saturating_sub(1));
-    let heading = format!(
-        "{}: act on {} of {}",
-        bars::environment_name(model),
-        detail.summary.workflow,
-        detail.tenant_name()
-    );
+    let title = model.subject().map_or_else(String::new, |on| on.title);
+    let heading = format!("{}: act on {title}", bars::environment_name(model));
     let inside = Rect {
         width: area.width.saturating_sub(8).min(86),
         ..area

@@ -10,6 +10,7 @@ mod list;
 mod mails;
 mod menu;
 mod paint;
+mod schedules;
 mod small;
 mod tree;
 
@@ -51,8 +52,8 @@ fn full(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
         return help::render(paint, body, model, scroll);
     }
     screen(paint, body, model);
-    if let (Some(_), Some(shown)) = (model.menu, model.detail()) {
-        menu::render(paint, body, model, shown);
+    if model.menu.is_some() {
+        menu::render(paint, body, model);
     }
     if let Some(open) = &model.dialog {
         dialog::render(paint, body, model, open);
@@ -62,6 +63,7 @@ fn full(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
 fn screen(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     match model.over.last() {
         Some(Screen::Detail(shown)) => detail::render(paint, area, model, shown),
+        Some(Screen::Schedules(shown)) => schedules::render(paint, area, model, shown),
         Some(Screen::Mails(shown)) => mails::render(paint, area, model, shown),
         None => list::render(paint, area, model),
     }

@@ -42,8 +42,9 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     match (model.help, &model.dialog, model.over.last()) {
         (Some(scroll), _, _) => help::render(paint, body, model, scroll),
         (None, Some(open), _) => dialog::render_small(paint, body, model, open),
-        (None, None, Some(Screen::Detail(open))) if model.menu.is_some() => {
-            menu::render(paint, body, model, open);
+        (None, None, Some(_)) if model.menu.is_some() => menu::render(paint, body, model),
+        (None, None, Some(Screen::Schedules(open))) => {
+            tree::render(paint, body, &open.nodes(), &open.folding);
         }
         (None, None, Some(Screen::Detail(open))) => run(paint, body, model, open),
         (None, None, Some(Screen::Mails(open))) => {

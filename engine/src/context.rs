@@ -24,7 +24,7 @@ use crate::breaker::Breakers;
 use crate::clock;
 use crate::committer::Committer;
 use crate::error::{ErrorRecord, Retry, StepError};
-use crate::gate;
+use crate::gate::{self, Place};
 use crate::id::{self, RunId, ShardId, TenantId};
 use crate::journal::{Asked, Entry, Journal};
 use crate::payload;
@@ -55,7 +55,7 @@ pub(crate) struct Tools {
     pub(crate) pool: PgPool,
     pub(crate) breakers: Arc<Breakers>,
     /// The room that the visit was given.
-    pub(crate) permits: Vec<(String, String)>,
+    pub(crate) permits: Vec<Place>,
     pub(crate) payload_limit: usize,
 }
 

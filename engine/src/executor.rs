@@ -17,7 +17,7 @@ use crate::clock;
 use crate::committer::{Committer, SettleResult};
 use crate::context::{Context, Tools, panic_text};
 use crate::error::StepError;
-use crate::gate;
+use crate::gate::{self, Place};
 use crate::id::WorkerId;
 use crate::journal::Entry;
 use crate::plan::{self, Settlement, VisitEnd};
@@ -40,7 +40,7 @@ pub(crate) struct Held {
     /// The event that the journal's answers belong to.
     pub(crate) pin: Option<String>,
     /// The room that it was given at the gate.
-    pub(crate) permits: Vec<(String, String)>,
+    pub(crate) permits: Vec<Place>,
 }
 
 /// How a run left a worker's hands.

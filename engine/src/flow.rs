@@ -15,7 +15,7 @@ use crate::id;
 use crate::limit::Rate;
 use crate::store;
 use crate::store::breaker::{BreakerRow, BreakerState};
-use crate::store::flow::ControlAct;
+use crate::store::control::ControlAct;
 
 /// The longest reason, in characters.
 const MAX_REASON: usize = 2_000;
@@ -135,7 +135,7 @@ pub struct BreakerLine {
 /// # Errors
 /// When the database does not answer.
 pub async fn limits(conn: &mut PgConnection) -> Result<Vec<LimitLine>, EngineError> {
-    Ok(store::flow::list_limits(conn).await?)
+    Ok(store::limit::list(conn).await?)
 }
 
 /// Sets a limit's numbers; they count from the commit on, also for who waits.
@@ -158,12 +158,12 @@ pub async fn set_limit(
             "count, period_seconds and burst are at least 1; to stop everything, set concurrency to 0",
         ));
     }
-    let before = store::flow::list_limits(conn).await?;
+    let before = store::limit::list(conn).await?;
     let before = before.into_iter().find(|limit| limit.name == name);
     let Some(before) = before else {
         return Err(no_such("limit", name));
     };
-    store::flow::set_limit(conn, name, numbers, author).await?;
+    store::limit::update(conn, name, numbers, author).await?;
     let act = ControlAct {
         action: "set limit",
         subject: name,
@@ -187,7 +187,7 @@ fn describe(numbers: Numbers) -> Value {
 /// # Errors
 /// When the database does not answer.
 pub async fn pauses(conn: &mut PgConnection) -> Result<Vec<PauseLine>, EngineError> {
-    Ok(store::flow::list_pauses(conn).await?)
+    Ok(store::pause::list(conn).await?)
 }
 
 /// Pauses a workflow, a queue or a tenant; one that is paused already keeps its author and reason.
@@ -220,7 +220,7 @@ pub async fn pause(
     if !known {
         return Err(no_such(scope.word(), name));
     }
-    if store::flow::insert_pause(conn, scope.word(), name, author).await? {
+    if store::pause::insert(conn, scope.word(), name, author).await? {
         let subject = format!("{} {name}", scope.word());
         let act = ControlAct {
             action: "pause",
@@ -245,7 +245,7 @@ pub async fn lift(
 ) -> Result<(), EngineError> {
     check_reason(author)?;
     let subject = format!("{} {name}", scope.word());
-    if !store::flow::delete_pause(conn, scope.word(), name).await? {
+    if !store::pause::delete(conn, scope.word(), name).await? {
         return Err(no_such("pause of", &subject));
     }
     let act = ControlAct {
@@ -338,7 +338,7 @@ async fn audit(
     author: &Author,
     act: &ControlAct<'_>,
 ) -> Result<(), EngineError> {
-    store::flow::insert_act(conn, id::random_uuid(), author, act).await?;
+    store::control::insert(conn, id::random_uuid(), author, act).await?;
     Ok(())
 }
 

@@ -13,8 +13,8 @@ use crate::gate::Door;
 use crate::id::{ClockId, RunId, TenantId};
 use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
 use crate::store;
-use crate::store::flow::Place;
 use crate::store::inspect::RunRow;
+use crate::store::waiter::Standing;
 
 /// The most lines of one kind that a detail shows.
 const MAX_LINES: i64 = 500;
@@ -224,7 +224,7 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
     let workflow = &row.summary.workflow;
     let (live, able) = store::inspect::count_workers(conn, workflow).await?;
     let why = match row.summary.status {
-        Status::Blocked => blocked(&row, store::flow::find_place(conn, run, run.shard()).await?),
+        Status::Blocked => blocked(&row, store::waiter::find(conn, run, run.shard()).await?),
         _ => why(&row, live, able),
     };
     Ok(RunDetail {
@@ -446,7 +446,7 @@ fn retrying(row: &RunRow) -> Why {
     }
 }
 
-fn blocked(row: &RunRow, place: Option<Place>) -> Why {
+fn blocked(row: &RunRow, place: Option<Standing>) -> Why {
     let Some(place) = place else {
         let words = "There is room for it now: the next free worker takes it.";
         return simple("blocked", words, row);

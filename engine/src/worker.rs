@@ -170,7 +170,7 @@ impl Station {
             self.config.lease,
         )
         .await?;
-        store::flow::insert_limits(&mut conn, &self.registry.limits()).await?;
+        store::limit::insert_missing(&mut conn, &self.registry.limits()).await?;
         self.breakers.look(&mut conn).await?;
         let freed = store::lease::unpark_handled(&mut conn, &names).await?;
         if freed > 0 {

@@ -151,7 +151,7 @@ const RULES: [Rule; 8] = [
 ];
 
 /// Where a rule is broken on purpose: the rule, words of the statement, and why.
-const EXCEPTIONS: [(&str, &str, &str); 10] = [
+const EXCEPTIONS: [(&str, &str, &str); 9] = [
     (
         "columns without names",
         "select * from engine.inbox where inbox.run_id = wanted.run_id",
@@ -172,11 +172,6 @@ const EXCEPTIONS: [(&str, &str, &str); 10] = [
         "join engine.due on due.ctid = turn.row_id and due.shard_id = turn.shard_id",
         "a claim takes what is due on its own node: with the shard a ctid names one row, because a \
          shard lies in one partition",
-    ),
-    (
-        "rows without their shard",
-        "delete from engine.parked where status = 7 and workflow = any($1)",
-        "a worker with new handlers frees the parked runs of all shards",
     ),
     (
         "rows without their shard",

@@ -66,7 +66,10 @@ pub(crate) struct Executor {
 impl Executor {
     /// Works on a held run until it rests, ends, or is somebody else's.
     pub(crate) async fn drive(&self, mut held: Held) -> Departure {
-        let Some(handler) = self.registry.find(&held.run.workflow) else {
+        let known = self.registry.find(&held.run.workflow);
+        // What a newer version wrote is not for this build to judge: a rollback strands nothing.
+        let able = known.filter(|handler| handler.version() >= held.run.version);
+        let Some(handler) = able else {
             return self.give_back(&held.run).await;
         };
         let mut visits = 0;
@@ -271,21 +274,43 @@ impl Executor {
         store::claim::list_pending(&mut conn, &[run.key]).await
     }
 
-    /// A run whose workflow this worker does not know: back to one that does, or parked.
+    /// A run whose workflow, or its version, this worker does not know: back to a worker that does,
+    /// or parked.
     async fn give_back(&self, run: &ClaimedRun) -> Departure {
-        let handled = match self.pool.acquire().await {
-            Ok(mut conn) => store::lease::is_handled(&mut conn, &run.workflow).await,
-            Err(error) => Err(error),
-        };
-        let settlement = match handled {
-            Ok(true) => plan::hand_over(run),
-            Ok(false) => plan::no_handler(run),
+        let handled = match self.is_handled(run).await {
+            Ok(handled) => handled,
             Err(_) => return Departure::Unclear,
         };
+        let settlement = if handled {
+            plan::hand_over(run, clock::chance())
+        } else {
+            plan::no_handler(run)
+        };
         match self.committer.settle(settlement).await {
-            SettleResult::Settled(..) => Departure::Settled,
-            SettleResult::Fenced | SettleResult::Failed(_) => Departure::Unclear,
+            SettleResult::Settled(..) => {}
+            SettleResult::Fenced | SettleResult::Failed(_) => return Departure::Unclear,
         }
+        // A worker that came up in between has looked for parked runs before this one was there.
+        if !handled && let Err(error) = self.unpark_if_handled(run).await {
+            tracing::warn!(
+                run.id = %run.key.run_id, error = %error, "could not look again for a handler"
+            );
+        }
+        Departure::Settled
+    }
+
+    async fn is_handled(&self, run: &ClaimedRun) -> sqlx::Result<bool> {
+        let mut conn = self.pool.acquire().await?;
+        store::lease::is_handled(&mut conn, &run.workflow, run.version).await
+    }
+
+    async fn unpark_if_handled(&self, run: &ClaimedRun) -> sqlx::Result<()> {
+        if self.is_handled(run).await? {
+            let mut conn = self.pool.acquire().await?;
+            let handled = [(run.workflow.clone(), run.version)];
+            store::lease::unpark_handled(&mut conn, &handled).await?;
+        }
+        Ok(())
     }
 }
 

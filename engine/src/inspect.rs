@@ -221,8 +221,8 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
     let row = store::inspect::find(conn, run, run.shard())
         .await?
         .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
-    let workflow = &row.summary.workflow;
-    let (live, able) = store::inspect::count_workers(conn, workflow).await?;
+    let (workflow, version) = (&row.summary.workflow, row.summary.version);
+    let (live, able) = store::inspect::count_workers(conn, workflow, version).await?;
     let why = match row.summary.status {
         Status::Blocked => blocked(&row, store::waiter::find(conn, run, run.shard()).await?),
         _ => why(&row, live, able),
@@ -280,7 +280,10 @@ fn why(row: &RunRow, live: i64, able: i64) -> Why {
     let summary = &row.summary;
     let workers = (
         "workers",
-        format!("{live} live, {able} know workflow {}", summary.workflow),
+        format!(
+            "{live} live, {able} know workflow {} in version {} or newer",
+            summary.workflow, summary.version
+        ),
     );
     match summary.status {
         Status::Due => due(row, able, workers),
@@ -291,8 +294,9 @@ fn why(row: &RunRow, live: i64, able: i64) -> Why {
         Status::NoHandler => Why {
             kind: "no_handler",
             summary: format!(
-                "No live worker knows workflow {}. It goes on by itself as soon as one does.",
-                summary.workflow
+                "No live worker knows workflow {} in version {} or newer. It goes on by itself as \
+                 soon as one does.",
+                summary.workflow, summary.version
             ),
             evidence: vec![workers, since(row)],
         },

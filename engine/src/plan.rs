@@ -17,6 +17,9 @@ use crate::undo::{Reverse, Then, Undo};
 /// After this many lost workers in one visit the run is stuck instead of tried again.
 pub(crate) const MAX_LOSSES: i32 = 10;
 
+/// About how long a run that this worker does not know is left for another one to claim.
+const HAND_OVER: Duration = Duration::from_millis(50);
+
 /// The outcome of a claim that led to no visit; it is not logged.
 pub(crate) const RESTED: &str = "rested";
 
@@ -383,18 +386,20 @@ pub(crate) fn blocked(run: &ClaimedRun, event: &str, door: &Door) -> Settlement 
     settled
 }
 
-/// Nobody alive knows the workflow: out of the due index until somebody does, no attempt burnt.
+/// Nobody alive knows the workflow or its version: out of the due index until somebody
+/// does, no attempt burnt.
 pub(crate) fn no_handler(run: &ClaimedRun) -> Settlement {
     let mut settled = Settlement::new(run, "claimed", Status::NoHandler, "no handler");
     settled.cut = false;
     settled
 }
 
-/// Another worker knows the workflow: let it have the run.
-pub(crate) fn hand_over(run: &ClaimedRun) -> Settlement {
+/// Another worker knows the workflow and its version: let it have the run. Not at once, because
+/// this worker, which may be the idler one, would only claim it again.
+pub(crate) fn hand_over(run: &ClaimedRun, chance: f64) -> Settlement {
     let mut settled = Settlement::new(run, "claimed", Status::Due, RESTED);
     settled.cut = false;
-    settled.delay = Some(Duration::ZERO);
+    settled.delay = Some(HAND_OVER.mul_f64(0.5 + chance));
     settled
 }
 

@@ -159,7 +159,10 @@ impl Station {
         let sent = clock::monotonic();
         let versions = self.registry.versions();
         let handles = serde_json::to_value(&versions).unwrap_or_default();
-        let names: Vec<String> = versions.keys().map(ToString::to_string).collect();
+        let handled: Vec<_> = versions
+            .into_iter()
+            .map(|(name, version)| (name.to_owned(), version))
+            .collect();
         let mut conn = self.pool.acquire().await?;
         store::lease::insert(
             &mut conn,
@@ -172,7 +175,7 @@ impl Station {
         .await?;
         store::limit::insert_missing(&mut conn, &self.registry.limits()).await?;
         self.breakers.look(&mut conn).await?;
-        let freed = store::lease::unpark_handled(&mut conn, &names).await?;
+        let freed = store::lease::unpark_handled(&mut conn, &handled).await?;
         if freed > 0 {
             tracing::info!(runs = freed, "runs without a handler have one again");
         }

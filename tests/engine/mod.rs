@@ -13,4 +13,5 @@ mod sql_doors;
 mod steps;
 mod tenants;
 mod undo;
+mod versions;
 pub(crate) mod workflows;

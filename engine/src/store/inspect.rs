@@ -215,20 +215,23 @@ async fn find_worker(
     Ok(row.map(|row| (row.name, row.expires_at)))
 }
 
-/// The workers that are alive: name and whether they know the workflow.
+/// How many workers are alive, and how many of them know the workflow in this version or a newer
+/// one.
 pub(crate) async fn count_workers(
     conn: &mut PgConnection,
     workflow: &str,
+    version: i32,
 ) -> sqlx::Result<(i64, i64)> {
     let row = sqlx::query!(
         r#"
         select
           count(*) as "live!",
-          count(*) filter (where handles ? $1) as "able!"
+          count(*) filter (where (handles ->> $1)::integer >= $2) as "able!"
         from engine.worker
         where expires_at > engine.now()
         "#,
         workflow,
+        version,
     )
     .fetch_one(conn)
     .await?;

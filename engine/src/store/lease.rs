@@ -259,34 +259,45 @@ pub(crate) async fn delete_batches(
     Ok(())
 }
 
-/// Whether some live worker knows the workflow.
-pub(crate) async fn is_handled(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<bool> {
+/// Whether some live worker knows the workflow in this version or a newer one.
+pub(crate) async fn is_handled(
+    conn: &mut PgConnection,
+    workflow: &str,
+    version: i32,
+) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"
         select exists (
           select from engine.worker
-          where handles ? $1
+          where (handles ->> $1)::integer >= $2
             and expires_at > engine.now()
         ) as "handled!"
         "#,
         workflow,
+        version,
     )
     .fetch_one(conn)
     .await
 }
 
-/// Makes parked runs of the given workflows due again: a handler has appeared.
+/// Makes parked runs of the given workflows, up to the given versions, due again: a handler has
+/// appeared.
 pub(crate) async fn unpark_handled(
     conn: &mut PgConnection,
-    workflows: &[String],
+    handled: &[(String, i32)],
 ) -> sqlx::Result<u64> {
+    let (workflows, versions): (Vec<String>, Vec<i32>) = handled.iter().cloned().unzip();
     let done = sqlx::query!(
         r#"
         with freed as (
           delete from engine.parked
-          where status = 7
-            and workflow = any($1)
-          returning run_id, shard_id
+          using unnest($1::text[], $2::integer[]) as handled (workflow, version), engine.run
+          where parked.status = 7
+            and parked.workflow = handled.workflow
+            and run.run_id = parked.run_id
+            and run.shard_id = parked.shard_id
+            and run.version <= handled.version
+          returning parked.run_id, parked.shard_id
         ), readied as (
           update engine.run
           set status = 0, epoch = run.epoch + 1, changed_at = engine.now()
@@ -301,7 +312,8 @@ pub(crate) async fn unpark_handled(
         from readied
         on conflict (run_id, shard_id) do update set due_at = excluded.due_at
         "#,
-        workflows,
+        &workflows,
+        &versions,
     )
     .execute(conn)
     .await?;

@@ -24,6 +24,7 @@ fn samples(version: i64) -> Option<&'static str> {
         9 => Some(include_str!("../fixtures/migrations/0009.sql")),
         10 => Some(include_str!("../fixtures/migrations/0010.sql")),
         11 => Some(include_str!("../fixtures/migrations/0011.sql")),
+        12 => Some(include_str!("../fixtures/migrations/0012.sql")),
         _ => None,
     }
 }

@@ -35,6 +35,7 @@ mod upkeep;
 mod worker;
 // Doors.
 mod client;
+pub mod deploy;
 #[doc(hidden)]
 pub mod doc_example;
 pub mod flow;
@@ -61,5 +62,6 @@ pub use retry::{Exhausted, RetryPolicy};
 pub use run::{Deadline, SignalOutcome, Status, StoredError};
 pub use start::Started;
 pub use transition::{ClosePolicy, Transition};
+pub use variants::variants;
 pub use worker::{Worker, WorkerConfig};
 pub use workflow::{Event, FinishedRun, Reception, Workflow};

@@ -46,6 +46,10 @@ pub(crate) trait Handler: Send + Sync {
     fn start(&self, input: Value) -> Result<Value, EngineError>;
     fn check_signal(&self, signal: &Value) -> Result<(), EngineError>;
     fn check_state(&self, state: &Value) -> Result<(), EngineError>;
+    /// Whether a stored state can be lifted and decoded.
+    fn read_state(&self, version: i32, data: &[u8]) -> Result<(), String>;
+    /// Whether a stored signal can be decoded.
+    fn read_signal(&self, signal: &[u8]) -> Result<(), String>;
     fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, String>;
     fn visit<'a>(
         &'a self,
@@ -183,7 +187,7 @@ impl RegistryBuilder {
 }
 
 /// The version of a run that was started from SQL: its data is the input, not yet a state.
-const FROM_INPUT: i32 = 0;
+pub(crate) const FROM_INPUT: i32 = 0;
 
 struct Typed<W> {
     workflow: W,
@@ -330,6 +334,14 @@ impl<W: Workflow> Handler for Typed<W> {
                 workflow: W::NAME.to_owned(),
                 detail: error.to_string(),
             })
+    }
+
+    fn read_state(&self, version: i32, data: &[u8]) -> Result<(), String> {
+        self.state(version, data).map(drop)
+    }
+
+    fn read_signal(&self, signal: &[u8]) -> Result<(), String> {
+        decode::<W::Signal>(signal).map(drop)
     }
 
     fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, String> {

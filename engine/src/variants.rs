@@ -1,24 +1,26 @@
-//! The names of a serde enum's variants, asked of its own `Deserialize`.
+//! The names of an enum's variants, as its derived `Deserialize` knows them. Pure.
 //!
-//! A derived enum tells its variants to the deserializer before it reads a byte. Asking it there
-//! keeps the list true by itself: a workflow need not repeat its states' names in a second place.
+//! There is no second list of a workflow's states to keep in step with the first: serde hands the
+//! names to whoever deserializes.
 
 use serde::de::value::Error;
-use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// Lists the variants of `T` as they are written in payloads, in the order of the enum; empty when
-/// `T` is not an enum in serde's default (externally tagged) form.
-pub(crate) fn variants<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
-    let mut names: &'static [&'static str] = &[];
-    // The answer is always an error: nothing is there to be read.
-    T::deserialize(Listener(&mut names)).err();
-    names
+/// Lists the variants of a serde enum by the names that payloads bear; empty for what is none.
+#[must_use]
+pub fn variants<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut found: &'static [&'static str] = &[];
+    // It never succeeds: the names are all that is wanted.
+    let _ = T::deserialize(Asking { found: &mut found });
+    found
 }
 
-struct Listener<'a>(&'a mut &'static [&'static str]);
+struct Asking<'a> {
+    found: &'a mut &'static [&'static str],
+}
 
-impl<'de> Deserializer<'de> for Listener<'_> {
+impl<'de> Deserializer<'de> for Asking<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {
@@ -31,8 +33,8 @@ impl<'de> Deserializer<'de> for Listener<'_> {
         variants: &'static [&'static str],
         _visitor: V,
     ) -> Result<V::Value, Error> {
-        *self.0 = variants;
-        Err(Error::custom("the variants are told"))
+        *self.found = variants;
+        Err(Error::custom("only its names were asked for"))
     }
 
     forward_to_deserialize_any! {
@@ -43,29 +45,18 @@ impl<'de> Deserializer<'de> for Listener<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
+    use super::*;
 
-    use super::variants;
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only the names are asked for")]
-    enum Door {
-        Open,
-        #[serde(rename = "Locked")]
-        Shut {
-            key: String,
-        },
-        Ajar(u8),
+    #[derive(serde::Deserialize)]
+    enum State {
+        Idle,
+        #[serde(rename = "at-work")]
+        Busy(()),
     }
 
     #[test]
-    fn an_enum_tells_its_variants_as_they_are_written() {
-        assert_eq!(variants::<Door>(), ["Open", "Locked", "Ajar"]);
-    }
-
-    #[test]
-    fn what_is_no_enum_has_none() {
-        assert!(variants::<String>().is_empty());
-        assert!(variants::<Vec<Door>>().is_empty());
+    fn the_variants_of_an_enum_are_named_as_payloads_name_them() {
+        assert_eq!(variants::<State>(), ["Idle", "at-work"]);
+        assert_eq!(variants::<u8>(), [""; 0]);
     }
 }

@@ -156,15 +156,15 @@ const RETRIED: Duration = Duration::from_secs(1300);
 const DAYS_2: Duration = Duration::from_secs(2 * 86_400);
 const DAYS_3: Duration = Duration::from_secs(3 * 86_400);
 
-async fn order(engine: &TestEngine, key: &str) -> RunId {
+pub(crate) async fn order(engine: &TestEngine, key: &str) -> RunId {
     engine.start::<OrderV1>(key, &key.to_owned()).await
 }
 
-async fn pay(engine: &TestEngine, run: RunId) {
+pub(crate) async fn pay(engine: &TestEngine, run: RunId) {
     engine.signal::<OrderV1>(run, "pay", &SignalV1::Pay).await;
 }
 
-async fn approve(engine: &TestEngine, run: RunId) {
+pub(crate) async fn approve(engine: &TestEngine, run: RunId) {
     let approve = SignalV2::Approve;
     engine.signal::<OrderV2>(run, "approve", &approve).await;
 }
@@ -189,17 +189,17 @@ async fn act(engine: &TestEngine, run: RunId, verb: Verb) {
 }
 
 /// One run of version 1 in every place where a run can be.
-struct Orders {
-    due: RunId,
-    ordered: RunId,
-    retrying: RunId,
-    stuck: RunId,
-    paused: RunId,
-    on_its_way: RunId,
+pub(crate) struct Orders {
+    pub(crate) due: RunId,
+    pub(crate) ordered: RunId,
+    pub(crate) retrying: RunId,
+    pub(crate) stuck: RunId,
+    pub(crate) paused: RunId,
+    pub(crate) on_its_way: RunId,
 }
 
 impl Orders {
-    async fn on(engine: &TestEngine, outside: &Outside) -> Self {
+    pub(crate) async fn on(engine: &TestEngine, outside: &Outside) -> Self {
         let on_its_way = order(engine, "on its way").await;
         pay(engine, on_its_way).await;
         engine.drain().await;

@@ -9,6 +9,7 @@ mod config;
 mod console;
 mod console_pty;
 mod crash;
+mod deploy;
 mod engine;
 mod flow;
 mod metrics;

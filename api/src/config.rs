@@ -87,6 +87,11 @@ pub struct WorkerArgs {
     /// Seconds that an orderly stop waits for visits before it gives their runs back.
     #[arg(long, env = "TENURE_DRAIN_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub drain_seconds: u64,
+    /// Start even if the database holds runs that this build could not go on with: of a workflow
+    /// that it has not, of a newer version, or in a state that it cannot read. They would wait as
+    /// *no handler* or be stuck. See `tenure plan-deploy`.
+    #[arg(long, env = "TENURE_ALLOW_STRANDING", value_parser = clap::builder::BoolishValueParser::new())]
+    pub allow_stranding: bool,
 }
 
 impl WorkerArgs {

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(tenure_api::cli::run(std::env::args_os())) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // The chain of causes on one line; a backtrace helps nobody who uses the program.
             eprintln!("tenure: {error:#}");

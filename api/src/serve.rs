@@ -1,8 +1,10 @@
 //! API and worker in one process: started, and stopped in order.
 
 use anyhow::Context as _;
+use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use tenure_engine::{Client, PoolConfig, Worker, WorkerConfig};
+use tenure_engine::deploy::{self, Group};
+use tenure_engine::{Client, PoolConfig, Registry, Worker, WorkerConfig};
 use tenure_workflows::Environment;
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
@@ -22,6 +24,8 @@ pub struct ServeConfig {
     pub metrics: Option<TcpListener>,
     /// The worker; `None` works on no runs.
     pub worker: Option<WorkerConfig>,
+    /// Whether the worker starts even if this build would strand runs.
+    pub allow_stranding: bool,
     /// The payment provider.
     pub stripe: StripeConfig,
     /// Where mails go.
@@ -45,7 +49,8 @@ pub struct Running {
 /// Starts serving.
 ///
 /// # Errors
-/// When the database, Stripe's or the mail server's address does not fit.
+/// When the database, Stripe's or the mail server's address does not fit, or this build would strand
+/// runs and that is not allowed.
 pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     let stop = CancellationToken::new();
     let closing = CancellationToken::new();
@@ -66,6 +71,9 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     let mailer = Mailer::new(&config.mail).map_err(anyhow::Error::msg)?;
     let environment = Environment::new(stripe, mailer, engine_pool.clone());
     let registry = tenure_workflows::register_all(&environment)?;
+    if config.worker.is_some() {
+        refuse_to_strand(&engine_pool, &registry, config.allow_stranding).await?;
+    }
     let client = Client::new(engine_pool, registry, closing.clone());
     let worker = match config.worker {
         Some(worker) => Some(Worker::start(&client, worker).await?),
@@ -94,6 +102,37 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         stop,
         closing,
     })
+}
+
+/// Looks at a few runs of each workflow and version before the worker registers.
+async fn refuse_to_strand(pool: &PgPool, registry: &Registry, allow: bool) -> anyhow::Result<()> {
+    let found = deploy::sample(pool, registry)
+        .await
+        .context("cannot look at what runs there are")?;
+    let groups: Vec<String> = found.stranded().map(describe).collect();
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let groups = groups.join("; ");
+    anyhow::ensure!(
+        allow,
+        "this build would strand runs: {groups}. `tenure plan-deploy` counts them all; \
+         --allow-stranding starts all the same"
+    );
+    tracing::warn!(groups, "this build strands runs");
+    Ok(())
+}
+
+fn describe(group: &Group) -> String {
+    let reason = group.reason.as_deref().unwrap_or_default();
+    format!(
+        "{} version {} in state {}, at least {} ({}: {reason})",
+        group.workflow,
+        group.version,
+        group.state,
+        group.runs,
+        group.verdict.as_str()
+    )
 }
 
 impl Running {

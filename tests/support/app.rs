@@ -84,6 +84,7 @@ impl TestApp {
             listener: Some(listener),
             metrics: None,
             worker: Some(WorkerConfig::default()),
+            allow_stranding: false,
             stripe: StripeConfig {
                 url: sandbox.url().to_owned(),
                 secret_key: SANDBOX_KEY.to_owned(),

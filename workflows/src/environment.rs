@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use crate::ports::mail::Mailer;
+use crate::ports::mail::{MailConfig, Mailer};
 use crate::ports::stripe::Stripe;
 
 /// What workflows reach out to.
@@ -26,6 +26,20 @@ impl Environment {
             mailer,
             engine,
         }))
+    }
+
+    /// An environment that reaches nothing, for who only wants to know what the workflows could
+    /// read: no visit may happen in it.
+    ///
+    /// # Errors
+    /// Never, unless an adapter refuses an address of this machine.
+    pub fn unplugged(engine: PgPool) -> Result<Self, String> {
+        let nowhere = MailConfig::Smtp {
+            url: "smtp://localhost:9".to_owned(),
+            from: "nobody@localhost".to_owned(),
+        };
+        let stripe = Stripe::new("http://localhost:9/", "none")?;
+        Ok(Self::new(stripe, Mailer::new(&nowhere)?, engine))
     }
 
     pub(crate) fn stripe(&self) -> &Stripe {

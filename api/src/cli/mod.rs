@@ -4,6 +4,7 @@ pub mod bench;
 mod dev;
 mod flow;
 mod migrate;
+mod plan_deploy;
 mod postgres;
 mod run;
 mod schedule;
@@ -12,6 +13,7 @@ mod story;
 mod token;
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -42,6 +44,9 @@ enum Command {
     /// The schema: up, down, status.
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
+    /// Tell which runs this build would strand, before it is rolled out. Reads only. Ends with 0 if
+    /// there are none, 3 if there are some, 1 if it could not be told.
+    PlanDeploy(plan_deploy::PlanDeployArgs),
     /// API tokens: create, list, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -71,12 +76,12 @@ enum Command {
 ///
 /// # Errors
 /// Whatever went wrong, with its context; printed once, by `main`.
-pub async fn run(line: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+pub async fn run(line: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode> {
     match asked(line.into_iter().collect())? {
         Asked::Run(cli) => execute(*cli).await,
         Asked::PrintConfig(toml) => {
             print!("{toml}");
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
@@ -125,31 +130,29 @@ fn of_serve(matches: &ArgMatches) -> anyhow::Result<&ArgMatches> {
     matches.subcommand_matches(SERVE).context("it is serve")
 }
 
-async fn execute(cli: Cli) -> anyhow::Result<()> {
+async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     cli.log.start()?;
     // The one TLS provider of the process; a second installation is refused, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command {
-        Command::Dev(args) => dev::run(args).await,
-        Command::Serve(args) => serve::run(args).await,
-        Command::Migrate(command) => migrate::run(command).await,
-        Command::Token(command) => token::run(command).await,
-        Command::Run(command) => run::run(command).await,
-        Command::Flow(command) => flow::run(command).await,
-        Command::Schedule(command) => schedule::run(command).await,
-        Command::Postgres(command) => postgres::run(command).await,
-        Command::Bench(command) => postgres::bench(command).await,
-        Command::Openapi => {
-            println!("{}", crate::openapi().to_pretty_json()?);
-            Ok(())
-        }
+        Command::Dev(args) => dev::run(args).await?,
+        Command::Serve(args) => serve::run(args).await?,
+        Command::Migrate(command) => migrate::run(command).await?,
+        Command::PlanDeploy(args) => return plan_deploy::run(args).await,
+        Command::Token(command) => token::run(command).await?,
+        Command::Run(command) => run::run(command).await?,
+        Command::Flow(command) => flow::run(command).await?,
+        Command::Schedule(command) => schedule::run(command).await?,
+        Command::Postgres(command) => postgres::run(command).await?,
+        Command::Bench(command) => postgres::bench(command).await?,
+        Command::Openapi => println!("{}", crate::openapi().to_pretty_json()?),
         Command::Configuration => {
             let mut root = Cli::command();
             root.build();
             print!("{}", settings::reference(&root));
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Waits until somebody asks the process to end; a second time ends it at once.

@@ -53,6 +53,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         listener,
         metrics,
         worker: (!args.no_workers).then(|| args.worker.config(name)),
+        allow_stranding: args.worker.allow_stranding,
         stripe: args.stripe.config()?,
         mail: args.mail.config()?,
         environment: args.http.environment,

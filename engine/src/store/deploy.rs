@@ -82,21 +82,23 @@ pub(crate) fn sample<'a>(
     sqlx::query!(
         r#"
         with looked_at as materialized (
+          -- Not as two equalities: the planner would drop both columns from the order, and where
+          -- most runs are of one workflow walk the primary key in search of another.
           (
             select run.run_id, run.shard_id
             from engine.run
-            where run.workflow = $1
-              and run.version = $2
-            order by run.run_id desc
+            where (run.workflow, run.version) <= ($1, $2)
+              and (run.workflow, run.version) >= ($1, $2)
+            order by run.workflow desc, run.version desc, run.run_id desc
             limit $3
           )
           union
           (
             select run.run_id, run.shard_id
             from engine.run
-            where run.workflow = $1
-              and run.version = $2
-            order by run.run_id
+            where (run.workflow, run.version) >= ($1, $2)
+              and (run.workflow, run.version) <= ($1, $2)
+            order by run.workflow, run.version, run.run_id
             limit $3
           )
         )

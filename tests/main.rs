@@ -21,3 +21,4 @@ mod story;
 mod stripe_sandbox;
 mod support;
 mod try_it;
+mod versions;

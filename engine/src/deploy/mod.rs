@@ -113,6 +113,20 @@ pub fn state(
     judge_state(registry.find(workflow).as_deref(), version, state, data)
 }
 
+/// Says whether this build could read a signal that waits for a run of the workflow, and why not.
+#[must_use]
+pub fn signal(
+    registry: &Registry,
+    workflow: &str,
+    name: &str,
+    payload: &[u8],
+) -> (Verdict, Option<String>) {
+    match registry.find(workflow) {
+        Some(handler) => judge_signal(&*handler, name, payload),
+        None => judge_version(None, 0),
+    }
+}
+
 /// Looks at one page of runs and their journals; where it ended, unless it was the last.
 async fn look_at_runs(
     conn: &mut PgConnection,

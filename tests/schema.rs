@@ -1,10 +1,13 @@
 //! The shape of the tables: the way up and back on full tables, comments, and what distributing the
 //! schema by shard asks of it.
 
+use std::process::{Command, Stdio};
+
 use sqlx::PgConnection;
 use tenure_api::MIGRATOR;
 
 use crate::support;
+use crate::support::process::tenure;
 
 async fn names(conn: &mut PgConnection, query: &'static str) -> Vec<String> {
     sqlx::query_scalar(query).fetch_all(conn).await.unwrap()
@@ -65,6 +68,29 @@ async fn migrations_go_up_down_and_up_again_on_full_tables() {
     );
     MIGRATOR.run(&mut conn).await.unwrap();
     assert_eq!(names(&mut conn, shape).await, first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_migrate_at_once_wait_for_each_other() {
+    let database = support::empty_database_url().await;
+    let start = |_| {
+        let mut command = Command::new(tenure());
+        command.args(["migrate", "up"]).env_clear();
+        command.env("DATABASE_URL", &database).stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let children: Vec<_> = (0..4).map(start).collect();
+    for child in children {
+        let done = child.wait_with_output().unwrap();
+        assert!(done.status.success());
+    }
+    let mut conn = support::connect(&database.parse().unwrap()).await;
+    let broken = names(
+        &mut conn,
+        "select indexrelid::regclass::text from pg_index where not indisvalid",
+    )
+    .await;
+    assert!(broken.is_empty(), "left half built: {broken:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,6 +73,12 @@ pub(crate) async fn empty_database() -> PgConnectOptions {
     cluster().await.cluster().connect_options(&name)
 }
 
+/// The URL of an empty database of its own, for other processes.
+pub(crate) async fn empty_database_url() -> String {
+    let name = clone(false).await;
+    cluster().await.cluster().url(&name)
+}
+
 /// A superuser's connection.
 pub(crate) async fn connect(options: &PgConnectOptions) -> PgConnection {
     PgConnection::connect_with(options)

@@ -1,10 +1,17 @@
 //! `tenure migrate`: the schema's way up and back.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::MIGRATOR;
 use crate::config::DatabaseArgs;
+
+/// The advisory lock of who migrates a database: "tenure" in ASCII.
+const MIGRATING: i64 = 0x7465_6e75_7265;
+/// How often somebody who waits for it asks.
+const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// What to do with the schema.
 #[derive(Debug, clap::Subcommand)]
@@ -27,11 +34,13 @@ pub(super) async fn run(command: MigrateCommand) -> anyhow::Result<()> {
     match command {
         MigrateCommand::Up(database) => {
             let mut conn = connect(&database).await?;
+            wait_for_others(&mut conn).await?;
             MIGRATOR.run(&mut conn).await?;
             println!("the schema is at version {}", newest());
         }
         MigrateCommand::Down { database, to } => {
             let mut conn = connect(&database).await?;
+            wait_for_others(&mut conn).await?;
             MIGRATOR.undo(&mut conn, to).await?;
             println!("the schema is at version {to}");
         }
@@ -62,6 +71,19 @@ async fn connect(database: &DatabaseArgs) -> anyhow::Result<PgConnection> {
     PgConnection::connect_with(&options)
         .await
         .context("cannot connect to the database")
+}
+
+/// Waits until nobody else migrates, and keeps others from it for as long as the connection lasts.
+///
+/// By asking again and again, before the migrator asks for its own lock: a statement that waits for
+/// a lock holds a snapshot, an index that is built concurrently waits for every snapshot, and so the
+/// two would wait for each other.
+async fn wait_for_others(conn: &mut PgConnection) -> anyhow::Result<()> {
+    let ask = || sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(MIGRATING);
+    while !ask().fetch_one(&mut *conn).await? {
+        tenure_engine::sleep(ASK_EVERY).await;
+    }
+    Ok(())
 }
 
 fn newest() -> i64 {

@@ -48,6 +48,8 @@ pub(crate) struct Held {
 pub(crate) enum Departure {
     /// Written down: it rests, ended, or is parked.
     Settled,
+    /// A newer version wrote it, and a worker that handles that has it now.
+    HandedOver,
     /// Nothing was written: it is somebody else's by now, or still booked as held here.
     Unclear,
 }
@@ -296,7 +298,11 @@ impl Executor {
                 run.id = %run.key.run_id, error = %error, "could not look again for a handler"
             );
         }
-        Departure::Settled
+        if handled && self.registry.knows(&run.workflow) {
+            Departure::HandedOver
+        } else {
+            Departure::Settled
+        }
     }
 
     async fn is_handled(&self, run: &ClaimedRun) -> sqlx::Result<bool> {

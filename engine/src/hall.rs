@@ -4,7 +4,7 @@
 //! without a settlement is told apart, because the database may still book it as held here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -36,6 +36,7 @@ struct HallState {
     /// Holds that are over and had permits.
     spent: std::sync::Mutex<Vec<(RunKey, Epoch)>>,
     spending: tokio::sync::Notify,
+    handed_over: AtomicBool,
 }
 
 impl Hall {
@@ -55,6 +56,7 @@ impl Hall {
             unclear: std::sync::Mutex::default(),
             spent: std::sync::Mutex::default(),
             spending: tokio::sync::Notify::new(),
+            handed_over: AtomicBool::new(false),
         });
         let mut doors = Vec::new();
         let mut handles = Vec::new();
@@ -127,6 +129,11 @@ impl Hall {
     /// Waits until there are permits to give back.
     pub(crate) async fn spending(&self) {
         self.state.spending.notified().await;
+    }
+
+    /// Whether a run was handed over to a newer version since this was last asked.
+    pub(crate) fn take_handed_over(&self) -> bool {
+        self.state.handed_over.swap(false, Ordering::AcqRel)
     }
 
     /// Lets visits finish, then drops what is left; the holds whose permits are to be given back.
@@ -203,8 +210,10 @@ async fn receive(
             let hold = (held.run.key, held.run.epoch);
             let permitted = !held.permits.is_empty();
             let departure = lost.run_until_cancelled(executor.drive(held)).await;
-            if departure == Some(Departure::Unclear) {
-                lock(&state.unclear).push(hold);
+            match departure {
+                Some(Departure::Unclear) => lock(&state.unclear).push(hold),
+                Some(Departure::HandedOver) => state.handed_over.store(true, Ordering::Release),
+                Some(Departure::Settled) | None => {}
             }
             if permitted {
                 lock(&state.spent).push(hold);

@@ -31,6 +31,8 @@ use crate::upkeep;
 
 /// How often a worker that is never idle looks at schedules.
 const SCHEDULES_WHEN_BUSY: Duration = Duration::from_secs(1);
+/// How long a worker claims nothing after it has handed a run over to a newer version.
+const AFTER_HANDING_OVER: Duration = Duration::from_millis(500);
 /// How soon a worker looks again at schedules that others are at, or that it could not look at.
 const SCHEDULES_ELSEWHERE: Duration = Duration::from_millis(50);
 
@@ -260,6 +262,15 @@ impl Station {
                 return;
             }
             self.give_back_permits(&hall.take_spent()).await;
+            if hall.take_handed_over() {
+                // It can do all that this worker can: while it is behind, its work is not passed
+                // around.
+                tokio::select! {
+                    () = clock::sleep(AFTER_HANDING_OVER) => {}
+                    () = self.stop.cancelled() => return,
+                    () = lost.cancelled() => return,
+                }
+            }
             let room = hall.room().min(self.config.claim_batch);
             let quiet_before = hall.in_flight() == 0;
             let claimed = if room == 0 {

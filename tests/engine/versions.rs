@@ -1,6 +1,6 @@
 //! Two versions of one workflow: rolled up and back with runs in every state, side by side.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -355,4 +355,52 @@ async fn a_step_that_was_renamed_in_the_middle_of_a_visit_is_told_before_any_eff
     mended.drain().await;
     let checking = (Status::Waiting, "Checking".to_owned(), 2);
     assert_eq!(stands(&mended, orders.retrying).await, checking);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_worker_keeps_from_passing_the_newer_ones_backlog_around() {
+    let outside = Outside::default();
+    let old = TestEngine::new(v1(&outside)).await;
+    let new = old.beside(v2(&outside, "weigh")).await;
+    let starts: Vec<_> = (0..2_000)
+        .map(|n| (format!("{n}"), "x".to_owned()))
+        .collect();
+    let mut conn = new.pool().acquire().await.unwrap();
+    let starting = new
+        .client
+        .start_many::<OrderV2>(&mut conn, new.tenant, &starts);
+    starting.await.unwrap();
+    drop(conn);
+    sqlx::query(
+        "insert into engine.inbox
+           (run_id, shard_id, kind, received_at, recorded_at, position, tenant_id, signal_id, name, payload)
+         select run_id, shard_id, 0, now(), now(), 0, tenant_id, 'pay', 'Pay', '\"Pay\"' from engine.run",
+    )
+    .execute(new.pool())
+    .await
+    .unwrap();
+    outside.hold_at("weigh");
+    let (older, newer) = tokio::join!(old.worker(), new.worker());
+    eventually("the newer worker's hands are full", async || {
+        outside.keys("weigh").len() >= 256
+    })
+    .await;
+    let claims = async || -> i64 {
+        sqlx::query_scalar("select sum(epoch)::bigint from engine.run")
+            .fetch_one(old.pool())
+            .await
+            .unwrap()
+    };
+    let (before, begun) = (claims().await, Instant::now());
+    eventually("the older worker has handed some over", async || {
+        claims().await >= before + 1_500
+    })
+    .await;
+    // Half a second for as many as it has hands.
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(1_500), "in {took:?}");
+    outside.release();
+    older.shutdown().await;
+    newer.shutdown().await;
+    old.assert_nothing_lost().await;
 }

@@ -12,6 +12,7 @@ mod crash;
 mod deploy;
 mod engine;
 mod flow;
+mod filter;
 mod metrics;
 mod postgres;
 mod schedules;

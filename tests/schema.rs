@@ -28,6 +28,7 @@ fn samples(version: i64) -> Option<&'static str> {
         10 => Some(include_str!("../fixtures/migrations/0010.sql")),
         11 => Some(include_str!("../fixtures/migrations/0011.sql")),
         12 => Some(include_str!("../fixtures/migrations/0012.sql")),
+        13 => Some(include_str!("../fixtures/migrations/0013.sql")),
         _ => None,
     }
 }

@@ -190,8 +190,8 @@ const EXCEPTIONS: [(&str, &str, &str); 9] = [
     ),
     (
         "one without a shard",
-        "from engine.run_summary where ($1::text is null",
-        "the console's list, of all tenants or one",
+        "from engine.run where ($1::uuid is null or run_id < $1)",
+        "the console's search, of all tenants or one",
     ),
     (
         "one without a shard",

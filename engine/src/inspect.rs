@@ -19,21 +19,6 @@ use crate::store::waiter::Standing;
 /// The most lines of one kind that a detail shows.
 const MAX_LINES: i64 = 500;
 
-/// Which runs are wanted; nothing set means all.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    /// By workflow.
-    pub workflow: Option<String>,
-    /// By status.
-    pub status: Option<Status>,
-    /// By the name of the state.
-    pub state: Option<String>,
-    /// By owner.
-    pub tenant_id: Option<TenantId>,
-    /// By key.
-    pub key: Option<String>,
-}
-
 /// A run as lists show it.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunSummary {
@@ -105,6 +90,8 @@ pub struct RunDetail {
     pub data: Value,
     /// What it left behind.
     pub output: Option<Value>,
+    /// What it is found by, where its workflow declares that.
+    pub attributes: Option<Value>,
     /// The deadlines of its state, in the tenant's time.
     pub deadlines: Vec<Deadline>,
     /// The run that started it.
@@ -200,19 +187,6 @@ impl SignalLine {
     }
 }
 
-/// Lists runs, newest first. `after` is the last run of the page before.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn list(
-    conn: &mut PgConnection,
-    filter: &RunFilter,
-    after: Option<RunId>,
-    limit: i64,
-) -> Result<Vec<RunSummary>, EngineError> {
-    Ok(store::inspect::list(conn, filter, after, limit).await?)
-}
-
 /// Shows one run. Which tenants' runs are seen is up to the connection's role.
 ///
 /// # Errors
@@ -234,6 +208,7 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
             .as_deref()
             .and_then(|bytes| serde_json::from_slice(bytes).ok()),
         deadlines: row.deadlines(),
+        attributes: row.attributes,
         parent_run_id: row.parent_run_id,
         why,
         summary: row.summary,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 // Leaves.
+mod attribute;
 mod clock;
 mod error;
 mod id;
@@ -43,9 +44,11 @@ pub mod inspect;
 pub mod operator;
 mod pool;
 pub mod schedule;
+pub mod search;
 pub mod tenant;
 pub mod test_clock;
 
+pub use attribute::{AttributeKind, AttributeNames, Attributes, MAX_ATTRIBUTE_TEXT};
 pub use client::{Client, RunRef, Signalled};
 pub use clock::sleep;
 pub use context::{Context, Step};

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
 use crate::choose::Mark;
 use crate::error::{Retry, StepError};
@@ -28,6 +29,9 @@ pub(crate) const RESTED: &str = "rested";
 pub(crate) struct Answer {
     pub(crate) next: AnswerNext,
     pub(crate) follow: FollowUp,
+    /// What the run is found by from now on; `None` when the workflow declares nothing, or the state
+    /// is the one before.
+    pub(crate) attributes: Option<Value>,
 }
 
 #[derive(Debug)]
@@ -88,6 +92,7 @@ pub(crate) struct Settlement {
     pub(crate) marks: Vec<Mark>,
     pub(crate) follow: FollowUp,
     pub(crate) log: Log,
+    pub(crate) attributes: Option<Value>,
 }
 
 /// One line of the log of visits.
@@ -127,6 +132,7 @@ impl Settlement {
                 outcome,
                 detail: None,
             },
+            attributes: None,
         }
     }
 }
@@ -266,7 +272,11 @@ fn answered(
     consumed: Option<&Deadline>,
     answer: Answer,
 ) -> Settlement {
-    let Answer { next, follow } = answer;
+    let Answer {
+        next,
+        follow,
+        attributes,
+    } = answer;
     let mut settled = match next {
         AnswerNext::Go { state, data } => {
             let mut settled = Settlement::new(run, event, Status::Waiting, "went");
@@ -311,6 +321,7 @@ fn answered(
     let closing = |child: &ChildStart| child.close != ClosePolicy::Leave;
     settled.run.closes |= follow.children.iter().any(closing);
     settled.follow = follow;
+    settled.attributes = attributes;
     settled
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::attribute::AttributeNames;
 use crate::context::Context;
 use crate::error::{EngineError, StepError};
 use crate::limit::{Limit, Need};
@@ -35,6 +36,12 @@ pub(crate) enum VisitError {
     Undecodable(String),
 }
 
+/// A first state, and what a run in it is found by, if the workflow declares that.
+pub(crate) struct Beginning {
+    pub(crate) state: Value,
+    pub(crate) attributes: Option<Value>,
+}
+
 /// A workflow behind its name.
 pub(crate) trait Handler: Send + Sync {
     fn name(&self) -> &'static str;
@@ -43,9 +50,10 @@ pub(crate) trait Handler: Send + Sync {
     fn queue(&self) -> &'static str;
     fn limits(&self) -> &'static [Limit];
     fn needs(&self, version: i32, data: &[u8]) -> Vec<Need>;
-    fn start(&self, input: Value) -> Result<Value, EngineError>;
+    fn attributes(&self) -> AttributeNames;
+    fn start(&self, input: Value) -> Result<Beginning, EngineError>;
     fn check_signal(&self, signal: &Value) -> Result<(), EngineError>;
-    fn check_state(&self, state: &Value) -> Result<(), EngineError>;
+    fn check_state(&self, state: &Value) -> Result<Option<Value>, EngineError>;
     /// Whether a stored state can be lifted and decoded.
     fn read_state(&self, version: i32, data: &[u8]) -> Result<(), String>;
     /// Whether a stored signal can be decoded.
@@ -125,6 +133,13 @@ impl Registry {
         self.handlers
             .get(workflow)
             .map_or(Vec::new(), |handler| handler.needs(version, data))
+    }
+
+    /// Lists the search attributes that a workflow declares; `None` when no workflow has the name.
+    #[must_use]
+    pub fn attributes(&self, workflow: &str) -> Option<AttributeNames> {
+        let handler = self.handlers.get(workflow);
+        handler.map(|handler| handler.attributes())
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -225,10 +240,25 @@ impl<W: Workflow> Typed<W> {
         })
     }
 
-    fn erase(transition: Transition<W>, limit: usize) -> Result<Answer, StepError> {
+    /// What a run in a state is found by, if the workflow declares that.
+    fn attributes_of(&self, state: &W::State) -> Result<Option<Value>, String> {
+        if W::ATTRIBUTES.is_empty() {
+            return Ok(None);
+        }
+        let attributes = self.workflow.attributes(state);
+        attributes.encode(W::ATTRIBUTES).map(Some)
+    }
+
+    fn erase(&self, transition: Transition<W>, limit: usize) -> Result<Answer, StepError> {
         if let Some(fault) = transition.follow.fault {
             return Err(StepError::terminal("malformed_transition", fault));
         }
+        let attributes = match &transition.next {
+            Next::Go(state) | Next::Stay(state) => self.attributes_of(state),
+            Next::Complete(_) | Next::Fail { .. } | Next::Cancelled => Ok(None),
+        };
+        let attributes =
+            attributes.map_err(|error| StepError::terminal("malformed_attributes", error))?;
         let next = match transition.next {
             Next::Go(state) => {
                 let (state, data) = encode_state(&state, limit)?;
@@ -247,6 +277,7 @@ impl<W: Workflow> Typed<W> {
         Ok(Answer {
             next,
             follow: transition.follow,
+            attributes,
         })
     }
 }
@@ -258,6 +289,14 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 fn encode<T: Serialize>(what: &'static str, value: &T, limit: usize) -> Result<Vec<u8>, StepError> {
     payload::to_bytes(what, value, limit)
         .map_err(|error| StepError::terminal("payload_too_large", error))
+}
+
+fn malformed<W: Workflow>(what: &'static str, detail: String) -> EngineError {
+    EngineError::Malformed {
+        what,
+        workflow: W::NAME.to_owned(),
+        detail,
+    }
 }
 
 /// Encodes a state and reads its variant's name from the encoding's first string.
@@ -307,33 +346,33 @@ impl<W: Workflow> Handler for Typed<W> {
         needs.unwrap_or_default()
     }
 
-    fn start(&self, input: Value) -> Result<Value, EngineError> {
-        let input = serde_json::from_value(input).map_err(|error| EngineError::Malformed {
-            what: "input",
-            workflow: W::NAME.to_owned(),
-            detail: error.to_string(),
-        })?;
-        payload::to_value("state", W::NAME, &self.workflow.start(input))
+    fn attributes(&self) -> AttributeNames {
+        W::ATTRIBUTES
+    }
+
+    fn start(&self, input: Value) -> Result<Beginning, EngineError> {
+        let input = serde_json::from_value(input)
+            .map_err(|error| malformed::<W>("input", error.to_string()))?;
+        let state = self.workflow.start(input);
+        Ok(Beginning {
+            attributes: self
+                .attributes_of(&state)
+                .map_err(|error| malformed::<W>("attributes", error))?,
+            state: payload::to_value("state", W::NAME, &state)?,
+        })
     }
 
     fn check_signal(&self, signal: &Value) -> Result<(), EngineError> {
         serde_json::from_value::<W::Signal>(signal.clone())
             .map(drop)
-            .map_err(|error| EngineError::Malformed {
-                what: "signal",
-                workflow: W::NAME.to_owned(),
-                detail: error.to_string(),
-            })
+            .map_err(|error| malformed::<W>("signal", error.to_string()))
     }
 
-    fn check_state(&self, state: &Value) -> Result<(), EngineError> {
-        serde_json::from_value::<W::State>(state.clone())
-            .map(drop)
-            .map_err(|error| EngineError::Malformed {
-                what: "state",
-                workflow: W::NAME.to_owned(),
-                detail: error.to_string(),
-            })
+    fn check_state(&self, state: &Value) -> Result<Option<Value>, EngineError> {
+        let state: W::State = serde_json::from_value(state.clone())
+            .map_err(|error| malformed::<W>("state", error.to_string()))?;
+        self.attributes_of(&state)
+            .map_err(|error| malformed::<W>("attributes", error))
     }
 
     fn read_state(&self, version: i32, data: &[u8]) -> Result<(), String> {
@@ -368,7 +407,8 @@ impl<W: Workflow> Handler for Typed<W> {
                 .handle(cx, state, event)
                 .await
                 .map_err(VisitError::Failed)?;
-            Self::erase(transition, cx.payload_limit()).map_err(VisitError::Failed)
+            self.erase(transition, cx.payload_limit())
+                .map_err(VisitError::Failed)
         }
         .boxed_local()
     }

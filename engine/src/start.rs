@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::error::EngineError;
 use crate::id::{RunId, TenantId};
 use crate::payload;
-use crate::registry::Registry;
+use crate::registry::{Beginning, Registry};
 use crate::store;
 use crate::store::run::{NewRun, Place};
 use crate::transition::ClosePolicy;
@@ -105,7 +105,7 @@ pub(crate) fn prepare(
     let handler = registry.require(workflow)?;
     let limit = registry.payload_limit();
     let input_bytes = payload::to_bytes("input", input, limit)?;
-    let state = handler.start(input.clone())?;
+    let Beginning { state, attributes } = handler.start(input.clone())?;
     Ok(NewRun {
         run_id: RunId::new(place.shard_id),
         key: key.to_owned(),
@@ -114,6 +114,7 @@ pub(crate) fn prepare(
         state: payload::variant_name(&state).to_owned(),
         data: payload::to_bytes("state", &state, limit)?,
         input_digest: digest(&input_bytes),
+        attributes,
     })
 }
 
@@ -127,7 +128,7 @@ pub(crate) fn prepare_in(
 ) -> Result<NewRun, EngineError> {
     check_key(workflow, key)?;
     let handler = registry.require(workflow)?;
-    handler.check_state(state)?;
+    let attributes = handler.check_state(state)?;
     let data = payload::to_bytes("state", state, registry.payload_limit())?;
     Ok(NewRun {
         run_id: RunId::new(place.shard_id),
@@ -137,6 +138,7 @@ pub(crate) fn prepare_in(
         state: payload::variant_name(state).to_owned(),
         input_digest: digest(&data),
         data,
+        attributes,
     })
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::attribute::{AttributeNames, Attributes};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::id::RunId;
@@ -31,6 +32,8 @@ pub trait Workflow: Send + Sync + 'static {
     const QUEUE: &'static str = "default";
     /// The limits that [`Workflow::needs`] may name, with the numbers that they begin with.
     const LIMITS: &'static [Limit] = &[];
+    /// What its runs can be found by beyond what every run has; names in snake case.
+    const ATTRIBUTES: AttributeNames = &[];
     /// What a run is started with.
     type Input: Serialize + DeserializeOwned;
     /// Where a run is, with its data.
@@ -42,6 +45,12 @@ pub trait Workflow: Send + Sync + 'static {
 
     /// Turns the input into the first state. Pure.
     fn start(&self, input: Self::Input) -> Self::State;
+
+    /// Says what a run is found by in a state; of the names and types in [`Workflow::ATTRIBUTES`].
+    /// Pure. They are stored in clear.
+    fn attributes(&self, _state: &Self::State) -> Attributes {
+        Attributes::none()
+    }
 
     /// Says what the state does with a signal that waits: accept, defer or reject.
     fn receive(&self, _state: &Self::State, _signal: &Self::Signal) -> Reception {

@@ -1,6 +1,7 @@
 //! `why`, lists and logs tell the truth.
 
-use tenure_engine::inspect::{self, RunFilter};
+use tenure_engine::inspect;
+use tenure_engine::search::{self, RunFilter, Wanted};
 use tenure_engine::{RunId, Status};
 
 use super::workflows::{Door, Errand, Outside, registry};
@@ -35,17 +36,17 @@ async fn lists_filter_and_page_without_gaps() {
     }
     engine.start::<Errand>("errand", &0).await;
     engine.drain().await;
-    let mut conn = engine.pool().acquire().await.unwrap();
+    let mut conn = engine.pool().begin().await.unwrap();
     let filter = RunFilter {
-        workflow: Some("door".to_owned()),
-        status: Some(Status::Waiting),
-        state: Some("Closed".to_owned()),
-        tenant_id: Some(engine.tenant),
+        workflow: Wanted::only("door".to_owned()),
+        status: Wanted::only(Status::Waiting),
+        state: Wanted::only("Closed".to_owned()),
+        tenant: Wanted::only(engine.tenant),
         ..RunFilter::default()
     };
     let mut seen: Vec<RunId> = Vec::new();
     loop {
-        let page = inspect::list(&mut conn, &filter, seen.last().copied(), 3).await;
+        let page = search::list(&mut conn, &filter, seen.last().copied(), 3).await;
         let page = page.unwrap();
         seen.extend(page.iter().map(|run| run.run_id));
         if page.len() < 3 {
@@ -58,10 +59,10 @@ async fn lists_filter_and_page_without_gaps() {
         "newest first, each once"
     );
     let ended = RunFilter {
-        key: Some("errand".to_owned()),
+        key: Wanted::only("errand".to_owned()),
         ..RunFilter::default()
     };
-    let found = inspect::list(&mut conn, &ended, None, 10).await.unwrap();
+    let found = search::list(&mut conn, &ended, None, 10).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].status, Status::Completed);
 }

@@ -9,6 +9,7 @@ mod locks;
 mod operator;
 mod runs;
 mod schedules;
+mod search;
 mod signals;
 mod sql_doors;
 mod steps;

@@ -1,8 +1,8 @@
 //! Tenants apart: by row-level security in the database, and fair to each other.
 
 use sqlx::Connection as _;
-use tenure_engine::inspect::{self, RunFilter};
-use tenure_engine::{ClockId, ShardId, Status, test_clock};
+use tenure_engine::search::{self, RunFilter};
+use tenure_engine::{ClockId, ShardId, Status, inspect, test_clock};
 
 use super::workflows::{Door, DoorSignal, Errand, Outside, registry};
 use crate::support::engine::TestEngine;
@@ -18,7 +18,7 @@ async fn a_tenant_sees_and_writes_its_own_rows_only() {
     tenure_workflows::as_tenant(&mut tx, stranger)
         .await
         .unwrap();
-    let seen = inspect::list(&mut tx, &RunFilter::default(), None, 10)
+    let seen = search::list(&mut tx, &RunFilter::default(), None, 10)
         .await
         .unwrap();
     assert!(seen.is_empty());

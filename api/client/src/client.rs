@@ -2,6 +2,7 @@
 
 use crate::transport::Transport;
 use crate::{
+    RunCount, RunCountFilter,
     ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
     AdvanceTestClock, AttachPaymentMethod, Breaker, CancelSubscription, ChangeSchedule,
     ClientError, FlowLimit, IdempotencyKey, Invoice, InvoiceDetail, Mail, MailFilter, NewSchedule,
@@ -227,6 +228,11 @@ impl Client {
     /// Lists runs, a page at a time.
     pub async fn list_runs(&self, filter: &RunFilter) -> Result<Page<RunSummary>, ClientError> {
         self.transport.get_with("/v1/runs", filter).await
+    }
+
+    /// Counts the runs that a filter finds.
+    pub async fn count_runs(&self, filter: &RunCountFilter) -> Result<RunCount, ClientError> {
+        self.transport.get_with("/v1/runs/count", filter).await
     }
 
     /// Looks at one run.

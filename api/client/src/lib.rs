@@ -14,6 +14,7 @@
 //! ```
 
 mod error;
+pub mod filter;
 mod flow;
 mod idempotency;
 mod invoice;
@@ -47,7 +48,7 @@ pub use page::Page;
 pub use plan::{Interval, Plan};
 pub use run::{
     ActOnRun, ActionAccepted, ActionArg, ActionArgs, AllowedAction, ArgKind, Deadline,
-    DeadlineClock, Evidence, RunDetail, RunFilter, RunSummary, SendSignal, SignalAccepted,
+    DeadlineClock, Evidence, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, SendSignal, SignalAccepted,
     StartRun, Why,
 };
 pub use schedule::{
@@ -62,4 +63,4 @@ pub use subscription::{
 pub use tenant::{AttachPaymentMethod, NewTenant, PaymentMethod, Tenant, TenantFilter};
 pub use test_clock::{AdvanceAccepted, AdvanceTestClock, TestClock, TestClockStatus};
 pub use token::{Role, Whoami};
-pub use workflow::Workflow;
+pub use workflow::{AttributeKind, SearchAttribute, Workflow};

@@ -51,6 +51,29 @@ pub struct RunFilter {
     /// Runs per page, at most 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// A filter, such as `workflow:dunning state:past-due age:>3d`; see [`crate::filter`]. The
+    /// parameters above are short for terms of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// Query of `GET /v1/runs/count`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct RunCountFilter {
+    /// A filter, as for the list; all runs when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// How many runs a filter finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunCount {
+    /// So many, at least.
+    pub runs: i64,
+    /// Whether there are more, which were not counted.
+    pub more: bool,
 }
 
 /// A run as a list shows it.
@@ -126,6 +149,9 @@ pub struct RunDetail {
     /// What a completed run left behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
+    /// The search attributes that its workflow declares, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Value>,
 }
 
 /// A named time at which a state acts by itself.

@@ -16,4 +16,30 @@ pub struct Workflow {
     pub states: Vec<String>,
     /// Runs by status; a status without runs may be absent.
     pub counts: BTreeMap<RunStatus, i64>,
+    /// The search attributes of its runs; what a filter may ask for.
+    #[serde(default)]
+    pub attributes: Vec<SearchAttribute>,
+}
+
+/// A search attribute that a workflow declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SearchAttribute {
+    /// Its name in a filter.
+    pub name: String,
+    /// What its values are.
+    pub kind: AttributeKind,
+}
+
+/// What the values of a search attribute are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttributeKind {
+    /// Text, equal or not.
+    Text,
+    /// A number.
+    Number,
+    /// True or false.
+    Bool,
+    /// An instant.
+    Time,
 }

@@ -50,7 +50,7 @@ enum Command {
     /// API tokens: create, list, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Runs, through the API: list, show, signal, act.
+    /// Runs, through the API: list, count, show, signal, act.
     #[command(subcommand)]
     Run(run::RunCommand),
     /// Flow control, through the API: limits, pauses of workflows, queues and tenants, breakers.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tenure_client::{
-    ActOnRun, ActionArgs, Client, DeadlineClock, IdempotencyKey, RunFilter, RunStatus, SendSignal,
+    ActOnRun, ActionArgs, Client, DeadlineClock, IdempotencyKey, RunCountFilter, RunFilter, RunStatus, SendSignal,
 };
 use uuid::Uuid;
 
@@ -61,6 +61,24 @@ pub(super) enum RunCommand {
         /// Of this tenant.
         #[arg(long)]
         tenant: Option<Uuid>,
+        /// A filter, such as "workflow:dunning state:past-due age:>3d"; see *Finding runs* in
+        /// docs/operating.md.
+        #[arg(long)]
+        filter: Option<String>,
+        /// Where the last page ended.
+        #[arg(long)]
+        cursor: Option<String>,
+        /// Runs per page, at most 200.
+        #[arg(long)]
+        limit: Option<u32>,
+    },
+    /// Count the runs that a filter finds, up to 100,000.
+    Count {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The filter; all runs when none is given.
+        #[arg(long)]
+        filter: Option<String>,
     },
     /// Show a run and why it is where it is.
     Show {
@@ -156,13 +174,19 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             status,
             state,
             tenant,
+            filter,
+            cursor,
+            limit,
         } => {
             let filter = RunFilter {
                 workflow,
                 status,
                 state,
                 tenant_id: tenant,
-                ..RunFilter::default()
+                key: None,
+                filter,
+                cursor,
+                limit,
             };
             let page = api.client()?.list_runs(&filter).await?;
             print(&api, &page, || {
@@ -182,7 +206,16 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
                         run.key
                     );
                 }
+                if let Some(cursor) = &page.next_cursor {
+                    eprintln!("There may be more: --cursor {cursor}");
+                }
             })
+        }
+        RunCommand::Count { api, filter } => {
+            let filter = RunCountFilter { filter };
+            let count = api.client()?.count_runs(&filter).await?;
+            let more = if count.more { " or more" } else { "" };
+            print(&api, &count, || println!("{}{more}", count.runs))
         }
         RunCommand::Show { api, run_id } => {
             let run = api.client()?.run(run_id).await?;
@@ -196,6 +229,9 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
                     summary.state,
                     run.revision
                 );
+                for (name, value) in run.attributes.iter().flat_map(Value::as_object).flatten() {
+                    println!("{name}: {value}");
+                }
                 println!("why: {}", run.why.summary);
                 for evidence in &run.why.evidence {
                     println!("  {}: {}", evidence.label, evidence.value);

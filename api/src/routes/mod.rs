@@ -2,6 +2,7 @@
 
 mod actions;
 mod flow;
+mod filter;
 mod health;
 mod invoices;
 mod mails;

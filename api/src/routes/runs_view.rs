@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use tenure_client::{
-    ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunDetail,
+    ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunCount, RunCountFilter, RunDetail,
     RunFilter, RunStatus, RunSummary, Signal, SignalOutcome, Step, Transition, Why,
 };
-use tenure_engine::{Registry, RunId, Status, TenantId, inspect, operator};
+use tenure_engine::{RunId, Status, TenantId, inspect, operator, search};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::filter::understand;
 use super::{actions, cursor, page_size, tenants};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -19,6 +20,7 @@ use crate::state::AppState;
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list))
+        .routes(routes!(count))
         .routes(routes!(show))
         .routes(routes!(steps))
         .routes(routes!(transitions))
@@ -35,17 +37,11 @@ async fn list(
 ) -> Result<Json<Page<RunSummary>>, ApiError> {
     let limit = page_size(filter.limit)?;
     let after = cursor::<RunId>(filter.cursor.as_deref())?;
-    let wanted = inspect::RunFilter {
-        workflow: filter.workflow,
-        status: filter.status.and_then(engine_status),
-        state: filter.state,
-        tenant_id: filter.tenant_id.map(TenantId),
-        key: filter.key,
-    };
     let mut tx = state.begin_for(&caller).await?;
-    let rows = inspect::list(&mut tx, &wanted, after, limit).await?;
+    let understood = understand(&state, &caller, &mut tx, filter).await?;
+    let rows = search::list(&mut tx, &understood.wanted, after, limit).await?;
     if rows.is_empty() {
-        check_names(state.client().registry(), &wanted)?;
+        understood.check_names()?;
     }
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.run_id.to_string());
@@ -65,29 +61,28 @@ async fn list(
     }))
 }
 
-/// Refuses a filter that no run can fit because it names what no workflow has.
-fn check_names(registry: &Registry, wanted: &inspect::RunFilter) -> Result<(), ApiError> {
-    let workflows = match &wanted.workflow {
-        Some(workflow) => vec![workflow.as_str()],
-        None => registry.versions().into_keys().collect(),
+/// Count the runs that a filter finds, up to 100,000.
+#[utoipa::path(get, path = "/v1/runs/count", tag = "Runs", params(RunCountFilter), responses(
+    (status = 200, body = RunCount), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn count(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(asked): Query<RunCountFilter>,
+) -> Result<Json<RunCount>, ApiError> {
+    let mut tx = state.begin_for(&caller).await?;
+    let filter = RunFilter {
+        filter: asked.filter,
+        ..RunFilter::default()
     };
-    let mut states = Vec::new();
-    for workflow in workflows {
-        let Some(own) = registry.states(workflow) else {
-            return Err(ApiError::BadRequest {
-                code: "unknown_workflow",
-                detail: format!("workflow: none is called {workflow:?}; see /v1/workflows"),
-            });
-        };
-        states.extend(own);
+    let understood = understand(&state, &caller, &mut tx, filter).await?;
+    let count = search::count(&mut tx, &understood.wanted).await?;
+    if count.runs == 0 {
+        understood.check_names()?;
     }
-    match &wanted.state {
-        Some(state) if !states.contains(&state.as_str()) => Err(ApiError::BadRequest {
-            code: "unknown_state",
-            detail: format!("state: none is called {state:?}; see /v1/workflows"),
-        }),
-        _ => Ok(()),
-    }
+    Ok(Json(RunCount {
+        runs: count.runs,
+        more: count.more,
+    }))
 }
 
 /// Show one run: state, deadlines, why it is where it is, what may be done.
@@ -220,6 +215,7 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
         },
         parent_run_id: found.parent_run_id.map(|run| run.0),
         output: found.output,
+        attributes: found.attributes,
     }
 }
 
@@ -299,7 +295,7 @@ pub(super) fn status(status: Status) -> RunStatus {
     }
 }
 
-fn engine_status(wanted: RunStatus) -> Option<Status> {
+pub(super) fn engine_status(wanted: RunStatus) -> Option<Status> {
     Status::ALL
         .into_iter()
         .find(|known| status(*known) == wanted)

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use tenure_client::{Problem, Workflow};
-use tenure_engine::inspect;
+use tenure_client::{AttributeKind, Problem, SearchAttribute, Workflow};
+use tenure_engine::{Registry, inspect};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -33,7 +33,15 @@ async fn list(
             .or_default()
             .insert(status(found), count);
     }
-    let registry = state.client().registry();
+    let mut workflows = known(state.client().registry());
+    for workflow in &mut workflows {
+        workflow.counts = counts.remove(&workflow.workflow).unwrap_or_default();
+    }
+    Ok(Json(workflows))
+}
+
+/// The workflows with what a filter may ask of them, not counted.
+pub(super) fn known(registry: &Registry) -> Vec<Workflow> {
     let workflows = registry
         .versions()
         .into_iter()
@@ -46,7 +54,25 @@ async fn list(
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            counts: counts.remove(name).unwrap_or_default(),
+            counts: BTreeMap::new(),
+            attributes: registry
+                .attributes(name)
+                .unwrap_or_default()
+                .iter()
+                .map(|(name, kind)| SearchAttribute {
+                    name: (*name).to_owned(),
+                    kind: of_kind(*kind),
+                })
+                .collect(),
         });
-    Ok(Json(workflows.collect()))
+    workflows.collect()
+}
+
+fn of_kind(kind: tenure_engine::AttributeKind) -> AttributeKind {
+    match kind {
+        tenure_engine::AttributeKind::Text => AttributeKind::Text,
+        tenure_engine::AttributeKind::Number => AttributeKind::Number,
+        tenure_engine::AttributeKind::Bool => AttributeKind::Bool,
+        tenure_engine::AttributeKind::Time => AttributeKind::Time,
+    }
 }

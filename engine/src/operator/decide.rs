@@ -194,30 +194,29 @@ fn is_stuck_on_answer(locked: &Locked) -> bool {
     on_error.contains(&locked.stuck.as_deref()) && locked.failed_step.is_some()
 }
 
-/// The state's bytes, when the workflow can read them.
+/// The change that puts a state in the place of the present one, when the workflow can read it.
 fn encode_state(
     registry: &Registry,
     locked: &Locked,
     state: &Value,
-) -> Result<(i32, Vec<u8>), EngineError> {
+) -> Result<Change, EngineError> {
     let handler = registry.require(&locked.workflow)?;
-    handler.check_state(state)?;
-    let data = payload::to_bytes("state", state, registry.payload_limit())?;
-    Ok((handler.version(), data))
+    let attributes = handler.check_state(state)?;
+    Ok(Change {
+        version: handler.version(),
+        data: payload::to_bytes("state", state, registry.payload_limit())?,
+        attributes,
+        ..locked.unchanged()
+    })
 }
 
 fn edit(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, EngineError> {
-    let (version, data) = encode_state(registry, locked, state)?;
+    let change = encode_state(registry, locked, state)?;
     let name = payload::variant_name(state);
     if name != locked.state {
         let reason = format!("the run is in state {}, not {name}: use move", locked.state);
         return Err(not_allowed("edit-state", &reason));
     }
-    let change = Change {
-        version,
-        data,
-        ..locked.unchanged()
-    };
     Ok(Plan::change(
         change,
         &["The state's data is replaced; it stays where it is until it is resumed or retried."],
@@ -225,7 +224,12 @@ fn edit(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, Eng
 }
 
 fn move_to(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, EngineError> {
-    let (version, data) = encode_state(registry, locked, state)?;
+    let Change {
+        version,
+        data,
+        attributes,
+        ..
+    } = encode_state(registry, locked, state)?;
     let state = payload::variant_name(state).to_owned();
     let paused = locked.status == Status::Paused;
     let effects = if paused {
@@ -236,6 +240,7 @@ fn move_to(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, 
     let change = Change {
         version,
         data,
+        attributes,
         state,
         entered: false,
         deadlines: Vec::new(),

@@ -6,79 +6,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::id::{ClockId, RunId, ShardId, TenantId};
-use crate::inspect::{RunFilter, RunSummary, SignalLine, StepLine, TransitionLine};
+use crate::inspect::{RunSummary, SignalLine, StepLine, TransitionLine};
 use crate::run::{SignalOutcome, Status, StoredError, decode_deadlines};
 use crate::store::claim::decode_error;
 use crate::undo::Undo;
-
-/// Lists runs, newest first, after the cursor.
-pub(crate) async fn list(
-    conn: &mut PgConnection,
-    filter: &RunFilter,
-    after: Option<RunId>,
-    limit: i64,
-) -> sqlx::Result<Vec<RunSummary>> {
-    let rows = sqlx::query!(
-        r#"
-        select
-          run_id as "run_id!: RunId",
-          tenant_id as "tenant_id!: TenantId",
-          workflow as "workflow!",
-          key as "key!",
-          version as "version!",
-          status as "status!",
-          state as "state!",
-          epoch as "epoch!",
-          visit as "visit!",
-          attempt as "attempt!",
-          next_at,
-          clock_id as "clock_id: ClockId",
-          stuck,
-          error,
-          started_at as "started_at!",
-          changed_at as "changed_at!"
-        from engine.run_summary
-        where ($1::text is null or workflow = $1)
-          and ($2::smallint is null or status = $2)
-          and ($3::text is null or state = $3)
-          and ($4::uuid is null or tenant_id = $4)
-          and ($5::text is null or key = $5)
-          and ($6::uuid is null or run_id < $6)
-        order by run_id desc
-        limit $7
-        "#,
-        filter.workflow,
-        filter.status.map(Status::code),
-        filter.state,
-        filter.tenant_id.map(|tenant| tenant.0),
-        filter.key,
-        after.map(|run| run.0),
-        limit,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| RunSummary {
-            run_id: row.run_id,
-            tenant_id: row.tenant_id,
-            workflow: row.workflow,
-            key: row.key,
-            version: row.version,
-            status: Status::from_code(row.status).unwrap_or(Status::Stuck),
-            state: row.state,
-            epoch: row.epoch,
-            visit: row.visit,
-            attempt: row.attempt,
-            next_at: row.next_at,
-            clock_id: row.clock_id,
-            stuck: row.stuck,
-            error: decode_error(row.error),
-            started_at: row.started_at,
-            changed_at: row.changed_at,
-        })
-        .collect())
-}
 
 /// Everything that is known of one run.
 #[derive(Debug)]
@@ -97,6 +28,7 @@ pub(crate) struct RunRow {
     pub(crate) worker_expires_at: Option<DateTime<Utc>>,
     pub(crate) parked_since: Option<DateTime<Utc>>,
     pub(crate) pending: i64,
+    pub(crate) attributes: Option<Value>,
 }
 
 impl RunRow {
@@ -147,7 +79,8 @@ pub(crate) async fn find(
            where inbox.run_id = $1
              and inbox.shard_id = $2
              and inbox.outcome is null) as "pending!",
-          run.worker_id as "worker_id: Uuid"
+          run.worker_id as "worker_id: Uuid",
+          run.attributes
         from engine.run
         left join engine.test_clock on test_clock.clock_id = run.clock_id
         left join engine.due on due.run_id = run.run_id and due.shard_id = run.shard_id
@@ -198,6 +131,7 @@ pub(crate) async fn find(
         worker_expires_at,
         parked_since: row.parked_since,
         pending: row.pending,
+        attributes: row.attributes,
     }))
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod pause;
 pub(crate) mod permit;
 pub(crate) mod run;
 pub(crate) mod schedule;
+pub(crate) mod search;
 pub(crate) mod settle;
 pub(crate) mod slot;
 pub(crate) mod step;

@@ -65,6 +65,8 @@ pub(crate) struct Change {
     pub(crate) cut: bool,
     pub(crate) undo: Option<Undo>,
     pub(crate) paused_at: Option<DateTime<Utc>>,
+    /// What it is found by from now on, if its workflow declares that and the state is another.
+    pub(crate) attributes: Option<Value>,
 }
 
 /// A step's answer, given by hand.
@@ -95,6 +97,7 @@ impl Locked {
             cut: false,
             undo: self.undo.clone(),
             paused_at: self.paused_at,
+            attributes: None,
         }
     }
 
@@ -202,6 +205,7 @@ pub(crate) async fn apply(
             paused_at = $12,
             undo = $16,
             begun = run.begun and not $10,
+            attributes = coalesce($17, run.attributes),
             attempt = case when $13 then run.attempt else 0 end,
             losses = case when $13 then run.losses else 0 end,
             next_at = case when $13 then run.next_at end,
@@ -265,6 +269,7 @@ pub(crate) async fn apply(
         parked,
         change.rest == Rest::Due,
         change.undo.as_ref().map(Undo::encode),
+        change.attributes,
     )
     .fetch_one(conn)
     .await

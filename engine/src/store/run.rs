@@ -1,6 +1,7 @@
 //! Starting runs, and finding them.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -18,6 +19,8 @@ pub(crate) struct NewRun {
     pub(crate) state: String,
     pub(crate) data: Vec<u8>,
     pub(crate) input_digest: Uuid,
+    /// What it is found by, if its workflow declares that.
+    pub(crate) attributes: Option<Value>,
 }
 
 /// The run that holds a key.
@@ -91,20 +94,23 @@ pub(crate) async fn insert(
     let versions: Vec<i32> = runs.iter().map(|run| run.version).collect();
     let states: Vec<&str> = runs.iter().map(|run| run.state.as_str()).collect();
     let data: Vec<&[u8]> = runs.iter().map(|run| run.data.as_slice()).collect();
+    let attributes: Vec<Option<&Value>> = runs.iter().map(|run| run.attributes.as_ref()).collect();
     let digests: Vec<Uuid> = runs.iter().map(|run| run.input_digest).collect();
     sqlx::query_scalar!(
         r#"
         with started as (
           insert into engine.run
             (run_id, shard_id, status, entered, nudged, version, attempt, losses, tenant_id, clock_id,
-             parent_run_id, close_policy, input_digest, epoch, visit, started_at, changed_at, workflow, key, state, data)
+             parent_run_id, close_policy, input_digest, epoch, visit, started_at, changed_at, workflow, key, state, data,
+             attributes)
           select
             t.run_id, $2, 0, false, false, t.version, 0, 0, $1, $3,
             $4, $12, t.input_digest, 0, 0, coalesce(test_clock.now_at, engine.now()), engine.now(),
-            t.workflow, t.key, t.state, t.data
+            t.workflow, t.key, t.state, t.data, t.attributes
           from unnest(
-            $5::uuid[], $6::text[], $7::text[], $8::integer[], $9::text[], $10::bytea[], $11::uuid[]
-          ) as t (run_id, key, workflow, version, state, data, input_digest)
+            $5::uuid[], $6::text[], $7::text[], $8::integer[], $9::text[], $10::bytea[], $11::uuid[],
+            $13::jsonb[]
+          ) as t (run_id, key, workflow, version, state, data, input_digest, attributes)
           left join engine.test_clock on test_clock.clock_id = $3
           on conflict (key, workflow, tenant_id, shard_id) do nothing
           returning run_id
@@ -128,6 +134,7 @@ pub(crate) async fn insert(
         &data as &[&[u8]],
         &digests,
         origin.close.code(),
+        &attributes as &[Option<&Value>],
     )
     .fetch_all(conn)
     .await

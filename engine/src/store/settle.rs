@@ -127,6 +127,7 @@ struct Columns<'a> {
     closes: Vec<bool>,
     undo: Vec<Option<Vec<u8>>>,
     begun: Vec<bool>,
+    attributes: Vec<Option<&'a Value>>,
     mark_run: Vec<Uuid>,
     mark_signal: Vec<&'a str>,
     mark_outcome: Vec<Option<i16>>,
@@ -184,6 +185,7 @@ impl<'a> Columns<'a> {
         self.closes.push(run.closes);
         self.undo.push(run.undo.as_ref().map(Undo::encode));
         self.begun.push(run.begun && !settlement.cut);
+        self.attributes.push(settlement.attributes.as_ref());
         for mark in &settlement.marks {
             self.mark_run.push(run.key.run_id.0);
             self.mark_signal.push(&mark.signal_id);
@@ -235,11 +237,11 @@ pub(crate) async fn apply(
             $14::integer[], $15::text[], $16::bytea[], $17::jsonb[], $18::timestamptz[],
             $19::bigint[], $20::timestamptz[], $21::timestamptz[], $22::text[], $23::jsonb[],
             $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[],
-            $34::timestamptz[], $35::boolean[], $36::bytea[], $37::boolean[]
+            $34::timestamptz[], $35::boolean[], $36::bytea[], $37::boolean[], $38::jsonb[]
           ) as t (
             run_id, shard_id, epoch, visit, cut, status, keep, had_due, entered, version, attempt,
             losses, state, data, deadlines, due_at, delay_us, clocked_at, next_at, stuck, error,
-            output, finished, event, from_state, outcome, detail, tenant_now, closes, undo, begun
+            output, finished, event, from_state, outcome, detail, tenant_now, closes, undo, begun, attributes
           )
         ), settled as (
           update engine.run
@@ -271,7 +273,8 @@ pub(crate) async fn apply(
             deadlines = input.deadlines,
             stuck = input.stuck,
             error = input.error,
-            output = input.output
+            output = input.output,
+            attributes = coalesce(input.attributes, run.attributes)
           from input
           where run.run_id = input.run_id
             and run.shard_id = input.shard_id
@@ -415,6 +418,7 @@ pub(crate) async fn apply(
         &c.closes,
         &c.undo as &[Option<Vec<u8>>],
         &c.begun,
+        &c.attributes as &[Option<&Value>],
     )
     .fetch_all(conn)
     .await?;

@@ -10,7 +10,10 @@ mod store;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use tenure_engine::{Context, Event, ResultExt as _, RunId, StepError, Transition, Workflow};
+use tenure_engine::{
+    AttributeKind, AttributeNames, Attributes, Context, Event, ResultExt as _, RunId, StepError,
+    Transition, Workflow,
+};
 use uuid::Uuid;
 
 use crate::calendar;
@@ -93,6 +96,11 @@ const FINAL: &str = "final";
 impl Workflow for DunningWorkflow {
     const NAME: &'static str = "dunning";
     const VERSION: i32 = 1;
+    const ATTRIBUTES: AttributeNames = &[
+        ("currency", AttributeKind::Text),
+        ("since", AttributeKind::Time),
+        ("rungs", AttributeKind::Number),
+    ];
     type Input = Input;
     type State = State;
     type Signal = Signal;
@@ -100,6 +108,16 @@ impl Workflow for DunningWorkflow {
 
     fn start(&self, Input { currency }: Input) -> State {
         State::Clear { currency }
+    }
+
+    fn attributes(&self, state: &State) -> Attributes {
+        match state {
+            State::Clear { currency } => Attributes::none().text("currency", currency.code()),
+            State::PastDue(debt) => Attributes::none()
+                .text("currency", debt.currency.code())
+                .time("since", debt.since)
+                .number("rungs", f64::from(debt.rungs)),
+        }
     }
 
     async fn handle(

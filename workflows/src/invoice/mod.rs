@@ -10,8 +10,12 @@ pub use door::{find, list};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive as _;
 use serde::{Deserialize, Serialize};
-use tenure_engine::{Context, Event, FinishedRun, Reception, StepError, Transition, Workflow};
+use tenure_engine::{
+    AttributeKind, AttributeNames, Attributes, Context, Event, FinishedRun, Reception, StepError,
+    Transition, Workflow,
+};
 use uuid::Uuid;
 
 use crate::calendar::Period;
@@ -29,6 +33,19 @@ pub struct Input {
     pub invoice_id: Uuid,
     /// Its currency.
     pub currency: Currency,
+    /// What it got when it was finalised, to be found by; none before, and in runs that were
+    /// finalised before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finalized: Option<Finalized>,
+}
+
+/// What finalising gives an invoice, once and for all.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Finalized {
+    /// Gapless per tenant.
+    pub number: i32,
+    /// Sum of the lines.
+    pub total: Decimal,
 }
 
 /// A draft, for its subscription to insert.
@@ -149,6 +166,11 @@ pub struct InvoiceWorkflow;
 impl Workflow for InvoiceWorkflow {
     const NAME: &'static str = "invoice";
     const VERSION: i32 = 1;
+    const ATTRIBUTES: AttributeNames = &[
+        ("number", AttributeKind::Text),
+        ("total", AttributeKind::Number),
+        ("currency", AttributeKind::Text),
+    ];
     type Input = Input;
     type State = State;
     type Signal = Signal;
@@ -156,6 +178,20 @@ impl Workflow for InvoiceWorkflow {
 
     fn start(&self, of: Input) -> State {
         State::Finalizing { of }
+    }
+
+    fn attributes(&self, state: &State) -> Attributes {
+        let (State::Finalizing { of }
+        | State::Collecting { of, .. }
+        | State::Open { of, .. }
+        | State::Paid { of, .. }) = state;
+        let attributes = Attributes::none().text("currency", of.currency.code());
+        match of.finalized {
+            Some(Finalized { number, total }) => attributes
+                .text("number", &printed(number))
+                .number("total", total.to_f64().unwrap_or(f64::NAN)),
+            None => attributes,
+        }
     }
 
     fn receive(&self, state: &State, signal: &Signal) -> Reception {
@@ -216,9 +252,9 @@ const MARK_PAID: &str = "mark-paid";
 const WRITE_OFF: &str = "write-off";
 const READ_INVOICE: &str = "read-invoice";
 
-async fn finalize(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow>, StepError> {
+async fn finalize(cx: &Context, mut of: Input) -> Result<Transition<InvoiceWorkflow>, StepError> {
     let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
-    let total: Decimal = cx
+    let finalized: Finalized = cx
         .transact(FINALIZE, async |tx| {
             let number = store::claim_number(tx, tenant, shard).await?;
             let total = store::apply_final(tx, of.invoice_id, shard, number, now).await?;
@@ -226,10 +262,11 @@ async fn finalize(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow>
                 // Nothing to pay: never a charge of nothing.
                 store::apply_paid(tx, of.invoice_id, shard, now).await?;
             }
-            Ok(total)
+            Ok(Finalized { number, total })
         })
         .await?;
-    Ok(if total.is_zero() {
+    of.finalized = Some(finalized);
+    Ok(if finalized.total.is_zero() {
         Transition::go(State::Paid { of, generation: 0 })
     } else {
         Transition::go(State::Collecting { of, generation: 1 })

@@ -58,6 +58,7 @@ pub async fn create(
         anchor_on: rules::anchor(started_at, plan.trial_days, zone),
         started_at,
         trial_ends_at: rules::trial_end(started_at, plan.trial_days, zone),
+        plan: plan.plan.clone(),
     };
     let started = client
         .start::<SubscriptionWorkflow>(conn, tenant_id, &key, &input)

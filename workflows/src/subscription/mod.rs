@@ -14,7 +14,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use tenure_engine::{
-    Context, Event, ResultExt as _, RunId, ShardId, StepError, TenantId, Transition, Workflow,
+    AttributeKind, AttributeNames, Attributes, Context, Event, ResultExt as _, RunId, ShardId,
+    StepError, TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
@@ -44,6 +45,9 @@ pub struct Input {
     pub started_at: DateTime<Utc>,
     /// End of the trial, if there is one.
     pub trial_ends_at: Option<DateTime<Utc>>,
+    /// The plan's key, to be found by; empty in runs that began before it was kept.
+    #[serde(default)]
+    pub plan: String,
 }
 
 /// The row.
@@ -213,6 +217,12 @@ const PERIOD_END: &str = "period-end";
 impl Workflow for SubscriptionWorkflow {
     const NAME: &'static str = "subscription";
     const VERSION: i32 = 1;
+    const ATTRIBUTES: AttributeNames = &[
+        ("plan", AttributeKind::Text),
+        ("currency", AttributeKind::Text),
+        ("cancelled", AttributeKind::Bool),
+        ("period_ends", AttributeKind::Time),
+    ];
     type Input = Input;
     type State = State;
     type Signal = Signal;
@@ -220,6 +230,29 @@ impl Workflow for SubscriptionWorkflow {
 
     fn start(&self, terms: Input) -> State {
         State::Starting { terms }
+    }
+
+    fn attributes(&self, state: &State) -> Attributes {
+        let (terms, cancelled, ends) = match state {
+            State::Starting { terms } => (terms, false, None),
+            State::Trialing { terms, cancelled } => (terms, *cancelled, terms.trial_ends_at),
+            State::Active {
+                terms,
+                period,
+                cancelled,
+            } => (terms, *cancelled, Some(period.end)),
+            State::Ending {
+                terms, ended_at, ..
+            } => (terms, true, Some(*ended_at)),
+        };
+        let attributes = Attributes::none()
+            .text("plan", &terms.plan)
+            .text("currency", terms.price.currency().code())
+            .bool("cancelled", cancelled);
+        match ends {
+            Some(ends) => attributes.time("period_ends", ends),
+            None => attributes,
+        }
     }
 
     async fn handle(
@@ -377,6 +410,7 @@ async fn open_period(
     let input = invoice::Input {
         invoice_id,
         currency: terms.price.currency(),
+        finalized: None,
     };
     Ok(Transition::stay(State::Active {
         terms,

@@ -119,6 +119,15 @@ pub async fn list(
     Ok(store::list(conn, None, query, after, limit).await?)
 }
 
+/// Finds the tenants of a name, in capitals or not; names need not be unique. Of more than a
+/// thousand, the newest.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_named(conn: &mut PgConnection, name: &str) -> Result<Vec<TenantId>, DoorError> {
+    Ok(store::find_named(conn, name, 1_000).await?)
+}
+
 /// The names of tenants, of those that the transaction may see.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 mod door;
 pub(crate) mod store;
 
-pub use door::{NewTenant, attach_method, create, find, find_customer, list, names};
+pub use door::{NewTenant, attach_method, create, find, find_customer, find_named, list, names};
 pub use store::Customer;
 
 use chrono::{DateTime, Utc};

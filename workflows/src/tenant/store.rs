@@ -72,6 +72,27 @@ pub(super) async fn list(
         .collect())
 }
 
+/// Finds tenants by their whole name, in capitals or not.
+pub(super) async fn find_named(
+    conn: &mut PgConnection,
+    name: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<TenantId>> {
+    sqlx::query_scalar!(
+        r#"
+        select tenant_id as "tenant_id: TenantId"
+        from app.tenant
+        where lower(name) = lower($1)
+        order by tenant_id desc
+        limit $2
+        "#,
+        name,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// Lists the names of tenants.
 pub(super) async fn list_names(
     conn: &mut PgConnection,

@@ -5,14 +5,15 @@
 
 mod acts;
 mod api;
+mod bulk;
 mod config;
 mod console;
 mod console_pty;
 mod crash;
 mod deploy;
 mod engine;
-mod flow;
 mod filter;
+mod flow;
 mod metrics;
 mod postgres;
 mod schedules;

@@ -29,6 +29,7 @@ fn samples(version: i64) -> Option<&'static str> {
         11 => Some(include_str!("../fixtures/migrations/0011.sql")),
         12 => Some(include_str!("../fixtures/migrations/0012.sql")),
         13 => Some(include_str!("../fixtures/migrations/0013.sql")),
+        14 => Some(include_str!("../fixtures/migrations/0014.sql")),
         _ => None,
     }
 }
@@ -181,8 +182,9 @@ async fn every_tenants_table_is_under_forced_row_level_security() {
 }
 
 /// The tables that are distributed, as one shard of four would hold them.
-const DISTRIBUTED: [&str; 10] = [
-    "run", "due", "nudge", "clocked", "parked", "inbox", "audit", "step", "schedule", "slot",
+const DISTRIBUTED: [&str; 12] = [
+    "run", "bulk", "bulk_run", "due", "nudge", "clocked", "parked", "inbox", "audit", "step",
+    "schedule", "slot",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,6 +206,9 @@ fn engine(error: &EngineError) -> Verdict {
         EngineError::NoSuchGate { what, .. } => {
             not_found("unknown_gate", format!("{text}; {}", where_to_look(what)))
         }
+        EngineError::BulkNotFound(_) => not_found("unknown_bulk_operation", text),
+        EngineError::BadBulk { field, .. } => invalid(text).at(format!("/{field}")),
+        EngineError::CountDiffers { .. } => conflict("count_differs", text).at("/runs"),
         EngineError::NameTaken(_) => conflict("name_taken", text).at("/name"),
         EngineError::Malformed { what, .. } => {
             invalid(text).at(format!("/{}", what.replace(' ', "_")))

@@ -368,7 +368,7 @@ impl Desk {
 }
 
 /// Whether the error leaves open if the statement was committed.
-fn is_lost(error: &sqlx::Error) -> bool {
+pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
         | sqlx::Error::Protocol(_)

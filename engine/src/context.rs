@@ -29,6 +29,7 @@ use crate::id::{self, RunId, ShardId, TenantId};
 use crate::journal::{Asked, Entry, Journal};
 use crate::payload;
 use crate::plan::{self, Suspension};
+use crate::registry::Registry;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::run::{ClaimedRun, StoredError};
 use crate::store;
@@ -56,7 +57,7 @@ pub(crate) struct Tools {
     pub(crate) breakers: Arc<Breakers>,
     /// The room that the visit was given.
     pub(crate) permits: Vec<Place>,
-    pub(crate) payload_limit: usize,
+    pub(crate) registry: Registry,
 }
 
 /// One attempt at a step.
@@ -140,7 +141,17 @@ impl Context {
     }
 
     pub(crate) fn payload_limit(&self) -> usize {
-        self.tools.payload_limit
+        self.tools.registry.payload_limit()
+    }
+
+    /// The workflows that this process knows, for the engine's own.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.tools.registry
+    }
+
+    /// The pool of the engine's role, for the engine's own workflows.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.tools.pool
     }
 
     /// Does one outside thing and keeps its answer.
@@ -372,7 +383,7 @@ impl Context {
     }
 
     async fn encode<T: Serialize>(&self, name: &str, value: &T) -> Vec<u8> {
-        match payload::to_bytes("answer", value, self.tools.payload_limit) {
+        match payload::to_bytes("answer", value, self.payload_limit()) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let error = StoredError {

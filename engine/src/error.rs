@@ -177,6 +177,25 @@ pub enum EngineError {
         /// What was wrong, and what would be right.
         detail: String,
     },
+    /// No operation on many runs has this id, or it is another tenant's.
+    #[error("no operation {0} exists")]
+    BulkNotFound(String),
+    /// A field of an operation on many runs does not fit.
+    #[error("{field}: {detail}")]
+    BadBulk {
+        /// `filter`, `reason`, `pace` or `stop_after`.
+        field: &'static str,
+        /// What was wrong, and what would be right.
+        detail: String,
+    },
+    /// The number that was confirmed is not that of the frozen selection.
+    #[error("you said {said} runs; the selection has {selected}")]
+    CountDiffers {
+        /// The number that was confirmed.
+        said: i64,
+        /// The selection's.
+        selected: i32,
+    },
     /// The tenant has a schedule of this name.
     #[error(
         "the tenant has a schedule named {0:?} already; change that one, or choose another name"

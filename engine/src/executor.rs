@@ -204,7 +204,7 @@ impl Executor {
                 pool: self.pool.clone(),
                 breakers: self.breakers.clone(),
                 permits: held.permits.clone(),
-                payload_limit: self.registry.payload_limit(),
+                registry: self.registry.clone(),
             },
         )
     }

@@ -79,6 +79,11 @@ uuid_newtype!(
     ScheduleId
 );
 
+uuid_newtype!(
+    /// Names one verb to many runs.
+    BulkId
+);
+
 /// Names one worker process's lease; a worker that lost its lease comes back under a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, sqlx::Type)]
 #[sqlx(transparent)]

@@ -35,6 +35,7 @@ mod tally;
 mod upkeep;
 mod worker;
 // Doors.
+pub mod bulk;
 mod client;
 pub mod deploy;
 #[doc(hidden)]
@@ -54,7 +55,7 @@ pub use clock::sleep;
 pub use context::{Context, Step};
 pub use error::{EngineError, ErrorRecord, ResultExt, StepError};
 pub use id::{
-    ClockId, Epoch, RunId, SHARDS, SYSTEM_TENANT, ScheduleId, ShardId, TenantId, WorkerId,
+    BulkId, ClockId, Epoch, RunId, SHARDS, SYSTEM_TENANT, ScheduleId, ShardId, TenantId, WorkerId,
     derived_uuid, new_uuid, random_uuid,
 };
 pub use limit::{Limit, Need, Rate};

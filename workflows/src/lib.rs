@@ -14,6 +14,7 @@
 //! | [`dunning`] | tenant and currency | the ladder and the debt |
 //! | [`notice`] | mail | one message, sent once |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
+//! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |
 
 // Rules that all share: pure.
 pub mod calendar;
@@ -37,6 +38,7 @@ mod door;
 pub use door::{DoorError, as_control, as_tenant};
 pub use environment::Environment;
 
+use tenure_engine::bulk::BulkWorkflow;
 use tenure_engine::{EngineError, Registry};
 
 /// The complete list of workflows.
@@ -52,5 +54,6 @@ pub fn register_all(environment: &Environment) -> Result<Registry, EngineError> 
         .register(dunning::DunningWorkflow)
         .register(notice::NoticeWorkflow::new(environment))
         .register(clock::AdvanceWorkflow::new(environment))
+        .register(BulkWorkflow)
         .build()
 }

@@ -2,14 +2,14 @@
 
 use crate::transport::Transport;
 use crate::{
-    RunCount, RunCountFilter,
-    ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
-    AdvanceTestClock, AttachPaymentMethod, Breaker, CancelSubscription, ChangeSchedule,
-    ClientError, FlowLimit, IdempotencyKey, Invoice, InvoiceDetail, Mail, MailFilter, NewSchedule,
-    NewSubscription, NewTenant, Page, Pause, Plan, RunDetail, RunFilter, RunSummary, Schedule,
-    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
-    Signal, SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter, TestClock,
-    Transition, Whoami, Workflow,
+    AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
+    AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult,
+    BulkResultFilter, CancelSubscription, ChangeSchedule, ClientError, ConfirmBulk, FlowLimit,
+    IdempotencyKey, Invoice, InvoiceDetail, Mail, MailFilter, NewSchedule, NewSubscription,
+    NewTenant, Page, Pause, Plan, PrepareBulk, RunCount, RunCountFilter, RunDetail, RunFilter,
+    RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted,
+    SendSignal, SetFlowLimit, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant,
+    TenantFilter, TestClock, Transition, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -442,4 +442,66 @@ impl Client {
 /// A name as one segment of a path.
 fn segment(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
+}
+
+/// One verb to many runs.
+impl Client {
+    /// Freezes the runs that a filter finds; nothing is done until [`Client::confirm_bulk`].
+    pub async fn prepare_bulk(
+        &self,
+        prepare: &PrepareBulk,
+        key: &IdempotencyKey,
+    ) -> Result<BulkOperation, ClientError> {
+        let path = "/v1/bulk-operations";
+        self.transport.post(path, prepare, key).await
+    }
+
+    /// Confirms the number of runs, and begins.
+    pub async fn confirm_bulk(
+        &self,
+        bulk_operation_id: Uuid,
+        confirm: &ConfirmBulk,
+        key: &IdempotencyKey,
+    ) -> Result<BulkOperation, ClientError> {
+        let path = format!("/v1/bulk-operations/{bulk_operation_id}/confirm");
+        self.transport.post(&path, confirm, key).await
+    }
+
+    /// Ends an operation before its time.
+    pub async fn abort_bulk(
+        &self,
+        bulk_operation_id: Uuid,
+        abort: &AbortBulk,
+        key: &IdempotencyKey,
+    ) -> Result<BulkOperation, ClientError> {
+        let path = format!("/v1/bulk-operations/{bulk_operation_id}/abort");
+        self.transport.post(&path, abort, key).await
+    }
+
+    /// Lists operations, newest first, a page at a time.
+    pub async fn list_bulk_operations(
+        &self,
+        filter: &BulkFilter,
+    ) -> Result<Page<BulkOperation>, ClientError> {
+        self.transport.get_with("/v1/bulk-operations", filter).await
+    }
+
+    /// Looks at one operation.
+    pub async fn bulk_operation(
+        &self,
+        bulk_operation_id: Uuid,
+    ) -> Result<BulkOperation, ClientError> {
+        let path = format!("/v1/bulk-operations/{bulk_operation_id}");
+        self.transport.get(&path).await
+    }
+
+    /// Lists the runs of an operation and what came of each, a page at a time.
+    pub async fn list_bulk_results(
+        &self,
+        bulk_operation_id: Uuid,
+        filter: &BulkResultFilter,
+    ) -> Result<Page<BulkResult>, ClientError> {
+        let path = format!("/v1/bulk-operations/{bulk_operation_id}/results");
+        self.transport.get_with(&path, filter).await
+    }
 }

@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+mod bulk;
 mod error;
 pub mod filter;
 mod flow;
@@ -35,6 +36,10 @@ mod workflow;
 mod client;
 mod transport;
 
+pub use bulk::{
+    AbortBulk, BulkFilter, BulkOperation, BulkOutcome, BulkResult, BulkResultFilter, BulkStatus,
+    ConfirmBulk, PrepareBulk,
+};
 pub use client::Client;
 pub use error::{ClientError, FieldError, Problem};
 pub use flow::{
@@ -48,8 +53,8 @@ pub use page::Page;
 pub use plan::{Interval, Plan};
 pub use run::{
     ActOnRun, ActionAccepted, ActionArg, ActionArgs, AllowedAction, ArgKind, Deadline,
-    DeadlineClock, Evidence, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, SendSignal, SignalAccepted,
-    StartRun, Why,
+    DeadlineClock, Evidence, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary,
+    SendSignal, SignalAccepted, StartRun, Why,
 };
 pub use schedule::{
     ActOnSchedule, CatchUpPolicy, ChangeSchedule, NewSchedule, OverlapPolicy, Schedule,

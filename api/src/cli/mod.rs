@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod bench;
+mod bulk;
 mod dev;
 mod flow;
 mod migrate;
@@ -56,6 +57,9 @@ enum Command {
     /// Flow control, through the API: limits, pauses of workflows, queues and tenants, breakers.
     #[command(subcommand)]
     Flow(flow::FlowCommand),
+    /// One verb to many runs, through the API: prepare, confirm, list, show, results, abort.
+    #[command(subcommand)]
+    Bulk(bulk::BulkCommand),
     /// Schedules, through the API: list, show, create, update, pause, resume, run-now, delete.
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
@@ -142,6 +146,7 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Token(command) => token::run(command).await?,
         Command::Run(command) => run::run(command).await?,
         Command::Flow(command) => flow::run(command).await?,
+        Command::Bulk(command) => bulk::run(command).await?,
         Command::Schedule(command) => schedule::run(command).await?,
         Command::Postgres(command) => postgres::run(command).await?,
         Command::Bench(command) => postgres::bench(command).await?,

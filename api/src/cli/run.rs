@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tenure_client::{
-    ActOnRun, ActionArgs, Client, DeadlineClock, IdempotencyKey, RunCountFilter, RunFilter, RunStatus, SendSignal,
+    ActOnRun, ActionArgs, Client, DeadlineClock, IdempotencyKey, RunCountFilter, RunFilter,
+    RunStatus, SendSignal,
 };
 use uuid::Uuid;
 
@@ -125,6 +126,13 @@ pub(super) struct ActArgs {
     /// Say what would happen, and do nothing.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    args: VerbArgs,
+}
+
+/// What verbs take.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct VerbArgs {
     /// What the step would have answered, as JSON: for skip-step.
     #[arg(long, value_parser = parse_json)]
     answer: Option<Value>,
@@ -149,6 +157,22 @@ pub(super) struct ActArgs {
     /// The input to start over with, as JSON: for restart.
     #[arg(long, value_parser = parse_json)]
     input: Option<Value>,
+}
+
+impl VerbArgs {
+    /// As the API takes them.
+    pub(super) fn into_args(self) -> ActionArgs {
+        ActionArgs {
+            answer: self.answer,
+            code: self.code,
+            message: self.message,
+            state: self.state,
+            name: self.name,
+            at: self.at,
+            key: self.key,
+            input: self.input,
+        }
+    }
 }
 
 fn parse_json(text: &str) -> Result<Value, String> {
@@ -274,16 +298,7 @@ async fn do_verb(act: ActArgs) -> anyhow::Result<()> {
         reason: act.reason.clone(),
         revision,
         dry_run: act.dry_run,
-        args: ActionArgs {
-            answer: act.answer.clone(),
-            code: act.code.clone(),
-            message: act.message.clone(),
-            state: act.state.clone(),
-            name: act.name.clone(),
-            at: act.at,
-            key: act.key.clone(),
-            input: act.input.clone(),
-        },
+        args: act.args.clone().into_args(),
     };
     let key = IdempotencyKey::generate();
     let done = client.act_on_run(*run_id, verb, &body, &key).await?;

@@ -146,8 +146,20 @@ async fn do_verb(
     args: ActionArgs,
     act: &Act,
 ) -> Result<ActionAccepted, ApiError> {
+    if word == "restart" {
+        return restart(state, conn, run_id, args, act).await;
+    }
     let registry = state.client().registry();
-    let verb = match word {
+    let verb = verb_of(word, args)?;
+    let done = operator::intervene(conn, registry, run_id, &verb, act)
+        .await
+        .map_err(of_args)?;
+    Ok(to_json(done))
+}
+
+/// The engine's verb of a word; a restart is none, because it makes another run.
+pub(super) fn verb_of(word: &str, args: ActionArgs) -> Result<Verb, ApiError> {
+    Ok(match word {
         "retry" => Verb::Retry,
         "skip-step" => Verb::Skip {
             answer: needed("answer", args.answer)?,
@@ -173,32 +185,37 @@ async fn do_verb(
         },
         "cancel" => Verb::Cancel,
         "terminate" => Verb::Terminate,
-        _ => {
-            let key = needed("key", args.key)?;
-            let from = match (args.state, args.input) {
-                (Some(_), Some(_)) => return Err(invalid("input", "give a state or an input")),
-                (Some(state), None) => RestartFrom::State(state),
-                (None, Some(input)) => RestartFrom::Input(input),
-                (None, None) => RestartFrom::LastState,
-            };
-            let started = operator::restart(conn, registry, run_id, &key, &from, act)
-                .await
-                .map_err(of_args)?;
-            return Ok(ActionAccepted {
-                run_id: run_id.0,
-                revision: act.revision,
-                dry_run: false,
-                before: serde_json::Value::Null,
-                after: serde_json::Value::Null,
-                effects: vec![format!("A new run starts under the key {key:?}.")],
-                started_run_id: Some(started.run_id.0),
-            });
-        }
+        _ => return Err(ApiError::NotFound(format!("no verb is called {word:?}"))),
+    })
+}
+
+async fn restart(
+    state: &AppState,
+    conn: &mut sqlx::PgConnection,
+    run_id: RunId,
+    args: ActionArgs,
+    act: &Act,
+) -> Result<ActionAccepted, ApiError> {
+    let registry = state.client().registry();
+    let key = needed("key", args.key)?;
+    let from = match (args.state, args.input) {
+        (Some(_), Some(_)) => return Err(invalid("input", "give a state or an input")),
+        (Some(state), None) => RestartFrom::State(state),
+        (None, Some(input)) => RestartFrom::Input(input),
+        (None, None) => RestartFrom::LastState,
     };
-    let done = operator::intervene(conn, registry, run_id, &verb, act)
+    let started = operator::restart(conn, registry, run_id, &key, &from, act)
         .await
         .map_err(of_args)?;
-    Ok(to_json(done))
+    Ok(ActionAccepted {
+        run_id: run_id.0,
+        revision: act.revision,
+        dry_run: false,
+        before: serde_json::Value::Null,
+        after: serde_json::Value::Null,
+        effects: vec![format!("A new run starts under the key {key:?}.")],
+        started_run_id: Some(started.run_id.0),
+    })
 }
 
 /// Points into the arguments where one of them does not fit.
@@ -225,7 +242,7 @@ fn to_json(done: Intervention) -> ActionAccepted {
 }
 
 /// Refuses what the verb does not take, so that a misspelt wish is not half met.
-fn check_args(verb: &VerbRow, args: &ActionArgs) -> Result<(), ApiError> {
+pub(super) fn check_args(verb: &VerbRow, args: &ActionArgs) -> Result<(), ApiError> {
     let given = serde_json::to_value(args).unwrap_or_default();
     let members = given
         .as_object()

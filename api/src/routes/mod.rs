@@ -1,8 +1,9 @@
 //! The routes: one file a resource, each offering `router()`.
 
 mod actions;
-mod flow;
+mod bulk;
 mod filter;
+mod flow;
 mod health;
 mod invoices;
 mod mails;
@@ -71,6 +72,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(runs::router())
         .merge(runs_view::router())
         .merge(actions::router())
+        .merge(bulk::router())
         .merge(schedules::router())
         .merge(flow::router())
         .merge(webhooks::router())

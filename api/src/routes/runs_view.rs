@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use tenure_client::{
-    ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunCount, RunCountFilter, RunDetail,
-    RunFilter, RunStatus, RunSummary, Signal, SignalOutcome, Step, Transition, Why,
+    ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunCount,
+    RunCountFilter, RunDetail, RunFilter, RunStatus, RunSummary, Signal, SignalOutcome, Step,
+    Transition, Why,
 };
 use tenure_engine::{RunId, Status, TenantId, inspect, operator, search};
 use utoipa_axum::router::OpenApiRouter;

@@ -1,12 +1,13 @@
 //! The verbs of operators, and in which status each makes sense. Pure.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::run::Status;
 
 /// What can be done to a run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Verb {
     /// Try again now, with the attempts forgotten. Answered steps stay answered, except the error
     /// that it is stuck on.

@@ -5,6 +5,7 @@
 //! bound from Rust; the only time is `engine.now()`.
 
 pub(crate) mod breaker;
+pub(crate) mod bulk;
 pub(crate) mod claim;
 pub(crate) mod clock;
 pub(crate) mod control;

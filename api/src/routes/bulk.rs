@@ -1,0 +1,290 @@
+//! One verb to many runs: prepared over a filter, confirmed by its number, watched, aborted.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use sqlx::PgConnection;
+use tenure_client::{
+    AbortBulk, BulkFilter, BulkOperation, BulkOutcome, BulkResult, BulkResultFilter, BulkStatus,
+    ConfirmBulk, Page, PrepareBulk, Problem, RunFilter,
+};
+use tenure_engine::bulk::{self, Bulk, BulkLine, NewBulk};
+use tenure_engine::operator::Verb;
+use tenure_engine::{BulkId, RunId, SYSTEM_TENANT, search};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::actions::{VERBS, VerbRow, check_args, verb_of};
+use super::filter::understand;
+use super::{cursor, page_size};
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::{Body, Path, Query};
+use crate::idempotency::{Key, Seen, look_up};
+use crate::state::{AppState, as_engine, see_as};
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, prepare))
+        .routes(routes!(show))
+        .routes(routes!(results))
+        .routes(routes!(confirm))
+        .routes(routes!(abort))
+}
+
+/// Freeze the runs that a filter finds, to do one verb to each. Nothing is done until the number of
+/// them is confirmed.
+#[utoipa::path(post, path = "/v1/bulk-operations", tag = "Runs", request_body = PrepareBulk, responses(
+    (status = 201, body = BulkOperation), (status = 400, body = Problem),
+    (status = 403, body = Problem), (status = 422, body = Problem)))]
+async fn prepare(
+    State(state): State<AppState>,
+    caller: Caller,
+    key: Key,
+    body: Body<PrepareBulk>,
+) -> Result<Response, ApiError> {
+    let known = row_of(&body.value.verb)?;
+    caller.require(known.role)?;
+    check_args(known, &body.value.args)?;
+    if body.value.filter.trim().is_empty() {
+        return Err(ApiError::Invalid {
+            pointer: "/filter".to_owned(),
+            detail: "say which runs are meant, such as status:stuck workflow:invoice".to_owned(),
+        });
+    }
+    let mut tx = state.begin().await?;
+    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
+        Seen::Before(answer) => return Ok(answer),
+        Seen::Not(fresh) => fresh,
+    };
+    let PrepareBulk {
+        filter,
+        args,
+        reason,
+        pace,
+        stop_after,
+        ..
+    } = body.value;
+    // Found as the caller, so that another tenant's runs are not; frozen as the engine.
+    see_as(&mut tx, &caller).await?;
+    let asked = RunFilter {
+        filter: Some(filter.clone()),
+        ..RunFilter::default()
+    };
+    let understood = understand(&state, &caller, &mut tx, asked).await?;
+    let runs = search::find(&mut tx, &understood.wanted, None, search::MAX_FOUND + 1).await?;
+    if runs.is_empty() {
+        understood.check_names()?;
+    }
+    as_engine(&mut tx).await?;
+    let new = NewBulk {
+        verb: verb_of(known.word, args)?,
+        filter,
+        pace,
+        stop_after,
+    };
+    let owner = caller.tenant.unwrap_or(SYSTEM_TENANT);
+    let act = caller.act(reason, 0);
+    let made = bulk::prepare(&mut tx, owner, &new, &runs, &act).await?;
+    let response = fresh
+        .answer(&mut tx, StatusCode::CREATED, &answer(made))
+        .await?;
+    tx.commit().await?;
+    Ok(response)
+}
+
+/// A verb that can be done to many: not a signal, and not a restart, whose key would be one for all.
+fn row_of(word: &str) -> Result<&'static VerbRow, ApiError> {
+    let mut known = VERBS.iter().filter(|row| Verb::WORDS.contains(&row.word));
+    known
+        .find(|row| row.word == word)
+        .ok_or_else(|| ApiError::Invalid {
+            pointer: "/verb".to_owned(),
+            detail: format!(
+                "no verb for many runs is called {word:?}; there are {}",
+                Verb::WORDS.join(", ")
+            ),
+        })
+}
+
+/// List operations on many runs, newest first.
+#[utoipa::path(get, path = "/v1/bulk-operations", tag = "Runs", params(BulkFilter), responses(
+    (status = 200, body = Page<BulkOperation>), (status = 400, body = Problem)))]
+async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(asked): Query<BulkFilter>,
+) -> Result<Json<Page<BulkOperation>>, ApiError> {
+    let limit = page_size(asked.limit)?;
+    let after = cursor::<BulkId>(asked.cursor.as_deref())?;
+    let mut tx = state.begin_for(&caller).await?;
+    let rows = bulk::list(&mut tx, after, limit).await?;
+    let last = rows.last().map(|row| row.bulk_id.to_string());
+    let items = rows.into_iter().map(answer).collect();
+    Ok(Json(page(items, last, limit)))
+}
+
+/// Show an operation: where it is, and how many runs came to what.
+#[utoipa::path(get, path = "/v1/bulk-operations/{bulk_operation_id}", tag = "Runs",
+    params(("bulk_operation_id" = Uuid, Path)),
+    responses((status = 200, body = BulkOperation), (status = 404, body = Problem)))]
+async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(bulk_id): Path<BulkId>,
+) -> Result<Json<BulkOperation>, ApiError> {
+    let mut tx = state.begin_for(&caller).await?;
+    Ok(Json(answer(bulk::find(&mut tx, bulk_id).await?)))
+}
+
+/// List the runs of an operation and what came of each, in the order in which they are acted on.
+#[utoipa::path(get, path = "/v1/bulk-operations/{bulk_operation_id}/results", tag = "Runs",
+    params(("bulk_operation_id" = Uuid, Path), BulkResultFilter),
+    responses((status = 200, body = Page<BulkResult>), (status = 404, body = Problem)))]
+async fn results(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(bulk_id): Path<BulkId>,
+    Query(asked): Query<BulkResultFilter>,
+) -> Result<Json<Page<BulkResult>>, ApiError> {
+    let limit = page_size(asked.limit)?;
+    let after = cursor::<RunId>(asked.cursor.as_deref())?;
+    let wanted = bulk::LineFilter {
+        outcome: asked.outcome.map(engine_outcome),
+        after,
+    };
+    let mut tx = state.begin_for(&caller).await?;
+    bulk::find(&mut tx, bulk_id).await?;
+    let rows = bulk::lines(&mut tx, bulk_id, &wanted, limit).await?;
+    let last = rows.last().map(|row| row.run_id.to_string());
+    let items = rows.into_iter().map(result).collect();
+    Ok(Json(page(items, last, limit)))
+}
+
+/// Confirm how many runs an operation acts on, and let it begin. Another number than the frozen one
+/// is refused.
+#[utoipa::path(post, path = "/v1/bulk-operations/{bulk_operation_id}/confirm", tag = "Runs",
+    params(("bulk_operation_id" = Uuid, Path)), request_body = ConfirmBulk, responses(
+    (status = 202, body = BulkOperation), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn confirm(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(bulk_id): Path<BulkId>,
+    key: Key,
+    body: Body<ConfirmBulk>,
+) -> Result<Response, ApiError> {
+    let mut tx = state.begin().await?;
+    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
+        Seen::Before(answer) => return Ok(answer),
+        Seen::Not(fresh) => fresh,
+    };
+    may_act(&mut tx, &caller, bulk_id).await?;
+    let act = caller.act(body.value.reason, 0);
+    let client = state.client();
+    let begun = bulk::confirm(&mut tx, client, bulk_id, body.value.runs, &act).await?;
+    let response = fresh
+        .answer(&mut tx, StatusCode::ACCEPTED, &answer(begun))
+        .await?;
+    tx.commit().await?;
+    client.ring();
+    Ok(response)
+}
+
+/// End an operation before its time. What was done stays done; the rest is left alone.
+#[utoipa::path(post, path = "/v1/bulk-operations/{bulk_operation_id}/abort", tag = "Runs",
+    params(("bulk_operation_id" = Uuid, Path)), request_body = AbortBulk, responses(
+    (status = 202, body = BulkOperation), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn abort(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(bulk_id): Path<BulkId>,
+    key: Key,
+    body: Body<AbortBulk>,
+) -> Result<Response, ApiError> {
+    let mut tx = state.begin().await?;
+    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
+        Seen::Before(answer) => return Ok(answer),
+        Seen::Not(fresh) => fresh,
+    };
+    may_act(&mut tx, &caller, bulk_id).await?;
+    let act = caller.act(body.value.reason, 0);
+    let ended = bulk::abort(&mut tx, bulk_id, &act).await?;
+    let response = fresh
+        .answer(&mut tx, StatusCode::ACCEPTED, &answer(ended))
+        .await?;
+    tx.commit().await?;
+    Ok(response)
+}
+
+/// Lets through who sees the operation and may do its verb. The transaction acts as the engine
+/// afterwards.
+async fn may_act(conn: &mut PgConnection, caller: &Caller, bulk: BulkId) -> Result<(), ApiError> {
+    see_as(conn, caller).await?;
+    let found = bulk::find(conn, bulk).await?;
+    caller.require(row_of(found.verb.word())?.role)?;
+    as_engine(conn).await
+}
+
+fn page<T: Serialize>(items: Vec<T>, last: Option<String>, limit: i64) -> Page<T> {
+    let full = i64::try_from(items.len()).is_ok_and(|count| count == limit);
+    Page {
+        next_cursor: last.filter(|_| full),
+        items,
+    }
+}
+
+fn answer(bulk: Bulk) -> BulkOperation {
+    BulkOperation {
+        bulk_operation_id: bulk.bulk_id.0,
+        status: match bulk.status {
+            bulk::BulkStatus::Prepared => BulkStatus::Prepared,
+            bulk::BulkStatus::Acting => BulkStatus::Acting,
+            bulk::BulkStatus::Done => BulkStatus::Done,
+            bulk::BulkStatus::Stopped => BulkStatus::Stopped,
+            bulk::BulkStatus::Aborted => BulkStatus::Aborted,
+        },
+        verb: bulk.verb.word().to_owned(),
+        filter: bulk.filter,
+        pace: bulk.pace,
+        stop_after: bulk.stop_after,
+        selected: bulk.selected,
+        done: bulk.done,
+        moved: bulk.moved,
+        refused: bulk.refused,
+        actor: bulk.actor,
+        reason: bulk.reason,
+        created_at: bulk.created_at,
+        confirmed_at: bulk.confirmed_at,
+        ended_at: bulk.ended_at,
+    }
+}
+
+fn result(line: BulkLine) -> BulkResult {
+    BulkResult {
+        run_id: line.run_id.0,
+        tenant_id: line.tenant_id.0,
+        workflow: line.workflow,
+        key: line.key,
+        outcome: match line.outcome {
+            bulk::BulkOutcome::Pending => BulkOutcome::Pending,
+            bulk::BulkOutcome::Done => BulkOutcome::Done,
+            bulk::BulkOutcome::Moved => BulkOutcome::Moved,
+            bulk::BulkOutcome::Refused => BulkOutcome::Refused,
+        },
+        detail: line.detail,
+        acted_at: line.acted_at,
+    }
+}
+
+fn engine_outcome(outcome: BulkOutcome) -> bulk::BulkOutcome {
+    match outcome {
+        BulkOutcome::Pending => bulk::BulkOutcome::Pending,
+        BulkOutcome::Done => bulk::BulkOutcome::Done,
+        BulkOutcome::Moved => bulk::BulkOutcome::Moved,
+        BulkOutcome::Refused => bulk::BulkOutcome::Refused,
+    }
+}

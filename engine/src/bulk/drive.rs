@@ -1,0 +1,146 @@
+//! The run that acts: some runs a second, until none is left, too many refused, or somebody aborts.
+//!
+//! Its visits keep no journal: what was done stands in the selection's lines, each written in the
+//! transaction of its verb. A visit that is repeated goes on where the lines end.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection};
+
+use super::{Bulk, BulkOutcome, BulkStatus};
+use crate::committer::is_lost;
+use crate::context::Context;
+use crate::error::{EngineError, StepError};
+use crate::id::BulkId;
+use crate::operator::{self, Act};
+use crate::registry::Registry;
+use crate::store;
+use crate::transition::Transition;
+use crate::workflow::{Event, Workflow};
+
+/// The workflow of operations; a registry that confirms operations must have it.
+pub struct BulkWorkflow;
+
+/// Where an operation's run is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum State {
+    /// It acts.
+    Acting {
+        /// The operation.
+        bulk_id: BulkId,
+    },
+}
+
+/// An operation is told nothing: to end it, abort it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Signal {}
+
+const TICK: &str = "tick";
+const TICK_EVERY: Duration = Duration::from_secs(1);
+
+impl Workflow for BulkWorkflow {
+    const NAME: &'static str = "bulk";
+    const VERSION: i32 = 1;
+    type Input = BulkId;
+    type State = State;
+    type Signal = Signal;
+    type Output = ();
+
+    fn start(&self, bulk_id: BulkId) -> State {
+        State::Acting { bulk_id }
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        State::Acting { bulk_id }: State,
+        event: Event<Signal>,
+    ) -> Result<Transition<Self>, StepError> {
+        let mut conn = cx.pool().acquire().await?;
+        if matches!(event, Event::CancelRequested) {
+            store::bulk::end(&mut conn, bulk_id, BulkStatus::Aborted).await?;
+            return Ok(Transition::cancelled());
+        }
+        if act_for_a_second(&mut conn, cx.registry(), bulk_id).await? {
+            return Ok(Transition::stay(State::Acting { bulk_id }).after(TICK, TICK_EVERY));
+        }
+        Ok(Transition::complete(()))
+    }
+}
+
+/// Acts on as many runs as the pace allows; whether there is more to do.
+async fn act_for_a_second(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    bulk_id: BulkId,
+) -> Result<bool, StepError> {
+    let bulk = super::find(conn, bulk_id).await?;
+    let mut refused = bulk.refused;
+    for _ in 0..bulk.pace {
+        // Asked each time, so that an abort is heard before the next run.
+        if !store::bulk::is_acting(conn, bulk_id).await? {
+            return Ok(false);
+        }
+        if bulk
+            .stop_after
+            .is_some_and(|stop| refused >= i64::from(stop))
+        {
+            store::bulk::end(conn, bulk_id, BulkStatus::Stopped).await?;
+            return Ok(false);
+        }
+        match act_on_next(conn, registry, &bulk).await? {
+            Some(outcome) => refused += i64::from(outcome == BulkOutcome::Refused),
+            None => {
+                store::bulk::end(conn, bulk_id, BulkStatus::Done).await?;
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Does the verb to the next run of the selection, and writes down what came of it.
+async fn act_on_next(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    bulk: &Bulk,
+) -> Result<Option<BulkOutcome>, StepError> {
+    let mut tx = conn.begin().await?;
+    let Some(next) = store::bulk::lock_next(&mut tx, bulk.bulk_id).await? else {
+        return Ok(None);
+    };
+    let act = Act {
+        actor: bulk.actor.clone(),
+        role: bulk.role.clone(),
+        reason: format!("{} (bulk operation {})", bulk.reason, bulk.bulk_id),
+        revision: next.revision,
+    };
+    let mut attempt = tx.begin().await?;
+    let done = operator::intervene(&mut attempt, registry, next.run_id, &bulk.verb, &act).await;
+    let (outcome, detail) = match done {
+        Ok(_) => {
+            attempt.commit().await?;
+            (BulkOutcome::Done, None)
+        }
+        Err(EngineError::Database(error)) if is_lost(&error) => return Err(error.into()),
+        Err(refused) => {
+            attempt.rollback().await?;
+            let outcome = match refused {
+                EngineError::Moved { .. } => BulkOutcome::Moved,
+                _ => BulkOutcome::Refused,
+            };
+            (outcome, Some(refused.to_string()))
+        }
+    };
+    store::bulk::record(
+        &mut tx,
+        bulk.bulk_id,
+        next.run_id,
+        outcome,
+        detail.as_deref(),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(Some(outcome))
+}

@@ -1,0 +1,2 @@
+drop table engine.bulk_run;
+drop table engine.bulk;

@@ -1,0 +1,216 @@
+//! One verb to many runs over HTTP: counted, confirmed by its number, told run by run.
+
+use tenure_client::{
+    AbortBulk, ActionArgs, BulkFilter, BulkOutcome, BulkResultFilter, BulkStatus, Client,
+    ClientError, ConfirmBulk, IdempotencyKey, NewTenant, PrepareBulk, Role, RunFilter, RunStatus,
+};
+use tenure_engine::TenantId;
+use uuid::Uuid;
+
+use crate::support::app::{TestApp, token};
+use crate::support::{connect, eventually};
+
+async fn tenant(app: &TestApp, name: &str) -> Uuid {
+    let new = NewTenant {
+        name: name.to_owned(),
+        email: "billing@acme.example".to_owned(),
+        zone: "UTC".to_owned(),
+        locale: None,
+        test_clock: None,
+    };
+    let key = IdempotencyKey::generate();
+    app.client
+        .create_tenant(&new, &key)
+        .await
+        .unwrap()
+        .tenant_id
+}
+
+fn pause(filter: &str) -> PrepareBulk {
+    PrepareBulk {
+        filter: filter.to_owned(),
+        verb: "pause".to_owned(),
+        args: ActionArgs::default(),
+        reason: "the provider is down".to_owned(),
+        pace: 100,
+        stop_after: Some(1),
+    }
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (u16, String, String) {
+    let error = result.unwrap_err();
+    let problem = error.problem().unwrap();
+    let field = problem.errors.first();
+    let field = field.map_or(String::new(), |field| field.pointer.clone());
+    (problem.status, problem.code.clone(), field)
+}
+
+fn expect(status: u16, code: &str, field: &str) -> (u16, String, String) {
+    (status, code.to_owned(), field.to_owned())
+}
+
+/// All tenants' runs are at rest.
+async fn at_rest(app: &TestApp, count: i64) {
+    eventually("the tenants are provisioned", async || {
+        let filter = tenure_client::RunCountFilter {
+            filter: Some("workflow:tenant state:Ready status:waiting".to_owned()),
+        };
+        app.client.count_runs(&filter).await.unwrap().runs == count
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_runs_are_paused_and_each_says_what_came_of_it() {
+    let app = TestApp::new().await;
+    let client = &app.client;
+    for name in ["Acme", "Birch", "Cedar"] {
+        tenant(&app, name).await;
+    }
+    at_rest(&app, 3).await;
+    let key = IdempotencyKey::generate();
+    let prepared = client
+        .prepare_bulk(&pause("workflow:tenant"), &key)
+        .await
+        .unwrap();
+    let again = client
+        .prepare_bulk(&pause("workflow:tenant"), &key)
+        .await
+        .unwrap();
+    assert_eq!(prepared, again);
+    assert_eq!(
+        (prepared.status, prepared.selected),
+        (BulkStatus::Prepared, 3)
+    );
+    let id = prepared.bulk_operation_id;
+
+    let confirm = |runs| ConfirmBulk {
+        runs,
+        reason: "three it is".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    let wrong = client.confirm_bulk(id, &confirm(4), &key).await;
+    assert_eq!(refusal(wrong), expect(409, "count_differs", "/runs"));
+    let key = IdempotencyKey::generate();
+    client.confirm_bulk(id, &confirm(3), &key).await.unwrap();
+    eventually("the operation is done", async || {
+        client.bulk_operation(id).await.unwrap().status == BulkStatus::Done
+    })
+    .await;
+    let done = client.bulk_operation(id).await.unwrap();
+    assert_eq!((done.done, done.moved, done.refused), (3, 0, 0));
+    let mut results = BulkResultFilter {
+        outcome: Some(BulkOutcome::Done),
+        limit: Some(2),
+        cursor: None,
+    };
+    let first = client.list_bulk_results(id, &results).await.unwrap();
+    results.cursor = first.next_cursor;
+    let second = client.list_bulk_results(id, &results).await.unwrap();
+    assert_eq!((first.items.len(), second.items.len()), (2, 1));
+    for run in first.items.iter().chain(&second.items) {
+        let shown = client.run(run.run_id).await.unwrap();
+        assert_eq!(shown.summary.status, RunStatus::Paused);
+        assert_eq!(run.workflow, "tenant");
+    }
+    let listed = client
+        .list_bulk_operations(&BulkFilter::default())
+        .await
+        .unwrap();
+    assert_eq!(listed.items, [done]);
+    let abort = AbortBulk {
+        reason: "too late".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    let late = client.abort_bulk(id, &abort, &key).await;
+    assert_eq!(refusal(late), expect(409, "not_allowed", ""));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one case a line")]
+async fn an_operation_reaches_no_further_than_who_asks_for_it() {
+    let app = TestApp::new().await;
+    let acme = tenant(&app, "Acme").await;
+    tenant(&app, "Birch").await;
+    at_rest(&app, 2).await;
+    let mut conn = connect(&app.options).await;
+    let support = token(&mut conn, Role::Support, None).await;
+    let support = Client::new(&app.url, &support).unwrap();
+    let own = token(&mut conn, Role::Operator, Some(TenantId(acme))).await;
+    let own = Client::new(&app.url, &own).unwrap();
+    let prepare = async |client: &Client, prepare: &PrepareBulk| {
+        client
+            .prepare_bulk(prepare, &IdempotencyKey::generate())
+            .await
+    };
+    let with = |verb: &str| PrepareBulk {
+        verb: verb.to_owned(),
+        ..pause("workflow:tenant")
+    };
+    for (client, asked, expected) in [
+        (
+            &support,
+            pause("workflow:tenant"),
+            expect(403, "forbidden", ""),
+        ),
+        (&app.client, pause(" "), expect(422, "invalid", "/filter")),
+        (
+            &app.client,
+            pause("status:lost"),
+            expect(400, "invalid_filter", ""),
+        ),
+        (
+            &app.client,
+            pause("workflow:nope"),
+            expect(400, "unknown_workflow", ""),
+        ),
+        (
+            &app.client,
+            pause("key:none"),
+            expect(422, "invalid", "/filter"),
+        ),
+        (
+            &app.client,
+            with("restart"),
+            expect(422, "invalid", "/verb"),
+        ),
+        (&app.client, with("burn"), expect(422, "invalid", "/verb")),
+        (
+            &app.client,
+            with("fire-deadline"),
+            expect(422, "invalid", "/args/name"),
+        ),
+    ] {
+        let told = format!("{asked:?}");
+        assert_eq!(refusal(prepare(client, &asked).await), expected, "{told}");
+    }
+    let all = prepare(&app.client, &pause("workflow:tenant"))
+        .await
+        .unwrap();
+    assert_eq!(all.selected, 2);
+    let hidden = own.bulk_operation(all.bulk_operation_id).await;
+    assert_eq!(refusal(hidden), expect(404, "unknown_bulk_operation", ""));
+    let mine = prepare(&own, &pause("workflow:tenant")).await.unwrap();
+    assert_eq!(mine.selected, 1);
+    let confirm = ConfirmBulk {
+        runs: 1,
+        reason: "mine".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    own.confirm_bulk(mine.bulk_operation_id, &confirm, &key)
+        .await
+        .unwrap();
+    eventually("the operation is done", async || {
+        let found = own.bulk_operation(mine.bulk_operation_id).await.unwrap();
+        found.status == BulkStatus::Done
+    })
+    .await;
+    let paused = RunFilter {
+        status: Some(RunStatus::Paused),
+        ..RunFilter::default()
+    };
+    let paused = app.client.list_runs(&paused).await.unwrap().items;
+    assert_eq!((paused.len(), paused[0].tenant_id), (1, acme));
+    app.finish().await;
+}

@@ -1,7 +1,7 @@
 //! The list of runs: what is asked when, what stays selected, and what a filter means.
 
 use super::desk::{Desk, refused};
-use super::samples::{detail, detail_answer, id, page, run, run_answer, tenant};
+use super::samples::{detail, detail_answer, id, page, run, run_answer};
 use tenure_console::crossterm::event::{Event as TerminalEvent, KeyCode};
 use tenure_console::event::{Action, Answer, Content, Event, Refusal, Request};
 use tenure_console::filter::Filter;
@@ -106,31 +106,27 @@ fn nobody_looking_means_nothing_asked() {
 }
 
 #[test]
-fn a_filter_is_understood_or_refused_in_words() {
-    let filter =
-        Filter::parse(" workflow:dunning status:no-handler tenant:\"Acme GmbH\" ").unwrap();
-    assert_eq!(filter.query.workflow.as_deref(), Some("dunning"));
-    assert_eq!(
-        filter.query.status,
-        Some(tenure_client::RunStatus::NoHandler)
-    );
-    assert_eq!(filter.tenant_name.as_deref(), Some("Acme GmbH"));
-    let by_id = Filter::parse(&format!("tenant:{}", id(7))).unwrap();
-    assert_eq!(
-        (by_id.query.tenant_id, by_id.tenant_name),
-        (Some(id(7)), None)
-    );
+fn a_filter_is_refused_in_words_or_handed_to_the_server_as_it_is() {
+    let mut desk = Desk::with_runs(vec![run(1)]);
+    desk.key(KeyCode::Char('/'));
+    desk.type_text("-workflow:notice plan:starter tenant:acme age:>3d ");
+    desk.key(KeyCode::Enter);
+    let Some(Action::Ask {
+        request: Request::Runs(query),
+        ..
+    }) = desk.asked()
+    else {
+        panic!("no question for runs");
+    };
+    let line = "-workflow:notice plan:starter tenant:acme age:>3d";
+    assert_eq!(query.filter.as_deref(), Some(line));
     for (text, words) in [
         ("acme", "\"acme\" needs a field"),
-        (
-            "colour:red",
-            "no field \"colour\"; there are workflow, state, status, tenant, key",
-        ),
         ("status:lost", "no status \"lost\"; there are due, running"),
         ("state:", "state: needs a value"),
+        ("age:>3", "\"3\" is no age"),
         ("key:\"a b", "the quote after key: is not closed"),
         ("key:a key:b", "\"key\" is named twice"),
-        ("tenant:a tenant:b", "\"tenant\" is named twice"),
     ] {
         let refusal = Filter::parse(text).unwrap_err();
         assert!(
@@ -138,34 +134,6 @@ fn a_filter_is_understood_or_refused_in_words() {
             "{text} was refused with: {refusal}"
         );
     }
-}
-
-#[test]
-fn a_tenants_name_is_looked_up_before_its_runs_are_asked_for() {
-    let mut desk = Desk::with_runs(vec![run(1)]);
-    desk.key(KeyCode::Char('/'));
-    desk.type_text("tenant:acme");
-    desk.key(KeyCode::Enter);
-    let tenants = Request::Tenants("acme".to_owned());
-    assert!(matches!(desk.asked(), Some(Action::Ask { request, .. }) if request == tenants));
-    desk.answer(Answer::Tenants(vec![
-        tenant(1, "Acme GmbH"),
-        tenant(2, "Acme Ltd"),
-    ]));
-    assert!(
-        desk.text()
-            .contains("several tenants match \"acme\": Acme GmbH, Acme Ltd")
-    );
-    desk.tick(1);
-    desk.answer(Answer::Tenants(vec![tenant(1, "Acme GmbH")]));
-    let Some(Action::Ask {
-        request: Request::Runs(query),
-        ..
-    }) = desk.asked()
-    else {
-        panic!("no question for the tenant's runs");
-    };
-    assert_eq!(query.tenant_id, Some(id(1)));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenure_client::{
-    Mail, Page, RunDetail, RunSummary, Schedule, ScheduleDetail, Signal, Step, Tenant, Transition,
+    Mail, Page, RunDetail, RunSummary, Schedule, ScheduleDetail, Signal, Step, Transition,
 };
 use tenure_console::event::{Answer, Content, Done, RunAnswer};
 use uuid::Uuid;
@@ -155,13 +155,6 @@ pub(crate) fn mails() -> Vec<Mail> {
         {"notice_id": id(32), "tenant_id": id(101), "kind": "renewed", "to": "ops@acme.example",
             "subject": "Renewed", "status": "queued", "body_text": "Thank you."},
     ]))
-}
-
-pub(crate) fn tenant(number: u8, name: &str) -> Tenant {
-    parse(json!({
-        "tenant_id": id(number), "name": name, "email": "ops@acme.example", "zone": "Europe/Berlin",
-        "shard_id": 7, "created_at": "2026-01-01T00:00:00Z",
-    }))
 }
 
 /// Schedule 2 follows a test clock.

@@ -5,15 +5,13 @@ use crate::detail::Tab;
 use crate::event::{Act, Answer, Content, Done, Event, Refusal, Request, RunAnswer, ScheduleVerb};
 use tenure_client::{
     ActOnSchedule, Client, ClientError, IdempotencyKey, MailFilter, ScheduleFilter, SendSignal,
-    Tenant, TenantFilter, TestClock,
+    Tenant, TestClock,
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// Mails asked for at once.
 const MAILS: u32 = 100;
-/// Tenants asked for when a name is looked up; more would not be told apart anyway.
-const TENANTS: u32 = 10;
 /// Schedules asked for at once: the most that the server gives.
 const SCHEDULES: u32 = 200;
 
@@ -85,14 +83,6 @@ impl Backend {
 
 async fn ask(client: &Client, request: Request) -> Result<Answer, ClientError> {
     Ok(match request {
-        Request::Tenants(name) => {
-            let filter = TenantFilter {
-                q: Some(name),
-                cursor: None,
-                limit: Some(TENANTS),
-            };
-            Answer::Tenants(client.list_tenants(&filter).await?.items)
-        }
         Request::Runs(filter) => Answer::Runs(client.list_runs(&filter).await?),
         Request::Mails => {
             let filter = MailFilter {

@@ -62,8 +62,6 @@ pub enum Action {
 /// A question that changes nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// Tenants whose name, mail address or id holds a text.
-    Tenants(String),
     /// A page of runs.
     Runs(RunFilter),
     /// One run with the contents of a tab.
@@ -154,8 +152,6 @@ pub enum Done {
 /// What the server said to a question.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// To [`Request::Tenants`].
-    Tenants(Vec<Tenant>),
     /// To [`Request::Runs`].
     Runs(Page<RunSummary>),
     /// To [`Request::Run`].

@@ -2,7 +2,7 @@
 
 use crate::event::Request;
 use crate::filter::Filter;
-use tenure_client::{Page, RunFilter, RunSummary, Tenant};
+use tenure_client::{Page, RunFilter, RunSummary};
 use tui_input::Input;
 use uuid::Uuid;
 
@@ -16,11 +16,8 @@ pub struct RunList {
     pub(crate) filter: Filter,
     /// The filter line while it is edited.
     pub(crate) editing: Option<Input>,
-    /// What keeps the list from being shown.
-    pub(crate) trouble: Option<String>,
     /// The rows; `None` until the first answer.
     rows: Option<Vec<RunSummary>>,
-    tenant: Option<Tenant>,
     selected: Option<Uuid>,
     index: usize,
     passed: Vec<Option<String>>,
@@ -37,57 +34,17 @@ impl RunList {
         }
     }
 
-    /// The next question to the server. A tenant that was named must be found first.
+    /// The next question to the server.
     pub(crate) fn request(&self) -> Request {
-        match (&self.filter.tenant_name, &self.tenant) {
-            (Some(name), None) => Request::Tenants(name.clone()),
-            _ => Request::Runs(RunFilter {
-                tenant_id: self
-                    .tenant
-                    .as_ref()
-                    .map(|t| t.tenant_id)
-                    .or(self.filter.query.tenant_id),
-                cursor: self.cursor.clone(),
-                limit: Some(PAGE_RUNS),
-                ..self.filter.query.clone()
-            }),
-        }
-    }
-
-    /// Takes the tenants that match the filter's name; answers whether one was meant.
-    pub(crate) fn take_tenants(&mut self, tenants: Vec<Tenant>) -> bool {
-        let Some(name) = &self.filter.tenant_name else {
-            return false;
-        };
-        let wanted = name.to_lowercase();
-        let exact = tenants
-            .iter()
-            .find(|tenant| tenant.name.to_lowercase() == wanted);
-        let meant = exact
-            .or(if tenants.len() == 1 {
-                tenants.first()
-            } else {
-                None
-            })
-            .cloned();
-        self.trouble = match (&meant, tenants.len()) {
-            (Some(_), _) => None,
-            (None, 0) => Some(format!("no tenant matches \"{name}\"")),
-            (None, _) => {
-                let names: Vec<_> = tenants.iter().take(5).map(|t| t.name.as_str()).collect();
-                let names = names.join(", ");
-                Some(format!(
-                    "several tenants match \"{name}\": {names}; write more of the name"
-                ))
-            }
-        };
-        self.tenant = meant;
-        self.tenant.is_some()
+        Request::Runs(RunFilter {
+            cursor: self.cursor.clone(),
+            limit: Some(PAGE_RUNS),
+            ..self.filter.query.clone()
+        })
     }
 
     /// Takes a page of runs. The selection stays on its run; when that is gone, on its place.
     pub(crate) fn take_runs(&mut self, page: Page<RunSummary>) {
-        self.trouble = None;
         self.next_cursor = page.next_cursor;
         self.rows = Some(page.items);
         self.select(self.position());

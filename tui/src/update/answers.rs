@@ -13,11 +13,6 @@ pub(super) fn answer(model: &mut Model, at: DateTime<Utc>, answer: Answer) {
     }
     model.link.good(at);
     match (answer, model.over.last_mut()) {
-        (Answer::Tenants(tenants), None) => {
-            if model.list.take_tenants(tenants) {
-                model.link.hurry(at);
-            }
-        }
         (Answer::Runs(page), None) => model.list.take_runs(page),
         (Answer::Run(run), Some(Screen::Detail(detail))) => {
             let revision = run.run.revision;

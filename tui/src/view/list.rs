@@ -101,9 +101,6 @@ pub(super) fn instead_of_rows(model: &Model) -> Option<(Tone, String)> {
     {
         return Some(told);
     }
-    if let Some(trouble) = &list.trouble {
-        return Some((Tone::Bad, format!("! {trouble}")));
-    }
     if !list.rows().is_empty() {
         return None;
     }

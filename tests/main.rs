@@ -22,5 +22,6 @@ mod statements;
 mod story;
 mod stripe_sandbox;
 mod support;
+mod traces;
 mod try_it;
 mod versions;

@@ -4,6 +4,7 @@
 //! (`*_FILE`), as container platforms mount them. What is made of these definitions, the keys of
 //! `--config`, `--print-config` and `docs/configuration.md`, is in `settings`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,11 @@ use clap::Args;
 use sqlx::postgres::PgConnectOptions;
 use tenure_engine::WorkerConfig;
 use tenure_workflows::ports::mail::MailConfig;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::trace::Traces;
 
 /// Where the configuration comes from, and a look at it. Not settings themselves.
 #[derive(Debug, Clone, Args)]
@@ -70,6 +76,73 @@ pub struct MetricsArgs {
     /// keep it on loopback or a private network.
     #[arg(long, env = "TENURE_METRICS_LISTEN")]
     pub metrics_listen: Option<std::net::SocketAddr>,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Args)]
+pub struct TraceArgs {
+    /// Address of an OpenTelemetry collector that takes OTLP over HTTP, such as
+    /// `http://127.0.0.1:4318`; `/v1/traces` is added. Traces are exported only if it is given.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// Headers for the collector, such as a key, as `name=value` separated by commas.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", hide_env_values = true)]
+    pub otlp_headers: Option<String>,
+    /// A file that holds the headers instead.
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_HEADERS_FILE",
+        conflicts_with = "otlp_headers"
+    )]
+    pub otlp_headers_file: Option<PathBuf>,
+    /// The name under which traces of this service are found.
+    #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "tenure")]
+    pub otlp_service_name: String,
+}
+
+impl TraceArgs {
+    /// Where traces go, if anywhere.
+    ///
+    /// # Errors
+    /// When the address or a header is malformed, or the file cannot be read.
+    pub fn config(&self) -> anyhow::Result<Option<TraceConfig>> {
+        let Some(endpoint) = &self.otlp_endpoint else {
+            return Ok(None);
+        };
+        let base = endpoint.trim_end_matches('/');
+        let url = reqwest::Url::parse(&format!("{base}/v1/traces"));
+        let url = url.context("the collector's address is malformed")?;
+        anyhow::ensure!(
+            matches!(url.scheme(), "http" | "https"),
+            "the collector's address must begin with http:// or https://"
+        );
+        let headers = secret(
+            self.otlp_headers.as_deref(),
+            self.otlp_headers_file.as_deref(),
+        )?;
+        let headers = headers.as_deref().map_or(Vec::new(), listed);
+        let headers = headers.iter().map(|header| {
+            let pair = header.split_once('=');
+            let (name, value) = pair.context("a header for the collector is no name=value")?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        });
+        Ok(Some(TraceConfig {
+            url,
+            headers: headers.collect::<anyhow::Result<_>>()?,
+            service_name: self.otlp_service_name.clone(),
+        }))
+    }
+}
+
+/// Where traces go, as it is used.
+#[derive(Clone)]
+pub struct TraceConfig {
+    /// Where batches are posted.
+    pub url: reqwest::Url,
+    /// Sent along with each.
+    pub headers: HashMap<String, String>,
+    /// The name under which they are found.
+    pub service_name: String,
 }
 
 /// How the worker works.
@@ -227,21 +300,23 @@ pub struct LogArgs {
 }
 
 impl LogArgs {
-    /// Starts logging.
+    /// Starts logging, and the export of traces beside it.
     ///
     /// # Errors
     /// When the filter is malformed.
-    pub fn start(&self) -> anyhow::Result<()> {
+    pub fn start(&self, traces: Option<&Traces>) -> anyhow::Result<()> {
         let filter = tracing_subscriber::EnvFilter::try_new(&self.log)
             .context("the log filter is malformed")?;
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
-        if self.log_format == "json" {
-            builder.json().init();
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines = if self.log_format == "json" {
+            lines.json().with_filter(filter).boxed()
         } else {
-            builder.with_target(false).init();
-        }
+            lines.with_target(false).with_filter(filter).boxed()
+        };
+        // What is exported does not depend on what is logged.
+        let mut layers = vec![lines];
+        layers.extend(traces.map(Traces::layer));
+        tracing_subscriber::registry().with(layers).init();
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ pub mod routes;
 pub mod serve;
 mod settings;
 mod state;
+pub mod trace;
 
 pub use migrate::MIGRATOR;
 pub use routes::{app, openapi};

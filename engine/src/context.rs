@@ -18,6 +18,8 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::breaker::Breakers;
@@ -188,8 +190,10 @@ impl Context {
             attempt,
             repeated: self.run.begun,
         };
+        let span = self.span(name, attempt);
         let attempted = AssertUnwindSafe(tokio::time::timeout(policy.attempt_timeout, work(step)))
             .catch_unwind()
+            .instrument(span.clone())
             .await;
         let result = match attempted {
             Ok(Ok(result)) => result,
@@ -199,7 +203,8 @@ impl Context {
             )),
             Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
         };
-        tally::attempted(&self.run.workflow, name, &result);
+        let outcome = tally::attempted(&self.run.workflow, name, &result);
+        span.record("outcome", outcome);
         if let Some(dependency) = policy.dependency {
             let breakers = &self.tools.breakers;
             breakers
@@ -246,11 +251,13 @@ impl Context {
         };
         let policy = RetryPolicy::DEFAULT;
         let attempt = plan::attempt_of(&self.run, Some(name)).unsigned_abs() + 1;
+        let span = self.span(name, attempt);
         let attempted = AssertUnwindSafe(tokio::time::timeout(
             policy.attempt_timeout,
             self.transact_once(name, seq, work),
         ))
         .catch_unwind()
+        .instrument(span.clone())
         .await;
         let result = match attempted {
             Ok(Ok(result)) => result,
@@ -263,7 +270,8 @@ impl Context {
             )),
             Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
         };
-        tally::attempted(&self.run.workflow, name, &result);
+        let outcome = tally::attempted(&self.run.workflow, name, &result);
+        span.record("outcome", outcome);
         match result {
             Ok(value) => Ok(value),
             Err(error) => self.failed(name, seq, &policy, attempt, error).await,
@@ -442,6 +450,17 @@ impl Context {
                 self.suspend(Suspension::Stuck { kind, error }).await
             }
         }
+    }
+
+    /// Of one attempt; below what is logged, for whoever exports traces.
+    fn span(&self, name: &'static str, attempt: u32) -> Span {
+        tracing::debug_span!(
+            "step",
+            run.id = %self.run.key.run_id,
+            step.name = name,
+            step.attempt = attempt,
+            outcome = Empty,
+        )
     }
 
     fn step_key(&self, name: &str) -> String {

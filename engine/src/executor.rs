@@ -10,6 +10,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::breaker::Breakers;
 use crate::choose::{self, Mark, NextEvent};
@@ -82,14 +84,27 @@ impl Executor {
             }
             let may_keep = visits < MAX_VISITS_IN_A_ROW && !self.draining.is_cancelled();
             let begun = clock::monotonic();
-            let written = match self.visit(&*handler, &mut held, may_keep).await {
-                Some(settlement) => self.settle(&held, settlement).await,
-                None => None,
+            // Below what is logged, for whoever exports traces.
+            let span = tracing::debug_span!(
+                "visit",
+                run.id = %held.run.key.run_id,
+                run.visit = held.run.visit,
+                workflow = handler.name(),
+                event = Empty,
+                outcome = Empty,
+            );
+            let written = async {
+                let settlement = self.visit(&*handler, &mut held, may_keep).await?;
+                self.settle(&held, settlement).await
             };
+            let written = written.instrument(span.clone()).await;
             let Some((settlement, settled)) = written else {
+                span.record("outcome", tally::UNSETTLED);
                 tally::visited(handler.name(), tally::UNSETTLED, begun.elapsed());
                 return Departure::Unclear;
             };
+            span.record("event", &settlement.log.event);
+            span.record("outcome", settlement.log.outcome);
             tally::visited(handler.name(), settlement.log.outcome, begun.elapsed());
             if !settled.held {
                 return Departure::Settled;

@@ -31,8 +31,12 @@ pub(crate) fn visited(workflow: &'static str, outcome: &'static str, took: Durat
     }
 }
 
-/// One attempt at a step; replays are none.
-pub(crate) fn attempted<T>(workflow: &str, step: &'static str, result: &Result<T, StepError>) {
+/// One attempt at a step; replays are none. Returns how it ended.
+pub(crate) fn attempted<T>(
+    workflow: &str,
+    step: &'static str,
+    result: &Result<T, StepError>,
+) -> &'static str {
     let outcome = match result {
         Ok(_) => "succeeded",
         Err(error) if error.record.code == "timed_out" => "timed_out",
@@ -45,6 +49,7 @@ pub(crate) fn attempted<T>(workflow: &str, step: &'static str, result: &Result<T
         "workflow" => workflow.to_owned(), "step" => step, "outcome" => outcome
     )
     .increment(1);
+    outcome
 }
 
 pub(crate) fn claimed(runs: usize) {

@@ -104,6 +104,11 @@ impl Server {
     }
 
     pub(crate) fn start(&mut self) {
+        self.start_by(self.command());
+    }
+
+    /// What starts it.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(tenure());
         command.arg("serve");
         if let Some(metrics) = self.metrics {
@@ -118,7 +123,7 @@ impl Server {
             .env("TENURE_SMTP_URL", &self.smtp)
             .env("TENURE_LEASE_SECONDS", "2")
             .env("TENURE_LOG", "warn,stripe=error,async_stripe=error");
-        self.start_by(command);
+        command
     }
 
     /// Starts it by a command that says itself what to serve, at this server's address.
@@ -134,6 +139,11 @@ impl Server {
     /// Starts it and waits until it is ready.
     pub(crate) async fn start_ready(&mut self, client: &tenure_client::Client) {
         self.start();
+        self.ready(client).await;
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn ready(&self, client: &tenure_client::Client) {
         super::eventually("the server is ready", async || {
             client.readyz().await.is_ok()
         })

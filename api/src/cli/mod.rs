@@ -21,6 +21,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use crate::config::LogArgs;
 use crate::settings::{self, FileSettings};
+use crate::trace::Traces;
 
 /// The command that takes a configuration file.
 const SERVE: &str = "serve";
@@ -135,10 +136,23 @@ fn of_serve(matches: &ArgMatches) -> anyhow::Result<&ArgMatches> {
 }
 
 async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
-    cli.log.start()?;
     // The one TLS provider of the process; a second installation is refused, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match cli.command {
+    let wanted = match &cli.command {
+        Command::Serve(args) => args.traces.config()?,
+        _ => None,
+    };
+    let traces = wanted.as_ref().map(Traces::start).transpose()?;
+    cli.log.start(traces.as_ref())?;
+    let done = execute_command(cli.command).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    done
+}
+
+async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Dev(args) => dev::run(args).await?,
         Command::Serve(args) => serve::run(args).await?,
         Command::Migrate(command) => migrate::run(command).await?,

@@ -7,7 +7,8 @@ use tenure_engine::PoolConfig;
 use tokio::net::TcpListener;
 
 use crate::config::{
-    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, StripeArgs, WorkerArgs,
+    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, StripeArgs, TraceArgs,
+    WorkerArgs,
 };
 use crate::serve::{ServeConfig, start};
 
@@ -22,6 +23,8 @@ pub(super) struct ServeArgs {
     http: HttpArgs,
     #[command(flatten)]
     metrics: MetricsArgs,
+    #[command(flatten)]
+    pub(super) traces: TraceArgs,
     #[command(flatten)]
     worker: WorkerArgs,
     #[command(flatten)]

@@ -103,6 +103,7 @@ pub fn app(state: AppState) -> Router {
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(middleware::from_fn(crate::trace::tell_request))
         .layer(middleware::from_fn(finish_problems))
         .layer(CatchPanicLayer::custom(|_| {
             ApiError::Internal.into_response()
@@ -134,15 +135,17 @@ fn span(request: &Request) -> tracing::Span {
         .get::<MatchedPath>()
         .map_or("unmatched", MatchedPath::as_str);
     let traceparent = request.headers().get("traceparent");
-    tracing::info_span!(
+    let span = tracing::info_span!(
         "request",
         request.id = id,
-        http.method = %request.method(),
+        http.request.method = %request.method(),
         http.route = route,
         traceparent = traceparent.and_then(|value| value.to_str().ok()),
         tenant.id = Empty,
         run.id = Empty,
-    )
+    );
+    crate::trace::continue_trace(&span, request.headers());
+    span
 }
 
 #[derive(Clone)]

@@ -14,6 +14,7 @@ use crate::error::ApiError;
 use crate::extract::{Body, Path};
 use crate::idempotency::{Key, Seen, look_up};
 use crate::state::{AppState, as_engine, see_as};
+use crate::trace;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -50,6 +51,7 @@ async fn start(
     let started = client
         .start_named(&mut tx, tenant, workflow, key, input)
         .await?;
+    trace::tell_run(tenant, started.run_id);
     let found = inspect::detail(&mut tx, started.run_id).await?;
     let status = if started.created {
         StatusCode::CREATED

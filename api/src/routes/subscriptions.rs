@@ -21,6 +21,7 @@ use crate::error::ApiError;
 use crate::extract::{Body, Path};
 use crate::idempotency::{Key, Seen, look_up};
 use crate::state::AppState;
+use crate::trace;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -56,6 +57,7 @@ async fn create(
     };
     let (row, status, created) =
         subscription::create(state.client(), &mut tx, tenant_id, &new).await?;
+    trace::tell_run(tenant_id, row.run_id);
     let code = if created {
         StatusCode::CREATED
     } else {

@@ -208,6 +208,120 @@ async fn bad_input_of_each_kind_gets_a_clear_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one case a line")]
+async fn a_problem_says_what_would_have_been_right() {
+    let app = TestApp::new().await;
+    let raw = Raw::new(&app);
+    let mut clocked = acme();
+    clocked["test_clock"] = json!("2027-01-31T09:00:00Z");
+    let made = raw.post("/v1/tenants", "t", &clocked).send().await.unwrap();
+    let made: Value = made.json().await.unwrap();
+    let tenant = made["tenant_id"].as_str().unwrap();
+    let clock = made["test_clock_id"].as_str().unwrap();
+    let advance = format!("/v1/test-clocks/{clock}/advance");
+    let mut unclear = acme();
+    unclear["test_clock"] = json!("tomorrow");
+    let deadline = format!("/v1/runs/{tenant}/actions/move-deadline");
+    let named = |at: &str| json!({"reason": "x", "revision": 1, "args": {"name": "n", "at": at}});
+    let run = json!({"workflow": "nope", "tenant_id": tenant, "key": "k", "input": {}});
+    let schedule = json!({"name": "n", "workflow": "nope", "tenant_id": tenant, "input": {},
+        "cron": "@daily", "zone": "UTC", "overlap": "skip", "catch_up": "none", "reason": "x"});
+    let plan = json!({"plan": "nope", "currency": "EUR"});
+    let subscriptions = format!("/v1/tenants/{tenant}/subscriptions");
+    let cases = [
+        (
+            raw.post("/v1/tenants", "1", &unclear),
+            "/test_clock",
+            "\"tomorrow\" is no instant; write it as RFC 3339 does, such as 2027-01-31T09:00:00Z",
+        ),
+        (
+            raw.post(&advance, "2", &json!({"to": "2027-02-30T09:00:00Z"})),
+            "/to",
+            "RFC 3339",
+        ),
+        (
+            raw.post(&advance, "3", &json!({"to": ""})),
+            "/to",
+            "RFC 3339",
+        ),
+        (
+            raw.post(&advance, "4", &json!({"to": 7})),
+            "/to",
+            "invalid type: integer",
+        ),
+        (
+            raw.post(&advance, "5", &json!({"to": "2999-01-01T00:00:00Z"})),
+            "/to",
+            "by ten years at most",
+        ),
+        (
+            raw.post(&advance, "6", &json!({"by": "9000y"})),
+            "/by",
+            "by ten years at most",
+        ),
+        (
+            raw.post(&advance, "7", &json!({"by": "soon"})),
+            "/by",
+            "such as 6h",
+        ),
+        (
+            raw.post(&deadline, "8", &named("2027-01-31")),
+            "/args/at",
+            "RFC 3339",
+        ),
+        (
+            raw.post("/v1/runs", "9", &run),
+            "/workflow",
+            "see /v1/workflows",
+        ),
+        (
+            raw.post("/v1/schedules", "10", &schedule),
+            "/workflow",
+            "see /v1/workflows",
+        ),
+        (
+            raw.post(&subscriptions, "11", &plan),
+            "/plan",
+            "see /v1/plans",
+        ),
+        (
+            raw.request(Method::GET, "/v1/runs?status=lost"),
+            "",
+            "there are due, running, waiting, retrying, undoing, paused, ",
+        ),
+    ];
+    for (number, (request, pointer, word)) in cases.into_iter().enumerate() {
+        let problem: Value = request.send().await.unwrap().json().await.unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(word), "case {number}: {detail}");
+        let pointed = problem["errors"][0]["pointer"].as_str().unwrap_or_default();
+        assert_eq!(pointed, pointer, "case {number}: {detail}");
+    }
+    for path in ["/v1/plans", "/v1/workflows"] {
+        let seen = raw.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(seen.status(), StatusCode::OK, "{path}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_shows_why_its_last_payment_method_was_refused() {
+    let app = TestApp::new().await;
+    let customer = app.customer().starter().await;
+    let tenant = customer.tenant.tenant_id;
+    customer.attach("pm_nope").await;
+    let shown = app.client.tenant(tenant).await.unwrap();
+    let refusal = shown.payment_method_error.as_deref();
+    assert_eq!(refusal, Some("resource_missing"));
+    let kept = shown.default_payment_method.expect("the one before stays");
+    assert_eq!(kept.brand, "visa");
+    customer.attach("pm_card_visa").await;
+    let shown = app.client.tenant(tenant).await.unwrap();
+    assert_eq!(shown.payment_method_error, None);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_opens_what_it_is_for_and_nothing_else() {
     let app = TestApp::new().await;
     let mut raw = Raw::new(&app);

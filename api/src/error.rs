@@ -194,7 +194,10 @@ fn internal() -> Verdict {
 fn engine(error: &EngineError) -> Verdict {
     let text = error.to_string();
     match error {
-        EngineError::UnknownWorkflow(_) => not_found("unknown_workflow", text).at("/workflow"),
+        EngineError::UnknownWorkflow(_) => {
+            let detail = format!("{text}; see /v1/workflows");
+            not_found("unknown_workflow", detail).at("/workflow")
+        }
         EngineError::UnknownTenant(_) => not_found("unknown_tenant", text).at("/tenant_id"),
         EngineError::RunNotFound(_) => not_found("unknown_run", text),
         EngineError::KeyTaken { .. } => conflict("key_taken", text).at("/key"),
@@ -231,7 +234,7 @@ fn where_to_look(what: &str) -> &'static str {
 fn door(error: &DoorError) -> Verdict {
     let text = error.to_string();
     match error {
-        DoorError::UnknownPlan(_) => invalid(text).at("/plan"),
+        DoorError::UnknownPlan(_) => invalid(format!("{text}; see /v1/plans")).at("/plan"),
         DoorError::NotSoldIn { .. } | DoorError::UnknownCurrency(_) => {
             invalid(text).at("/currency")
         }

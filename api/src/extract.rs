@@ -5,6 +5,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
@@ -36,7 +37,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             .await
             .map_err(|rejection| body_error(&rejection))?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = read(&mut json)?;
+        let value = read(&mut json, &bytes)?;
         json.end().map_err(|error| malformed(&error))?;
         Ok(Self {
             value,
@@ -61,18 +62,29 @@ pub(crate) fn body_error(rejection: &BytesRejection) -> ApiError {
 /// Reads a value; a part that does not fit is told with the pointer to it.
 fn read<'de, T: DeserializeOwned>(
     json: &mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>,
+    bytes: &[u8],
 ) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(json).map_err(|error| {
         let pointer = pointer(error.path());
         let error = error.into_inner();
         if error.is_data() {
-            ApiError::Invalid {
-                pointer,
-                detail: error.to_string(),
-            }
+            let detail = error.to_string();
+            let detail = of_instant(bytes, &pointer, &detail).unwrap_or(detail);
+            ApiError::Invalid { pointer, detail }
         } else {
             malformed(&error)
         }
+    })
+}
+
+/// What a text should have been, when it was refused as an instant: chrono's words name neither the
+/// text nor the form, and are known by its saying them of this very text.
+fn of_instant(bytes: &[u8], pointer: &str, refusal: &str) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let text = body.pointer(pointer)?.as_str()?;
+    let refused = text.parse::<DateTime<Utc>>().err()?;
+    refusal.starts_with(&refused.to_string()).then(|| {
+        format!("{text:?} is no instant; write it as RFC 3339 does, such as 2027-01-31T09:00:00Z")
     })
 }
 

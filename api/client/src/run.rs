@@ -362,7 +362,7 @@ pub struct ActionAccepted {
 /// Answers may name statuses from the future, questions may not.
 fn known_status<'de, D: Deserializer<'de>>(source: D) -> Result<Option<RunStatus>, D::Error> {
     match Option::deserialize(source)? {
-        Some(RunStatus::Unknown) => Err(serde::de::Error::custom("there is no such status")),
+        Some(RunStatus::Unknown) => Err(serde::de::Error::custom(RunStatus::known())),
         status => Ok(status),
     }
 }

@@ -83,6 +83,12 @@ impl RunStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 
+    /// What is said to somebody who asks for another.
+    pub(crate) fn known() -> String {
+        let names = Self::ALL.map(Self::as_str);
+        format!("there is no such status; there are {}", names.join(", "))
+    }
+
     /// Whether nothing will follow.
     pub const fn is_terminal(self) -> bool {
         matches!(

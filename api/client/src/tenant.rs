@@ -61,6 +61,10 @@ pub struct Tenant {
     pub default_payment_method: Option<PaymentMethod>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
+    /// Why the provider refused the payment method that was given last; the one before it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "resource_missing")]
+    pub payment_method_error: Option<String>,
 }
 
 /// A card, as much of it as may be shown.

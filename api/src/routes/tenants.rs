@@ -133,6 +133,9 @@ async fn attach(
 }
 
 fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {
+    let (method, method_error) = customer.map_or((None, None), |customer| {
+        (customer.method, customer.method_error)
+    });
     Tenant {
         tenant_id: row.tenant_id.0,
         name: row.name,
@@ -140,14 +143,13 @@ fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {
         zone: row.zone,
         shard_id: row.shard_id.0,
         test_clock_id: row.test_clock_id.map(|clock| clock.0),
-        default_payment_method: customer.and_then(|customer| customer.method).map(|method| {
-            PaymentMethod {
-                brand: method.brand,
-                last4: method.last4,
-                provider_id: method.id,
-            }
+        default_payment_method: method.map(|method| PaymentMethod {
+            brand: method.brand,
+            last4: method.last4,
+            provider_id: method.id,
         }),
         created_at: row.created_at,
+        payment_method_error: method_error,
     }
 }
 

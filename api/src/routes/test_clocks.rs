@@ -7,7 +7,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use tenure_client::{AdvanceAccepted, AdvanceTestClock, Problem, Role, TestClock, TestClockStatus};
 use tenure_engine::ClockId;
-use tenure_workflows::clock;
+use tenure_workflows::{DoorError, clock};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -69,7 +69,8 @@ async fn advance(
     see_as(&mut tx, &caller).await?;
     let now = clock::find(&mut tx, clock_id).await?.now;
     let target = target(&body.value, now)?;
-    let started = clock::advance(state.client(), &mut tx, clock_id, target).await?;
+    let started = clock::advance(state.client(), &mut tx, clock_id, target).await;
+    let started = started.map_err(|error| of_what_was_given(&body.value, error))?;
     let answer = AdvanceAccepted {
         run_id: started.run_id.0,
         target,
@@ -78,6 +79,20 @@ async fn advance(
     tx.commit().await?;
     state.client().ring();
     Ok(response)
+}
+
+/// Points at `by` where the target that came of it does not fit.
+fn of_what_was_given(advance: &AdvanceTestClock, error: DoorError) -> DoorError {
+    match error {
+        DoorError::Malformed {
+            field: "to",
+            detail,
+        } if advance.by.is_some() => DoorError::Malformed {
+            field: "by",
+            detail,
+        },
+        error => error,
+    }
 }
 
 fn target(advance: &AdvanceTestClock, now: DateTime<Utc>) -> Result<DateTime<Utc>, ApiError> {

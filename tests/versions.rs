@@ -134,7 +134,7 @@ async fn every_version_has_its_file_and_every_state_of_the_present_one_is_in_it(
             assert!(known.contains_key(&file), "no {workflow}-{older}.json");
         }
         let states = &known[&(workflow.to_owned(), version)];
-        let variants = registry.states(workflow);
+        let variants = registry.states(workflow).unwrap_or_default();
         assert!(!variants.is_empty(), "{workflow} has no states");
         for variant in variants {
             assert!(

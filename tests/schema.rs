@@ -30,6 +30,7 @@ fn samples(version: i64) -> Option<&'static str> {
         12 => Some(include_str!("../fixtures/migrations/0012.sql")),
         13 => Some(include_str!("../fixtures/migrations/0013.sql")),
         14 => Some(include_str!("../fixtures/migrations/0014.sql")),
+        16 => Some(include_str!("../fixtures/migrations/0016.sql")),
         _ => None,
     }
 }

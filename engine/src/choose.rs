@@ -163,6 +163,13 @@ fn message(item: InboxItem) -> NextEvent {
     }
 }
 
+/// Takes all ends of other runs out of the inbox, `first` among them.
+pub(crate) fn gather(first: InboxItem, inbox: &mut Vec<InboxItem>) -> Vec<InboxItem> {
+    let mut gathered = vec![first];
+    gathered.extend(inbox.extract_if(.., |item| item.kind == InboxKind::RunFinished));
+    gathered
+}
+
 /// Whether somebody waits for the run to end.
 pub(crate) fn wants_to_end(inbox: &[InboxItem]) -> bool {
     inbox

@@ -38,7 +38,7 @@ impl Workflow for Greeter {
         Ok(match event {
             Event::Signal(Signal::Greet) => Transition::complete(format!("Hello, {name}!")),
             Event::CancelRequested => Transition::cancelled(),
-            Event::Entered | Event::Deadline(_) | Event::RunFinished(_) => {
+            Event::Entered | Event::Deadline(_) | Event::RunFinished(_) | Event::Joined(_) => {
                 Transition::stay(State::Waiting { name })
             }
         })

@@ -118,7 +118,7 @@ impl Executor {
         &self,
         handler: &dyn Handler,
         held: &mut Held,
-        may_keep: bool,
+        mut may_keep: bool,
     ) -> Option<Settlement> {
         let (event, mut marks) = choose(handler, held);
         let (label, pin) = (event.label(), event.pin());
@@ -139,19 +139,26 @@ impl Executor {
                 return Some(finished(handler, held, settled, may_keep));
             }
             NextEvent::Terminate(item) => return Some(terminate(&held.run, item)),
-            NextEvent::Entered => (ErasedEvent::Entered, None, None),
-            NextEvent::Cancel(item) => (ErasedEvent::CancelRequested, Some(item), None),
+            NextEvent::Entered => (ErasedEvent::Entered, Vec::new(), None),
+            NextEvent::Cancel(item) => (ErasedEvent::CancelRequested, vec![item], None),
             NextEvent::Signal(item) => {
-                (ErasedEvent::Signal(item.payload.clone()), Some(item), None)
+                (ErasedEvent::Signal(item.payload.clone()), vec![item], None)
+            }
+            NextEvent::Finished(item) if handler.gathers() => {
+                let items = choose::gather(item, &mut held.inbox);
+                // What did not fit the page is read by the next claim.
+                may_keep &= items.len() < store::claim::INBOX_PAGE;
+                let payloads = items.iter().map(|item| item.payload.clone());
+                (ErasedEvent::Gathered(payloads.collect()), items, None)
             }
             NextEvent::Finished(item) => (
                 ErasedEvent::RunFinished(item.payload.clone()),
-                Some(item),
+                vec![item],
                 None,
             ),
             NextEvent::Deadline(deadline) => (
                 ErasedEvent::Deadline(deadline.name.clone()),
-                None,
+                Vec::new(),
                 Some(deadline),
             ),
         };
@@ -168,7 +175,7 @@ impl Executor {
         }
         if answered {
             settlement.run.version = handler.version();
-            marks.extend(consumed.take().map(accepted));
+            marks.extend(consumed.drain(..).map(accepted));
         }
         if settlement.stuck == Some("terminal_error") {
             settlement = plan::begin_undo(settlement, reverses);
@@ -176,7 +183,7 @@ impl Executor {
         settlement.marks = marks;
         if settlement.status == Status::Undoing {
             // What was consumed by the visit that failed is not handled again.
-            settlement.marks.extend(consumed.map(accepted));
+            settlement.marks.extend(consumed.into_iter().map(accepted));
         }
         Some(finished(handler, held, settlement, may_keep))
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
 use crate::error::EngineError;
+use crate::fan_out;
 use crate::id::{RunId, WorkerId};
 use crate::plan::Settlement;
 use crate::registry::Registry;
@@ -46,7 +47,8 @@ pub(crate) fn has_follow_up(settlement: &Settlement) -> bool {
     let follow = &settlement.follow;
     let sends =
         !(follow.children.is_empty() && follow.watches.is_empty() && follow.signals.is_empty());
-    sends || closes_children(settlement)
+    let fans = !follow.fan_outs.is_empty() || follow.fan_batch.is_some();
+    sends || fans || closes_children(settlement)
 }
 
 /// Whether the run ends and children of it end with it.
@@ -74,6 +76,12 @@ pub(crate) async fn settle(
     for child in children {
         start_child(&mut tx, registry, settlement, child).await?;
     }
+    for fan_out in &follow.fan_outs {
+        fan_out::begin(&mut tx, settlement, fan_out).await?;
+    }
+    if let Some(batch) = &follow.fan_batch {
+        fan_out::start_batch(&mut tx, settlement, batch).await?;
+    }
     for watched in &follow.watches {
         watch(&mut tx, settlement, *watched).await?;
     }
@@ -87,7 +95,7 @@ pub(crate) async fn settle(
     Ok(Some(settled))
 }
 
-fn place(settlement: &Settlement) -> Place {
+pub(crate) fn place(settlement: &Settlement) -> Place {
     Place {
         shard_id: settlement.run.key.shard_id,
         clock_id: settlement.run.clock_id,
@@ -112,6 +120,7 @@ async fn start_child(
             origin: Origin {
                 parent: child.watched.then_some(settlement.run.key.run_id),
                 close: child.close,
+                gathered: false,
             },
         },
     )
@@ -127,7 +136,7 @@ async fn start_child(
     Ok(())
 }
 
-async fn watch(
+pub(crate) async fn watch(
     conn: &mut PgConnection,
     settlement: &Settlement,
     watched: RunId,
@@ -158,7 +167,7 @@ async fn watch(
     Ok(())
 }
 
-fn finished(run_id: RunId, identity: &Identity) -> FinishedRun {
+pub(crate) fn finished(run_id: RunId, identity: &Identity) -> FinishedRun {
     let output = identity.output.as_deref();
     FinishedRun {
         run_id,

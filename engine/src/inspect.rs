@@ -9,6 +9,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::error::EngineError;
+use crate::fan_out::{self, Going};
 use crate::gate::Door;
 use crate::id::{ClockId, RunId, TenantId};
 use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
@@ -103,7 +104,8 @@ pub struct RunDetail {
 /// Why a run is not moving, with the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
-    /// Stable: `waiting_for_signal`, `waiting_for_deadline`, `due`, `running`, `no_worker`,
+    /// Stable: `waiting_for_signal`, `waiting_for_children`,
+    /// `waiting_for_deadline`, `due`, `running`, `no_worker`,
     /// `worker_lost`, `retrying`, `stuck`, `no_handler`, `paused`, `blocked`, `blocked_by_limit`,
     /// `blocked_by_breaker`, `blocked_by_pause`, `undoing`, `ended`.
     pub kind: &'static str,
@@ -363,6 +365,9 @@ fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
     } else {
         ""
     };
+    if let Some(going) = fan_out::read(&row.summary.workflow, &row.data) {
+        return children(&going, evidence);
+    }
     let Some(next) = next else {
         return Why {
             kind: "waiting_for_signal",
@@ -395,6 +400,28 @@ fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
             row.summary.state,
             rfc3339(next.at),
             next.name
+        ),
+        evidence,
+    }
+}
+
+fn children(going: &Going, mut evidence: Vec<(&'static str, String)>) -> Why {
+    let ended = going.ended;
+    evidence.push((
+        "children",
+        format!("{} of {} started", going.started, going.total),
+    ));
+    evidence.push(("completed", ended.completed.to_string()));
+    let badly = ended.sum() - ended.completed;
+    evidence.push(("failed, cancelled, terminated", badly.to_string()));
+    Why {
+        kind: "waiting_for_children",
+        summary: format!(
+            "It waits for children: {} of {} have ended, {} live, at most {} may.",
+            ended.sum(),
+            going.total,
+            going.alive(),
+            going.at_most
         ),
         evidence,
     }

@@ -25,11 +25,13 @@ mod breaker;
 mod committer;
 mod context;
 mod executor;
+mod fan_out;
 mod follow;
 mod gate;
 mod hall;
 mod lease;
 mod registry;
+mod results;
 mod start;
 mod tally;
 mod upkeep;
@@ -54,6 +56,7 @@ pub use client::{Client, RunRef, Signalled};
 pub use clock::sleep;
 pub use context::{Context, Step};
 pub use error::{EngineError, ErrorRecord, ResultExt, StepError};
+pub use fan_out::{ChildResult, Ended, FanOut, Join, Joined, MAX_FAN_OUT};
 pub use id::{
     BulkId, ClockId, Epoch, RunId, SHARDS, SYSTEM_TENANT, ScheduleId, ShardId, TenantId, WorkerId,
     derived_uuid, new_uuid, random_uuid,

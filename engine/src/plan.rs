@@ -12,7 +12,7 @@ use crate::gate::Door;
 use crate::id::TenantId;
 use crate::retry::RetryPolicy;
 use crate::run::{ClaimedRun, Deadline, Status, StoredError};
-use crate::transition::{ChildStart, ClosePolicy, DeadlineChange, FollowUp};
+use crate::transition::{ChildStart, ClosePolicy, DeadlineChange, FanBatch, FollowUp};
 use crate::undo::{Reverse, Then, Undo};
 
 /// After this many lost workers in one visit the run is stuck instead of tried again.
@@ -319,7 +319,12 @@ fn answered(
     settled.run.attempt = 0;
     settled.run.losses = 0;
     let closing = |child: &ChildStart| child.close != ClosePolicy::Leave;
-    settled.run.closes |= follow.children.iter().any(closing);
+    settled.run.closes |= follow.children.iter().any(closing)
+        || follow
+            .fan_outs
+            .iter()
+            .any(|fan_out| fan_out.close != ClosePolicy::Leave)
+        || follow.fan_batch.as_ref().is_some_and(FanBatch::closes);
     settled.follow = follow;
     settled.attributes = attributes;
     settled

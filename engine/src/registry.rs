@@ -12,9 +12,11 @@ use serde_json::Value;
 use crate::attribute::AttributeNames;
 use crate::context::Context;
 use crate::error::{EngineError, StepError};
+use crate::fan_out::{FanOutHandler, Joined, NAME};
 use crate::limit::{Limit, Need};
 use crate::payload;
 use crate::plan::{Answer, AnswerNext};
+use crate::start::FROM_INPUT;
 use crate::transition::{Next, Transition};
 use crate::undo::Reverse;
 use crate::variants::variants;
@@ -27,6 +29,8 @@ pub(crate) enum ErasedEvent {
     Signal(Vec<u8>),
     Deadline(String),
     RunFinished(Vec<u8>),
+    /// All ends that wait, for a handler that gathers.
+    Gathered(Vec<Vec<u8>>),
     CancelRequested,
 }
 
@@ -59,6 +63,10 @@ pub(crate) trait Handler: Send + Sync {
     /// Whether a stored signal can be decoded.
     fn read_signal(&self, signal: &[u8]) -> Result<(), String>;
     fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, String>;
+    /// Whether one visit takes all ends of other runs that wait.
+    fn gathers(&self) -> bool {
+        false
+    }
     fn visit<'a>(
         &'a self,
         cx: &'a Context,
@@ -190,7 +198,14 @@ impl RegistryBuilder {
     ///
     /// # Errors
     /// [`EngineError::RegisteredTwice`] when two workflows share a name.
-    pub fn build(self) -> Result<Registry, EngineError> {
+    pub fn build(mut self) -> Result<Registry, EngineError> {
+        if self
+            .handlers
+            .insert(NAME, Arc::new(FanOutHandler))
+            .is_some()
+        {
+            self.twice = Some(NAME);
+        }
         match self.twice {
             Some(name) => Err(EngineError::RegisteredTwice(name)),
             None => Ok(Registry {
@@ -200,9 +215,6 @@ impl RegistryBuilder {
         }
     }
 }
-
-/// The version of a run that was started from SQL: its data is the input, not yet a state.
-pub(crate) const FROM_INPUT: i32 = 0;
 
 struct Typed<W> {
     workflow: W,
@@ -235,7 +247,15 @@ impl<W: Workflow> Typed<W> {
             ErasedEvent::Entered => Event::Entered,
             ErasedEvent::Signal(bytes) => Event::Signal(decode(&bytes)?),
             ErasedEvent::Deadline(name) => Event::Deadline(name),
-            ErasedEvent::RunFinished(bytes) => Event::RunFinished(decode::<FinishedRun>(&bytes)?),
+            ErasedEvent::RunFinished(bytes) => {
+                let finished: FinishedRun = decode(&bytes)?;
+                if finished.workflow == NAME {
+                    Event::Joined(Joined::of(finished))
+                } else {
+                    Event::RunFinished(finished)
+                }
+            }
+            ErasedEvent::Gathered(_) => return Err("only a fan-out gathers".to_owned()),
             ErasedEvent::CancelRequested => Event::CancelRequested,
         })
     }
@@ -252,6 +272,9 @@ impl<W: Workflow> Typed<W> {
     fn erase(&self, transition: Transition<W>, limit: usize) -> Result<Answer, StepError> {
         if let Some(fault) = transition.follow.fault {
             return Err(StepError::terminal("malformed_transition", fault));
+        }
+        for fan_out in &transition.follow.fan_outs {
+            fan_out.check(limit)?;
         }
         let attributes = match &transition.next {
             Next::Go(state) | Next::Stay(state) => self.attributes_of(state),

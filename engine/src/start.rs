@@ -2,6 +2,8 @@
 //!
 //! The one path for the client, for children and for signal-with-start.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -38,7 +40,14 @@ pub(crate) struct StartRequest<'a> {
 pub(crate) struct Origin {
     pub(crate) parent: Option<RunId>,
     pub(crate) close: ClosePolicy,
+    /// A fan-out starts it: it is told how the run ended, not what it left behind.
+    pub(crate) gathered: bool,
 }
+
+/// The version of a run whose data is its input: a worker makes the first state of it.
+pub(crate) const FROM_INPUT: i32 = 0;
+/// What such a run has for the name of a state.
+pub(crate) const STARTING: &str = "starting";
 
 /// The longest key, in bytes: it leads a unique index.
 pub(crate) const MAX_KEY_BYTES: usize = 255;
@@ -68,7 +77,7 @@ pub(crate) async fn insert(
     origin: Origin,
     new: NewRun,
 ) -> Result<Started, EngineError> {
-    let (run_id, digest, name) = (new.run_id, new.input_digest, new.workflow);
+    let (run_id, digest, name) = (new.run_id, new.input_digest, new.workflow.clone());
     let key = new.key.clone();
     let inserted = store::run::insert(conn, tenant, place, origin, &[new]).await?;
     if !inserted.is_empty() {
@@ -77,7 +86,7 @@ pub(crate) async fn insert(
             created: true,
         });
     }
-    let holder = store::run::find_by_key(conn, tenant, place.shard_id, name, &key)
+    let holder = store::run::find_by_key(conn, tenant, place.shard_id, &name, &key)
         .await?
         .ok_or_else(|| EngineError::RunNotFound(key.clone()))?;
     if holder.input_digest == digest {
@@ -109,7 +118,7 @@ pub(crate) fn prepare(
     Ok(NewRun {
         run_id: RunId::new(place.shard_id),
         key: key.to_owned(),
-        workflow: handler.name(),
+        workflow: Cow::Borrowed(handler.name()),
         version: handler.version(),
         state: payload::variant_name(&state).to_owned(),
         data: payload::to_bytes("state", &state, limit)?,
@@ -133,7 +142,7 @@ pub(crate) fn prepare_in(
     Ok(NewRun {
         run_id: RunId::new(place.shard_id),
         key: key.to_owned(),
-        workflow: handler.name(),
+        workflow: Cow::Borrowed(handler.name()),
         version: handler.version(),
         state: payload::variant_name(state).to_owned(),
         input_digest: digest(&data),
@@ -142,7 +151,7 @@ pub(crate) fn prepare_in(
     })
 }
 
-fn check_key(workflow: &str, key: &str) -> Result<(), EngineError> {
+pub(crate) fn check_key(workflow: &str, key: &str) -> Result<(), EngineError> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0') {
         return Err(EngineError::Malformed {
             what: "key",
@@ -157,7 +166,7 @@ fn check_key(workflow: &str, key: &str) -> Result<(), EngineError> {
 }
 
 /// The first half of the SHA-256 of an input, in its canonical encoding (`serde_json` sorts keys).
-fn digest(input: &[u8]) -> Uuid {
+pub(crate) fn digest(input: &[u8]) -> Uuid {
     let hash = Sha256::digest(input);
     let mut half = [0; 16];
     half.copy_from_slice(&hash[..16]);

@@ -3,12 +3,15 @@
 //! Here is only the shape of the answer. What the engine makes of it is decided in `plan.rs` and
 //! written down by the committer, in one transaction.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::EngineError;
+use crate::fan_out::FanOut;
 use crate::id::RunId;
 use crate::payload;
 use crate::workflow::Workflow;
@@ -45,6 +48,17 @@ pub(crate) struct FollowUp {
     pub(crate) watches: Vec<RunId>,
     pub(crate) signals: Vec<SignalOut>,
     pub(crate) fault: Option<EngineError>,
+    pub(crate) fan_outs: Vec<FanOut>,
+    /// What a fan-out's own run starts next.
+    pub(crate) fan_batch: Option<FanBatch>,
+}
+
+/// The items of a fan-out whose children are to be started.
+#[derive(Debug)]
+pub(crate) struct FanBatch {
+    pub(crate) workflow: String,
+    pub(crate) items: Range<u32>,
+    pub(crate) close: ClosePolicy,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +79,8 @@ pub(crate) struct ChildStart {
 }
 
 /// What the end of a run means for a child that it started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ClosePolicy {
     /// Nothing: the child goes on.
     #[default]
@@ -178,6 +193,14 @@ impl<W: Workflow> Transition<W> {
     /// is taken is left alone.
     pub fn launch<C: Workflow>(self, key: impl Into<String>, input: &C::Input) -> Self {
         self.begin::<C>(key.into(), input, false, ClosePolicy::Leave)
+    }
+
+    /// Starts many children of one workflow, a few at a time; their end comes back once, as
+    /// [`Event::Joined`](crate::Event::Joined). What they left behind is read by
+    /// [`Context::child_results`](crate::Context::child_results).
+    pub fn fan_out(mut self, fan_out: FanOut) -> Self {
+        self.follow.fan_outs.push(fan_out);
+        self
     }
 
     /// Asks to hear of the end of a run of the same tenant, now or later.

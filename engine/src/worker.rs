@@ -35,6 +35,8 @@ const SCHEDULES_WHEN_BUSY: Duration = Duration::from_secs(1);
 const AFTER_HANDING_OVER: Duration = Duration::from_millis(500);
 /// How soon a worker looks again at schedules that others are at, or that it could not look at.
 const SCHEDULES_ELSEWHERE: Duration = Duration::from_millis(50);
+/// How soon a worker looks again at nudges that its claim left.
+const NUDGES_LEFT: Duration = Duration::from_millis(5);
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -289,7 +291,7 @@ impl Station {
             let wait = match claimed {
                 Ok(0) if room == 0 => Duration::from_secs(1),
                 Ok(0) => {
-                    let (wait, slots_due) = self.look_ahead().await;
+                    let (wait, nudged, slots_due) = self.look_ahead().await;
                     looked = clock::monotonic();
                     if slots_due {
                         if self.fire_due().await > 0 {
@@ -298,7 +300,7 @@ impl Station {
                         // Another worker is at it.
                         SCHEDULES_ELSEWHERE
                     } else {
-                        if quiet_before && hall.in_flight() == 0 {
+                        if quiet_before && hall.in_flight() == 0 && !nudged {
                             self.quiet.send_modify(|tick| *tick += 1);
                         }
                         wait
@@ -420,8 +422,9 @@ impl Station {
         Ok(())
     }
 
-    /// How long nothing is due, at most one poll, and whether a schedule is due now.
-    async fn look_ahead(&self) -> (Duration, bool) {
+    /// How long nothing is due, at most one poll; whether nudges are left; and whether a schedule is
+    /// due now.
+    async fn look_ahead(&self) -> (Duration, bool, bool) {
         let jitter = 0.75 + 0.5 * clock::chance();
         let poll = self.config.poll.mul_f64(jitter);
         let ahead = match self.pool.acquire().await {
@@ -429,7 +432,7 @@ impl Station {
             Err(error) => Err(error),
         };
         let Ok(ahead) = ahead else {
-            return (poll, false);
+            return (poll, false, false);
         };
         let slots_due = ahead.look_at.is_some_and(|at| at <= ahead.now);
         if ahead.gate_at.is_some_and(|at| at <= ahead.now) {
@@ -439,7 +442,8 @@ impl Station {
         let next = [ahead.due_at, ahead.look_at, ahead.gate_at];
         let next = next.into_iter().flatten().min();
         let wait = next.map_or(poll, |at| (at - ahead.now).to_std().unwrap_or_default());
-        (wait.min(poll), slots_due)
+        let poll = if ahead.nudged { NUDGES_LEFT } else { poll };
+        (wait.min(poll), ahead.nudged, slots_due)
     }
 
     /// Looks at schedules that are due; how many. A crash drops the look where it stands.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::attribute::{AttributeNames, Attributes};
 use crate::context::Context;
 use crate::error::StepError;
+use crate::fan_out::Joined;
 use crate::id::RunId;
 use crate::limit::{Limit, Need};
 use crate::run::Status;
@@ -115,6 +116,8 @@ pub enum Event<S> {
     Deadline(String),
     /// A child or a watched run has ended.
     RunFinished(FinishedRun),
+    /// A fan-out has joined.
+    Joined(Joined),
     /// Somebody asked the run to end and clean up after itself.
     CancelRequested,
 }
@@ -142,6 +145,7 @@ pub struct FinishedRun {
     /// Completed, failed, cancelled or terminated.
     pub status: Status,
     /// What it left behind, when it completed.
+    #[serde(default)]
     pub output: Value,
 }
 

@@ -335,7 +335,7 @@ impl Workflow for Family {
                 }
             }
             Event::CancelRequested => Transition::cancelled(),
-            Event::Signal(_) | Event::Deadline(_) => {
+            Event::Signal(_) | Event::Deadline(_) | Event::Joined(_) => {
                 Transition::stay(FamilyState::Waiting { names, ended })
             }
         })
@@ -381,7 +381,9 @@ impl Workflow for House {
                 .start_closing::<Door>(format!("{key}-terminated"), &(), ClosePolicy::Terminate),
             Event::Signal(HouseSignal::Leave) => Transition::complete(()),
             Event::CancelRequested => Transition::cancelled(),
-            Event::Deadline(_) | Event::RunFinished(_) => Transition::stay(state),
+            Event::Deadline(_) | Event::RunFinished(_) | Event::Joined(_) => {
+                Transition::stay(state)
+            }
         })
     }
 }

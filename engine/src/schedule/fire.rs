@@ -229,7 +229,7 @@ async fn insert(
             continue;
         }
         let holder =
-            store::run::find_by_key(conn, tenant, place.shard_id, run.workflow, &run.key).await?;
+            store::run::find_by_key(conn, tenant, place.shard_id, &run.workflow, &run.key).await?;
         let holder = holder.ok_or_else(|| EngineError::RunNotFound(run.key.clone()))?;
         ids.push(holder.run_id);
     }

@@ -35,7 +35,7 @@ const FAIRNESS_WINDOW: i64 = 2;
 pub(crate) const CLAIM_SLOT: i16 = -1;
 
 /// The most messages of one run that are loaded at once.
-const INBOX_PAGE: i64 = 1000;
+pub(crate) const INBOX_PAGE: usize = 1000;
 
 /// Claims up to `limit` due runs and up to `limit` nudged ones.
 #[expect(clippy::too_many_lines, reason = "one statement")]
@@ -221,6 +221,8 @@ pub(crate) struct Ahead {
     /// The earliest instant at which somebody who is blocked may pass.
     pub(crate) gate_at: Option<DateTime<Utc>>,
     pub(crate) now: DateTime<Utc>,
+    /// Whether nudges wait: more than one claim takes, or of a run that somebody had locked.
+    pub(crate) nudged: bool,
 }
 
 /// Finds what comes next: of all runs, and of the schedules of the given workflows. One statement,
@@ -239,7 +241,8 @@ pub(crate) async fn find_ahead(
             (select min(wake_at) from engine.bucket),
             (select min(probe_at) from engine.breaker)
           ) as gate_at,
-          engine.now() as "now!"
+          engine.now() as "now!",
+          exists (select from engine.nudge) as "nudged!"
         "#,
         workflows,
     )
@@ -276,7 +279,7 @@ pub(crate) async fn list_pending(
         "#,
         &run_ids,
         &shard_ids,
-        INBOX_PAGE,
+        INBOX_PAGE as i64,
     )
     .fetch_all(conn)
     .await?;

@@ -10,6 +10,7 @@ pub(crate) mod claim;
 pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod deploy;
+pub(crate) mod fan_out;
 pub(crate) mod inbox;
 pub(crate) mod inspect;
 pub(crate) mod lease;

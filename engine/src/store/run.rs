@@ -1,5 +1,7 @@
 //! Starting runs, and finding them.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -14,7 +16,7 @@ use crate::start::Origin;
 pub(crate) struct NewRun {
     pub(crate) run_id: RunId,
     pub(crate) key: String,
-    pub(crate) workflow: &'static str,
+    pub(crate) workflow: Cow<'static, str>,
     pub(crate) version: i32,
     pub(crate) state: String,
     pub(crate) data: Vec<u8>,
@@ -90,7 +92,7 @@ pub(crate) async fn insert(
 ) -> sqlx::Result<Vec<RunId>> {
     let ids: Vec<Uuid> = runs.iter().map(|run| run.run_id.0).collect();
     let keys: Vec<&str> = runs.iter().map(|run| run.key.as_str()).collect();
-    let workflows: Vec<&str> = runs.iter().map(|run| run.workflow).collect();
+    let workflows: Vec<&str> = runs.iter().map(|run| &*run.workflow).collect();
     let versions: Vec<i32> = runs.iter().map(|run| run.version).collect();
     let states: Vec<&str> = runs.iter().map(|run| run.state.as_str()).collect();
     let data: Vec<&[u8]> = runs.iter().map(|run| run.data.as_slice()).collect();
@@ -102,11 +104,11 @@ pub(crate) async fn insert(
           insert into engine.run
             (run_id, shard_id, status, entered, nudged, version, attempt, losses, tenant_id, clock_id,
              parent_run_id, close_policy, input_digest, epoch, visit, started_at, changed_at, workflow, key, state, data,
-             attributes)
+             attributes, gathered)
           select
             t.run_id, $2, 0, false, false, t.version, 0, 0, $1, $3,
             $4, $12, t.input_digest, 0, 0, coalesce(test_clock.now_at, engine.now()), engine.now(),
-            t.workflow, t.key, t.state, t.data, t.attributes
+            t.workflow, t.key, t.state, t.data, t.attributes, $14
           from unnest(
             $5::uuid[], $6::text[], $7::text[], $8::integer[], $9::text[], $10::bytea[], $11::uuid[],
             $13::jsonb[]
@@ -135,6 +137,7 @@ pub(crate) async fn insert(
         &digests,
         origin.close.code(),
         &attributes as &[Option<&Value>],
+        origin.gathered,
     )
     .fetch_all(conn)
     .await

@@ -283,7 +283,7 @@ pub(crate) async fn apply(
             and run.worker_id = $1
           returning
             run.run_id, run.shard_id, run.tenant_id, run.workflow, run.clock_id, run.parent_run_id, run.watchers,
-            run.nudged, run.status, run.worker_id is not null as held, input.visit, input.had_due,
+            run.nudged, run.status, run.key, run.gathered, run.worker_id is not null as held, input.visit, input.had_due,
             case when run.status <> 5 then input.clocked_at end as clocked_at, input.stuck, input.finished, input.event, input.from_state, run.state, input.outcome,
             input.detail,
             case
@@ -347,12 +347,21 @@ pub(crate) async fn apply(
             and inbox.shard_id = settled.shard_id
             and inbox.signal_id = mark.signal_id
         ), hearer as (
-          select parent_run_id as hearer_id, settled.run_id, shard_id, tenant_id, workflow, finished, clock_id
+          select
+            parent_run_id as hearer_id, settled.run_id, shard_id, tenant_id, workflow,
+            -- A fan-out counts: outputs of thousands stay where they are.
+            case when gathered then convert_to(json_build_object(
+              'run_id', settled.run_id, 'workflow', workflow, 'key', key,
+              'status', case status
+                when 10 then 'completed' when 11 then 'failed' when 12 then 'cancelled'
+                else 'terminated' end)::text, 'UTF8')
+              else finished end as finished,
+            clock_id
           from settled
           where finished is not null
             and parent_run_id is not null
           union
-          select unnest(watchers), run_id, shard_id, tenant_id, workflow, finished, clock_id
+          select unnest(watchers), settled.run_id, shard_id, tenant_id, workflow, finished, clock_id
           from settled
           where finished is not null
             and watchers is not null

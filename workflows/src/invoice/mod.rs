@@ -238,6 +238,7 @@ impl Workflow for InvoiceWorkflow {
                 | Event::Signal(_)
                 | Event::Deadline(_)
                 | Event::RunFinished(_)
+                | Event::Joined(_)
                 | Event::CancelRequested,
             ) => Ok(Transition::stay(state)),
         }

@@ -173,9 +173,10 @@ impl Workflow for NoticeWorkflow {
         match (state, event) {
             (State::Sending { about }, Event::Entered) => self.send(cx, &about).await,
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
-            (state, Event::Signal(_) | Event::Deadline(_) | Event::RunFinished(_)) => {
-                Ok(Transition::stay(state))
-            }
+            (
+                state,
+                Event::Signal(_) | Event::Deadline(_) | Event::RunFinished(_) | Event::Joined(_),
+            ) => Ok(Transition::stay(state)),
         }
     }
 }

@@ -169,6 +169,7 @@ impl Workflow for PaymentWorkflow {
                 Event::Signal(_)
                 | Event::Deadline(_)
                 | Event::RunFinished(_)
+                | Event::Joined(_)
                 | Event::CancelRequested,
             ) => Ok(Transition::stay(state)),
         }

@@ -310,6 +310,7 @@ impl Workflow for SubscriptionWorkflow {
                 Event::Signal(_)
                 | Event::Deadline(_)
                 | Event::RunFinished(_)
+                | Event::Joined(_)
                 | Event::CancelRequested,
             ) => Ok(Transition::stay(state)),
         }

@@ -140,7 +140,11 @@ impl Workflow for TenantWorkflow {
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
             (
                 state,
-                Event::Entered | Event::Signal(_) | Event::Deadline(_) | Event::RunFinished(_),
+                Event::Entered
+                | Event::Signal(_)
+                | Event::Deadline(_)
+                | Event::RunFinished(_)
+                | Event::Joined(_),
             ) => Ok(Transition::stay(state)),
         }
     }

@@ -86,6 +86,7 @@ impl Workflow for Listener {
             Event::Entered
             | Event::Deadline(_)
             | Event::RunFinished(_)
+            | Event::Joined(_)
             | Event::CancelRequested => heard,
         };
         Ok(Transition::stay(ListenerState::Listening { heard }))

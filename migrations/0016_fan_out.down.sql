@@ -1,0 +1,3 @@
+drop table engine.progress;
+drop table engine.fan_item;
+alter table engine.run drop column gathered;

@@ -1,12 +1,15 @@
 //! Chooses, purely, which event a held run gets next.
 //!
-//! The order of what is due (DESIGN §1): terminate, what is left to undo, cancel, signals received
-//! by the deadline's instant, the deadline, later signals. A visit that was begun is pinned to its
-//! event, unless it only fails and somebody wants the run to end.
+//! The order of what is due (DESIGN §1): terminate, what is left to undo, cancel, the deadline of the
+//! whole run, signals received by the deadline's instant, the deadline, later signals. A visit that
+//! was begun is pinned to its event, unless it only fails and the run is to end.
 
 use crate::run::{ClaimedRun, Deadline, InboxItem, InboxKind, SignalOutcome};
 use crate::undo::Reverse;
 use crate::workflow::Reception;
+
+/// How the journal and the log name the visit for the deadline of the whole run.
+pub(crate) const RUN_DEADLINE: &str = "run deadline";
 
 /// What a held run is to do next.
 #[derive(Debug)]
@@ -14,7 +17,7 @@ pub(crate) enum NextEvent {
     Entered,
     Cancel(InboxItem),
     Terminate(InboxItem),
-    /// The failing visit is given up: a cancel waits.
+    /// The failing visit is given up: a cancel waits, or the run's time has passed.
     Abandon,
     /// The next of what a failed visit left to reverse.
     Undo(Reverse),
@@ -23,6 +26,8 @@ pub(crate) enum NextEvent {
     Signal(InboxItem),
     Finished(InboxItem),
     Deadline(Deadline),
+    /// The time of the whole run has passed.
+    RunDeadline(Deadline),
     Nothing,
 }
 
@@ -46,6 +51,7 @@ impl NextEvent {
                 format!("inbox {}", item.signal_id)
             }
             Self::Deadline(deadline) => format!("deadline {}", deadline.name),
+            Self::RunDeadline(_) => RUN_DEADLINE.to_owned(),
             Self::Undo(reverse) => format!("undo {}", reverse.name),
             Self::Abandon | Self::UndoEnd | Self::Nothing => "nothing".to_owned(),
         }
@@ -62,6 +68,7 @@ impl NextEvent {
             Self::Signal(item) => format!("signal {}", item.name),
             Self::Finished(item) => format!("finished {}", item.name),
             Self::Deadline(deadline) => format!("deadline {}", deadline.name),
+            Self::RunDeadline(_) => RUN_DEADLINE.to_owned(),
             Self::Nothing => "nothing".to_owned(),
         }
     }
@@ -85,8 +92,10 @@ pub(crate) fn next_event(
         let next = undo.next().cloned();
         return (next.map_or(NextEvent::UndoEnd, NextEvent::Undo), marks);
     }
-    // A visit that only fails would keep the cancel waiting until somebody mends it.
-    if pinned.is_some() && run.attempt > 0 && wants_to_end(inbox) {
+    let over = run_deadline(run).filter(|_| is_over(run));
+    // A visit that only fails would keep the end waiting until somebody mends it.
+    let ends = wants_to_end(inbox) || over.is_some() && pinned != Some(RUN_DEADLINE);
+    if pinned.is_some() && run.attempt > 0 && ends {
         return (NextEvent::Abandon, marks);
     }
     if let Some(event) = pinned.and_then(|pin| find_pinned(run, inbox, pin)) {
@@ -94,6 +103,9 @@ pub(crate) fn next_event(
     }
     if let Some(at) = position(inbox, InboxKind::Cancel) {
         return (NextEvent::Cancel(inbox.remove(at)), marks);
+    }
+    if let Some(deadline) = over {
+        return (NextEvent::RunDeadline(deadline.clone()), marks);
     }
     if !run.entered {
         return (NextEvent::Entered, marks);
@@ -142,11 +154,15 @@ pub(crate) fn next_event(
 }
 
 fn find_pinned(run: &ClaimedRun, inbox: &mut Vec<InboxItem>, pin: &str) -> Option<NextEvent> {
+    if pin == RUN_DEADLINE {
+        return run_deadline(run).cloned().map(NextEvent::RunDeadline);
+    }
     if pin == "entered" {
         return (!run.entered).then_some(NextEvent::Entered);
     }
     if let Some(name) = pin.strip_prefix("deadline ") {
-        let deadline = run.deadlines.iter().find(|known| known.name == name)?;
+        let mut known = run.deadlines.iter();
+        let deadline = known.find(|known| known.name == name && !known.whole)?;
         return Some(NextEvent::Deadline(deadline.clone()));
     }
     let signal_id = pin.strip_prefix("inbox ")?;
@@ -168,6 +184,16 @@ pub(crate) fn gather(first: InboxItem, inbox: &mut Vec<InboxItem>) -> Vec<InboxI
     let mut gathered = vec![first];
     gathered.extend(inbox.extract_if(.., |item| item.kind == InboxKind::RunFinished));
     gathered
+}
+
+/// The deadline of the whole run.
+pub(crate) fn run_deadline(run: &ClaimedRun) -> Option<&Deadline> {
+    run.deadlines.iter().find(|deadline| deadline.whole)
+}
+
+/// Whether the run's time has passed.
+pub(crate) fn is_over(run: &ClaimedRun) -> bool {
+    run_deadline(run).is_some_and(|deadline| deadline.at <= run.tenant_now)
 }
 
 /// Whether somebody waits for the run to end.

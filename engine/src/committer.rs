@@ -22,6 +22,7 @@ use crate::plan::Settlement;
 use crate::registry::Registry;
 use crate::run::Status;
 use crate::store;
+use crate::store::progress::Report;
 use crate::store::settle::Settled;
 use crate::store::step::StepRecord;
 use crate::tally::{self, Commit};
@@ -46,6 +47,7 @@ type SettleReply = oneshot::Sender<SettleResult>;
 
 enum Request {
     Record(Vec<StepRecord>, RecordReply),
+    Report(Report, RecordReply),
     Settle(Box<Settlement>, SettleReply),
 }
 
@@ -107,6 +109,13 @@ impl Committer {
         answer.await.unwrap_or(Ok(false))
     }
 
+    /// Keeps a report of progress; false when fenced.
+    pub(crate) async fn report(&self, report: Report) -> Result<bool, String> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Report(report, reply)).await;
+        answer.await.unwrap_or(Ok(false))
+    }
+
     /// Settles a run.
     pub(crate) async fn settle(&self, settlement: Settlement) -> SettleResult {
         let (reply, answer) = oneshot::channel();
@@ -143,10 +152,12 @@ async fn serve(desk: Desk, queue: Arc<Mutex<mpsc::Receiver<Request>>>, help: Arc
 impl Desk {
     async fn write(&self, batch: Vec<Request>) {
         let mut records = Vec::new();
+        let mut reports = Vec::new();
         let mut plain = Vec::new();
         for request in batch {
             match request {
                 Request::Record(record, reply) => records.push((record, reply)),
+                Request::Report(report, reply) => reports.push((report, reply)),
                 Request::Settle(settlement, reply) if follow::has_follow_up(&settlement) => {
                     let result = self.settle_alone(settlement).await;
                     let _ = reply.send(result);
@@ -159,6 +170,9 @@ impl Desk {
         }
         if !plain.is_empty() {
             self.write_settlements(plain).await;
+        }
+        if !reports.is_empty() {
+            self.write_reports(reports).await;
         }
     }
 
@@ -197,6 +211,24 @@ impl Desk {
                 Box::pin(self.write_records(requests)).await;
                 Box::pin(self.write_records(second)).await;
             }
+        }
+    }
+
+    /// Reports of progress are worth one try: a newer one follows.
+    async fn write_reports(&self, requests: Vec<(Report, RecordReply)>) {
+        let rows: Vec<&Report> = requests.iter().map(|(report, _)| report).collect();
+        let written = match self.pool.acquire().await {
+            Ok(mut conn) => {
+                store::progress::upsert(&mut conn, self.lease.worker, self.slot, &rows).await
+            }
+            Err(error) => Err(error),
+        };
+        let written = written.map_err(|error| error.to_string());
+        tally::committed(Commit::Reports, rows.len());
+        for (report, reply) in requests {
+            let run = report.place.key.run_id;
+            let kept = written.as_ref().map(|runs| runs.contains(&run));
+            let _ = reply.send(kept.map_err(Clone::clone));
         }
     }
 

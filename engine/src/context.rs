@@ -12,12 +12,14 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
+use tokio::time::error::Elapsed;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
@@ -26,15 +28,17 @@ use crate::breaker::Breakers;
 use crate::clock;
 use crate::committer::Committer;
 use crate::error::{ErrorRecord, Retry, StepError};
-use crate::gate::{self, Place};
+use crate::gate;
 use crate::id::{self, RunId, ShardId, TenantId};
 use crate::journal::{Asked, Entry, Journal};
 use crate::payload;
 use crate::plan::{self, Suspension};
+use crate::progress::{CutOff, Reports};
 use crate::registry::Registry;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::run::{ClaimedRun, StoredError};
 use crate::store;
+use crate::store::progress::Place;
 use crate::store::step::StepRecord;
 use crate::tally;
 use crate::undo::{self, Reverse};
@@ -49,6 +53,7 @@ pub struct Context {
     suspension: RefCell<Option<Suspension>>,
     event_recorded: Cell<bool>,
     tools: Tools,
+    opened: Instant,
 }
 
 /// What the steps of a visit work with.
@@ -58,7 +63,7 @@ pub(crate) struct Tools {
     pub(crate) pool: PgPool,
     pub(crate) breakers: Arc<Breakers>,
     /// The room that the visit was given.
-    pub(crate) permits: Vec<Place>,
+    pub(crate) permits: Vec<gate::Place>,
     pub(crate) registry: Registry,
 }
 
@@ -72,6 +77,27 @@ pub struct Step {
     pub attempt: u32,
     /// Whether this attempt may be a repeat of one whose answer was lost.
     pub repeated: bool,
+    pub(crate) reports: Arc<Reports>,
+}
+
+/// What is known of the attempts at a step when one begins.
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    /// This one, from 1.
+    attempt: u32,
+    /// When the first one began, in real time.
+    began: DateTime<Utc>,
+    /// How long ago that is.
+    spent: Duration,
+    /// When this one began.
+    at: Instant,
+}
+
+impl Tries {
+    /// How long the step has taken by now.
+    fn elapsed(&self) -> Duration {
+        self.spent + (clock::monotonic() - self.at)
+    }
 }
 
 impl Context {
@@ -85,6 +111,7 @@ impl Context {
             reverses: RefCell::default(),
             suspension: RefCell::default(),
             tools,
+            opened: clock::monotonic(),
         }
     }
 
@@ -188,25 +215,12 @@ impl Context {
             None => false,
         };
         self.flush().await;
-        let attempt = plan::attempt_of(&self.run, Some(name)).unsigned_abs() + 1;
-        let step = Step {
-            key: self.step_key(name),
-            attempt,
-            repeated: self.run.begun,
-        };
-        let span = self.span(name, attempt);
-        let attempted = AssertUnwindSafe(tokio::time::timeout(policy.attempt_timeout, work(step)))
-            .catch_unwind()
+        let tries = self.tries(name);
+        let span = self.span(name, tries.attempt);
+        let result = self
+            .attempt(name, seq, policy, &tries, work)
             .instrument(span.clone())
             .await;
-        let result = match attempted {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(StepError::retryable(
-                "timed_out",
-                format!("no answer within {:?}", policy.attempt_timeout),
-            )),
-            Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
-        };
         let outcome = tally::attempted(&self.run.workflow, name, &result);
         span.record("outcome", outcome);
         if let Some(dependency) = policy.dependency {
@@ -221,7 +235,68 @@ impl Context {
                 self.record(self.entry(name, seq, false, answer)).await;
                 Ok(value)
             }
-            Err(error) => self.failed(name, seq, policy, attempt, error).await,
+            Err(error) => self.failed(name, seq, policy, &tries, error).await,
+        }
+    }
+
+    /// One attempt, cut off when it takes too long or stops reporting.
+    async fn attempt<T, F>(
+        &self,
+        name: &'static str,
+        seq: i32,
+        policy: &RetryPolicy,
+        tries: &Tries,
+        work: F,
+    ) -> Result<T, StepError>
+    where
+        F: AsyncFnOnce(Step) -> Result<T, StepError>,
+    {
+        let place = Place {
+            key: self.run.key,
+            tenant_id: self.run.tenant_id,
+            epoch: self.run.epoch,
+            visit: self.run.visit,
+            seq,
+            step: name,
+        };
+        let reports = Reports::new(
+            place,
+            self.run.begun,
+            &self.tools.pool,
+            &self.tools.committer,
+        );
+        let step = Step {
+            key: self.step_key(name),
+            attempt: tries.attempt,
+            repeated: self.run.begun,
+            reports: reports.clone(),
+        };
+        let limit = policy.attempt_limit(tries.spent);
+        let attempted = AssertUnwindSafe(tokio::time::timeout(limit, work(step))).catch_unwind();
+        let (result, fenced) = tokio::select! {
+            biased;
+            done = attempted => (told(done, limit), false),
+            cut = reports.keep(policy.report_within) => match cut {
+                CutOff::Silent(error) => (Err(error), false),
+                CutOff::Fenced => (Err(StepError::retryable("fenced", "taken away")), true),
+            },
+        };
+        // What the next attempt goes on from.
+        if fenced || (result.is_err() && !reports.flush().await) {
+            return self.suspend(Suspension::Abandon).await;
+        }
+        result
+    }
+
+    fn tries(&self, name: &str) -> Tries {
+        let at = clock::monotonic();
+        let now = self.run.now + (at - self.opened);
+        let began = plan::began(&self.run, name).unwrap_or(now);
+        Tries {
+            attempt: plan::attempt_of(&self.run, Some(name)).unsigned_abs() + 1,
+            began,
+            spent: (now - began).to_std().unwrap_or_default(),
+            at,
         }
     }
 
@@ -254,31 +329,17 @@ impl Context {
             Err(entry) => return self.replay(entry).await,
         };
         let policy = RetryPolicy::DEFAULT;
-        let attempt = plan::attempt_of(&self.run, Some(name)).unsigned_abs() + 1;
-        let span = self.span(name, attempt);
-        let attempted = AssertUnwindSafe(tokio::time::timeout(
-            policy.attempt_timeout,
-            self.transact_once(name, seq, work),
-        ))
-        .catch_unwind()
-        .instrument(span.clone())
-        .await;
-        let result = match attempted {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(StepError::retryable(
-                "timed_out",
-                format!(
-                    "the transaction took longer than {:?}",
-                    policy.attempt_timeout
-                ),
-            )),
-            Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
-        };
+        let tries = self.tries(name);
+        let span = self.span(name, tries.attempt);
+        let limit = policy.attempt_timeout;
+        let once = tokio::time::timeout(limit, self.transact_once(name, seq, work));
+        let once = AssertUnwindSafe(once).catch_unwind();
+        let result = told(once.instrument(span.clone()).await, limit);
         let outcome = tally::attempted(&self.run.workflow, name, &result);
         span.record("outcome", outcome);
         match result {
             Ok(value) => Ok(value),
-            Err(error) => self.failed(name, seq, &policy, attempt, error).await,
+            Err(error) => self.failed(name, seq, &policy, &tries, error).await,
         }
     }
 
@@ -316,16 +377,20 @@ impl Context {
         name: &'static str,
         seq: i32,
         policy: &RetryPolicy,
-        attempt: u32,
+        tries: &Tries,
         error: StepError,
     ) -> Result<T, StepError> {
+        let (spent, attempt) = (tries.elapsed(), tries.attempt);
         let delay = match error.retry {
             Retry::Never => None,
-            Retry::After(delay) => policy.delay(attempt, 0.0).map(|_| delay),
-            Retry::ByPolicy => policy.delay(attempt, clock::chance()),
+            Retry::After(delay) => policy.delay_after(spent, attempt, 0.0).map(|_| delay),
+            Retry::ByPolicy => policy.delay_after(spent, attempt, clock::chance()),
         };
         if let Some(delay) = delay {
-            let error = stored(name, error.record);
+            let error = StoredError {
+                began: Some(tries.began),
+                ..stored(name, error.record)
+            };
             return self.suspend(Suspension::Retry { delay, error }).await;
         }
         if !error.is_terminal() && policy.exhausted == Exhausted::Stuck {
@@ -387,6 +452,7 @@ impl Context {
                     message: error.to_string(),
                     step: Some(entry.name.clone()),
                     event: None,
+                    began: None,
                 };
                 let kind = "undecodable";
                 self.suspend(Suspension::Stuck { kind, error }).await
@@ -403,6 +469,7 @@ impl Context {
                     message: error.to_string(),
                     step: Some(name.to_owned()),
                     event: None,
+                    began: None,
                 };
                 let kind = "payload_too_large";
                 self.suspend(Suspension::Stuck { kind, error }).await
@@ -449,6 +516,7 @@ impl Context {
                     message,
                     step: name,
                     event: None,
+                    began: None,
                 };
                 let kind = "not_recordable";
                 self.suspend(Suspension::Stuck { kind, error }).await
@@ -501,12 +569,28 @@ impl Context {
     }
 }
 
+/// What came of an attempt; a panic and a time-out are failures.
+fn told<T>(
+    done: std::thread::Result<Result<Result<T, StepError>, Elapsed>>,
+    limit: Duration,
+) -> Result<T, StepError> {
+    match done {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(StepError::retryable(
+            "timed_out",
+            format!("no answer within {limit:?}"),
+        )),
+        Err(panic) => Err(StepError::retryable("panicked", panic_text(&*panic))),
+    }
+}
+
 fn stored(step: &str, record: ErrorRecord) -> StoredError {
     StoredError {
         code: record.code,
         message: record.message,
         step: Some(step.to_owned()),
         event: None,
+        began: None,
     }
 }
 
@@ -521,6 +605,7 @@ fn mismatch(asked: &str, unasked: &str) -> Suspension {
             ),
             step: Some(asked.to_owned()),
             event: None,
+            began: None,
         },
     }
 }

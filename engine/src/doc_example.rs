@@ -38,9 +38,11 @@ impl Workflow for Greeter {
         Ok(match event {
             Event::Signal(Signal::Greet) => Transition::complete(format!("Hello, {name}!")),
             Event::CancelRequested => Transition::cancelled(),
-            Event::Entered | Event::Deadline(_) | Event::RunFinished(_) | Event::Joined(_) => {
-                Transition::stay(State::Waiting { name })
-            }
+            Event::Entered
+            | Event::Deadline(_)
+            | Event::RunFinished(_)
+            | Event::Joined(_)
+            | Event::RunDeadline => Transition::stay(State::Waiting { name }),
         })
     }
 }

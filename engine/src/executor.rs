@@ -120,8 +120,10 @@ impl Executor {
         held: &mut Held,
         mut may_keep: bool,
     ) -> Option<Settlement> {
+        begin_run(handler, &mut held.run);
         let (event, mut marks) = choose(handler, held);
         let (label, pin) = (event.label(), event.pin());
+        let over = matches!(event, NextEvent::RunDeadline(_));
         let (erased, mut consumed, deadline) = match event {
             NextEvent::Nothing => return Some(rest(handler, held, marks)),
             NextEvent::Abandon => {
@@ -144,18 +146,15 @@ impl Executor {
             NextEvent::Signal(item) => {
                 (ErasedEvent::Signal(item.payload.clone()), vec![item], None)
             }
-            NextEvent::Finished(item) if handler.gathers() => {
-                let items = choose::gather(item, &mut held.inbox);
+            NextEvent::Finished(item) => {
+                let (event, items) = ends(handler, item, &mut held.inbox);
                 // What did not fit the page is read by the next claim.
                 may_keep &= items.len() < store::claim::INBOX_PAGE;
-                let payloads = items.iter().map(|item| item.payload.clone());
-                (ErasedEvent::Gathered(payloads.collect()), items, None)
+                (event, items, None)
             }
-            NextEvent::Finished(item) => (
-                ErasedEvent::RunFinished(item.payload.clone()),
-                vec![item],
-                None,
-            ),
+            NextEvent::RunDeadline(deadline) => {
+                (ErasedEvent::RunDeadline, Vec::new(), Some(deadline))
+            }
             NextEvent::Deadline(deadline) => (
                 ErasedEvent::Deadline(deadline.name.clone()),
                 Vec::new(),
@@ -166,7 +165,8 @@ impl Executor {
         let answered = matches!(end, VisitEnd::Answered(_));
         let mut settlement =
             plan::settle(&held.run, &label, deadline.as_ref(), end, clock::chance())?;
-        if settlement.status == Status::Stuck && choose::wants_to_end(&held.inbox) {
+        let ends = choose::wants_to_end(&held.inbox) || choose::is_over(&held.run) && !over;
+        if settlement.status == Status::Stuck && ends {
             held.inbox.extend(consumed);
             return Some(abandon(handler, held, reverses, may_keep));
         }
@@ -176,6 +176,9 @@ impl Executor {
         if answered {
             settlement.run.version = handler.version();
             marks.extend(consumed.drain(..).map(accepted));
+        }
+        if let Some(deadline) = deadline.filter(|_| over && answered) {
+            settlement = plan::past_run_deadline(settlement, &deadline);
         }
         if settlement.stuck == Some("terminal_error") {
             settlement = plan::begin_undo(settlement, reverses);
@@ -339,6 +342,29 @@ impl Executor {
             store::lease::unpark_handled(&mut conn, &handled).await?;
         }
         Ok(())
+    }
+}
+
+/// The end of another run; all that wait, if the handler gathers.
+fn ends(
+    handler: &dyn Handler,
+    item: InboxItem,
+    inbox: &mut Vec<InboxItem>,
+) -> (ErasedEvent, Vec<InboxItem>) {
+    if !handler.gathers() {
+        let event = ErasedEvent::RunFinished(item.payload.clone());
+        return (event, vec![item]);
+    }
+    let items = choose::gather(item, inbox);
+    let payloads = items.iter().map(|item| item.payload.clone());
+    (ErasedEvent::Gathered(payloads.collect()), items)
+}
+
+/// A run that was never visited gets the deadline that its workflow gives to all.
+fn begin_run(handler: &dyn Handler, run: &mut ClaimedRun) {
+    let limit = handler.run_deadline().filter(|_| run.visit == 0);
+    if let Some(limit) = limit.filter(|_| choose::run_deadline(run).is_none()) {
+        plan::set_run_deadline(run, run.started_at + limit);
     }
 }
 

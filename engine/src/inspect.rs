@@ -99,6 +99,37 @@ pub struct RunDetail {
     pub parent_run_id: Option<RunId>,
     /// Why it is where it is.
     pub why: Why,
+    /// What steps under way reported last, the newest first.
+    pub progress: Vec<ProgressLine>,
+}
+
+/// The last report of a step that works long.
+#[derive(Debug, Clone)]
+pub struct ProgressLine {
+    /// The step.
+    pub step: String,
+    /// What it reported.
+    pub value: Value,
+    /// When, in real time.
+    pub reported_at: DateTime<Utc>,
+}
+
+impl ProgressLine {
+    /// What was reported, for people: a text as it is, `{done, of}` as a part of the whole.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let part = |name: &str| self.value.get(name).and_then(Value::as_f64);
+        match (&self.value, part("done"), part("of")) {
+            (Value::String(text), ..) => text.clone(),
+            (value, Some(done), Some(of)) if of > 0.0 => format!(
+                "{:.0} % ({} of {})",
+                100.0 * done / of,
+                value["done"],
+                value["of"]
+            ),
+            (value, ..) => value.to_string(),
+        }
+    }
 }
 
 /// Why a run is not moving, with the evidence.
@@ -199,9 +230,15 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
         .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
     let (workflow, version) = (&row.summary.workflow, row.summary.version);
     let (live, able) = store::inspect::count_workers(conn, workflow, version).await?;
+    let visit = row.summary.visit;
+    let progress = if row.summary.status.is_finished() {
+        Vec::new()
+    } else {
+        store::progress::list(conn, run, run.shard(), visit).await?
+    };
     let why = match row.summary.status {
         Status::Blocked => blocked(&row, store::waiter::find(conn, run, run.shard()).await?),
-        _ => why(&row, live, able),
+        _ => with_progress(why(&row, live, able), &progress, row.now),
     };
     Ok(RunDetail {
         data: serde_json::from_slice(&row.data).unwrap_or(Value::Null),
@@ -213,6 +250,7 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
         attributes: row.attributes,
         parent_run_id: row.parent_run_id,
         why,
+        progress,
         summary: row.summary,
     })
 }
@@ -289,6 +327,17 @@ fn why(row: &RunRow, live: i64, able: i64) -> Why {
             simple("ended", &words, row)
         }
     }
+}
+
+/// Adds what steps under way reported last.
+fn with_progress(mut why: Why, progress: &[ProgressLine], now: DateTime<Utc>) -> Why {
+    for line in progress {
+        let ago = (now - line.reported_at).num_seconds().max(0);
+        let words = format!("{}: {}, last report {ago} s ago", line.step, line.words());
+        why.summary = format!("{} Step {words}.", why.summary);
+        why.evidence.push(("progress", words));
+    }
+    why
 }
 
 fn simple(kind: &'static str, words: &str, row: &RunRow) -> Why {

@@ -30,6 +30,7 @@ mod follow;
 mod gate;
 mod hall;
 mod lease;
+mod progress;
 mod registry;
 mod results;
 mod start;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::choose::Mark;
+use crate::choose::{self, Mark};
 use crate::error::{Retry, StepError};
 use crate::gate::Door;
 use crate::id::TenantId;
@@ -263,6 +263,7 @@ fn stored(code: &str, message: String) -> StoredError {
         message,
         step: None,
         event: None,
+        began: None,
     }
 }
 
@@ -280,7 +281,7 @@ fn answered(
     let mut settled = match next {
         AnswerNext::Go { state, data } => {
             let mut settled = Settlement::new(run, event, Status::Waiting, "went");
-            settled.run.deadlines.clear();
+            settled.run.deadlines.retain(|known| known.whole);
             settled.run.entered = false;
             (settled.run.state, settled.run.data) = (state, data);
             settled
@@ -338,9 +339,29 @@ pub(crate) fn terminated(run: &ClaimedRun) -> Settlement {
     settled
 }
 
-/// Gives up a visit that fails, so that the cancel that waits is heard. Its answers stay in the log.
+/// The run's time has passed and its handler has cleaned up; whatever it would go on with, the run
+/// has failed. An end of its own choice stands.
+pub(crate) fn past_run_deadline(mut settled: Settlement, deadline: &Deadline) -> Settlement {
+    if settled.status != Status::Waiting {
+        return settled;
+    }
+    let error = stored("run_deadline", format!("it had until {}", deadline.at));
+    settled.status = Status::Failed;
+    settled.run.deadlines.clear();
+    settled.log.outcome = "failed";
+    settled.log.detail = Some(describe(&error));
+    settled.run.error = Some(error);
+    settled
+}
+
+/// Gives up a visit that fails, so that the cancel that waits is heard, or the run's own deadline. Its answers stay in the log.
 pub(crate) fn abandon(run: &ClaimedRun, reverses: Vec<Reverse>) -> Settlement {
-    let mut settled = Settlement::new(run, "cancel", Status::Waiting, "abandoned");
+    let why = if choose::is_over(run) {
+        choose::RUN_DEADLINE
+    } else {
+        "cancel"
+    };
+    let mut settled = Settlement::new(run, why, Status::Waiting, "abandoned");
     settled.run.attempt = 0;
     settled.run.losses = 0;
     settled.run.error = None;
@@ -353,7 +374,8 @@ pub(crate) fn abandon(run: &ClaimedRun, reverses: Vec<Reverse>) -> Settlement {
 
 fn set_deadlines(run: &mut ClaimedRun, follow: &FollowUp) {
     for (name, change) in &follow.deadlines {
-        run.deadlines.retain(|known| known.name != *name);
+        run.deadlines
+            .retain(|known| known.whole || known.name != *name);
         let (at, relative) = match change {
             DeadlineChange::At(at) => (*at, false),
             DeadlineChange::After(duration) => (run.tenant_now + *duration, true),
@@ -363,11 +385,39 @@ fn set_deadlines(run: &mut ClaimedRun, follow: &FollowUp) {
             name: (*name).to_owned(),
             at,
             relative,
+            whole: false,
         });
+    }
+    if let Some(at) = follow.end_by {
+        set_run_deadline(run, at);
+    }
+}
+
+/// Sets the deadline of the whole run, in place of an earlier one.
+pub(crate) fn set_run_deadline(run: &mut ClaimedRun, at: DateTime<Utc>) {
+    run.deadlines.retain(|known| !known.whole);
+    run.deadlines.push(Deadline {
+        name: "run-deadline".to_owned(),
+        at,
+        relative: false,
+        whole: true,
+    });
+}
+
+/// How long a failed attempt waits: no longer than the run has.
+fn within_run(run: &ClaimedRun, delay: Duration) -> Duration {
+    match choose::run_deadline(run) {
+        // A test clock does not tell how long that is.
+        Some(deadline) if run.clock_id.is_none() && !choose::is_over(run) => {
+            let left = (deadline.at - run.tenant_now).to_std();
+            delay.min(left.unwrap_or_default())
+        }
+        _ => delay,
     }
 }
 
 fn retrying(run: &ClaimedRun, event: &str, delay: Duration, error: StoredError) -> Settlement {
+    let delay = within_run(run, delay);
     let mut settled = Settlement::new(run, event, Status::Retrying, "retrying");
     settled.cut = false;
     settled.run.begun = true;
@@ -454,6 +504,14 @@ pub(crate) fn attempt_of(run: &ClaimedRun, step: Option<&str>) -> i32 {
         Some(error) if error.step.as_deref() == step => run.attempt,
         _ => 0,
     }
+}
+
+/// When the first attempt at the same step began; none when it has not failed yet.
+pub(crate) fn began(run: &ClaimedRun, step: &str) -> Option<DateTime<Utc>> {
+    let error = run.error.as_ref();
+    error
+        .filter(|error| error.step.as_deref() == Some(step))
+        .and_then(|error| error.began)
 }
 
 fn describe(error: &StoredError) -> String {

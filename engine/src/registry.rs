@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -32,6 +33,7 @@ pub(crate) enum ErasedEvent {
     /// All ends that wait, for a handler that gathers.
     Gathered(Vec<Vec<u8>>),
     CancelRequested,
+    RunDeadline,
 }
 
 /// Why a visit gave no answer.
@@ -63,6 +65,10 @@ pub(crate) trait Handler: Send + Sync {
     /// Whether a stored signal can be decoded.
     fn read_signal(&self, signal: &[u8]) -> Result<(), String>;
     fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, String>;
+    /// How long a run may take, from its start.
+    fn run_deadline(&self) -> Option<Duration> {
+        None
+    }
     /// Whether one visit takes all ends of other runs that wait.
     fn gathers(&self) -> bool {
         false
@@ -257,6 +263,7 @@ impl<W: Workflow> Typed<W> {
             }
             ErasedEvent::Gathered(_) => return Err("only a fan-out gathers".to_owned()),
             ErasedEvent::CancelRequested => Event::CancelRequested,
+            ErasedEvent::RunDeadline => Event::RunDeadline,
         })
     }
 
@@ -348,6 +355,10 @@ impl<W: Workflow> Handler for Typed<W> {
 
     fn states(&self) -> &'static [&'static str] {
         variants::<W::State>()
+    }
+
+    fn run_deadline(&self) -> Option<Duration> {
+        W::RUN_DEADLINE
     }
 
     fn queue(&self) -> &'static str {

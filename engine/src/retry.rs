@@ -26,6 +26,12 @@ pub struct RetryPolicy {
     /// The outside dependency that the step asks. When it keeps failing, steps on it wait, of all
     /// runs and workers, without burning attempts, until one probe has gone well.
     pub dependency: Option<&'static str>,
+    /// The attempts are used up, too, when the step as a whole has taken this long, waits between
+    /// attempts included; an attempt under way is cut off. No limit otherwise.
+    pub max_elapsed: Option<Duration>,
+    /// Cut off an attempt that reports no progress for this long, and count it as failed; see
+    /// [`RetryPolicy::report_within`].
+    pub report_within: Option<Duration>,
 }
 
 /// What follows when a policy is exhausted.
@@ -47,6 +53,8 @@ impl RetryPolicy {
         attempt_timeout: Duration::from_secs(30),
         exhausted: Exhausted::Stuck,
         dependency: None,
+        max_elapsed: None,
+        report_within: None,
     };
 
     /// One attempt only; the handler sees its error.
@@ -61,6 +69,47 @@ impl RetryPolicy {
     pub const fn on(mut self, dependency: &'static str) -> Self {
         self.dependency = Some(dependency);
         self
+    }
+
+    /// For a step that works long: an attempt may take as long as it reports progress at least this
+    /// often ([`Step::progress`](crate::Step::progress)). Set `attempt_timeout` after this to bound it
+    /// all the same.
+    #[must_use]
+    pub const fn report_within(self, duration: Duration) -> Self {
+        Self {
+            attempt_timeout: Duration::MAX,
+            report_within: Some(duration),
+            ..self
+        }
+    }
+
+    /// Bounds the step as a whole; see [`RetryPolicy::max_elapsed`].
+    #[must_use]
+    pub const fn within(self, duration: Duration) -> Self {
+        Self {
+            max_elapsed: Some(duration),
+            ..self
+        }
+    }
+
+    /// How long an attempt may take that begins when the step has taken `spent` already.
+    #[must_use]
+    pub(crate) fn attempt_limit(&self, spent: Duration) -> Duration {
+        let left = self.max_elapsed.map(|limit| limit.saturating_sub(spent));
+        left.map_or(self.attempt_timeout, |left| left.min(self.attempt_timeout))
+    }
+
+    /// As [`RetryPolicy::delay`], or `None` when that would end past the limit of the whole step.
+    #[must_use]
+    pub(crate) fn delay_after(
+        &self,
+        spent: Duration,
+        attempt: u32,
+        chance: f64,
+    ) -> Option<Duration> {
+        let delay = self.delay(attempt, chance)?;
+        let fits = self.max_elapsed.is_none_or(|limit| spent + delay < limit);
+        fits.then_some(delay)
     }
 
     /// The delay before the next attempt, or `None` when `attempt` was the last one allowed.
@@ -81,6 +130,20 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_as_a_whole_has_a_limit() {
+        let policy = RetryPolicy::DEFAULT.within(Duration::from_secs(60));
+        let seconds = Duration::from_secs;
+        assert_eq!(policy.attempt_limit(seconds(0)), seconds(30));
+        assert_eq!(policy.attempt_limit(seconds(50)), seconds(10));
+        assert_eq!(policy.attempt_limit(seconds(70)), seconds(0));
+        assert!(policy.delay_after(seconds(59), 1, 1.0).is_some());
+        assert_eq!(policy.delay_after(seconds(60), 1, 1.0), None);
+        let free = RetryPolicy::DEFAULT.report_within(seconds(5));
+        assert_eq!(free.attempt_limit(seconds(9_999)), Duration::MAX);
+        assert!(free.delay_after(seconds(9_999), 1, 1.0).is_some());
+    }
 
     #[test]
     fn the_bound_doubles_to_the_cap_and_ends() {

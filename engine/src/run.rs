@@ -135,6 +135,9 @@ pub struct Deadline {
     /// Whether it was set relative to a moment, so that a pause freezes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub relative: bool,
+    /// Whether it is the deadline of the whole run: a change of state keeps it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 /// A run that a worker holds: the row, its epoch and the database's *now*, which came together.
@@ -162,6 +165,8 @@ pub(crate) struct ClaimedRun {
     pub(crate) begun: bool,
     /// What it has left to reverse, if it is undoing.
     pub(crate) undo: Option<Undo>,
+    /// When it was started, in the tenant's time.
+    pub(crate) started_at: DateTime<Utc>,
     /// The database's time, real.
     pub(crate) now: DateTime<Utc>,
     /// The tenant's time.
@@ -183,6 +188,9 @@ pub struct StoredError {
     /// The event that the failed visit was for, as its journal names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
+    /// When the first attempt at the step began, in real time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<DateTime<Utc>>,
 }
 
 /// A message in a run's inbox.

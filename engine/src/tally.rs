@@ -20,6 +20,8 @@ pub(crate) enum Commit {
     Settlements,
     /// One settlement with what it sends on.
     FollowUp,
+    /// Reports of progress.
+    Reports,
 }
 
 /// A visit, from the choice of its event to its durable settlement. A claim that found nothing to do
@@ -40,6 +42,7 @@ pub(crate) fn attempted<T>(
     let outcome = match result {
         Ok(_) => "succeeded",
         Err(error) if error.record.code == "timed_out" => "timed_out",
+        Err(error) if error.record.code == "no_progress" => "no_progress",
         Err(error) if error.record.code == "panicked" => "panicked",
         Err(error) if matches!(error.retry, Retry::Never) => "terminal_error",
         Err(_) => "retryable_error",
@@ -62,6 +65,7 @@ pub(crate) fn committed(commit: Commit, rows: usize) {
         Commit::Steps => "steps",
         Commit::Settlements => "settlements",
         Commit::FollowUp => "follow_up",
+        Commit::Reports => "reports",
     };
     counter!("tenure_commits_total", "kind" => kind).increment(1);
     histogram!("tenure_commit_rows", "kind" => kind).record(rows as f64);

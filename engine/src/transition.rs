@@ -51,6 +51,8 @@ pub(crate) struct FollowUp {
     pub(crate) fan_outs: Vec<FanOut>,
     /// What a fan-out's own run starts next.
     pub(crate) fan_batch: Option<FanBatch>,
+    /// The deadline of the whole run.
+    pub(crate) end_by: Option<DateTime<Utc>>,
 }
 
 /// The items of a fan-out whose children are to be started.
@@ -162,6 +164,14 @@ impl<W: Workflow> Transition<W> {
         self.follow
             .deadlines
             .push((name, DeadlineChange::After(duration)));
+        self
+    }
+
+    /// Sets the deadline of the whole run, an absolute instant of the tenant's time that no change of
+    /// state drops, in place of [`Workflow::RUN_DEADLINE`]; see
+    /// [`Event::RunDeadline`](crate::Event::RunDeadline).
+    pub fn end_by(mut self, instant: DateTime<Utc>) -> Self {
+        self.follow.end_by = Some(instant);
         self
     }
 

@@ -3,6 +3,8 @@
 //! A workflow is a state machine whose states carry their own data. The state *is* the durable
 //! program: nothing else about the code's position is stored for a waiting run.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -35,6 +37,9 @@ pub trait Workflow: Send + Sync + 'static {
     const LIMITS: &'static [Limit] = &[];
     /// What its runs can be found by beyond what every run has; names in snake case.
     const ATTRIBUTES: AttributeNames = &[];
+    /// How long a run may take from its start, in the tenant's time; for ever otherwise. See
+    /// [`Event::RunDeadline`]. [`Transition::end_by`] sets it for one run.
+    const RUN_DEADLINE: Option<Duration> = None;
     /// What a run is started with.
     type Input: Serialize + DeserializeOwned;
     /// Where a run is, with its data.
@@ -118,6 +123,11 @@ pub enum Event<S> {
     RunFinished(FinishedRun),
     /// A fan-out has joined.
     Joined(Joined),
+    /// The time of the whole run has passed. The answer may clean up, and may end the run as it likes;
+    /// if it does not end it, the run fails with the code `run_deadline`. It comes between visits: a
+    /// step under way has limits of its own, a visit that only fails is given up for it, and a run
+    /// that is paused or stuck hears of it when it goes on.
+    RunDeadline,
     /// Somebody asked the run to end and clean up after itself.
     CancelRequested,
 }

@@ -1,6 +1,7 @@
 //! Fan-out: many children, a few at a time, one join; whatever crashes where.
 
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use tenure_engine::operator::{self, Act, Verb};
 use tenure_engine::{
     ClosePolicy, Context, Ended, Event, FanOut, Join, Registry, RunId, Status, StepError,
@@ -483,29 +484,33 @@ enum Crash {
     After,
 }
 
+/// Whether somebody is stopped at the moment.
+const STOPPED: &str = "select exists (select from pg_locks where locktype = 'advisory'
+    and database = (select oid from pg_database where datname = current_database())
+    and not granted)";
+const CUT: &str = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'
+    and database = (select oid from pg_database where datname = current_database())
+    and not granted";
+
+async fn do_by_hand(hand: &mut PgConnection, text: String) {
+    let done = sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(hand).await;
+    done.unwrap();
+}
+
 /// Runs one fan-out and crashes its worker at a moment; false when it never came to that one.
 async fn crashes_at(engine: &TestEngine, moment: i64, crash: Crash) -> bool {
-    use sqlx::Connection as _;
-    let mut hand = sqlx::PgConnection::connect_with(&engine.options)
-        .await
-        .unwrap();
+    let mut hand = crate::support::connect(&engine.options).await;
     let name = format!("{crash:?}-{moment}");
     let hands = [Does::Complete(1), Does::Fail, Does::Complete(2)];
     let run = engine.start::<Crew>(&name, &plan(&name, &hands)).await;
-    let text = format!(
+    let stop = format!(
         "select setval('public.moment', 1, false); update public.stop set at = {moment};
          select pg_advisory_lock(42)"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(text))
-        .execute(&mut hand)
-        .await
-        .unwrap();
+    do_by_hand(&mut hand, stop).await;
     let worker = engine.worker().await;
-    let stopped = "select exists (select from pg_locks where locktype = 'advisory'
-                   and database = (select oid from pg_database where datname = current_database())
-                   and not granted)";
     let is_stopped = async || -> bool {
-        let stopped = sqlx::query_scalar(stopped).fetch_one(engine.pool());
+        let stopped = sqlx::query_scalar(STOPPED).fetch_one(engine.pool());
         stopped.await.unwrap()
     };
     eventually("it ends or stops", async || {
@@ -515,13 +520,10 @@ async fn crashes_at(engine: &TestEngine, moment: i64, crash: Crash) -> bool {
     let stopped = is_stopped().await;
     let release = async {
         if let Crash::Before = crash {
-            let text = "select pg_terminate_backend(pid) from pg_locks
-                        where locktype = 'advisory' and not granted
-                          and database = (select oid from pg_database where datname = current_database())";
-            sqlx::raw_sql(text).execute(&mut hand).await.unwrap();
+            do_by_hand(&mut hand, CUT.to_owned()).await;
         }
         let text = "select pg_advisory_unlock(42); update public.stop set at = 0";
-        sqlx::raw_sql(text).execute(&mut hand).await.unwrap();
+        do_by_hand(&mut hand, text.to_owned()).await;
     };
     tokio::join!(worker.crash(), release);
     engine.advance(std::time::Duration::from_secs(60));
@@ -531,6 +533,12 @@ async fn crashes_at(engine: &TestEngine, moment: i64, crash: Crash) -> bool {
     })
     .await;
     worker.shutdown().await;
+    assert_whole(engine, run, &name).await;
+    stopped
+}
+
+/// Each child is there once, was counted once, and the parent heard once.
+async fn assert_whole(engine: &TestEngine, run: RunId, name: &str) {
     let report: Report = engine.output(run).await;
     assert_eq!(
         (report.ended.completed, report.ended.failed),
@@ -538,14 +546,13 @@ async fn crashes_at(engine: &TestEngine, moment: i64, crash: Crash) -> bool {
         "{name}"
     );
     assert_eq!(report.sum, 3, "{name}");
-    assert_eq!(children(engine, &name).await, [(10, 2), (11, 1)], "{name}");
+    assert_eq!(children(engine, name).await, [(10, 2), (11, 1)], "{name}");
     let heard: i64 = sqlx::query_scalar("select count(*) from engine.inbox where run_id = $1")
         .bind(run.0)
         .fetch_one(engine.pool())
         .await
         .unwrap();
     assert_eq!(heard, 1, "{name}");
-    stopped
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@ mod idle;
 mod inspect;
 mod locks;
 mod operator;
+mod progress;
+mod run_deadline;
 mod runs;
 mod schedules;
 mod search;

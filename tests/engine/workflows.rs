@@ -125,7 +125,7 @@ pub(crate) const POLICY: RetryPolicy = RetryPolicy {
     max_attempts: 3,
     attempt_timeout: Duration::from_secs(30),
     exhausted: Exhausted::Stuck,
-    dependency: None,
+    ..RetryPolicy::DEFAULT
 };
 
 /// Two steps one after the other, then a database effect.
@@ -335,7 +335,7 @@ impl Workflow for Family {
                 }
             }
             Event::CancelRequested => Transition::cancelled(),
-            Event::Signal(_) | Event::Deadline(_) | Event::Joined(_) => {
+            Event::Signal(_) | Event::Deadline(_) | Event::Joined(_) | Event::RunDeadline => {
                 Transition::stay(FamilyState::Waiting { names, ended })
             }
         })
@@ -381,7 +381,7 @@ impl Workflow for House {
                 .start_closing::<Door>(format!("{key}-terminated"), &(), ClosePolicy::Terminate),
             Event::Signal(HouseSignal::Leave) => Transition::complete(()),
             Event::CancelRequested => Transition::cancelled(),
-            Event::Deadline(_) | Event::RunFinished(_) | Event::Joined(_) => {
+            Event::Deadline(_) | Event::RunFinished(_) | Event::Joined(_) | Event::RunDeadline => {
                 Transition::stay(state)
             }
         })

@@ -111,9 +111,10 @@ impl Workflow for AdvanceWorkflow {
                 self.look(cx, of, patience).await
             }
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
-            (state, Event::Signal(_) | Event::RunFinished(_) | Event::Joined(_)) => {
-                Ok(Transition::stay(state))
-            }
+            (
+                state,
+                Event::Signal(_) | Event::RunFinished(_) | Event::Joined(_) | Event::RunDeadline,
+            ) => Ok(Transition::stay(state)),
         }
     }
 }

@@ -53,7 +53,7 @@ pub use page::Page;
 pub use plan::{Interval, Plan};
 pub use run::{
     ActOnRun, ActionAccepted, ActionArg, ActionArgs, AllowedAction, ArgKind, Deadline,
-    DeadlineClock, Evidence, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary,
+    DeadlineClock, Evidence, Progress, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary,
     SendSignal, SignalAccepted, StartRun, Why,
 };
 pub use schedule::{

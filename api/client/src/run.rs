@@ -152,6 +152,20 @@ pub struct RunDetail {
     /// The search attributes that its workflow declares, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Value>,
+    /// What steps under way reported last, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<Progress>,
+}
+
+/// The last report of a step that works long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// The step.
+    pub step: String,
+    /// What it reported.
+    pub value: Value,
+    /// When, in real time.
+    pub reported_at: DateTime<Utc>,
 }
 
 /// A named time at which a state acts by itself.

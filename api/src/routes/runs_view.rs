@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use tenure_client::{
-    ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, RunCount,
+    ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, Progress, RunCount,
     RunCountFilter, RunDetail, RunFilter, RunStatus, RunSummary, Signal, SignalOutcome, Step,
     Transition, Why,
 };
@@ -217,6 +217,15 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
         parent_run_id: found.parent_run_id.map(|run| run.0),
         output: found.output,
         attributes: found.attributes,
+        progress: found
+            .progress
+            .into_iter()
+            .map(|line| Progress {
+                step: line.step,
+                value: line.value,
+                reported_at: line.reported_at,
+            })
+            .collect(),
     }
 }
 

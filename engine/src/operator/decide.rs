@@ -243,7 +243,7 @@ fn move_to(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, 
         attributes,
         state,
         entered: false,
-        deadlines: Vec::new(),
+        deadlines: whole(locked),
         cut: true,
         undo: None,
         ..if paused {
@@ -259,6 +259,12 @@ fn move_to(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, 
             effects,
         ],
     ))
+}
+
+/// What a change of state keeps: the deadline of the whole run.
+fn whole(locked: &Locked) -> Vec<Deadline> {
+    let deadlines = locked.deadlines.iter().filter(|deadline| deadline.whole);
+    deadlines.cloned().collect()
 }
 
 fn move_deadline(

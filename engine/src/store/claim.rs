@@ -160,6 +160,7 @@ pub(crate) async fn claim(
           taken.closes,
           taken.undo,
           taken.begun,
+          taken.started_at,
           engine.now() as "now!",
           coalesce(test_clock.now_at, engine.now()) as "tenant_now!",
           taken.was_blocked or exists (select from engine.pause) as "gated!"
@@ -199,6 +200,7 @@ pub(crate) async fn claim(
             parent_run_id: row.parent_run_id,
             closes: row.closes,
             begun: row.begun,
+            started_at: row.started_at,
             undo: Undo::decode(row.undo.as_deref()),
             now: row.now,
             tenant_now: row.tenant_now,

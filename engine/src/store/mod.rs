@@ -18,6 +18,7 @@ pub(crate) mod limit;
 pub(crate) mod operator;
 pub(crate) mod pause;
 pub(crate) mod permit;
+pub(crate) mod progress;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod search;

@@ -155,7 +155,8 @@ impl Workflow for DunningWorkflow {
                 | Event::Signal(_)
                 | Event::Deadline(_)
                 | Event::RunFinished(_)
-                | Event::Joined(_),
+                | Event::Joined(_)
+                | Event::RunDeadline,
             ) => Ok(Transition::stay(state)),
         }
     }

@@ -239,6 +239,7 @@ impl Workflow for InvoiceWorkflow {
                 | Event::Deadline(_)
                 | Event::RunFinished(_)
                 | Event::Joined(_)
+                | Event::RunDeadline
                 | Event::CancelRequested,
             ) => Ok(Transition::stay(state)),
         }

@@ -175,7 +175,11 @@ impl Workflow for NoticeWorkflow {
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
             (
                 state,
-                Event::Signal(_) | Event::Deadline(_) | Event::RunFinished(_) | Event::Joined(_),
+                Event::Signal(_)
+                | Event::Deadline(_)
+                | Event::RunFinished(_)
+                | Event::Joined(_)
+                | Event::RunDeadline,
             ) => Ok(Transition::stay(state)),
         }
     }

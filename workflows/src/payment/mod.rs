@@ -170,6 +170,7 @@ impl Workflow for PaymentWorkflow {
                 | Event::Deadline(_)
                 | Event::RunFinished(_)
                 | Event::Joined(_)
+                | Event::RunDeadline
                 | Event::CancelRequested,
             ) => Ok(Transition::stay(state)),
         }

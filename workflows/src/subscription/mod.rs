@@ -311,6 +311,7 @@ impl Workflow for SubscriptionWorkflow {
                 | Event::Deadline(_)
                 | Event::RunFinished(_)
                 | Event::Joined(_)
+                | Event::RunDeadline
                 | Event::CancelRequested,
             ) => Ok(Transition::stay(state)),
         }

@@ -144,7 +144,8 @@ impl Workflow for TenantWorkflow {
                 | Event::Signal(_)
                 | Event::Deadline(_)
                 | Event::RunFinished(_)
-                | Event::Joined(_),
+                | Event::Joined(_)
+                | Event::RunDeadline,
             ) => Ok(Transition::stay(state)),
         }
     }

@@ -87,6 +87,7 @@ impl Workflow for Listener {
             | Event::Deadline(_)
             | Event::RunFinished(_)
             | Event::Joined(_)
+            | Event::RunDeadline
             | Event::CancelRequested => heard,
         };
         Ok(Transition::stay(ListenerState::Listening { heard }))

@@ -26,6 +26,7 @@ fn samples(version: i64) -> Option<&'static str> {
         8 => Some(include_str!("../fixtures/migrations/0008.sql")),
         9 => Some(include_str!("../fixtures/migrations/0009.sql")),
         10 => Some(include_str!("../fixtures/migrations/0010.sql")),
+        15 => Some(include_str!("../fixtures/migrations/0015.sql")),
         11 => Some(include_str!("../fixtures/migrations/0011.sql")),
         12 => Some(include_str!("../fixtures/migrations/0012.sql")),
         13 => Some(include_str!("../fixtures/migrations/0013.sql")),
@@ -183,9 +184,9 @@ async fn every_tenants_table_is_under_forced_row_level_security() {
 }
 
 /// The tables that are distributed, as one shard of four would hold them.
-const DISTRIBUTED: [&str; 12] = [
+const DISTRIBUTED: [&str; 13] = [
     "run", "bulk", "bulk_run", "due", "nudge", "clocked", "parked", "inbox", "audit", "step",
-    "schedule", "slot",
+    "schedule", "slot", "legal_hold",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

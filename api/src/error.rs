@@ -204,6 +204,7 @@ fn engine(error: &EngineError) -> Verdict {
         EngineError::RunFinished { .. } => conflict("run_finished", text),
         EngineError::Moved { .. } => conflict("moved", text).at("/revision"),
         EngineError::NotAllowed { .. } => conflict("not_allowed", text),
+        EngineError::HoldNotFound(_) => not_found("unknown_hold", text),
         EngineError::ScheduleNotFound(_) => not_found("unknown_schedule", text),
         EngineError::BadSchedule { field, .. } => invalid(text).at(format!("/{field}")),
         EngineError::NoSuchGate { what, .. } => {

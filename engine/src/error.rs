@@ -225,6 +225,9 @@ pub enum EngineError {
         /// The name that was given.
         name: String,
     },
+    /// No legal hold has this id.
+    #[error("no legal hold {0} exists")]
+    HoldNotFound(uuid::Uuid),
     /// Two workflows with one name were registered.
     #[error("workflow {0:?} is registered twice")]
     RegisteredTwice(&'static str),

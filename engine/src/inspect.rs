@@ -12,6 +12,7 @@ use crate::error::EngineError;
 use crate::fan_out::{self, Going};
 use crate::gate::Door;
 use crate::id::{ClockId, RunId, TenantId};
+use crate::retention::Hold;
 use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
 use crate::store;
 use crate::store::inspect::RunRow;
@@ -101,6 +102,8 @@ pub struct RunDetail {
     pub why: Why,
     /// What steps under way reported last, the newest first.
     pub progress: Vec<ProgressLine>,
+    /// The legal holds that keep it: its own and its tenant's.
+    pub holds: Vec<Hold>,
 }
 
 /// The last report of a step that works long.
@@ -240,6 +243,8 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
         Status::Blocked => blocked(&row, store::waiter::find(conn, run, run.shard()).await?),
         _ => with_progress(why(&row, live, able), &progress, row.now),
     };
+    let holds =
+        store::retention::list_holds_of(conn, row.summary.tenant_id, run, run.shard()).await?;
     Ok(RunDetail {
         data: serde_json::from_slice(&row.data).unwrap_or(Value::Null),
         output: row
@@ -251,6 +256,7 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
         parent_run_id: row.parent_run_id,
         why,
         progress,
+        holds,
         summary: row.summary,
     })
 }

@@ -47,6 +47,7 @@ pub mod flow;
 pub mod inspect;
 pub mod operator;
 mod pool;
+pub mod retention;
 pub mod schedule;
 pub mod search;
 pub mod tenant;

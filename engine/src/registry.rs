@@ -17,6 +17,7 @@ use crate::fan_out::{FanOutHandler, Joined, NAME};
 use crate::limit::{Limit, Need};
 use crate::payload;
 use crate::plan::{Answer, AnswerNext};
+use crate::retention::Retention;
 use crate::start::FROM_INPUT;
 use crate::transition::{Next, Transition};
 use crate::undo::Reverse;
@@ -53,6 +54,7 @@ pub(crate) trait Handler: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> i32;
     fn states(&self) -> &'static [&'static str];
+    fn retention(&self) -> Retention;
     fn queue(&self) -> &'static str;
     fn limits(&self) -> &'static [Limit];
     fn needs(&self, version: i32, data: &[u8]) -> Vec<Need>;
@@ -154,6 +156,15 @@ impl Registry {
     pub fn attributes(&self, workflow: &str) -> Option<AttributeNames> {
         let handler = self.handlers.get(workflow);
         handler.map(|handler| handler.attributes())
+    }
+
+    /// Lists what each workflow's code declares on its finished runs.
+    #[must_use]
+    pub fn retentions(&self) -> BTreeMap<&'static str, Retention> {
+        self.handlers
+            .values()
+            .map(|handler| (handler.name(), handler.retention()))
+            .collect()
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -355,6 +366,10 @@ impl<W: Workflow> Handler for Typed<W> {
 
     fn states(&self) -> &'static [&'static str] {
         variants::<W::State>()
+    }
+
+    fn retention(&self) -> Retention {
+        W::RETENTION
     }
 
     fn run_deadline(&self) -> Option<Duration> {

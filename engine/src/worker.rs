@@ -23,6 +23,7 @@ use crate::hall::Hall;
 use crate::id::{Epoch, WorkerId};
 use crate::lease::Lease;
 use crate::registry::Registry;
+use crate::retention::{self, RetentionConfig};
 use crate::run::{ClaimedRun, RunKey};
 use crate::schedule;
 use crate::store;
@@ -57,6 +58,8 @@ pub struct WorkerConfig {
     pub committers: i16,
     /// How long an orderly stop waits for visits before it gives their runs back.
     pub drain: Duration,
+    /// How it drops what is past its time.
+    pub retention: RetentionConfig,
 }
 
 impl Default for WorkerConfig {
@@ -70,6 +73,7 @@ impl Default for WorkerConfig {
             threads: 1,
             committers: 2,
             drain: Duration::from_secs(20),
+            retention: RetentionConfig::default(),
         }
     }
 }
@@ -192,6 +196,11 @@ impl Station {
         let listening = self.bell.clone();
         let pool = self.pool.clone();
         let listener = tokio::spawn(async move { listening.listen(&pool).await });
+        let sweeping = tokio::spawn(retention::keep_sweeping(
+            self.pool.clone(),
+            self.registry.clone(),
+            self.config.retention.clone(),
+        ));
         while !self.stop.is_cancelled() {
             let current = match lease.take() {
                 Some(lease) => lease,
@@ -207,6 +216,7 @@ impl Station {
             };
             self.serve_lease(current).await;
         }
+        sweeping.abort();
         listener.abort();
     }
 

@@ -15,6 +15,7 @@ use crate::error::StepError;
 use crate::fan_out::Joined;
 use crate::id::RunId;
 use crate::limit::{Limit, Need};
+use crate::retention::Retention;
 use crate::run::Status;
 use crate::transition::Transition;
 
@@ -40,6 +41,9 @@ pub trait Workflow: Send + Sync + 'static {
     /// How long a run may take from its start, in the tenant's time; for ever otherwise. See
     /// [`Event::RunDeadline`]. [`Transition::end_by`] sets it for one run.
     const RUN_DEADLINE: Option<Duration> = None;
+    /// What becomes of a run after its end, unless operators decide otherwise. Its key is free again
+    /// once it is dropped.
+    const RETENTION: Retention = Retention::DEFAULT;
     /// What a run is started with.
     type Input: Serialize + DeserializeOwned;
     /// Where a run is, with its data.

@@ -11,6 +11,7 @@ mod locks;
 mod operator;
 mod progress;
 mod run_deadline;
+mod retention;
 mod runs;
 mod schedules;
 mod search;

@@ -16,6 +16,7 @@ mod filter;
 mod flow;
 mod metrics;
 mod postgres;
+mod retention;
 mod schedules;
 mod schema;
 mod statements;

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
 use tenure_engine::WorkerConfig;
+use tenure_engine::retention::RetentionConfig;
 use tenure_workflows::ports::mail::MailConfig;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -178,6 +179,34 @@ impl WorkerArgs {
             threads: self.threads as usize,
             drain: Duration::from_secs(self.drain_seconds),
             ..WorkerConfig::default()
+        }
+    }
+}
+
+/// How long things are kept. The same for all workers of a database.
+#[derive(Debug, Clone, Args)]
+pub struct RetentionArgs {
+    /// Folder that finished runs are archived to, the same for all workers; without one, runs that
+    /// are to be archived stay.
+    #[arg(long, env = "TENURE_ARCHIVE_FOLDER")]
+    pub archive_folder: Option<PathBuf>,
+    /// Whole months before the present one for which the logs of steps and visits are kept.
+    #[arg(long, env = "TENURE_LOG_MONTHS", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1_200))]
+    pub log_months: u32,
+    /// Days for which the audit is kept.
+    #[arg(long, env = "TENURE_AUDIT_DAYS", default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub audit_days: u32,
+}
+
+impl RetentionArgs {
+    /// The worker's configuration of retention.
+    #[must_use]
+    pub fn config(&self) -> RetentionConfig {
+        RetentionConfig {
+            archive_folder: self.archive_folder.clone(),
+            log_months: self.log_months,
+            audit_days: self.audit_days,
+            ..RetentionConfig::default()
         }
     }
 }

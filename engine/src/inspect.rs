@@ -239,12 +239,17 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
     } else {
         store::progress::list(conn, run, run.shard(), visit).await?
     };
-    let why = match row.summary.status {
+    let mut why = match row.summary.status {
         Status::Blocked => blocked(&row, store::waiter::find(conn, run, run.shard()).await?),
         _ => with_progress(why(&row, live, able), &progress, row.now),
     };
     let holds =
         store::retention::list_holds_of(conn, row.summary.tenant_id, run, run.shard()).await?;
+    let held = holds.iter().map(|hold| {
+        let since = rfc3339(hold.since);
+        format!("since {since}, {}: {}", hold.author, hold.reason)
+    });
+    why.evidence.extend(held.map(|words| ("legal hold", words)));
     Ok(RunDetail {
         data: serde_json::from_slice(&row.data).unwrap_or(Value::Null),
         output: row

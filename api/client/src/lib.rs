@@ -23,6 +23,7 @@ mod mail;
 mod money;
 mod page;
 mod plan;
+mod retention;
 mod run;
 mod schedule;
 mod status;
@@ -51,6 +52,10 @@ pub use mail::{Mail, MailFilter, MailStatus};
 pub use money::Money;
 pub use page::Page;
 pub use plan::{Interval, Plan};
+pub use retention::{
+    LegalHold, LegalHoldFilter, LiftLegalHold, PlaceLegalHold, PutRetention, RetentionAction,
+    RetentionPolicy,
+};
 pub use run::{
     ActOnRun, ActionAccepted, ActionArg, ActionArgs, AllowedAction, ArgKind, Deadline,
     DeadlineClock, Evidence, Progress, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary,

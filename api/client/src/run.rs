@@ -1,6 +1,6 @@
 //! Runs: starting, listing, looking closely, and the acts of a person.
 
-use crate::RunStatus;
+use crate::{LegalHold, RunStatus};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -155,6 +155,9 @@ pub struct RunDetail {
     /// What steps under way reported last, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub progress: Vec<Progress>,
+    /// The legal holds that keep it: its own and its tenant's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legal_holds: Vec<LegalHold>,
 }
 
 /// The last report of a step that works long.

@@ -86,6 +86,17 @@ impl Transport {
         self.answer(path, request).await
     }
 
+    /// Puts something in its place with `PUT`, once per key.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        key: &IdempotencyKey,
+    ) -> Result<T, ClientError> {
+        let request = self.once(Method::PUT, path, key).json(body);
+        self.answer(path, request).await
+    }
+
     /// Changes parts of something with `PATCH`, once per key.
     pub(crate) async fn patch<T: DeserializeOwned>(
         &self,

@@ -7,6 +7,7 @@ mod flow;
 mod migrate;
 mod plan_deploy;
 mod postgres;
+mod retention;
 mod run;
 mod schedule;
 mod serve;
@@ -64,6 +65,9 @@ enum Command {
     /// Schedules, through the API: list, show, create, update, pause, resume, run-now, delete.
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    /// Retention and legal holds, through the API: list, set, holds, hold, lift.
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// The private Postgres: exec.
     #[command(subcommand)]
     Postgres(postgres::PostgresCommand),
@@ -162,6 +166,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Flow(command) => flow::run(command).await?,
         Command::Bulk(command) => bulk::run(command).await?,
         Command::Schedule(command) => schedule::run(command).await?,
+        Command::Retention(command) => retention::run(command).await?,
         Command::Postgres(command) => postgres::run(command).await?,
         Command::Bench(command) => postgres::bench(command).await?,
         Command::Openapi => println!("{}", crate::openapi().to_pretty_json()?),

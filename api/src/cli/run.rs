@@ -12,6 +12,8 @@ use tenure_client::{
 };
 use uuid::Uuid;
 
+use super::retention::show_archived;
+
 /// Where the API is and who asks.
 #[derive(Debug, clap::Args)]
 pub(super) struct ApiArgs {
@@ -87,6 +89,9 @@ pub(super) enum RunCommand {
         api: ApiArgs,
         /// The run.
         run_id: Uuid,
+        /// Out of this file of the archive, without asking the API.
+        #[arg(long, value_name = "FILE")]
+        archive: Option<PathBuf>,
     },
     /// Send a run a signal.
     Signal {
@@ -241,7 +246,12 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             let more = if count.more { " or more" } else { "" };
             print(&api, &count, || println!("{}{more}", count.runs))
         }
-        RunCommand::Show { api, run_id } => {
+        RunCommand::Show {
+            run_id,
+            archive: Some(file),
+            ..
+        } => show_archived(&file, run_id),
+        RunCommand::Show { api, run_id, .. } => {
             let run = api.client()?.run(run_id).await?;
             print(&api, &run, || {
                 let summary = &run.summary;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use tenure_engine::PoolConfig;
+use tenure_engine::{PoolConfig, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::config::{
-    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, StripeArgs, TraceArgs,
+    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, RetentionArgs, StripeArgs, TraceArgs,
     WorkerArgs,
 };
 use crate::serve::{ServeConfig, start};
@@ -27,6 +27,8 @@ pub(super) struct ServeArgs {
     pub(super) traces: TraceArgs,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    retention: RetentionArgs,
     #[command(flatten)]
     stripe: StripeArgs,
     #[command(flatten)]
@@ -55,7 +57,10 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         database: args.database.options()?,
         listener,
         metrics,
-        worker: (!args.no_workers).then(|| args.worker.config(name)),
+        worker: (!args.no_workers).then(|| WorkerConfig {
+            retention: args.retention.config(),
+            ..args.worker.config(name)
+        }),
         allow_stranding: args.worker.allow_stranding,
         stripe: args.stripe.config()?,
         mail: args.mail.config()?,

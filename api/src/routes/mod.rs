@@ -8,6 +8,7 @@ mod health;
 mod invoices;
 mod mails;
 mod plans;
+mod retention;
 mod runs;
 mod runs_view;
 mod schedules;
@@ -75,6 +76,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(bulk::router())
         .merge(schedules::router())
         .merge(flow::router())
+        .merge(retention::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

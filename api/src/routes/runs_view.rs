@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::filter::understand;
-use super::{actions, cursor, page_size, tenants};
+use super::{actions, cursor, page_size, retention, tenants};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Path, Query};
@@ -226,6 +226,7 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
                 reported_at: line.reported_at,
             })
             .collect(),
+        legal_holds: found.holds.into_iter().map(retention::hold).collect(),
     }
 }
 

@@ -52,6 +52,9 @@ pub(crate) const STARTING: &str = "starting";
 /// The longest key, in bytes: it leads a unique index.
 pub(crate) const MAX_KEY_BYTES: usize = 255;
 
+/// How often a start is tried whose key is taken and then free.
+const ATTEMPTS: usize = 3;
+
 pub(crate) async fn start(
     conn: &mut PgConnection,
     registry: &Registry,
@@ -78,17 +81,25 @@ pub(crate) async fn insert(
     new: NewRun,
 ) -> Result<Started, EngineError> {
     let (run_id, digest, name) = (new.run_id, new.input_digest, new.workflow.clone());
-    let key = new.key.clone();
-    let inserted = store::run::insert(conn, tenant, place, origin, &[new]).await?;
-    if !inserted.is_empty() {
-        return Ok(Started {
-            run_id,
-            created: true,
-        });
-    }
-    let holder = store::run::find_by_key(conn, tenant, place.shard_id, &name, &key)
-        .await?
-        .ok_or_else(|| EngineError::RunNotFound(key.clone()))?;
+    let runs = [new];
+    let key = runs[0].key.as_str();
+    let holder = 'found: {
+        for _ in 0..ATTEMPTS {
+            let inserted = store::run::insert(conn, tenant, place, origin, &runs).await?;
+            if !inserted.is_empty() {
+                return Ok(Started {
+                    run_id,
+                    created: true,
+                });
+            }
+            // Retention may drop the holder between the two; then its key is free.
+            let holder = store::run::find_by_key(conn, tenant, place.shard_id, &name, key).await?;
+            if let Some(holder) = holder {
+                break 'found holder;
+            }
+        }
+        return Err(EngineError::RunNotFound(key.to_owned()));
+    };
     if holder.input_digest == digest {
         Ok(Started {
             run_id: holder.run_id,
@@ -96,7 +107,7 @@ pub(crate) async fn insert(
         })
     } else {
         Err(EngineError::KeyTaken {
-            key,
+            key: key.to_owned(),
             run_id: holder.run_id,
         })
     }

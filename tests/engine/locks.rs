@@ -2,12 +2,14 @@
 //! Where one order cannot be kept (a claim takes what it finds), a deadlock that Postgres breaks
 //! costs no caller anything: no error reaches it, and nothing is lost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use sqlx::AssertSqlSafe;
-use tenure_engine::operator::{self, Act, Verb};
+use tenure_engine::operator::{self, Act, RestartFrom, Verb};
+use tenure_engine::retention::{self, Retention, RetentionConfig, Scope};
 use tenure_engine::{ClockId, EngineError, RunId, ShardId, Status, test_clock};
 
 use super::workflows::{Door, DoorSignal, Errand, Family, Outside, registry};
@@ -278,5 +280,98 @@ async fn the_same_keys_are_started_in_any_order() {
         .await
         .unwrap();
     assert_eq!(runs, 50 * 40);
+    assert_no_deadlock(&engine).await;
+}
+
+/// Runs are dropped while their keys are started again, while somebody holds them and lets them go,
+/// and while they are started anew after their end.
+#[tokio::test(flavor = "multi_thread")]
+async fn finished_runs_are_dropped_under_everybodys_hands() {
+    const ROUNDS: usize = 40;
+    let engine = arena(&Outside::default()).await;
+    let act = Act {
+        actor: "maria".to_owned(),
+        role: "operator".to_owned(),
+        reason: "all at once".to_owned(),
+        revision: 0,
+    };
+    let registry = engine.client.registry();
+    let mut conn = engine.pool().acquire().await.unwrap();
+    retention::decide(&mut conn, registry, "errand", Retention::Drop(0), &act)
+        .await
+        .unwrap();
+    drop(conn);
+    let config = RetentionConfig {
+        pass_every: Duration::ZERO,
+        page: 7,
+        ..RetentionConfig::default()
+    };
+    let worker = engine.worker().await;
+    let starts = async {
+        let mut ids = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            let started =
+                (0..10).map(async |n| engine.start::<Errand>(&format!("run-{n}"), &0).await);
+            ids.extend(join_all(started).await.into_iter().map(|run| run.0));
+        }
+        ids.len()
+    };
+    let sweeps = async {
+        let mut dropped = 0;
+        for _ in 0..ROUNDS {
+            dropped += retention::sweep(engine.pool(), registry, &config)
+                .await
+                .dropped;
+        }
+        dropped
+    };
+    let holds = async {
+        for _ in 0..ROUNDS {
+            let mut tx = engine.pool().begin().await.unwrap();
+            let scope = Scope::Tenant(engine.tenant);
+            let hold = retention::place(&mut tx, scope, &act).await.unwrap();
+            tx.commit().await.unwrap();
+            let mut tx = engine.pool().begin().await.unwrap();
+            retention::lift(&mut tx, hold.hold_id, &act).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    };
+    let restarts = async {
+        for round in 0..ROUNDS {
+            let mut tx = engine.pool().begin().await.unwrap();
+            let one: Option<(uuid::Uuid, i64)> = sqlx::query_as(
+                "select run_id, epoch + visit from engine.run where status = 10 limit 1",
+            )
+            .fetch_optional(&mut *tx)
+            .await
+            .unwrap();
+            let Some((run, revision)) = one else { continue };
+            let act = Act {
+                revision,
+                ..act.clone()
+            };
+            let (key, from) = (format!("again-{round}"), RestartFrom::Input(0.into()));
+            match operator::restart(&mut tx, registry, RunId(run), &key, &from, &act).await {
+                Ok(_) => tx.commit().await.unwrap(),
+                Err(EngineError::RunNotFound(_)) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    };
+    let (started, dropped, (), ()) = tokio::join!(starts, sweeps, holds, restarts);
+    assert!(
+        started > 10 && dropped > 0,
+        "{started} started, {dropped} dropped"
+    );
+    eventually("all are dropped", async || {
+        retention::sweep(engine.pool(), registry, &config).await;
+        let left: i64 = sqlx::query_scalar("select count(*) from engine.run")
+            .fetch_one(engine.pool())
+            .await
+            .unwrap();
+        left == 0
+    })
+    .await;
+    worker.shutdown().await;
     assert_no_deadlock(&engine).await;
 }

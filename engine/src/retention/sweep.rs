@@ -153,8 +153,9 @@ impl Turn<'_> {
             self.settle_batch(swept).await?;
             if self.turn_page(swept).await? {
                 self.settle_batch(swept).await?;
-                swept.whole = self.drop_logs(swept).await?;
                 self.drop_audit(swept).await?;
+                // Last, because it gives up where somebody reads the logs for long.
+                swept.whole = self.drop_logs(swept).await?;
                 return Ok(());
             }
             clock::sleep(BREATH).await;

@@ -113,6 +113,7 @@ const MOVED: &[(&str, &[&str])] = &[
         &["workflow=\"notice\"", "step=\"", "outcome=\"succeeded\""],
     ),
     ("tenure_claimed_runs_total", &[]),
+    ("tenure_claim_lateness_seconds_count", &[]),
     ("tenure_commits_total", &["kind=\"settlements\""]),
     ("tenure_commits_total", &["kind=\"follow_up\""]),
     ("tenure_commit_rows_count", &["kind=\"steps\""]),

@@ -64,6 +64,11 @@ const FAMILIES: [Family; 15] = [
         "Due runs that this process's worker took.",
     ),
     (
+        "tenure_claim_lateness_seconds",
+        Kind::Histogram(Unit::Seconds, SECONDS),
+        "How long after its due instant a run was taken; runs that a message woke have none.",
+    ),
+    (
         "tenure_commits_total",
         Kind::Counter,
         "Statements of the group commit that were committed, by kind.",

@@ -173,6 +173,8 @@ pub(crate) struct ClaimedRun {
     pub(crate) tenant_now: DateTime<Utc>,
     /// It was blocked, or a pause stands: it passes the gate first.
     pub(crate) gated: bool,
+    /// When it was due; a message woke it otherwise.
+    pub(crate) due_at: Option<DateTime<Utc>>,
 }
 
 /// The last error, as stored with the run.

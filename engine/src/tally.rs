@@ -9,6 +9,7 @@ use metrics::{counter, histogram};
 
 use crate::error::{Retry, StepError};
 use crate::plan::RESTED;
+use crate::run::ClaimedRun;
 
 /// The outcome of a visit that ended without a settlement of its own.
 pub(crate) const UNSETTLED: &str = "unsettled";
@@ -55,8 +56,15 @@ pub(crate) fn attempted<T>(
     outcome
 }
 
-pub(crate) fn claimed(runs: usize) {
-    counter!("tenure_claimed_runs_total").increment(runs as u64);
+/// Runs that a claim took, and how long after their instants.
+pub(crate) fn claimed(runs: &[ClaimedRun]) {
+    counter!("tenure_claimed_runs_total").increment(runs.len() as u64);
+    for run in runs {
+        let late = run.due_at.and_then(|due| (run.now - due).to_std().ok());
+        if let Some(late) = late {
+            histogram!("tenure_claim_lateness_seconds").record(late);
+        }
+    }
 }
 
 /// A statement of a committer, and the rows that were offered to it.

@@ -357,7 +357,7 @@ impl Station {
             return Ok(0);
         }
         let count = runs.len();
-        tally::claimed(count);
+        tally::claimed(&runs);
         // From here on the runs are ours: what cannot be loaded now is loaded again, not dropped.
         loop {
             let loaded = match load(&mut conn, runs.clone()).await {

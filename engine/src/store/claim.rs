@@ -77,7 +77,7 @@ pub(crate) async fn claim(
           select row_id, shard_id, row_number() over (partition by tenant_id order by due_at) as turn
           from candidate
         ), chosen as materialized (
-          select due.ctid as row_id, due.run_id, due.shard_id
+          select due.ctid as row_id, due.run_id, due.shard_id, due.due_at
           from turn
           -- A shard lies in one partition, so row and shard name one row on any layout.
           join engine.due on due.ctid = turn.row_id and due.shard_id = turn.shard_id
@@ -163,8 +163,10 @@ pub(crate) async fn claim(
           taken.started_at,
           engine.now() as "now!",
           coalesce(test_clock.now_at, engine.now()) as "tenant_now!",
-          taken.was_blocked or exists (select from engine.pause) as "gated!"
+          taken.was_blocked or exists (select from engine.pause) as "gated!",
+          chosen.due_at as "due_at?"
         from taken
+        left join chosen on chosen.run_id = taken.run_id and chosen.shard_id = taken.shard_id
         left join engine.test_clock on test_clock.clock_id = taken.clock_id
         where not taken.nudged
         "#,
@@ -205,6 +207,7 @@ pub(crate) async fn claim(
             now: row.now,
             tenant_now: row.tenant_now,
             gated: row.gated,
+            due_at: row.due_at,
         })
         .collect())
 }

@@ -185,8 +185,19 @@ async fn every_tenants_table_is_under_forced_row_level_security() {
 
 /// The tables that are distributed, as one shard of four would hold them.
 const DISTRIBUTED: [&str; 13] = [
-    "run", "bulk", "bulk_run", "due", "nudge", "clocked", "parked", "inbox", "audit", "step",
-    "schedule", "slot", "legal_hold",
+    "run",
+    "bulk",
+    "bulk_run",
+    "due",
+    "nudge",
+    "clocked",
+    "parked",
+    "inbox",
+    "audit",
+    "step",
+    "schedule",
+    "slot",
+    "legal_hold",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ const SECONDS: &[f64] = &[
 /// Up to the most requests in one statement.
 const ROWS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-const FAMILIES: [Family; 15] = [
+const FAMILIES: [Family; 16] = [
     (
         "tenure_visits_total",
         Kind::Counter,

@@ -169,10 +169,6 @@ impl Context {
         self.reverses.take()
     }
 
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.pool
-    }
-
     pub(crate) fn payload_limit(&self) -> usize {
         self.tools.registry.payload_limit()
     }

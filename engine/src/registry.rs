@@ -22,7 +22,7 @@ use crate::start::FROM_INPUT;
 use crate::transition::{Next, Transition};
 use crate::undo::Reverse;
 use crate::variants::variants;
-use crate::workflow::{Event, FinishedRun, Reception, Workflow};
+use crate::workflow::{DEFAULT_QUEUE, Event, FinishedRun, Reception, Workflow};
 
 /// An event whose signal is still bytes.
 #[derive(Debug, Clone)]
@@ -131,7 +131,7 @@ impl Registry {
     pub(crate) fn queue(&self, workflow: &str) -> &'static str {
         self.handlers
             .get(workflow)
-            .map_or("default", |handler| handler.queue())
+            .map_or(DEFAULT_QUEUE, |handler| handler.queue())
     }
 
     /// All limits that workflows name, each once.

@@ -447,7 +447,7 @@ impl Station {
         let slots_due = ahead.look_at.is_some_and(|at| at <= ahead.now);
         if ahead.gate_at.is_some_and(|at| at <= ahead.now) {
             self.open_gates().await;
-            return (Duration::ZERO, slots_due);
+            return (Duration::ZERO, ahead.nudged, slots_due);
         }
         let next = [ahead.due_at, ahead.look_at, ahead.gate_at];
         let next = next.into_iter().flatten().min();

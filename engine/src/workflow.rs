@@ -19,6 +19,9 @@ use crate::retention::Retention;
 use crate::run::Status;
 use crate::transition::Transition;
 
+/// The queue of workflows that name none.
+pub(crate) const DEFAULT_QUEUE: &str = "default";
+
 /// A named, versioned definition of a durable state machine.
 ///
 /// `State` and `Signal` are serde enums in serde's default (externally tagged) form, so that the
@@ -33,7 +36,7 @@ pub trait Workflow: Send + Sync + 'static {
     /// The version of the state's shape, from 1; raise it together with [`Workflow::migrate`].
     const VERSION: i32;
     /// The queue that its runs belong to: what operators pause together.
-    const QUEUE: &'static str = "default";
+    const QUEUE: &'static str = DEFAULT_QUEUE;
     /// The limits that [`Workflow::needs`] may name, with the numbers that they begin with.
     const LIMITS: &'static [Limit] = &[];
     /// What its runs can be found by beyond what every run has; names in snake case.

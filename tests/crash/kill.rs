@@ -74,7 +74,10 @@ async fn a_kill_between_charge_and_record_charges_once_though_the_provider_forgo
     stage.server.start_ready(&client).await;
     ready(&customer).await;
     let recovered = stage.metric("tenure_recovered_runs_total").await;
-    assert!(recovered >= 1.0, "nothing was taken over from the killed one");
+    assert!(
+        recovered >= 1.0,
+        "nothing was taken over from the killed one"
+    );
     let ledger = customer.ledger().await;
     assert!(
         ledger.len() == 1 && ledger[0].contains("Paid"),

@@ -5,8 +5,9 @@ use crate::{
     AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
     AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult,
     BulkResultFilter, CancelSubscription, ChangeSchedule, ClientError, ConfirmBulk, FlowLimit,
-    IdempotencyKey, Invoice, InvoiceDetail, LegalHold, LegalHoldFilter, LiftLegalHold, Mail, MailFilter, NewSchedule, NewSubscription,
-    NewTenant, Page, Pause, PlaceLegalHold, Plan, PrepareBulk, PutRetention, RetentionPolicy, RunCount, RunCountFilter, RunDetail, RunFilter,
+    IdempotencyKey, Invoice, InvoiceDetail, LegalHold, LegalHoldFilter, LiftLegalHold, Mail,
+    MailFilter, NewSchedule, NewSubscription, NewTenant, Page, Pause, PlaceLegalHold, Plan,
+    PrepareBulk, PutRetention, RetentionPolicy, RunCount, RunCountFilter, RunDetail, RunFilter,
     RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted,
     SendSignal, SetFlowLimit, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant,
     TenantFilter, TestClock, Transition, Whoami, Workflow,
@@ -503,5 +504,52 @@ impl Client {
     ) -> Result<Page<BulkResult>, ClientError> {
         let path = format!("/v1/bulk-operations/{bulk_operation_id}/results");
         self.transport.get_with(&path, filter).await
+    }
+}
+
+/// How long what has ended is kept.
+impl Client {
+    /// Lists how long the finished runs of each workflow are kept.
+    pub async fn list_retention(&self) -> Result<Vec<RetentionPolicy>, ClientError> {
+        self.transport.get("/v1/retention").await
+    }
+
+    /// Decides how long the finished runs of a workflow are kept.
+    pub async fn put_retention(
+        &self,
+        workflow: &str,
+        put: &PutRetention,
+        key: &IdempotencyKey,
+    ) -> Result<RetentionPolicy, ClientError> {
+        let path = format!("/v1/retention/{}", segment(workflow));
+        self.transport.put(&path, put, key).await
+    }
+
+    /// Lists legal holds, a page at a time.
+    pub async fn list_legal_holds(
+        &self,
+        filter: &LegalHoldFilter,
+    ) -> Result<Page<LegalHold>, ClientError> {
+        self.transport.get_with("/v1/legal-holds", filter).await
+    }
+
+    /// Places a legal hold on a tenant or a run.
+    pub async fn place_legal_hold(
+        &self,
+        place: &PlaceLegalHold,
+        key: &IdempotencyKey,
+    ) -> Result<LegalHold, ClientError> {
+        self.transport.post("/v1/legal-holds", place, key).await
+    }
+
+    /// Lifts a legal hold.
+    pub async fn lift_legal_hold(
+        &self,
+        hold_id: Uuid,
+        lift: &LiftLegalHold,
+        key: &IdempotencyKey,
+    ) -> Result<LegalHold, ClientError> {
+        let path = format!("/v1/legal-holds/{hold_id}");
+        self.transport.delete(&path, lift, key).await
     }
 }

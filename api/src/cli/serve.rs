@@ -7,8 +7,8 @@ use tenure_engine::{PoolConfig, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::config::{
-    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, RetentionArgs, StripeArgs, TraceArgs,
-    WorkerArgs,
+    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, RetentionArgs, StripeArgs,
+    TraceArgs, WorkerArgs,
 };
 use crate::serve::{ServeConfig, start};
 

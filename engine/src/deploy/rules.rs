@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 
 use crate::context::panic_text;
-use crate::registry::{FROM_INPUT, Handler};
+use crate::registry::Handler;
+use crate::start::FROM_INPUT;
 
 /// What a deploy of this build would mean for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -50,6 +50,7 @@ pub(crate) async fn begin(
         state: GOING.to_owned(),
         input_digest: start::digest(&data),
         data,
+        attributes: None,
     };
     let run_id = new.run_id;
     let origin = Origin {
@@ -92,6 +93,7 @@ pub(crate) async fn start_batch(
             state: start::STARTING.to_owned(),
             input_digest: start::digest(&item.input),
             data: item.input.clone(),
+            attributes: None,
         })
         .collect();
     let origin = Origin {

@@ -7,15 +7,18 @@ use serde_json::Value;
 
 use super::rules::Then;
 use super::{Going, NAME, Output};
+use crate::attribute::AttributeNames;
 use crate::context::Context;
 use crate::error::{EngineError, StepError};
+use crate::limit::{Limit, Need};
 use crate::plan::{Answer, AnswerNext};
-use crate::registry::{ErasedEvent, Handler, VisitError};
+use crate::registry::{Beginning, ErasedEvent, Handler, VisitError};
+use crate::retention::Retention;
 use crate::run::Status;
 use crate::store::claim::INBOX_PAGE;
 use crate::transition::{FanBatch, FollowUp};
 use crate::undo::Reverse;
-use crate::workflow::{FinishedRun, Reception};
+use crate::workflow::{DEFAULT_QUEUE, FinishedRun, Reception};
 
 pub(super) const VERSION: i32 = 1;
 pub(super) const GOING: &str = "Going";
@@ -51,7 +54,27 @@ impl Handler for FanOutHandler {
         &[GOING]
     }
 
-    fn start(&self, _input: Value) -> Result<Value, EngineError> {
+    fn retention(&self) -> Retention {
+        Retention::DEFAULT
+    }
+
+    fn queue(&self) -> &'static str {
+        DEFAULT_QUEUE
+    }
+
+    fn limits(&self) -> &'static [Limit] {
+        &[]
+    }
+
+    fn needs(&self, _version: i32, _data: &[u8]) -> Vec<Need> {
+        Vec::new()
+    }
+
+    fn attributes(&self) -> AttributeNames {
+        &[]
+    }
+
+    fn start(&self, _input: Value) -> Result<Beginning, EngineError> {
         Err(malformed("input", "a transition starts a fan-out".into()))
     }
 
@@ -59,10 +82,25 @@ impl Handler for FanOutHandler {
         Err(malformed("signal", "a fan-out takes none".into()))
     }
 
-    fn check_state(&self, state: &Value) -> Result<(), EngineError> {
+    fn check_state(&self, state: &Value) -> Result<Option<Value>, EngineError> {
         serde_json::from_value::<State>(state.clone())
-            .map(drop)
+            .map(|_| None)
             .map_err(|error| malformed("state", error.to_string()))
+    }
+
+    fn read_state(&self, version: i32, data: &[u8]) -> Result<(), String> {
+        if version > VERSION {
+            return Err(format!(
+                "written by version {version}, this build has {VERSION}"
+            ));
+        }
+        serde_json::from_slice::<State>(data)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn read_signal(&self, _signal: &[u8]) -> Result<(), String> {
+        Err("a fan-out takes no signals".to_owned())
     }
 
     fn receive(&self, _version: i32, _data: &[u8], _signal: &[u8]) -> Result<Reception, String> {
@@ -95,6 +133,7 @@ impl Handler for FanOutHandler {
                 }
                 ErasedEvent::CancelRequested => Ok(Answer {
                     next: AnswerNext::Cancelled,
+                    attributes: None,
                     follow: FollowUp::default(),
                 }),
                 other => Err(VisitError::Undecodable(format!("not for it: {other:?}"))),
@@ -128,6 +167,7 @@ fn go_on(mut going: Going, ended: &[Status]) -> Answer {
             let output = encode(&output);
             return Answer {
                 next: AnswerNext::Complete { output },
+                attributes: None,
                 follow,
             };
         }
@@ -147,7 +187,11 @@ fn go_on(mut going: Going, ended: &[Status]) -> Answer {
     } else {
         AnswerNext::Stay { state, data }
     };
-    Answer { next, follow }
+    Answer {
+        next,
+        attributes: None,
+        follow,
+    }
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {

@@ -75,7 +75,7 @@ impl AppState {
 
     /// A transaction of the engine's role.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, ApiError> {
-        Ok(self.0.pool.begin().await?)
+        Ok(tenure_engine::begin(&self.0.pool).await?)
     }
 
     /// A transaction that works on control tables.

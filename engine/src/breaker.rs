@@ -158,7 +158,7 @@ fn pause(trips: i32) -> Duration {
 }
 
 async fn open(pool: &PgPool, dependency: &str, reason: &str) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::pool::begin(pool).await?;
     store::breaker::ensure(&mut tx, dependency).await?;
     let Some(mut row) = store::breaker::lock(&mut tx, dependency).await? else {
         return Ok(());
@@ -186,7 +186,7 @@ async fn open(pool: &PgPool, dependency: &str, reason: &str) -> sqlx::Result<()>
 }
 
 async fn close(pool: &PgPool, dependency: &str) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::pool::begin(pool).await?;
     if let Some(mut row) = store::breaker::lock(&mut tx, dependency).await?
         && row.state == BreakerState::Probing
     {

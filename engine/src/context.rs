@@ -349,7 +349,7 @@ impl Context {
         T: Serialize + DeserializeOwned,
         F: AsyncFnOnce(&mut PgConnection) -> Result<T, StepError>,
     {
-        let mut tx = self.tools.pool.begin().await?;
+        let mut tx = crate::pool::begin(&self.tools.pool).await?;
         store::step::enter_tenant(&mut tx, self.run.tenant_id).await?;
         let value = work(&mut tx).await?;
         let answer = self.encode(name, &value).await;

@@ -64,7 +64,7 @@ pub(crate) async fn settle(
     slot: i16,
     settlement: &Settlement,
 ) -> Result<Option<Settled>, FollowError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::pool::begin(pool).await?;
     let applied = store::settle::apply(&mut tx, worker, slot, &[settlement]).await?;
     let Some((_, settled)) = applied.into_iter().next() else {
         return Ok(None);

@@ -65,7 +65,7 @@ pub use id::{
 };
 pub use limit::{Limit, Need, Rate};
 pub use payload::DEFAULT_PAYLOAD_LIMIT;
-pub use pool::{PoolConfig, connect};
+pub use pool::{PoolConfig, begin, connect};
 pub use registry::{Registry, RegistryBuilder};
 pub use retry::{Exhausted, RetryPolicy};
 pub use run::{Deadline, SignalOutcome, Status, StoredError};

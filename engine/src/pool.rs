@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 /// How the engine connects.
 #[derive(Debug, Clone)]
@@ -77,6 +77,21 @@ pub async fn connect(options: PgConnectOptions, config: &PoolConfig) -> sqlx::Re
         });
     }
     pool.connect_with(options).await
+}
+
+/// Begins a transaction, and leaves none behind when whoever asks is dropped meanwhile.
+///
+/// sqlx 0.9.0 does not see a transaction whose `begin` is given up half-way: the connection goes back
+/// to the pool inside it, and what its next user writes is acknowledged and then lost
+/// (transact-rs/sqlx#4393). A task of its own cannot be given up; what it brings back to nobody is
+/// rolled back.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin().await });
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 async fn move_clock(conn: &mut PgConnection, offset: &AtomicI64) -> sqlx::Result<()> {

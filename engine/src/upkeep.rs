@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgPool};
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
@@ -19,6 +19,7 @@ use crate::clock;
 use crate::gate;
 use crate::id::WorkerId;
 use crate::lease::Lease;
+use crate::pool;
 use crate::store;
 use crate::store::lease::Flow;
 use crate::tally;
@@ -106,7 +107,8 @@ pub(crate) async fn recover(pool: &PgPool) -> sqlx::Result<bool> {
         if store::lease::find_expired(&mut conn).await?.is_none() {
             return Ok(any);
         }
-        let mut tx = conn.begin().await?;
+        drop(conn);
+        let mut tx = pool::begin(pool).await?;
         let Some(worker) = store::lease::find_expired(&mut tx).await? else {
             return Ok(any);
         };
@@ -120,7 +122,7 @@ pub(crate) async fn recover(pool: &PgPool) -> sqlx::Result<bool> {
 
 /// Gives back a worker's lease and its runs.
 pub(crate) async fn release(pool: &PgPool, worker: WorkerId) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pool::begin(pool).await?;
     take_back(&mut tx, worker).await?;
     tx.commit().await
 }

@@ -5,6 +5,7 @@ mod deploy;
 mod fan_out;
 mod fence;
 mod flow;
+mod given_up;
 mod idle;
 mod inspect;
 mod locks;

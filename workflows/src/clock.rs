@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Months, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 use tenure_engine::{
     Client, ClockId, Context, Event, SYSTEM_TENANT, Started, StepError, Transition, Workflow,
     test_clock,
@@ -148,7 +148,9 @@ impl AdvanceWorkflow {
         if !test_clock::is_quiet(&mut conn, clock_id).await? {
             return Ok(again(patience));
         }
-        let moved = test_clock::move_to_next(&mut conn, clock_id, target).await?;
+        let mut tx = tenure_engine::begin(self.environment.engine()).await?;
+        let moved = test_clock::move_to_next(&mut tx, clock_id, target).await?;
+        tx.commit().await?;
         if moved.arrived && test_clock::is_quiet(&mut conn, clock_id).await? {
             test_clock::set_target(&mut conn, clock_id, None).await?;
             return Ok(Transition::complete(()));
@@ -164,7 +166,7 @@ impl AdvanceWorkflow {
     ) -> Result<Vec<String>, StepError> {
         let mut found = Vec::new();
         for (tenant, shard) in test_clock::tenants(conn, clock).await? {
-            let mut tx = conn.begin().await?;
+            let mut tx = tenure_engine::begin(self.environment.engine()).await?;
             as_tenant(&mut tx, tenant).await?;
             found.extend(tenant::store::find_provider_clock(&mut tx, tenant, shard).await?);
             tx.rollback().await?;

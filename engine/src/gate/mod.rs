@@ -63,7 +63,7 @@ pub(crate) async fn pass(
             woken: false,
         });
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::pool::begin(pool).await?;
     let (entered, freed) = decide(&mut tx, registry, worker, asking).await?;
     tx.commit().await?;
     through.extend(entered);

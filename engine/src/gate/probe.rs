@@ -33,7 +33,7 @@ pub(crate) async fn park(
     settlement: &Settlement,
     dependency: &str,
 ) -> sqlx::Result<Option<Settled>> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::pool::begin(pool).await?;
     let run = settlement.run.key;
     let waits = match store::breaker::lock(&mut tx, dependency).await? {
         None => false,

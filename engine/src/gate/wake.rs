@@ -29,7 +29,7 @@ pub(crate) async fn give_back(pool: &PgPool, holds: &[(RunKey, Epoch)]) -> sqlx:
 pub(crate) async fn wake(pool: &PgPool, door: &Door) -> sqlx::Result<bool> {
     let mut any = false;
     loop {
-        let mut tx = pool.begin().await?;
+        let mut tx = crate::pool::begin(pool).await?;
         let woken = match door {
             Door::Limit { name, key } => {
                 let place = Place {

@@ -256,7 +256,7 @@ impl Turn<'_> {
     async fn drop_logs(&self, swept: &mut Swept) -> Result<bool, SweepError> {
         let months = self.config.log_months;
         for _ in 0..PARTITIONS_PER_TURN {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = crate::pool::begin(&self.pool).await?;
             let stand = self.lock(&mut tx).await?;
             if stand.after_run != END {
                 // Somebody decided something meanwhile: what was noted is no longer all.
@@ -274,7 +274,7 @@ impl Turn<'_> {
 
     async fn drop_audit(&self, swept: &mut Swept) -> Result<(), SweepError> {
         for _ in 0..PAGES_PER_TURN {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = crate::pool::begin(&self.pool).await?;
             self.lock(&mut tx).await?;
             let (days, page) = (self.config.audit_days, i64::from(self.config.page));
             let dropped = store::sweep::drop_audit(&mut tx, days, page).await?;

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 
 use super::rules::{self, Look, Plan, Verdict, reason};
 use super::{Schedule, timetable};
@@ -42,7 +42,7 @@ pub(crate) async fn fire_due(pool: &PgPool, registry: &Registry) -> sqlx::Result
     let due = store::schedule::list_due(&mut conn, &known, PER_ROUND).await?;
     let mut looked = 0;
     for key in due {
-        match fire(&mut conn, registry, key).await {
+        match fire(pool, registry, key).await {
             Ok(true) => looked += 1,
             Ok(false) => {}
             Err(error) => {
@@ -57,12 +57,8 @@ pub(crate) async fn fire_due(pool: &PgPool, registry: &Registry) -> sqlx::Result
     Ok(looked)
 }
 
-async fn fire(
-    conn: &mut PgConnection,
-    registry: &Registry,
-    key: ScheduleKey,
-) -> Result<bool, EngineError> {
-    let mut tx = conn.begin().await?;
+async fn fire(pool: &PgPool, registry: &Registry, key: ScheduleKey) -> Result<bool, EngineError> {
+    let mut tx = crate::pool::begin(pool).await?;
     if let Some(clock) = key.clock_id {
         store::schedule::hold_clock(&mut tx, clock).await?;
     }

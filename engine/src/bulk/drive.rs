@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgPool};
 
 use super::{Bulk, BulkOutcome, BulkStatus};
 use crate::committer::is_lost;
@@ -57,12 +57,12 @@ impl Workflow for BulkWorkflow {
         State::Acting { bulk_id }: State,
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
-        let mut conn = cx.pool().acquire().await?;
         if matches!(event, Event::CancelRequested) {
+            let mut conn = cx.pool().acquire().await?;
             store::bulk::end(&mut conn, bulk_id, BulkStatus::Aborted).await?;
             return Ok(Transition::cancelled());
         }
-        if act_for_a_second(&mut conn, cx.registry(), bulk_id).await? {
+        if act_for_a_second(cx.pool(), cx.registry(), bulk_id).await? {
             return Ok(Transition::stay(State::Acting { bulk_id }).after(TICK, TICK_EVERY));
         }
         Ok(Transition::complete(()))
@@ -71,10 +71,12 @@ impl Workflow for BulkWorkflow {
 
 /// Acts on as many runs as the pace allows; whether there is more to do.
 async fn act_for_a_second(
-    conn: &mut PgConnection,
+    pool: &PgPool,
     registry: &Registry,
     bulk_id: BulkId,
 ) -> Result<bool, StepError> {
+    let mut conn = pool.acquire().await?;
+    let conn = &mut *conn;
     let bulk = super::find(conn, bulk_id).await?;
     let mut refused = bulk.refused;
     for _ in 0..bulk.pace {
@@ -89,7 +91,7 @@ async fn act_for_a_second(
             store::bulk::end(conn, bulk_id, BulkStatus::Stopped).await?;
             return Ok(false);
         }
-        match act_on_next(conn, registry, &bulk).await? {
+        match act_on_next(pool, registry, &bulk).await? {
             Some(outcome) => refused += i64::from(outcome == BulkOutcome::Refused),
             None => {
                 store::bulk::end(conn, bulk_id, BulkStatus::Done).await?;
@@ -102,11 +104,11 @@ async fn act_for_a_second(
 
 /// Does the verb to the next run of the selection, and writes down what came of it.
 async fn act_on_next(
-    conn: &mut PgConnection,
+    pool: &PgPool,
     registry: &Registry,
     bulk: &Bulk,
 ) -> Result<Option<BulkOutcome>, StepError> {
-    let mut tx = conn.begin().await?;
+    let mut tx = crate::pool::begin(pool).await?;
     let Some(next) = store::bulk::lock_next(&mut tx, bulk.bulk_id).await? else {
         return Ok(None);
     };

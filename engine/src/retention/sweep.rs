@@ -44,7 +44,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::archive::Writing;
@@ -178,8 +178,7 @@ impl Turn<'_> {
     /// Looks at one page of runs, drops those that are only to be dropped, and writes down those
     /// that are to be archived; true when it was the last page.
     async fn turn_page(&self, swept: &mut Swept) -> Result<bool, SweepError> {
-        let mut conn = self.pool.acquire().await?;
-        let mut tx = conn.begin().await?;
+        let mut tx = crate::pool::begin(self.pool).await?;
         let mut stand = self.lock(&mut tx).await?;
         let policies = self.policies(&mut tx).await?;
         let page = i64::from(self.config.page);
@@ -234,13 +233,14 @@ impl Turn<'_> {
         let Some(folder) = &self.config.archive_folder else {
             return Ok(());
         };
-        let mut conn = self.pool.acquire().await?;
-        let mut tx = conn.begin().await?;
+        let mut tx = crate::pool::begin(self.pool).await?;
         let batch = self.lock(&mut tx).await?.batch;
         tx.commit().await?;
         let Some(batch) = batch else { return Ok(()) };
+        let mut conn = self.pool.acquire().await?;
         let written = write(&mut conn, folder, &batch).await?;
-        let mut tx = conn.begin().await?;
+        drop(conn);
+        let mut tx = crate::pool::begin(self.pool).await?;
         let mut stand = self.lock(&mut tx).await?;
         let policies = self.policies(&mut tx).await?;
         let dropped = store::sweep::drop_runs(&mut tx, &written, &policies).await?;
@@ -256,7 +256,7 @@ impl Turn<'_> {
     async fn drop_logs(&self, swept: &mut Swept) -> Result<bool, SweepError> {
         let months = self.config.log_months;
         for _ in 0..PARTITIONS_PER_TURN {
-            let mut tx = crate::pool::begin(&self.pool).await?;
+            let mut tx = crate::pool::begin(self.pool).await?;
             let stand = self.lock(&mut tx).await?;
             if stand.after_run != END {
                 // Somebody decided something meanwhile: what was noted is no longer all.
@@ -274,7 +274,7 @@ impl Turn<'_> {
 
     async fn drop_audit(&self, swept: &mut Swept) -> Result<(), SweepError> {
         for _ in 0..PAGES_PER_TURN {
-            let mut tx = crate::pool::begin(&self.pool).await?;
+            let mut tx = crate::pool::begin(self.pool).await?;
             self.lock(&mut tx).await?;
             let (days, page) = (self.config.audit_days, i64::from(self.config.page));
             let dropped = store::sweep::drop_audit(&mut tx, days, page).await?;

@@ -272,6 +272,16 @@ pub(crate) async fn drop_runs(
           using gone
           where inbox.run_id = gone.run_id
             and inbox.shard_id = gone.shard_id
+        ), unlisted as (
+          delete from engine.fan_item
+          using gone
+          where fan_item.run_id = gone.run_id
+            and fan_item.shard_id = gone.shard_id
+        ), unreported as (
+          delete from engine.progress
+          using gone
+          where progress.run_id = gone.run_id
+            and progress.shard_id = gone.shard_id
         ), hearer as (
           select gone.parent_run_id as run_id, gone.shard_id, gone.run_id as ended
           from gone

@@ -283,6 +283,27 @@ async fn the_same_keys_are_started_in_any_order() {
     assert_no_deadlock(&engine).await;
 }
 
+/// Starts some finished run anew, if there is one still.
+async fn restart_one(engine: &TestEngine, act: &Act, key: &str) {
+    let mut tx = engine.pool().begin().await.unwrap();
+    let one: Option<(uuid::Uuid, i64)> =
+        sqlx::query_as("select run_id, epoch + visit from engine.run where status = 10 limit 1")
+            .fetch_optional(&mut *tx)
+            .await
+            .unwrap();
+    let Some((run, revision)) = one else { return };
+    let act = Act {
+        revision,
+        ..act.clone()
+    };
+    let (registry, from) = (engine.client.registry(), RestartFrom::Input(0.into()));
+    match operator::restart(&mut tx, registry, RunId(run), key, &from, &act).await {
+        Ok(_) => tx.commit().await.unwrap(),
+        Err(EngineError::RunNotFound(_)) => {}
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
 /// Runs are dropped while their keys are started again, while somebody holds them and lets them go,
 /// and while they are started anew after their end.
 #[tokio::test(flavor = "multi_thread")]
@@ -338,24 +359,7 @@ async fn finished_runs_are_dropped_under_everybodys_hands() {
     };
     let restarts = async {
         for round in 0..ROUNDS {
-            let mut tx = engine.pool().begin().await.unwrap();
-            let one: Option<(uuid::Uuid, i64)> = sqlx::query_as(
-                "select run_id, epoch + visit from engine.run where status = 10 limit 1",
-            )
-            .fetch_optional(&mut *tx)
-            .await
-            .unwrap();
-            let Some((run, revision)) = one else { continue };
-            let act = Act {
-                revision,
-                ..act.clone()
-            };
-            let (key, from) = (format!("again-{round}"), RestartFrom::Input(0.into()));
-            match operator::restart(&mut tx, registry, RunId(run), &key, &from, &act).await {
-                Ok(_) => tx.commit().await.unwrap(),
-                Err(EngineError::RunNotFound(_)) => {}
-                Err(error) => panic!("{error:?}"),
-            }
+            restart_one(&engine, &act, &format!("again-{round}")).await;
         }
     };
     let (started, dropped, (), ()) = tokio::join!(starts, sweeps, holds, restarts);

@@ -60,6 +60,8 @@ impl Console {
     fn open_program(app: &TestApp, size: PtySize, program: &str) -> Self {
         let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(tenure().with_file_name(program));
+        // A backtrace would push the words of a panic off the screen.
+        command.env("RUST_BACKTRACE", "0");
         command.env("TENURE_URL", &app.url);
         command.env("TENURE_TOKEN", &app.token);
         command.env("TERM", "xterm-256color");

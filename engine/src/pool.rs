@@ -45,8 +45,10 @@ pub async fn connect(options: PgConnectOptions, config: &PoolConfig) -> sqlx::Re
         ),
         ("lock_timeout", "5000".to_owned()),
         ("statement_timeout", "30000".to_owned()),
-        // Rows are few and short-lived: plans made for any value are right, and made once.
+        // Rows are few and short-lived: plans made for any value are right, and made once. They may
+        // be made while the tables are empty and are used when they are not, so they go by keys.
         ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ("enable_seqscan", "off".to_owned()),
         ("jit", "off".to_owned()),
     ]);
     let mut pool = PgPoolOptions::new()

@@ -7,18 +7,17 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 
 use crate::error::ApiError;
+use crate::idempotency::Fingerprint;
 
 /// The most bytes of a request's body.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// A JSON body, with the digest of its bytes and the request's method and path.
+/// A JSON body, and what its request is known by.
 pub(crate) struct Body<T> {
     pub(crate) value: T,
-    pub(crate) digest: [u8; 32],
-    pub(crate) method_path: String,
+    pub(crate) fingerprint: Fingerprint,
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
@@ -32,7 +31,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if !is_json {
             return Err(ApiError::UnsupportedMediaType);
         }
-        let method_path = format!("{} {}", request.method(), request.uri().path());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|rejection| body_error(&rejection))?;
@@ -41,8 +40,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         json.end().map_err(|error| malformed(&error))?;
         Ok(Self {
             value,
-            digest: Sha256::digest(&bytes).into(),
-            method_path,
+            fingerprint: Fingerprint::of(method.as_str(), &path, &bytes),
         })
     }
 }

@@ -4,15 +4,19 @@
 //! with another body 422, the same key while the first is under way 409. The answer is committed
 //! with its effect, so a request that failed leaves no key and may be sent again.
 
+use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::state::AppState;
 
 const HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -42,84 +46,144 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
     }
 }
 
-/// A request that has not been answered before.
-pub(crate) struct Fresh<'a> {
-    caller: &'a Caller,
-    method_path: &'a str,
-    key: &'a str,
-    digest: &'a [u8; 32],
+/// What a request is known by besides its key: its method and path, and the digest of what it says.
+pub(crate) struct Fingerprint {
+    method_path: String,
+    digest: [u8; 32],
 }
 
-/// What a key says of a request.
-pub(crate) enum Seen<'a> {
-    Before(Response),
-    Not(Fresh<'a>),
-}
-
-/// Looks a request up, and keeps others with its key out until the transaction ends. The
-/// transaction acts as control afterwards.
-pub(crate) async fn look_up<'a>(
-    conn: &mut PgConnection,
-    caller: &'a Caller,
-    key: &'a Key,
-    method_path: &'a str,
-    digest: &'a [u8; 32],
-) -> Result<Seen<'a>, ApiError> {
-    tenure_workflows::as_control(conn).await?;
-    let scope = format!("{}\n{method_path}\n{}", caller.token_id, key.0);
-    let locked = sqlx::query_scalar!(
-        r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "locked!""#,
-        scope,
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    if !locked {
-        return Err(ApiError::Conflict {
-            code: "idempotency_key_in_use",
-            detail: "a request with this Idempotency-Key is under way; send it again shortly"
-                .to_owned(),
-        });
+impl Fingerprint {
+    pub(crate) fn of(method: &str, path: &str, said: &[u8]) -> Self {
+        Self {
+            method_path: format!("{method} {path}"),
+            digest: Sha256::digest(said).into(),
+        }
     }
-    let known = sqlx::query!(
-        r#"
-        select fingerprint, status, body
-        from app.idempotency
-        where token_id = $1
-          and method_path = $2
-          and key = $3
-        "#,
-        caller.token_id,
-        method_path,
-        key.0,
-    )
-    .fetch_optional(conn)
-    .await?;
-    let Some(known) = known else {
-        return Ok(Seen::Not(Fresh {
-            caller,
-            method_path,
-            key: &key.0,
-            digest,
-        }));
+}
+
+/// What an unsafe request came to.
+pub(crate) enum Done<T> {
+    /// It is done; the answer is kept with it.
+    Kept(StatusCode, T),
+    /// It was only tried: nothing stays, and the key may be used again.
+    Undone(T),
+    /// It is refused, and that it was asked for stays.
+    Refused(ApiError),
+}
+
+impl<T> Done<T> {
+    pub(crate) fn ok(answer: T) -> Self {
+        Self::Kept(StatusCode::OK, answer)
+    }
+
+    /// Something new stands.
+    pub(crate) fn created(answer: T) -> Self {
+        Self::Kept(StatusCode::CREATED, answer)
+    }
+
+    /// Something will come of it.
+    pub(crate) fn accepted(answer: T) -> Self {
+        Self::Kept(StatusCode::ACCEPTED, answer)
+    }
+}
+
+/// Acts once per key. What is done and the answer are committed in one transaction, in which `act`
+/// says for whom it speaks before it touches anything; then workers hear of it.
+pub(crate) async fn once<T: Serialize>(
+    state: &AppState,
+    caller: &Caller,
+    key: &Key,
+    fingerprint: &Fingerprint,
+    act: impl AsyncFnOnce(&mut PgConnection) -> Result<Done<T>, ApiError>,
+) -> Result<Response, ApiError> {
+    let mut tx = state.begin().await?;
+    let asked = Asked {
+        token: caller.token_id,
+        fingerprint,
+        key: &key.0,
     };
-    if known.fingerprint != digest {
-        return Err(ApiError::Invalid {
-            pointer: String::new(),
-            detail: "this Idempotency-Key was used with another body; use a new key".to_owned(),
-        });
+    if let Some(answer) = asked.find(&mut tx).await? {
+        return Ok(answer);
     }
-    let status = u16::try_from(known.status).ok();
-    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-    let mut response = json_response(status.unwrap_or(StatusCode::OK), known.body);
-    let replayed = HeaderValue::from_static("true");
-    response.headers_mut().insert(REPLAYED, replayed);
-    Ok(Seen::Before(response))
+    match act(&mut tx).await? {
+        Done::Kept(status, answer) => {
+            let response = asked.answer(&mut tx, status, &answer).await?;
+            tx.commit().await?;
+            state.client().ring();
+            Ok(response)
+        }
+        Done::Undone(answer) => {
+            tx.rollback().await?;
+            Ok(Json(answer).into_response())
+        }
+        Done::Refused(error) => {
+            tx.commit().await?;
+            Err(error)
+        }
+    }
 }
 
-impl Fresh<'_> {
+/// A request as it is known by.
+struct Asked<'a> {
+    token: Uuid,
+    fingerprint: &'a Fingerprint,
+    key: &'a str,
+}
+
+impl Asked<'_> {
+    /// Finds the answer of the first time, and keeps others with the key out until the transaction
+    /// ends. The transaction acts as control afterwards.
+    async fn find(&self, conn: &mut PgConnection) -> Result<Option<Response>, ApiError> {
+        tenure_workflows::as_control(conn).await?;
+        let method_path = &self.fingerprint.method_path;
+        let scope = format!("{}\n{method_path}\n{}", self.token, self.key);
+        let locked = sqlx::query_scalar!(
+            r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "locked!""#,
+            scope,
+        )
+        .fetch_one(&mut *conn)
+        .await?;
+        if !locked {
+            return Err(ApiError::Conflict {
+                code: "idempotency_key_in_use",
+                detail: "a request with this Idempotency-Key is under way; send it again shortly"
+                    .to_owned(),
+            });
+        }
+        let known = sqlx::query!(
+            r#"
+            select fingerprint, status, body
+            from app.idempotency
+            where token_id = $1
+              and method_path = $2
+              and key = $3
+            "#,
+            self.token,
+            method_path,
+            self.key,
+        )
+        .fetch_optional(conn)
+        .await?;
+        let Some(known) = known else {
+            return Ok(None);
+        };
+        if known.fingerprint != self.fingerprint.digest {
+            return Err(ApiError::Invalid {
+                pointer: String::new(),
+                detail: "this Idempotency-Key was used with another body; use a new key".to_owned(),
+            });
+        }
+        let status = u16::try_from(known.status).ok();
+        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+        let mut response = json_response(status.unwrap_or(StatusCode::OK), known.body);
+        let replayed = HeaderValue::from_static("true");
+        response.headers_mut().insert(REPLAYED, replayed);
+        Ok(Some(response))
+    }
+
     /// Keeps the answer in the transaction of its effect, and gives it.
-    pub(crate) async fn answer<T: Serialize>(
-        self,
+    async fn answer<T: Serialize>(
+        &self,
         conn: &mut PgConnection,
         status: StatusCode,
         answer: &T,
@@ -132,10 +196,10 @@ impl Fresh<'_> {
               (token_id, method_path, key, fingerprint, status, body, created_at)
             values ($1, $2, $3, $4, $5, $6, engine.now())
             "#,
-            self.caller.token_id,
-            self.method_path,
+            self.token,
+            self.fingerprint.method_path,
             self.key,
-            self.digest,
+            self.fingerprint.digest.as_slice(),
             i32::from(status.as_u16()),
             body,
         )

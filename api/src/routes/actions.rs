@@ -1,8 +1,7 @@
 //! Runs, for intervening: one path for all verbs of a person.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use tenure_client::{ActOnRun, ActionAccepted, ActionArgs, ArgKind, Problem, Role};
 use tenure_engine::operator::{self, Act, Intervention, RestartFrom, Verb};
 use tenure_engine::{EngineError, RunId, inspect};
@@ -12,7 +11,7 @@ use utoipa_axum::routes;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path};
-use crate::idempotency::{Key, Seen, look_up};
+use crate::idempotency::{Done, Key, once};
 use crate::state::{AppState, as_engine, see_as};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -109,15 +108,6 @@ async fn act(
     })?;
     caller.require(known.role)?;
     check_args(known, &body.value.args)?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    // Seen as the caller, so that another tenant's run is not found; done as the engine.
-    see_as(&mut tx, &caller).await?;
-    inspect::detail(&mut tx, run_id).await?;
-    as_engine(&mut tx).await?;
     let ActOnRun {
         reason,
         revision,
@@ -125,17 +115,20 @@ async fn act(
         args,
     } = body.value;
     let act = caller.act(reason, revision);
-    let mut answer = do_verb(&state, &mut tx, run_id, known.word, args, &act).await?;
-    if dry_run {
-        tx.rollback().await?;
-        answer.dry_run = true;
-        answer.started_run_id = None;
-        return Ok((StatusCode::OK, axum::Json(answer)).into_response());
-    }
-    let response = fresh.answer(&mut tx, StatusCode::ACCEPTED, &answer).await?;
-    tx.commit().await?;
-    state.client().ring();
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        // Seen as the caller, so that another tenant's run is not found; done as the engine.
+        see_as(conn, &caller).await?;
+        inspect::detail(conn, run_id).await?;
+        as_engine(conn).await?;
+        let mut answer = do_verb(&state, conn, run_id, known.word, args, &act).await?;
+        if dry_run {
+            answer.dry_run = true;
+            answer.started_run_id = None;
+            return Ok(Done::Undone(answer));
+        }
+        Ok(Done::accepted(answer))
+    })
+    .await
 }
 
 async fn do_verb(

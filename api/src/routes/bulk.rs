@@ -2,9 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Serialize;
 use sqlx::PgConnection;
 use tenure_client::{
     AbortBulk, BulkFilter, BulkOperation, BulkOutcome, BulkResult, BulkResultFilter, BulkStatus,
@@ -18,11 +16,11 @@ use utoipa_axum::routes;
 
 use super::actions::{VERBS, VerbRow, check_args, verb_of};
 use super::filter::understand;
-use super::{cursor, page_size};
+use super::{cursor, page, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
-use crate::idempotency::{Key, Seen, look_up};
+use crate::idempotency::{Done, Key, once};
 use crate::state::{AppState, as_engine, see_as};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -54,11 +52,6 @@ async fn prepare(
             detail: "say which runs are meant, such as status:stuck workflow:invoice".to_owned(),
         });
     }
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
     let PrepareBulk {
         filter,
         args,
@@ -67,32 +60,31 @@ async fn prepare(
         stop_after,
         ..
     } = body.value;
-    // Found as the caller, so that another tenant's runs are not; frozen as the engine.
-    see_as(&mut tx, &caller).await?;
-    let asked = RunFilter {
-        filter: Some(filter.clone()),
-        ..RunFilter::default()
-    };
-    let understood = understand(&state, &caller, &mut tx, asked).await?;
-    let runs = search::find(&mut tx, &understood.wanted, None, search::MAX_FOUND + 1).await?;
-    if runs.is_empty() {
-        understood.check_names()?;
-    }
-    as_engine(&mut tx).await?;
     let new = NewBulk {
         verb: verb_of(known.word, args)?,
         filter,
         pace,
         stop_after,
     };
-    let owner = caller.tenant.unwrap_or(SYSTEM_TENANT);
     let act = caller.act(reason, 0);
-    let made = bulk::prepare(&mut tx, owner, &new, &runs, &act).await?;
-    let response = fresh
-        .answer(&mut tx, StatusCode::CREATED, &answer(made))
-        .await?;
-    tx.commit().await?;
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        // Found as the caller, so that another tenant's runs are not; frozen as the engine.
+        see_as(conn, &caller).await?;
+        let asked = RunFilter {
+            filter: Some(new.filter.clone()),
+            ..RunFilter::default()
+        };
+        let understood = understand(&state, &caller, conn, asked).await?;
+        let runs = search::find(conn, &understood.wanted, None, search::MAX_FOUND + 1).await?;
+        if runs.is_empty() {
+            understood.check_names()?;
+        }
+        as_engine(conn).await?;
+        let owner = caller.tenant.unwrap_or(SYSTEM_TENANT);
+        let made = bulk::prepare(conn, owner, &new, &runs, &act).await?;
+        Ok(Done::created(answer(made)))
+    })
+    .await
 }
 
 /// A verb that can be done to many: not a signal, and not a restart, whose key would be one for all.
@@ -176,21 +168,13 @@ async fn confirm(
     key: Key,
     body: Body<ConfirmBulk>,
 ) -> Result<Response, ApiError> {
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    may_act(&mut tx, &caller, bulk_id).await?;
     let act = caller.act(body.value.reason, 0);
-    let client = state.client();
-    let begun = bulk::confirm(&mut tx, client, bulk_id, body.value.runs, &act).await?;
-    let response = fresh
-        .answer(&mut tx, StatusCode::ACCEPTED, &answer(begun))
-        .await?;
-    tx.commit().await?;
-    client.ring();
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        may_act(conn, &caller, bulk_id).await?;
+        let begun = bulk::confirm(conn, state.client(), bulk_id, body.value.runs, &act).await?;
+        Ok(Done::accepted(answer(begun)))
+    })
+    .await
 }
 
 /// End an operation before its time. What was done stays done; the rest is left alone.
@@ -205,19 +189,13 @@ async fn abort(
     key: Key,
     body: Body<AbortBulk>,
 ) -> Result<Response, ApiError> {
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    may_act(&mut tx, &caller, bulk_id).await?;
     let act = caller.act(body.value.reason, 0);
-    let ended = bulk::abort(&mut tx, bulk_id, &act).await?;
-    let response = fresh
-        .answer(&mut tx, StatusCode::ACCEPTED, &answer(ended))
-        .await?;
-    tx.commit().await?;
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        may_act(conn, &caller, bulk_id).await?;
+        let ended = bulk::abort(conn, bulk_id, &act).await?;
+        Ok(Done::accepted(answer(ended)))
+    })
+    .await
 }
 
 /// Lets through who sees the operation and may do its verb. The transaction acts as the engine
@@ -227,14 +205,6 @@ async fn may_act(conn: &mut PgConnection, caller: &Caller, bulk: BulkId) -> Resu
     let found = bulk::find(conn, bulk).await?;
     caller.require(row_of(found.verb.word())?.role)?;
     as_engine(conn).await
-}
-
-fn page<T: Serialize>(items: Vec<T>, last: Option<String>, limit: i64) -> Page<T> {
-    let full = i64::try_from(items.len()).is_ok_and(|count| count == limit);
-    Page {
-        next_cursor: last.filter(|_| full),
-        items,
-    }
 }
 
 fn answer(bulk: Bulk) -> BulkOperation {

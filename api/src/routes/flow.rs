@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -18,7 +17,7 @@ use utoipa_axum::routes;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path};
-use crate::idempotency::{Key, Seen, look_up};
+use crate::idempotency::{Done, Key, once};
 use crate::state::{AppState, as_engine};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -66,7 +65,7 @@ async fn set_limit(
             burst: rate.burst,
         }),
     };
-    once(&state, &caller, &key, &body, async |conn| {
+    decide(&state, &caller, &key, &body, async |conn| {
         flow::set_limit(conn, &name, numbers, &author).await?;
         let lines = flow::limits(conn).await?;
         let line = lines.into_iter().find(|line| line.name == name);
@@ -100,7 +99,7 @@ async fn pause(
 ) -> Result<Response, ApiError> {
     let author = author(&caller, &body.value.reason);
     let (scope, name) = (scope(body.value.scope), body.value.name.clone());
-    once(&state, &caller, &key, &body, async |conn| {
+    decide(&state, &caller, &key, &body, async |conn| {
         flow::pause(conn, state.client(), scope, &name, &author).await?;
         listed(conn).await
     })
@@ -119,7 +118,7 @@ async fn lift(
 ) -> Result<Response, ApiError> {
     let author = author(&caller, &body.value.reason);
     let (scope, name) = (scope(body.value.scope), body.value.name.clone());
-    once(&state, &caller, &key, &body, async |conn| {
+    decide(&state, &caller, &key, &body, async |conn| {
         flow::lift(conn, scope, &name, &author).await?;
         listed(conn).await
     })
@@ -175,7 +174,7 @@ async fn set_breaker(
     (name, open): (&str, bool),
 ) -> Result<Response, ApiError> {
     let author = author(caller, &body.value.reason);
-    once(state, caller, key, body, async |conn| {
+    decide(state, caller, key, body, async |conn| {
         flow::set_breaker(conn, name, open, &author).await?;
         let lines = flow::breakers(conn).await?;
         let line = lines.into_iter().find(|line| line.name == name);
@@ -185,7 +184,7 @@ async fn set_breaker(
 }
 
 /// Acts once per key in one transaction, then wakes whoever may go on.
-async fn once<B, T: Serialize>(
+async fn decide<B, T: Serialize>(
     state: &AppState,
     caller: &Caller,
     key: &Key,
@@ -194,15 +193,11 @@ async fn once<B, T: Serialize>(
 ) -> Result<Response, ApiError> {
     caller.require(Role::Operator)?;
     caller.sees_all()?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, caller, key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    as_engine(&mut tx).await?;
-    let answer = act(&mut tx).await?;
-    let response = fresh.answer(&mut tx, StatusCode::OK, &answer).await?;
-    tx.commit().await?;
+    let response = once(state, caller, key, &body.fingerprint, async |conn| {
+        as_engine(conn).await?;
+        Ok(Done::ok(act(conn).await?))
+    })
+    .await?;
     if let Err(error) = flow::open(state.client()).await {
         tracing::warn!(error = %error, "blocked runs are woken by the next sweep");
     }

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{MAX_PAGE, cursor, page_size};
+use super::{MAX_PAGE, cursor, page, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Path, Query};
@@ -34,12 +34,9 @@ async fn list(
     let after = cursor::<Uuid>(filter.cursor.as_deref())?;
     let mut tx = state.begin_control().await?;
     let rows = notice::list(&mut tx, None, after, limit).await?;
-    let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.notice_id.to_string());
-    Ok(Json(Page {
-        next_cursor: last.filter(|_| full),
-        items: rows.into_iter().map(to_json).collect(),
-    }))
+    let items = rows.into_iter().map(to_json).collect();
+    Ok(Json(page(items, last, limit)))
 }
 
 /// List the mails to a tenant, newest first; the latest 200.

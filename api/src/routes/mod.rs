@@ -26,6 +26,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use tenure_client::Page;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{
@@ -222,6 +223,15 @@ fn page_size(limit: Option<u32>) -> Result<i64, ApiError> {
             code: "invalid_query",
             detail: format!("limit is {limit}; a page has 1 to {MAX_PAGE} items"),
         }),
+    }
+}
+
+/// A page of a list. One that is full may have another after it, whose cursor is `last`.
+fn page<T>(items: Vec<T>, last: Option<String>, limit: i64) -> Page<T> {
+    let full = i64::try_from(items.len()).is_ok_and(|count| count == limit);
+    Page {
+        next_cursor: last.filter(|_| full),
+        items,
     }
 }
 

@@ -2,10 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use tenure_client::{
     LegalHold, LegalHoldFilter, LiftLegalHold, Page, PlaceLegalHold, Problem, PutRetention,
@@ -17,11 +15,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{cursor, page_size};
+use super::{cursor, page, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
-use crate::idempotency::{Key, Seen, look_up};
+use crate::idempotency::{Done, Fingerprint, Key, once};
 use crate::state::{AppState, as_engine};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -65,20 +63,12 @@ async fn put(
         detail,
     })?;
     let act = caller.act(asked.reason, 0);
-    let request = Request {
-        state: &state,
-        caller: &caller,
-        key: &key,
-        method_path: &body.method_path,
-        digest: &body.digest,
-    };
-    request
-        .once(StatusCode::OK, async |conn| {
-            let registry = state.client().registry();
-            let decided = retention::decide(conn, registry, &workflow, retention, &act).await?;
-            Ok(answer(decided))
-        })
-        .await
+    decide(&state, &caller, &key, &body.fingerprint, async |conn| {
+        let registry = state.client().registry();
+        let decided = retention::decide(conn, registry, &workflow, retention, &act).await?;
+        Ok(Done::ok(answer(decided)))
+    })
+    .await
 }
 
 /// List legal holds, newest first.
@@ -97,12 +87,9 @@ async fn list_holds(
     };
     let mut tx = state.begin_for(&caller).await?;
     let rows = retention::holds(&mut tx, &wanted, after, limit).await?;
-    let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.hold_id.to_string());
-    Ok(Json(Page {
-        next_cursor: last.filter(|_| full),
-        items: rows.into_iter().map(hold).collect(),
-    }))
+    let items = rows.into_iter().map(hold).collect();
+    Ok(Json(page(items, last, limit)))
 }
 
 /// Place a legal hold on a tenant or a run: from the answer on nothing of it is dropped.
@@ -127,18 +114,11 @@ async fn place(
         }
     };
     let act = caller.act(asked.reason, 0);
-    let request = Request {
-        state: &state,
-        caller: &caller,
-        key: &key,
-        method_path: &body.method_path,
-        digest: &body.digest,
-    };
-    request
-        .once(StatusCode::CREATED, async |conn| {
-            Ok(hold(retention::place(conn, scope, &act).await?))
-        })
-        .await
+    decide(&state, &caller, &key, &body.fingerprint, async |conn| {
+        let placed = retention::place(conn, scope, &act).await?;
+        Ok(Done::created(hold(placed)))
+    })
+    .await
 }
 
 /// Lift a legal hold. What is past its time by then goes within hours.
@@ -153,52 +133,31 @@ async fn lift(
     key: Key,
     Query(asked): Query<LiftLegalHold>,
 ) -> Result<Response, ApiError> {
-    let digest = Sha256::digest(&asked.reason).into();
+    let path = format!("/v1/legal-holds/{hold_id}");
+    let fingerprint = Fingerprint::of("DELETE", &path, asked.reason.as_bytes());
     let act = caller.act(asked.reason, 0);
-    let request = Request {
-        state: &state,
-        caller: &caller,
-        key: &key,
-        method_path: &format!("DELETE /v1/legal-holds/{hold_id}"),
-        digest: &digest,
-    };
-    request
-        .once(StatusCode::OK, async |conn| {
-            Ok(hold(retention::lift(conn, hold_id, &act).await?))
-        })
-        .await
+    decide(&state, &caller, &key, &fingerprint, async |conn| {
+        let lifted = retention::lift(conn, hold_id, &act).await?;
+        Ok(Done::ok(hold(lifted)))
+    })
+    .await
 }
 
-/// A decision on what stays, as it was asked for.
-struct Request<'a> {
-    state: &'a AppState,
-    caller: &'a Caller,
-    key: &'a Key,
-    method_path: &'a str,
-    digest: &'a [u8; 32],
-}
-
-impl Request<'_> {
-    /// Decides once per key, in one transaction. A tenant does not decide on what is kept of it.
-    async fn once<T: Serialize>(
-        self,
-        status: StatusCode,
-        act: impl AsyncFnOnce(&mut PgConnection) -> Result<T, ApiError>,
-    ) -> Result<Response, ApiError> {
-        self.caller.require(Role::Operator)?;
-        self.caller.sees_all()?;
-        let mut tx = self.state.begin().await?;
-        let (caller, key) = (self.caller, self.key);
-        let fresh = match look_up(&mut tx, caller, key, self.method_path, self.digest).await? {
-            Seen::Before(answer) => return Ok(answer),
-            Seen::Not(fresh) => fresh,
-        };
-        as_engine(&mut tx).await?;
-        let answer = act(&mut tx).await?;
-        let response = fresh.answer(&mut tx, status, &answer).await?;
-        tx.commit().await?;
-        Ok(response)
-    }
+/// Decides on what stays, once per key. A tenant does not decide on what is kept of it.
+async fn decide<T: Serialize>(
+    state: &AppState,
+    caller: &Caller,
+    key: &Key,
+    fingerprint: &Fingerprint,
+    act: impl AsyncFnOnce(&mut PgConnection) -> Result<Done<T>, ApiError>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Operator)?;
+    caller.sees_all()?;
+    once(state, caller, key, fingerprint, async |conn| {
+        as_engine(conn).await?;
+        act(conn).await
+    })
+    .await
 }
 
 fn answer(found: Policy) -> RetentionPolicy {

@@ -1,7 +1,6 @@
 //! Runs, for acting: start and signal.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use tenure_client::{Problem, Role, RunDetail, SendSignal, SignalAccepted, StartRun};
 use tenure_engine::{EngineError, RunId, TenantId, inspect, operator};
@@ -12,7 +11,7 @@ use super::runs_view::detail;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path};
-use crate::idempotency::{Key, Seen, look_up};
+use crate::idempotency::{Done, Key, once};
 use crate::state::{AppState, as_engine, see_as};
 use crate::trace;
 
@@ -35,35 +34,28 @@ async fn start(
     caller.require(Role::Operator)?;
     let tenant = TenantId(body.value.tenant_id);
     caller.sees(tenant)?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    tenure_workflows::as_tenant(&mut tx, tenant).await?;
-    let StartRun {
-        workflow,
-        key,
-        input,
-        ..
-    } = &body.value;
-    let client = state.client();
-    let started = client
-        .start_named(&mut tx, tenant, workflow, key, input)
-        .await?;
-    trace::tell_run(tenant, started.run_id);
-    let found = inspect::detail(&mut tx, started.run_id).await?;
-    let status = if started.created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    let response = fresh
-        .answer(&mut tx, status, &detail(found, &caller))
-        .await?;
-    tx.commit().await?;
-    client.ring();
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant).await?;
+        let StartRun {
+            workflow,
+            key,
+            input,
+            ..
+        } = &body.value;
+        let client = state.client();
+        let started = client
+            .start_named(conn, tenant, workflow, key, input)
+            .await?;
+        trace::tell_run(tenant, started.run_id);
+        let found = inspect::detail(conn, started.run_id).await?;
+        let answer = detail(found, &caller);
+        Ok(if started.created {
+            Done::created(answer)
+        } else {
+            Done::ok(answer)
+        })
+    })
+    .await
 }
 
 /// Send a run a signal; the run takes each signal id once. With a reason it is a person's act, and
@@ -80,40 +72,33 @@ async fn signal(
     body: Body<SendSignal>,
 ) -> Result<Response, ApiError> {
     caller.require(Role::Support)?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    see_as(&mut tx, &caller).await?;
-    let tenant = inspect::detail(&mut tx, run_id).await?.summary.tenant_id;
-    let SendSignal {
-        id, signal, reason, ..
-    } = &body.value;
-    let client = state.client();
-    let sent = match reason {
-        Some(reason) => {
-            as_engine(&mut tx).await?;
-            let act = caller.act(reason.clone(), 0);
-            operator::signal(&mut tx, client, run_id, id, signal, &act).await
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        see_as(conn, &caller).await?;
+        let tenant = inspect::detail(conn, run_id).await?.summary.tenant_id;
+        let SendSignal {
+            id, signal, reason, ..
+        } = &body.value;
+        let client = state.client();
+        let sent = match reason {
+            Some(reason) => {
+                as_engine(conn).await?;
+                let act = caller.act(reason.clone(), 0);
+                operator::signal(conn, client, run_id, id, signal, &act).await
+            }
+            None => {
+                let sent = client.signal_named(conn, tenant, run_id, id, signal);
+                sent.await.map(drop)
+            }
+        };
+        match sent {
+            Ok(()) => Ok(Done::accepted(SignalAccepted {
+                run_id: run_id.0,
+                signal_id: id.clone(),
+            })),
+            // Kept where people can see it.
+            Err(late @ EngineError::RunFinished { .. }) => Ok(Done::Refused(late.into())),
+            Err(error) => Err(error.into()),
         }
-        None => {
-            let sent = client.signal_named(&mut tx, tenant, run_id, id, signal);
-            sent.await.map(drop)
-        }
-    };
-    if let Err(late @ EngineError::RunFinished { .. }) = sent {
-        // Refused, and kept where people can see it.
-        tx.commit().await?;
-        return Err(late.into());
-    }
-    sent?;
-    let answer = SignalAccepted {
-        run_id: run_id.0,
-        signal_id: id.clone(),
-    };
-    let response = fresh.answer(&mut tx, StatusCode::ACCEPTED, &answer).await?;
-    tx.commit().await?;
-    client.ring();
-    Ok(response)
+    })
+    .await
 }

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::filter::understand;
-use super::{actions, cursor, page_size, retention, tenants};
+use super::{actions, cursor, page, page_size, retention, tenants};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Path, Query};
@@ -44,7 +44,6 @@ async fn list(
     if rows.is_empty() {
         understood.check_names()?;
     }
-    let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.run_id.to_string());
     let owners: Vec<TenantId> = rows.iter().map(|row| row.tenant_id).collect();
     let names = tenants::names(&mut tx, &caller, &owners).await?;
@@ -56,10 +55,7 @@ async fn list(
             ..row
         }
     });
-    Ok(Json(Page {
-        next_cursor: last.filter(|_| full),
-        items: items.collect(),
-    }))
+    Ok(Json(page(items.collect(), last, limit)))
 }
 
 /// Count the runs that a filter finds, up to 100,000.

@@ -2,10 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use tenure_client::{
     ActOnSchedule, AllowedAction, CatchUpPolicy, ChangeSchedule, NewSchedule, OverlapPolicy, Page,
@@ -19,11 +17,11 @@ use utoipa_axum::routes;
 
 use super::actions::VerbRow;
 use super::runs_view::{allowed, status};
-use super::{cursor, page_size, tenants};
+use super::{cursor, page, page_size, tenants};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
-use crate::idempotency::{Key, Seen, look_up};
+use crate::idempotency::{Done, Fingerprint, Key, once};
 use crate::state::{AppState, as_engine, see_as};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -53,7 +51,6 @@ async fn list(
     };
     let mut tx = state.begin_for(&caller).await?;
     let rows = schedule::list(&mut tx, &wanted, after, limit).await?;
-    let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.schedule_id.to_string());
     let owners: Vec<TenantId> = rows.iter().map(|row| row.tenant_id).collect();
     let names = tenants::names(&mut tx, &caller, &owners).await?;
@@ -65,10 +62,7 @@ async fn list(
             ..row
         }
     });
-    Ok(Json(Page {
-        next_cursor: last.filter(|_| full),
-        items: items.collect(),
-    }))
+    Ok(Json(page(items.collect(), last, limit)))
 }
 
 /// Make a schedule. Its first slot is the first one after now.
@@ -84,11 +78,6 @@ async fn create(
     caller.require(Role::Operator)?;
     let tenant = TenantId(body.value.tenant_id);
     caller.sees(tenant)?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
     let asked = body.value;
     let new = schedule::NewSchedule {
         name: asked.name,
@@ -100,16 +89,14 @@ async fn create(
         catch_up: catch_up(asked.catch_up)?,
         jitter_seconds: asked.jitter_seconds,
     };
-    as_engine(&mut tx).await?;
-    let registry = state.client().registry();
     let act = caller.act(asked.reason, 0);
-    let made = schedule::create(&mut tx, registry, tenant, &new, &act).await?;
-    let response = fresh
-        .answer(&mut tx, StatusCode::CREATED, &answer(made))
-        .await?;
-    tx.commit().await?;
-    state.client().ring();
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        as_engine(conn).await?;
+        let registry = state.client().registry();
+        let made = schedule::create(conn, registry, tenant, &new, &act).await?;
+        Ok(Done::created(answer(made)))
+    })
+    .await
 }
 
 /// Show a schedule, its coming slots and what became of the last ones.
@@ -143,11 +130,7 @@ async fn change(
     key: Key,
     body: Body<ChangeSchedule>,
 ) -> Result<Response, ApiError> {
-    let Body {
-        value: asked,
-        digest,
-        method_path,
-    } = body;
+    let asked = body.value;
     let change = ScheduleChange {
         input: asked.input,
         cron: asked.cron,
@@ -162,11 +145,10 @@ async fn change(
         caller: &caller,
         schedule_id,
         key: &key,
-        method_path: &method_path,
-        digest: &digest,
+        fingerprint: &body.fingerprint,
     };
     request
-        .once(async |conn| {
+        .act(async |conn| {
             let registry = state.client().registry();
             let after = schedule::update(conn, registry, schedule_id, &change, &act).await?;
             Ok(answer(after))
@@ -186,18 +168,19 @@ async fn delete(
     key: Key,
     Query(asked): Query<ActOnSchedule>,
 ) -> Result<Response, ApiError> {
-    let digest = Sha256::digest(format!("{} {}", asked.revision, asked.reason)).into();
+    let path = format!("/v1/schedules/{schedule_id}");
+    let said = format!("{} {}", asked.revision, asked.reason);
+    let fingerprint = Fingerprint::of("DELETE", &path, said.as_bytes());
     let act = caller.act(asked.reason, asked.revision);
     let request = Request {
         state: &state,
         caller: &caller,
         schedule_id,
         key: &key,
-        method_path: &format!("DELETE /v1/schedules/{schedule_id}"),
-        digest: &digest,
+        fingerprint: &fingerprint,
     };
     request
-        .once(async |conn| {
+        .act(async |conn| {
             schedule::delete(conn, state.client().registry(), schedule_id, &act).await?;
             Ok(ScheduleDeleted {
                 schedule_id: schedule_id.0,
@@ -221,7 +204,7 @@ async fn pause(
     let request = Request::of(&state, &caller, schedule_id, &key, &body);
     let act = caller.act(body.value.reason.clone(), body.value.revision);
     request
-        .once(async |conn| {
+        .act(async |conn| {
             let registry = state.client().registry();
             let after = schedule::pause(conn, registry, schedule_id, &act).await?;
             Ok(answer(after))
@@ -244,7 +227,7 @@ async fn resume(
     let request = Request::of(&state, &caller, schedule_id, &key, &body);
     let act = caller.act(body.value.reason.clone(), body.value.revision);
     request
-        .once(async |conn| {
+        .act(async |conn| {
             let registry = state.client().registry();
             let after = schedule::resume(conn, registry, schedule_id, &act).await?;
             Ok(answer(after))
@@ -267,7 +250,7 @@ async fn run_now(
     let request = Request::of(&state, &caller, schedule_id, &key, &body);
     let act = caller.act(body.value.reason.clone(), body.value.revision);
     request
-        .once(async |conn| {
+        .act(async |conn| {
             let registry = state.client().registry();
             let started = schedule::run_now(conn, registry, schedule_id, &act).await?;
             Ok(ScheduleRunStarted {
@@ -284,8 +267,7 @@ struct Request<'a> {
     caller: &'a Caller,
     schedule_id: ScheduleId,
     key: &'a Key,
-    method_path: &'a str,
-    digest: &'a [u8; 32],
+    fingerprint: &'a Fingerprint,
 }
 
 impl<'a> Request<'a> {
@@ -301,32 +283,25 @@ impl<'a> Request<'a> {
             caller,
             schedule_id,
             key,
-            method_path: &body.method_path,
-            digest: &body.digest,
+            fingerprint: &body.fingerprint,
         }
     }
 
     /// Acts once per key, in one transaction, on a schedule that the caller sees.
-    async fn once<T: Serialize>(
+    async fn act<T: Serialize>(
         self,
         act: impl AsyncFnOnce(&mut PgConnection) -> Result<T, ApiError>,
     ) -> Result<Response, ApiError> {
         self.caller.require(Role::Operator)?;
-        let mut tx = self.state.begin().await?;
-        let (caller, key) = (self.caller, self.key);
-        let fresh = match look_up(&mut tx, caller, key, self.method_path, self.digest).await? {
-            Seen::Before(answer) => return Ok(answer),
-            Seen::Not(fresh) => fresh,
-        };
-        // Seen as the caller, so that another tenant's schedule is not found; done as the engine.
-        see_as(&mut tx, caller).await?;
-        schedule::find(&mut tx, self.schedule_id).await?;
-        as_engine(&mut tx).await?;
-        let answer = act(&mut tx).await?;
-        let response = fresh.answer(&mut tx, StatusCode::OK, &answer).await?;
-        tx.commit().await?;
-        self.state.client().ring();
-        Ok(response)
+        let (state, caller) = (self.state, self.caller);
+        once(state, caller, self.key, self.fingerprint, async |conn| {
+            // Seen as the caller, so that another tenant's schedule is not found; done as the engine.
+            see_as(conn, caller).await?;
+            schedule::find(conn, self.schedule_id).await?;
+            as_engine(conn).await?;
+            Ok(Done::ok(act(conn).await?))
+        })
+        .await
     }
 }
 

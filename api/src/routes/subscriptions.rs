@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use tenure_client::{
     CancelSubscription, CancelWhen, NewSubscription, Problem, Role, SignalAccepted, Subscription,
@@ -19,7 +18,7 @@ use super::plans::money;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path};
-use crate::idempotency::{Key, Seen, look_up};
+use crate::idempotency::{Done, Key, once};
 use crate::state::AppState;
 use crate::trace;
 
@@ -44,29 +43,24 @@ async fn create(
 ) -> Result<Response, ApiError> {
     caller.require(Role::Support)?;
     caller.sees(tenant_id)?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    tenure_workflows::as_tenant(&mut tx, tenant_id).await?;
     let new = subscription::NewSubscription {
         plan: body.value.plan,
         currency: body.value.currency,
         key: body.value.key,
     };
-    let (row, status, created) =
-        subscription::create(state.client(), &mut tx, tenant_id, &new).await?;
-    trace::tell_run(tenant_id, row.run_id);
-    let code = if created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    let response = fresh.answer(&mut tx, code, &to_json(row, status)).await?;
-    tx.commit().await?;
-    state.client().ring();
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let (row, status, created) =
+            subscription::create(state.client(), conn, tenant_id, &new).await?;
+        trace::tell_run(tenant_id, row.run_id);
+        let answer = to_json(row, status);
+        Ok(if created {
+            Done::created(answer)
+        } else {
+            Done::ok(answer)
+        })
+    })
+    .await
 }
 
 /// List a tenant's subscriptions, newest first.
@@ -114,35 +108,28 @@ async fn cancel(
 ) -> Result<Response, ApiError> {
     caller.require(Role::Support)?;
     caller.sees(tenant_id)?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    tenure_workflows::as_tenant(&mut tx, tenant_id).await?;
     let when = match body.value.when {
         CancelWhen::PeriodEnd => subscription::CancelWhen::PeriodEnd,
         CancelWhen::Now => subscription::CancelWhen::Now,
     };
-    let signal_id = tenure_engine::random_uuid().to_string();
-    let client = state.client();
-    let sent = subscription::cancel(
-        client,
-        &mut tx,
-        tenant_id,
-        subscription_id,
-        &signal_id,
-        when,
-    )
-    .await?;
-    let answer = SignalAccepted {
-        run_id: sent.run_id.0,
-        signal_id,
-    };
-    let response = fresh.answer(&mut tx, StatusCode::ACCEPTED, &answer).await?;
-    tx.commit().await?;
-    client.ring();
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let signal_id = tenure_engine::random_uuid().to_string();
+        let sent = subscription::cancel(
+            state.client(),
+            conn,
+            tenant_id,
+            subscription_id,
+            &signal_id,
+            when,
+        )
+        .await?;
+        Ok(Done::accepted(SignalAccepted {
+            run_id: sent.run_id.0,
+            signal_id,
+        }))
+    })
+    .await
 }
 
 fn to_json(row: SubscriptionRow, status: DisplayStatus) -> Subscription {

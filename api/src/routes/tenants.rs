@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use tenure_client::{
     AttachPaymentMethod, NewTenant, Page, PaymentMethod, Problem, Role, SignalAccepted, Tenant,
@@ -15,11 +14,11 @@ use tenure_workflows::tenant::{self, Customer, TenantRow};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{cursor, page_size};
+use super::{cursor, page, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
-use crate::idempotency::{Key, Seen, look_up};
+use crate::idempotency::{Done, Key, once};
 use crate::state::AppState;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -40,11 +39,6 @@ async fn create(
 ) -> Result<Response, ApiError> {
     caller.require(Role::Operator)?;
     caller.sees_all()?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
     let new = tenant::NewTenant {
         name: body.value.name,
         email: body.value.email,
@@ -52,12 +46,11 @@ async fn create(
         locale: body.value.locale,
         test_clock: body.value.test_clock,
     };
-    let row = tenant::create(state.client(), &mut tx, &new).await?;
-    let answer = to_json(row, None);
-    let response = fresh.answer(&mut tx, StatusCode::CREATED, &answer).await?;
-    tx.commit().await?;
-    state.client().ring();
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        let row = tenant::create(state.client(), conn, &new).await?;
+        Ok(Done::created(to_json(row, None)))
+    })
+    .await
 }
 
 /// List tenants, newest first.
@@ -75,12 +68,9 @@ async fn list(
         None => state.begin_control().await?,
     };
     let rows = tenant::list(&mut tx, filter.q.as_deref(), after, limit).await?;
-    let full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
     let last = rows.last().map(|row| row.tenant_id.to_string());
-    Ok(Json(Page {
-        next_cursor: last.filter(|_| full),
-        items: rows.into_iter().map(|row| to_json(row, None)).collect(),
-    }))
+    let items = rows.into_iter().map(|row| to_json(row, None)).collect();
+    Ok(Json(page(items, last, limit)))
 }
 
 /// Show one tenant with the payment method that is charged.
@@ -112,24 +102,17 @@ async fn attach(
 ) -> Result<Response, ApiError> {
     caller.require(Role::Support)?;
     caller.sees(tenant_id)?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    tenure_workflows::as_tenant(&mut tx, tenant_id).await?;
-    let signal_id = tenure_engine::random_uuid().to_string();
-    let method = &body.value.payment_method;
-    let sent =
-        tenant::attach_method(state.client(), &mut tx, tenant_id, &signal_id, method).await?;
-    let answer = SignalAccepted {
-        run_id: sent.run_id.0,
-        signal_id,
-    };
-    let response = fresh.answer(&mut tx, StatusCode::ACCEPTED, &answer).await?;
-    tx.commit().await?;
-    state.client().ring();
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let signal_id = tenure_engine::random_uuid().to_string();
+        let (client, method) = (state.client(), &body.value.payment_method);
+        let sent = tenant::attach_method(client, conn, tenant_id, &signal_id, method).await?;
+        Ok(Done::accepted(SignalAccepted {
+            run_id: sent.run_id.0,
+            signal_id,
+        }))
+    })
+    .await
 }
 
 fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {

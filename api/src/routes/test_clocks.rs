@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use tenure_client::{AdvanceAccepted, AdvanceTestClock, Problem, Role, TestClock, TestClockStatus};
@@ -14,7 +13,7 @@ use utoipa_axum::routes;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path};
-use crate::idempotency::{Key, Seen, look_up};
+use crate::idempotency::{Done, Key, once};
 use crate::state::{AppState, see_as};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -61,24 +60,18 @@ async fn advance(
 ) -> Result<Response, ApiError> {
     caller.require(Role::Operator)?;
     caller.sees_all()?;
-    let mut tx = state.begin().await?;
-    let fresh = match look_up(&mut tx, &caller, &key, &body.method_path, &body.digest).await? {
-        Seen::Before(answer) => return Ok(answer),
-        Seen::Not(fresh) => fresh,
-    };
-    see_as(&mut tx, &caller).await?;
-    let now = clock::find(&mut tx, clock_id).await?.now;
-    let target = target(&body.value, now)?;
-    let started = clock::advance(state.client(), &mut tx, clock_id, target).await;
-    let started = started.map_err(|error| of_what_was_given(&body.value, error))?;
-    let answer = AdvanceAccepted {
-        run_id: started.run_id.0,
-        target,
-    };
-    let response = fresh.answer(&mut tx, StatusCode::ACCEPTED, &answer).await?;
-    tx.commit().await?;
-    state.client().ring();
-    Ok(response)
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        see_as(conn, &caller).await?;
+        let now = clock::find(conn, clock_id).await?.now;
+        let target = target(&body.value, now)?;
+        let started = clock::advance(state.client(), conn, clock_id, target).await;
+        let started = started.map_err(|error| of_what_was_given(&body.value, error))?;
+        Ok(Done::accepted(AdvanceAccepted {
+            run_id: started.run_id.0,
+            target,
+        }))
+    })
+    .await
 }
 
 /// Points at `by` where the target that came of it does not fit.

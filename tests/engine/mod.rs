@@ -2,6 +2,7 @@
 
 mod bulk;
 mod deploy;
+mod example;
 mod fan_out;
 mod fence;
 mod flow;

@@ -41,6 +41,7 @@ use crate::store;
 use crate::store::progress::Place;
 use crate::store::step::StepRecord;
 use crate::tally;
+use crate::testkit::Moment;
 use crate::undo::{self, Reverse};
 
 /// The durable side of one visit.
@@ -213,10 +214,15 @@ impl Context {
         self.flush().await;
         let tries = self.tries(name);
         let span = self.span(name, tries.attempt);
-        let result = self
-            .attempt(name, seq, policy, &tries, work)
-            .instrument(span.clone())
-            .await;
+        let may_fail = policy.max_attempts > 1;
+        let result = match self.pass(Moment::Before { may_fail }, name).await {
+            Ok(()) => {
+                self.attempt(name, seq, policy, &tries, work)
+                    .instrument(span.clone())
+                    .await
+            }
+            Err(error) => Err(error),
+        };
         let outcome = tally::attempted(&self.run.workflow, name, &result);
         span.record("outcome", outcome);
         if let Some(dependency) = policy.dependency {
@@ -227,12 +233,20 @@ impl Context {
         }
         match result {
             Ok(value) => {
+                self.pass(Moment::Answered, name).await?;
                 let answer = self.encode(name, &value).await;
                 self.record(self.entry(name, seq, false, answer)).await;
+                self.pass(Moment::Recorded, name).await?;
                 Ok(value)
             }
             Err(error) => self.failed(name, seq, policy, &tries, error).await,
         }
+    }
+
+    /// Passes a moment at which a play of the test kit may break the visit.
+    async fn pass(&self, moment: Moment, step: &str) -> Result<(), StepError> {
+        let registry = &self.tools.registry;
+        registry.pass(moment, &self.run.workflow, step).await
     }
 
     /// One attempt, cut off when it takes too long or stops reporting.
@@ -330,11 +344,17 @@ impl Context {
         let limit = policy.attempt_timeout;
         let once = tokio::time::timeout(limit, self.transact_once(name, seq, work));
         let once = AssertUnwindSafe(once).catch_unwind();
-        let result = told(once.instrument(span.clone()).await, limit);
+        let result = match self.pass(Moment::Before { may_fail: true }, name).await {
+            Ok(()) => told(once.instrument(span.clone()).await, limit),
+            Err(error) => Err(error),
+        };
         let outcome = tally::attempted(&self.run.workflow, name, &result);
         span.record("outcome", outcome);
         match result {
-            Ok(value) => Ok(value),
+            Ok(value) => {
+                self.pass(Moment::Recorded, name).await?;
+                Ok(value)
+            }
             Err(error) => self.failed(name, seq, &policy, &tries, error).await,
         }
     }

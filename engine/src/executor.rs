@@ -28,6 +28,7 @@ use crate::run::{ClaimedRun, InboxItem, SignalOutcome, Status};
 use crate::store;
 use crate::store::settle::Settled;
 use crate::tally;
+use crate::testkit::Moment;
 use crate::undo::{self, Reverse};
 
 /// How many visits a run may have in a row before others get their turn.
@@ -95,6 +96,9 @@ impl Executor {
             );
             let written = async {
                 let settlement = self.visit(&*handler, &mut held, may_keep).await?;
+                let (name, event) = (handler.name(), &settlement.log.event);
+                let moment = Moment::Settling;
+                self.registry.pass(moment, name, event).await.ok()?;
                 self.settle(&held, settlement).await
             };
             let written = written.instrument(span.clone()).await;

@@ -52,6 +52,7 @@ pub mod schedule;
 pub mod search;
 pub mod tenant;
 pub mod test_clock;
+pub mod testkit;
 
 pub use attribute::{AttributeKind, AttributeNames, Attributes, MAX_ATTRIBUTE_TEXT};
 pub use client::{Client, RunRef, Signalled};

@@ -19,6 +19,7 @@ use crate::payload;
 use crate::plan::{Answer, AnswerNext};
 use crate::retention::Retention;
 use crate::start::FROM_INPUT;
+use crate::testkit::{Faults, Moment};
 use crate::transition::{Next, Transition};
 use crate::undo::Reverse;
 use crate::variants::variants;
@@ -94,6 +95,7 @@ pub(crate) trait Handler: Send + Sync {
 pub struct Registry {
     handlers: Arc<BTreeMap<&'static str, Arc<dyn Handler>>>,
     payload_limit: usize,
+    faults: Option<Arc<Faults>>,
 }
 
 /// Collects workflows; each name once.
@@ -102,6 +104,7 @@ pub struct RegistryBuilder {
     handlers: BTreeMap<&'static str, Arc<dyn Handler>>,
     twice: Option<&'static str>,
     payload_limit: Option<usize>,
+    faults: Option<Arc<Faults>>,
 }
 
 impl Registry {
@@ -183,6 +186,19 @@ impl Registry {
         self.handlers.contains_key(name)
     }
 
+    /// Passes a moment at which a play of the test kit may break a visit.
+    pub(crate) async fn pass(
+        &self,
+        moment: Moment,
+        workflow: &str,
+        step: &str,
+    ) -> Result<(), StepError> {
+        match &self.faults {
+            Some(faults) => faults.pass(moment, &format!("{workflow} {step}")).await,
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Handler>> {
         self.handlers.get(name).cloned()
     }
@@ -211,6 +227,12 @@ impl RegistryBuilder {
         self
     }
 
+    /// Breaks visits as a play of the test kit wishes.
+    pub(crate) fn faults(mut self, faults: Arc<Faults>) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
     /// Closes the list.
     ///
     /// # Errors
@@ -228,6 +250,7 @@ impl RegistryBuilder {
             None => Ok(Registry {
                 handlers: Arc::new(self.handlers),
                 payload_limit: self.payload_limit.unwrap_or(payload::DEFAULT_PAYLOAD_LIMIT),
+                faults: self.faults,
             }),
         }
     }

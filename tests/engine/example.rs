@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tenure_engine::{Registry, Status, StepError};
+use tenure_engine::testkit::{Play, PlayError, fault_matrix};
+use tenure_engine::{Registry, RegistryBuilder, Status, StepError};
 
 use self::approval::{Approval, Desk, Outcome, Request, Signal};
+use crate::support;
 use crate::support::engine::TestEngine;
 
 #[path = "../../engine/examples/approval/workflow.rs"]
@@ -22,6 +24,13 @@ impl Notebook {
     fn said(&self) -> Vec<String> {
         let lines = self.0.lock().unwrap();
         lines.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    /// What an outside does that does nothing twice for one key.
+    fn done(&self) -> Vec<String> {
+        let mut lines = self.0.lock().unwrap().clone();
+        lines.dedup();
+        lines.into_iter().map(|(_, text)| text).collect()
     }
 
     fn note(&self, key: &str, text: String) {
@@ -107,6 +116,90 @@ async fn an_approval_expires_after_a_week_and_a_decline_ends_it() {
     let reminders = desk.said();
     let reminders = reminders.iter().filter(|text| text.contains("reminder"));
     assert_eq!(reminders.count(), 3);
+}
+
+/// What matters of a play: how it ended, and what the outside did, each key once.
+async fn played(play: &Play, desk: &Notebook) -> Result<(Outcome, Vec<String>), PlayError> {
+    let run = play.start::<Tested>("r-1", &request()).await?;
+    play.settle().await?;
+    play.advance(2 * DAY);
+    play.settle().await?;
+    let by = "maria".to_owned();
+    play.signal::<Tested>(run, "1", &Signal::Approve { by })
+        .await?;
+    play.settle().await?;
+    Ok((play.output(run).await?, desk.done()))
+}
+
+fn workflows() -> (RegistryBuilder, Notebook) {
+    let desk = Notebook::default();
+    (Registry::builder().register(Approval(desk.clone())), desk)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_bears_every_fault() {
+    let script = async |play: &mut Play, desk: &Notebook| played(play, desk).await;
+    let report = fault_matrix(support::database, workflows, script).await;
+    let report = report.unwrap();
+    assert!(report.is_clean(), "{report}");
+    // Three steps of four moments and a failure each, five visits, a signal.
+    assert!(report.plays > 15, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_matrix_names_the_faults_that_a_workflow_does_not_bear() {
+    // This outside takes no keys, so what comes twice is done twice.
+    let script = async |play: &mut Play, desk: &Notebook| {
+        played(play, desk).await?;
+        Ok(desk.said().len())
+    };
+    let report = fault_matrix(support::database, workflows, script).await;
+    let report = report.unwrap();
+    let broken: Vec<&str> = report.broken.iter().map(|one| one.fault.as_str()).collect();
+    let expected = ["ask", "remind", "refund"]
+        .map(|step| format!("crash: approval {step} between its effect and the record"));
+    assert_eq!(broken, expected, "{report}");
+    assert!(report.broken.iter().all(|one| one.found == "4"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_whose_order_does_matter_are_found_out() {
+    let script = async |play: &mut Play, _: &Notebook| {
+        let run = play.start::<Tested>("r-1", &request()).await?;
+        play.settle().await?;
+        let by = "maria".to_owned();
+        let yes = Signal::Approve { by: by.clone() };
+        let no = Signal::Decline { by };
+        play.signals::<Tested>(run, &[("1", yes), ("2", no)])
+            .await?;
+        play.settle().await?;
+        play.output::<Outcome>(run).await
+    };
+    let report = fault_matrix(support::database, workflows, script).await;
+    let report = report.unwrap();
+    let broken: Vec<&str> = report.broken.iter().map(|one| one.fault.as_str()).collect();
+    assert_eq!(broken, ["late: signal 1"], "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_play_fails_a_step_at_will() {
+    let (builder, desk) = workflows();
+    let play = Play::open(support::database().await, builder)
+        .await
+        .unwrap();
+    let run = play.start::<Tested>("r-1", &request()).await.unwrap();
+    play.fail("ask", 3);
+    play.settle().await.unwrap();
+    assert_eq!(desk.said(), ["r-1 asks for a refund"]);
+    play.fail("remind", 100);
+    play.advance(2 * DAY);
+    play.settle().await.unwrap();
+    let detail = play.detail(run).await.unwrap();
+    assert_eq!(detail.summary.status, Status::Stuck);
+    assert!(detail.why.summary.contains("remind"), "{:?}", detail.why);
+    let none = play.output::<Outcome>(run).await;
+    assert!(none.unwrap_err().to_string().contains("no output"));
+    play.close().await;
 }
 
 #[test]

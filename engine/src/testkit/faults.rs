@@ -1,0 +1,169 @@
+//! What is to go wrong in a play, and the moments at which something could.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+
+use tokio::sync::Notify;
+
+use crate::error::StepError;
+
+/// A moment of a visit at which a crash leaves something different behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A step's effect is about to start; whether its policy lets it fail and be tried again.
+    Before { may_fail: bool },
+    /// The outside has answered, and nobody has written it down.
+    Answered,
+    /// The answer is durable.
+    Recorded,
+    /// The visit is over, and not settled.
+    Settling,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Before { .. } => "before its effect",
+            Self::Answered => "between its effect and the record",
+            Self::Recorded => "after its record",
+            Self::Settling => "before it is settled",
+        })
+    }
+}
+
+/// One thing that goes wrong; each place is counted from 0 over the whole play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The worker is gone at a moment.
+    Crash(usize),
+    /// The step that begins at a moment fails once.
+    Fail(usize),
+    /// A signal comes twice.
+    Double(usize),
+    /// A signal and the one after it change places.
+    Swap(usize),
+}
+
+/// What a play has seen so far, and what is to go wrong in it.
+#[derive(Default)]
+pub(crate) struct Faults {
+    planned: Option<Fault>,
+    seen: Mutex<Seen>,
+    crash: Notify,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// What each moment was, in words.
+    moments: Vec<(Moment, String)>,
+    /// The signals, in words.
+    signals: Vec<String>,
+    /// The first of each two signals that may change places, in words.
+    pairs: Vec<String>,
+    /// How often steps are to fail by the script's wish.
+    failing: BTreeMap<String, u32>,
+}
+
+impl Faults {
+    pub(crate) fn planned(fault: Fault) -> Self {
+        Self {
+            planned: Some(fault),
+            ..Self::default()
+        }
+    }
+
+    /// All that could go wrong in the play that was seen, with its name.
+    pub(crate) fn possible(&self) -> Vec<(Fault, String)> {
+        let seen = self.seen();
+        let mut faults = Vec::new();
+        for (place, (moment, name)) in seen.moments.iter().enumerate() {
+            faults.push((Fault::Crash(place), format!("crash: {name} {moment}")));
+            if *moment == (Moment::Before { may_fail: true }) {
+                faults.push((Fault::Fail(place), format!("failure: {name}")));
+            }
+        }
+        for (place, name) in seen.signals.iter().enumerate() {
+            faults.push((Fault::Double(place), format!("twice: signal {name}")));
+        }
+        for (place, name) in seen.pairs.iter().enumerate() {
+            faults.push((Fault::Swap(place), format!("late: signal {name}")));
+        }
+        faults
+    }
+
+    /// Passes a moment of a visit; fails as planned, and does not return from a crash.
+    pub(crate) async fn pass(&self, moment: Moment, name: &str) -> Result<(), StepError> {
+        let (place, wished) = self.note(moment, name);
+        if self.planned == Some(Fault::Crash(place)) {
+            self.crash.notify_one();
+            std::future::pending::<()>().await;
+        }
+        if wished || self.planned == Some(Fault::Fail(place)) {
+            return Err(StepError::retryable(
+                "broken_on_purpose",
+                "the play says so",
+            ));
+        }
+        Ok(())
+    }
+
+    fn note(&self, moment: Moment, name: &str) -> (usize, bool) {
+        let mut seen = self.seen();
+        let place = seen.moments.len();
+        seen.moments.push((moment, name.to_owned()));
+        let step = name.rsplit(' ').next().unwrap_or_default();
+        let left = match moment {
+            Moment::Before { .. } => seen.failing.get_mut(step),
+            _ => None,
+        };
+        let wished = left.is_some_and(|left| {
+            let fails = *left > 0;
+            *left = left.saturating_sub(1);
+            fails
+        });
+        (place, wished)
+    }
+
+    /// Lets the next attempts at steps of a name fail.
+    pub(crate) fn fail(&self, step: &str, times: u32) {
+        self.seen().failing.insert(step.to_owned(), times);
+    }
+
+    /// How often the next signal is to be sent.
+    pub(crate) fn times(&self, signal: &str) -> usize {
+        let mut seen = self.seen();
+        let place = seen.signals.len();
+        seen.signals.push(signal.to_owned());
+        if self.planned == Some(Fault::Double(place)) {
+            2
+        } else {
+            1
+        }
+    }
+
+    /// The order in which signals are to be sent that may come in any.
+    pub(crate) fn order(&self, signals: &[&str]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..signals.len()).collect();
+        let mut seen = self.seen();
+        for first in 1..signals.len() {
+            let place = seen.pairs.len();
+            seen.pairs.push(signals[first - 1].to_owned());
+            if self.planned == Some(Fault::Swap(place)) {
+                order.swap(first - 1, first);
+            }
+        }
+        order
+    }
+
+    /// Waits for the planned crash.
+    pub(crate) async fn crashed(&self) {
+        self.crash.notified().await;
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,110 @@
+//! For the tests of people who write workflows: a play on a real database, and the whole fault
+//! matrix in one call.
+//!
+//! A [`Play`] is an engine of its own with one tenant: it starts runs, sends signals, moves the
+//! engine's time, fails a step at will, and works until nothing is left to do.
+//!
+//! [`fault_matrix`] plays a script once undisturbed and writes down every moment at which something
+//! could go wrong: before each step's effect, between the effect and its record, after the record,
+//! before each settlement. Then it plays the script again for each of them and breaks it there: the
+//! worker crashes and another takes over once the lease has run out; the step fails once; the signal
+//! comes twice; two signals whose order does not matter change places. What the script finds in the
+//! end must be what it found undisturbed.
+//!
+//! Where several runs are in flight the moments may come in another order from play to play; each
+//! number is broken at all the same.
+
+mod faults;
+mod play;
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use sqlx::postgres::PgConnectOptions;
+
+pub(crate) use faults::{Faults, Moment};
+pub use play::{Play, PlayError};
+
+use crate::registry::RegistryBuilder;
+
+/// What came of a fault matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Report {
+    /// How often the script was played, the undisturbed play included.
+    pub plays: usize,
+    /// What the script found when nothing went wrong.
+    pub expected: String,
+    /// The faults after which it found something else.
+    pub broken: Vec<Broken>,
+}
+
+/// A fault that a workflow does not bear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// What was broken, and where.
+    pub fault: String,
+    /// What the script found then, or the error that it ended with.
+    pub found: String,
+}
+
+impl Report {
+    /// Whether every fault was borne.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.broken.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (plays, broken) = (self.plays, self.broken.len());
+        writeln!(f, "{broken} of {plays} plays ended otherwise")?;
+        writeln!(f, "undisturbed: {}", self.expected)?;
+        for one in &self.broken {
+            writeln!(f, "{}: {}", one.fault, one.found)?;
+        }
+        Ok(())
+    }
+}
+
+/// Plays a script undisturbed, then once for every fault at every moment of it.
+///
+/// `database` makes a migrated database of its own for each play; `set` makes the workflows, with
+/// the double of the outside that the script may ask; `script` plays and says what it found. That
+/// should hold what matters to the business (outputs, rows, keys that the outside saw once) and no
+/// times or ids, which differ between plays.
+///
+/// # Errors
+/// When the undisturbed play fails. A play that fails under a fault is part of the report.
+pub async fn fault_matrix<D, T: PartialEq + Debug>(
+    database: impl AsyncFn() -> PgConnectOptions,
+    set: impl Fn() -> (RegistryBuilder, D),
+    script: impl AsyncFn(&mut Play, &D) -> Result<T, PlayError>,
+) -> Result<Report, PlayError> {
+    let undisturbed = Arc::new(Faults::default());
+    let (builder, double) = set();
+    let mut play = Play::with(database().await, builder, undisturbed.clone()).await?;
+    let expected = script(&mut play, &double).await?;
+    play.close().await;
+    let mut report = Report {
+        plays: 1,
+        expected: format!("{expected:?}"),
+        broken: Vec::new(),
+    };
+    for (fault, name) in undisturbed.possible() {
+        let (builder, double) = set();
+        let faults = Arc::new(Faults::planned(fault));
+        let mut play = Play::with(database().await, builder, faults).await?;
+        let found = match script(&mut play, &double).await {
+            Ok(found) if found == expected => None,
+            Ok(found) => Some(format!("{found:?}")),
+            Err(error) => Some(error.to_string()),
+        };
+        play.close().await;
+        report.plays += 1;
+        let broken = found.map(|found| Broken { fault: name, found });
+        report.broken.extend(broken);
+    }
+    Ok(report)
+}

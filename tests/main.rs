@@ -12,6 +12,7 @@ mod console_pty;
 mod crash;
 mod deploy;
 mod engine;
+mod fault_matrix;
 mod filter;
 mod flow;
 mod metrics;

@@ -75,8 +75,8 @@ async fn unplugged() -> TestEngine {
     let config = PoolConfig::default();
     let pool = tenure_engine::connect(options.clone(), &config).await;
     let environment = Environment::unplugged(pool.unwrap()).unwrap();
-    let registry = tenure_workflows::register_all(&environment).unwrap();
-    TestEngine::on(options, registry).await
+    let registry = tenure_workflows::workflows(&environment).build();
+    TestEngine::on(options, registry.unwrap()).await
 }
 
 /// The name of a state's variant.

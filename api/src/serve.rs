@@ -70,7 +70,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         .context("Stripe's address or key is malformed")?;
     let mailer = Mailer::new(&config.mail).map_err(anyhow::Error::msg)?;
     let environment = Environment::new(stripe, mailer, engine_pool.clone());
-    let registry = tenure_workflows::register_all(&environment)?;
+    let registry = tenure_workflows::workflows(&environment).build()?;
     if config.worker.is_some() {
         refuse_to_strand(&engine_pool, &registry, config.allow_stranding).await?;
     }

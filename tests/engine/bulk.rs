@@ -5,18 +5,19 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tenure_engine::bulk::{self, Bulk, BulkOutcome, BulkStatus, BulkWorkflow, LineFilter, NewBulk};
 use tenure_engine::operator::{self, Act, Verb};
-use tenure_engine::{BulkId, EngineError, Registry, RunId, SYSTEM_TENANT, Status};
+use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
+use tenure_engine::{BulkId, EngineError, Registry, RegistryBuilder, RunId, SYSTEM_TENANT, Status};
 
 use super::workflows::Door;
 use crate::support::engine::TestEngine;
 use crate::support::{connect, eventually};
 
+fn workflows() -> RegistryBuilder {
+    Registry::builder().register(Door).register(BulkWorkflow)
+}
+
 fn registry() -> Registry {
-    Registry::builder()
-        .register(Door)
-        .register(BulkWorkflow)
-        .build()
-        .unwrap()
+    workflows().build().unwrap()
 }
 
 fn act(revision: i64) -> Act {
@@ -322,4 +323,46 @@ async fn an_operation_that_makes_no_sense_is_refused_before_anything_is_frozen()
     }
     let mut conn = engine.pool().acquire().await.unwrap();
     assert_eq!(bulk::list(&mut conn, None, 10).await.unwrap(), []);
+}
+
+/// Ends five doors, three a second, and says what became of each.
+async fn end_all(play: &Play) -> Result<(BulkStatus, i64, Vec<Status>), PlayError> {
+    let mut runs = Vec::new();
+    for n in 0..5 {
+        runs.push(play.start::<Door>(&format!("door-{n}"), &()).await?);
+    }
+    play.settle().await?;
+    let client = play.client();
+    let mut tx = tenure_engine::begin(client.pool()).await?;
+    let new = new(Verb::Terminate, 3);
+    let made = bulk::prepare(&mut tx, SYSTEM_TENANT, &new, &runs, &act(0)).await?;
+    bulk::confirm(&mut tx, client, made.bulk_id, 5, &act(0)).await?;
+    tx.commit().await?;
+    for _ in 0..10 {
+        play.settle().await?;
+        play.advance(Duration::from_secs(1));
+    }
+    let mut conn = client.pool().acquire().await?;
+    let ended = bulk::find(&mut conn, made.bulk_id).await?;
+    let mut statuses = Vec::new();
+    for run in runs {
+        statuses.push(play.detail(run).await?.summary.status);
+    }
+    Ok((ended.status, ended.done, statuses))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_on_many_bears_every_fault() {
+    let scene = async || Scene {
+        database: crate::support::database().await,
+        workflows: workflows(),
+        outside: (),
+    };
+    let script = async |play: &mut Play, (): &()| end_all(play).await;
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(
+        report.expected.starts_with("(Done, 5, [Terminated"),
+        "{report}"
+    );
 }

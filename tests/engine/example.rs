@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tenure_engine::testkit::{Play, PlayError, fault_matrix};
-use tenure_engine::{Registry, RegistryBuilder, Status, StepError};
+use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
+use tenure_engine::{Registry, Status, StepError};
 
 use self::approval::{Approval, Desk, Outcome, Request, Signal};
 use crate::support;
@@ -131,15 +131,19 @@ async fn played(play: &Play, desk: &Notebook) -> Result<(Outcome, Vec<String>), 
     Ok((play.output(run).await?, desk.done()))
 }
 
-fn workflows() -> (RegistryBuilder, Notebook) {
+async fn scene() -> Scene<Notebook> {
     let desk = Notebook::default();
-    (Registry::builder().register(Approval(desk.clone())), desk)
+    Scene {
+        database: support::database().await,
+        workflows: Registry::builder().register(Approval(desk.clone())),
+        outside: desk,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approval_bears_every_fault() {
     let script = async |play: &mut Play, desk: &Notebook| played(play, desk).await;
-    let report = fault_matrix(support::database, workflows, script).await;
+    let report = fault_matrix(scene, script).await;
     let report = report.unwrap();
     assert!(report.is_clean(), "{report}");
     // Three steps of four moments and a failure each, five visits, a signal.
@@ -153,7 +157,7 @@ async fn the_matrix_names_the_faults_that_a_workflow_does_not_bear() {
         played(play, desk).await?;
         Ok(desk.said().len())
     };
-    let report = fault_matrix(support::database, workflows, script).await;
+    let report = fault_matrix(scene, script).await;
     let report = report.unwrap();
     let broken: Vec<&str> = report.broken.iter().map(|one| one.fault.as_str()).collect();
     let expected = ["ask", "remind", "refund"]
@@ -175,7 +179,7 @@ async fn signals_whose_order_does_matter_are_found_out() {
         play.settle().await?;
         play.output::<Outcome>(run).await
     };
-    let report = fault_matrix(support::database, workflows, script).await;
+    let report = fault_matrix(scene, script).await;
     let report = report.unwrap();
     let broken: Vec<&str> = report.broken.iter().map(|one| one.fault.as_str()).collect();
     assert_eq!(broken, ["late: signal 1"], "{report}");
@@ -183,10 +187,9 @@ async fn signals_whose_order_does_matter_are_found_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_play_fails_a_step_at_will() {
-    let (builder, desk) = workflows();
-    let play = Play::open(support::database().await, builder)
-        .await
-        .unwrap();
+    let scene = scene().await;
+    let play = Play::open(scene.database, scene.workflows).await.unwrap();
+    let desk = scene.outside;
     let run = play.start::<Tested>("r-1", &request()).await.unwrap();
     play.fail("ask", 3);
     play.settle().await.unwrap();

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use tenure_engine::operator::{self, Act, Verb};
+use tenure_engine::testkit::{Play, Scene, fault_matrix};
 use tenure_engine::{
-    ClosePolicy, Context, Ended, Event, FanOut, Join, Registry, RunId, Status, StepError,
-    Transition, Workflow,
+    ClosePolicy, Context, Ended, Event, FanOut, Join, Registry, RegistryBuilder, RunId, Status,
+    StepError, Transition, Workflow,
 };
 
 use crate::support::engine::TestEngine;
@@ -170,9 +171,13 @@ impl Workflow for Guardian {
     }
 }
 
+fn workflows() -> RegistryBuilder {
+    let hands = Registry::builder().register(Hand).register(Crew);
+    hands.register(Guardian)
+}
+
 fn registry() -> Registry {
-    let registry = Registry::builder().register(Hand).register(Crew);
-    registry.register(Guardian).build().unwrap()
+    workflows().build().unwrap()
 }
 
 async fn engine() -> TestEngine {
@@ -569,4 +574,24 @@ async fn a_crash_at_any_moment_loses_nothing_and_doubles_nothing() {
         assert!(moment > 10, "{crash:?}: only {moment} moments");
     }
     engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fan_out_bears_every_fault() {
+    let scene = async || Scene {
+        database: crate::support::database().await,
+        workflows: workflows(),
+        outside: (),
+    };
+    let script = async |play: &mut Play, (): &()| {
+        let hands = [Does::Complete(1), Does::Fail, Does::Complete(5)];
+        let run = play.start::<Crew>("crew", &plan("a", &hands)).await?;
+        play.settle().await?;
+        let report: Report = play.output(run).await?;
+        let sum = report.sum;
+        Ok((report.name, report.total, report.ended, sum, report.others))
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.plays > 8, "{report}");
 }

@@ -39,13 +39,11 @@ pub use door::{DoorError, as_control, as_tenant};
 pub use environment::Environment;
 
 use tenure_engine::bulk::BulkWorkflow;
-use tenure_engine::{EngineError, Registry};
+use tenure_engine::{Registry, RegistryBuilder};
 
 /// The complete list of workflows.
-///
-/// # Errors
-/// When two share a name.
-pub fn register_all(environment: &Environment) -> Result<Registry, EngineError> {
+#[must_use]
+pub fn workflows(environment: &Environment) -> RegistryBuilder {
     Registry::builder()
         .register(tenant::TenantWorkflow::new(environment))
         .register(subscription::SubscriptionWorkflow)
@@ -55,5 +53,4 @@ pub fn register_all(environment: &Environment) -> Result<Registry, EngineError> 
         .register(notice::NoticeWorkflow::new(environment))
         .register(clock::AdvanceWorkflow::new(environment))
         .register(BulkWorkflow)
-        .build()
 }

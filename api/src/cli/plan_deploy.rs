@@ -50,7 +50,7 @@ pub(super) async fn run(args: PlanDeployArgs) -> anyhow::Result<ExitCode> {
         .await
         .context("cannot connect to the database; is it migrated (tenure migrate up)?")?;
     let environment = Environment::unplugged(pool.clone()).map_err(anyhow::Error::msg)?;
-    let registry = tenure_workflows::register_all(&environment)?;
+    let registry = tenure_workflows::workflows(&environment).build()?;
     let plan = deploy::plan(&pool, &registry, args.runs)
         .await
         .context("cannot look at the runs; is the database migrated (tenure migrate up)?")?;

@@ -27,6 +27,16 @@ pub use play::{Play, PlayError};
 
 use crate::registry::RegistryBuilder;
 
+/// What one play needs.
+pub struct Scene<D> {
+    /// A migrated database that nobody else works on.
+    pub database: PgConnectOptions,
+    /// The workflows.
+    pub workflows: RegistryBuilder,
+    /// The outside that they reach, for the script to ask what was done to it.
+    pub outside: D,
+}
+
 /// What came of a fault matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -70,22 +80,20 @@ impl fmt::Display for Report {
 
 /// Plays a script undisturbed, then once for every fault at every moment of it.
 ///
-/// `database` makes a migrated database of its own for each play; `set` makes the workflows, with
-/// the double of the outside that the script may ask; `script` plays and says what it found. That
-/// should hold what matters to the business (outputs, rows, keys that the outside saw once) and no
-/// times or ids, which differ between plays.
+/// `set` makes the scene of one play, and `script` plays and says what it found. That should hold
+/// what matters to the business (outputs, rows, what the outside did once for each key) and no times
+/// or ids, which differ between plays.
 ///
 /// # Errors
 /// When the undisturbed play fails. A play that fails under a fault is part of the report.
 pub async fn fault_matrix<D, T: PartialEq + Debug>(
-    database: impl AsyncFn() -> PgConnectOptions,
-    set: impl Fn() -> (RegistryBuilder, D),
+    set: impl AsyncFn() -> Scene<D>,
     script: impl AsyncFn(&mut Play, &D) -> Result<T, PlayError>,
 ) -> Result<Report, PlayError> {
     let undisturbed = Arc::new(Faults::default());
-    let (builder, double) = set();
-    let mut play = Play::with(database().await, builder, undisturbed.clone()).await?;
-    let expected = script(&mut play, &double).await?;
+    let scene = set().await;
+    let mut play = Play::with(scene.database, scene.workflows, undisturbed.clone()).await?;
+    let expected = script(&mut play, &scene.outside).await?;
     play.close().await;
     let mut report = Report {
         plays: 1,
@@ -93,10 +101,10 @@ pub async fn fault_matrix<D, T: PartialEq + Debug>(
         broken: Vec::new(),
     };
     for (fault, name) in undisturbed.possible() {
-        let (builder, double) = set();
+        let scene = set().await;
         let faults = Arc::new(Faults::planned(fault));
-        let mut play = Play::with(database().await, builder, faults).await?;
-        let found = match script(&mut play, &double).await {
+        let mut play = Play::with(scene.database, scene.workflows, faults).await?;
+        let found = match script(&mut play, &scene.outside).await {
             Ok(found) if found == expected => None,
             Ok(found) => Some(format!("{found:?}")),
             Err(error) => Some(error.to_string()),

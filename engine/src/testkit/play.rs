@@ -16,6 +16,7 @@ use crate::pool::{self, PoolConfig};
 use crate::registry::RegistryBuilder;
 use crate::run::Status;
 use crate::search::{self, RunFilter, Wanted};
+use crate::store;
 use crate::tenant;
 use crate::upkeep;
 use crate::worker::{Worker, WorkerConfig};
@@ -94,6 +95,18 @@ impl Play {
         self.tenant
     }
 
+    /// Lets the play's verbs speak for another tenant from now on, which an author's own code made.
+    pub fn speak_for(&mut self, tenant: TenantId) {
+        self.tenant = tenant;
+    }
+
+    /// How often to send the next signal, which goes through a door of the author's own: the matrix
+    /// sends it twice. [`Play::signal`] asks by itself.
+    #[must_use]
+    pub fn times(&self, signal: &str) -> usize {
+        self.faults.times(signal)
+    }
+
     /// Starts a run.
     ///
     /// # Errors
@@ -118,7 +131,7 @@ impl Play {
         id: &str,
         signal: &W::Signal,
     ) -> Result<(), PlayError> {
-        for _ in 0..self.faults.times(id) {
+        for _ in 0..self.times(id) {
             let mut conn = self.client.pool().acquire().await?;
             let place = RunRef::Id(run);
             let sent = self
@@ -181,7 +194,7 @@ impl Play {
                 upkeep::recover(self.client.pool()).await?;
                 continue;
             }
-            match self.until_retry().await? {
+            match self.ahead().await? {
                 Some(wait) => self.advance(wait),
                 None => return Ok(()),
             }
@@ -208,20 +221,36 @@ impl Play {
         Ok(crashed)
     }
 
-    /// How long until the first retry, if one lies ahead.
-    async fn until_retry(&self) -> Result<Option<Duration>, PlayError> {
-        let retrying = RunFilter {
+    /// How long until something happens by itself, deadlines apart: at once for what a worker left
+    /// when it was stopped, later for what is tried again or waits for room.
+    async fn ahead(&self) -> Result<Option<Duration>, PlayError> {
+        let mut tx = pool::begin(self.client.pool()).await?;
+        let workflows = self.client.registry().names();
+        let ahead = store::claim::find_ahead(&mut tx, &workflows).await?;
+        if ahead.nudged || ahead.due_at.is_some_and(|due| due <= ahead.now) {
+            return Ok(Some(Duration::ZERO));
+        }
+        let awake = [
+            Status::Running,
+            Status::Retrying,
+            Status::Undoing,
+            Status::Blocked,
+        ];
+        let awake = RunFilter {
             status: Wanted {
-                any: Some(vec![Status::Retrying, Status::Undoing]),
+                any: Some(awake.to_vec()),
                 none: Vec::new(),
             },
             ..RunFilter::default()
         };
-        let mut tx = pool::begin(self.client.pool()).await?;
-        let now = tenant::now(&mut tx, self.tenant).await?;
-        let runs = search::list(&mut tx, &retrying, None, search::MAX_FOUND).await?;
-        let next = runs.iter().filter_map(|run| run.next_at).min();
-        Ok(next.map(|next| (next - now).to_std().unwrap_or_default() + Duration::from_millis(1)))
+        let runs = search::list(&mut tx, &awake, None, search::MAX_FOUND).await?;
+        let next = runs.iter().filter_map(|run| match run.status {
+            Status::Running => Some(ahead.now),
+            Status::Blocked => ahead.gate_at,
+            _ => run.next_at,
+        });
+        let wait = next.min().map(|next| (next - ahead.now).to_std());
+        Ok(wait.map(Result::unwrap_or_default))
     }
 
     /// All that is known of a run, with why it is where it is.

@@ -1,0 +1,224 @@
+//! The product's own workflows through every fault: the same invoices, one charge for each that is
+//! paid, each mail once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use stripe_sandbox::{Sandbox, SandboxConfig, SandboxHandle};
+use tempfile::TempDir;
+use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
+use tenure_engine::{ClockId, PoolConfig};
+use tenure_workflows::ports::mail::{MailConfig, Mailer};
+use tenure_workflows::ports::stripe::Stripe;
+use tenure_workflows::subscription::{CancelWhen, NewSubscription};
+use tenure_workflows::tenant::{NewTenant, TenantRow};
+use tenure_workflows::{Environment, as_tenant, clock, invoice, notice, subscription, tenant};
+
+use crate::support;
+use crate::support::app::{SANDBOX_KEY, seed};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The provider and the mails of one play.
+struct Outside {
+    sandbox: SandboxHandle,
+    mails: Arc<TempDir>,
+}
+
+async fn scene() -> Scene<Outside> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let database = support::database().await;
+    seed(&database).await;
+    let sandbox = Sandbox::start(SandboxConfig::new(SANDBOX_KEY));
+    let sandbox = sandbox.await.unwrap();
+    let mails = Arc::new(tempfile::tempdir().unwrap());
+    let mail = MailConfig::Capture {
+        folder: mails.path().to_owned(),
+        from: "Tenure <billing@tenure.example>".to_owned(),
+    };
+    let config = PoolConfig::default();
+    let pool = tenure_engine::connect(database.clone(), &config);
+    let environment = Environment::new(
+        Stripe::new(sandbox.url(), SANDBOX_KEY).unwrap(),
+        Mailer::new(&mail).unwrap(),
+        pool.await.unwrap(),
+    );
+    Scene {
+        database,
+        workflows: tenure_workflows::workflows(&environment),
+        outside: Outside { sandbox, mails },
+    }
+}
+
+/// What must not depend on what went wrong.
+#[derive(Debug, PartialEq)]
+struct Facts {
+    subscriptions: Vec<String>,
+    invoices: Vec<String>,
+    charges: Vec<usize>,
+    notices: Vec<String>,
+    files: usize,
+}
+
+async fn facts(play: &Play, outside: &Outside) -> Result<Facts, PlayError> {
+    let tenant = play.tenant();
+    let mut tx = tenure_engine::begin(play.client().pool()).await?;
+    as_tenant(&mut tx, tenant).await?;
+    let subscriptions = subscription::list(&mut tx, tenant).await?;
+    let invoices = invoice::list(&mut tx, tenant).await?;
+    let mut notices: Vec<String> = notice::list(&mut tx, Some(tenant), None, 200)
+        .await?
+        .into_iter()
+        .map(|notice| format!("{} {}", notice.kind, notice.status))
+        .collect();
+    notices.sort();
+    let charges = invoices.iter().map(|invoice| {
+        let of = invoice.invoice_id.to_string();
+        let charges = outside.sandbox.control().charges(&[("invoice", &of)]);
+        charges.iter().filter(|charge| charge.paid).count()
+    });
+    Ok(Facts {
+        charges: charges.collect(),
+        subscriptions: subscriptions
+            .into_iter()
+            .map(|(_, status)| format!("{status:?}"))
+            .collect(),
+        invoices: invoices
+            .into_iter()
+            .map(|row| format!("{:?} {} {}", row.number, row.status, row.total))
+            .collect(),
+        notices,
+        files: std::fs::read_dir(outside.mails.path())?.count(),
+    })
+}
+
+/// A tenant with a card.
+async fn arrive(
+    play: &mut Play,
+    card: &str,
+    test_clock: Option<DateTime<Utc>>,
+) -> Result<TenantRow, PlayError> {
+    let new = NewTenant {
+        name: "Acme".to_owned(),
+        email: "billing@acme.example".to_owned(),
+        zone: "Europe/Berlin".to_owned(),
+        locale: None,
+        test_clock,
+    };
+    let client = play.client().clone();
+    let mut tx = tenure_engine::begin(client.pool()).await?;
+    let made = tenant::create(&client, &mut tx, &new).await?;
+    tx.commit().await?;
+    play.speak_for(made.tenant_id);
+    give(play, card).await?;
+    Ok(made)
+}
+
+/// Gives the tenant a card.
+async fn give(play: &Play, card: &str) -> Result<(), PlayError> {
+    let (client, tenant) = (play.client(), play.tenant());
+    for _ in 0..play.times(card) {
+        let mut tx = tenure_engine::begin(client.pool()).await?;
+        as_tenant(&mut tx, tenant).await?;
+        tenant::attach_method(client, &mut tx, tenant, card, card).await?;
+        tx.commit().await?;
+    }
+    play.settle().await
+}
+
+async fn subscribe(play: &Play, plan: &str) -> Result<uuid::Uuid, PlayError> {
+    let (client, tenant) = (play.client(), play.tenant());
+    let new = NewSubscription {
+        plan: plan.to_owned(),
+        currency: "EUR".to_owned(),
+        key: Some("main".to_owned()),
+    };
+    let mut tx = tenure_engine::begin(client.pool()).await?;
+    as_tenant(&mut tx, tenant).await?;
+    let (row, ..) = subscription::create(client, &mut tx, tenant, &new).await?;
+    tx.commit().await?;
+    play.settle().await?;
+    Ok(row.subscription_id)
+}
+
+async fn cancel(play: &Play, subscription: uuid::Uuid) -> Result<(), PlayError> {
+    let (client, tenant) = (play.client(), play.tenant());
+    for _ in 0..play.times("cancel") {
+        let mut tx = tenure_engine::begin(client.pool()).await?;
+        as_tenant(&mut tx, tenant).await?;
+        let when = CancelWhen::Now;
+        subscription::cancel(client, &mut tx, tenant, subscription, "cancel", when).await?;
+        tx.commit().await?;
+    }
+    play.settle().await
+}
+
+async fn pass(play: &Play, days: u32) -> Result<(), PlayError> {
+    play.advance(days * DAY);
+    play.settle().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_that_is_paid_and_cancelled_bears_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        arrive(play, "pm_card_visa", None).await?;
+        let subscription = subscribe(play, "starter-monthly").await?;
+        pass(play, 12).await?;
+        pass(play, 3).await?;
+        cancel(play, subscription).await?;
+        facts(play, outside).await
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_fails_and_is_mended_bears_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        arrive(play, "pm_card_visa", None).await?;
+        subscribe(play, "team-monthly").await?;
+        give(play, "pm_sandbox_insufficient_funds").await?;
+        pass(play, 31).await?;
+        pass(play, 1).await?;
+        let owing = facts(play, outside).await?;
+        give(play, "pm_card_mastercard").await?;
+        Ok((owing, facts(play, outside).await?))
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.expected.contains("PastDue"), "{report}");
+    assert!(report.expected.contains("[\"Active\"]"), "{report}");
+}
+
+/// Moves a test clock; its run looks every few milliseconds whether all is quiet.
+async fn move_clock(play: &Play, clock: ClockId, by: &str) -> Result<(), PlayError> {
+    let client = play.client();
+    let mut tx = tenure_engine::begin(client.pool()).await?;
+    let now = clock::find(&mut tx, clock).await?.now;
+    clock::advance(client, &mut tx, clock, clock::target_after(now, by)?).await?;
+    tx.commit().await?;
+    loop {
+        play.settle().await?;
+        let mut conn = client.pool().acquire().await?;
+        if clock::find(&mut conn, clock).await?.target.is_none() {
+            return Ok(());
+        }
+        play.advance(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_advance_of_a_clock_bears_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        let start = "2027-01-31T09:00:00Z".parse()?;
+        let tenant = arrive(play, "pm_card_visa", Some(start)).await?;
+        let clock = tenant.test_clock_id.ok_or("no clock")?;
+        move_clock(play, clock, "40d").await?;
+        let mut conn = play.client().pool().acquire().await?;
+        let stands = clock::find(&mut conn, clock).await?.now;
+        Ok((stands, facts(play, outside).await?))
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+}

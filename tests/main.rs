@@ -13,6 +13,7 @@ mod crash;
 mod deploy;
 mod engine;
 mod fault_matrix;
+mod features;
 mod filter;
 mod flow;
 mod metrics;

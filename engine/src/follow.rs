@@ -16,7 +16,7 @@ use crate::start::{self, Origin, StartRequest};
 use crate::store;
 use crate::store::inbox::NewMessage;
 use crate::store::run::{Identity, Place};
-use crate::store::settle::Settled;
+use crate::store::settle::{Settled, why_failed};
 use crate::tally;
 use crate::transition::{ChildStart, SignalOut, SignalTarget};
 use crate::workflow::FinishedRun;
@@ -177,6 +177,7 @@ pub(crate) fn finished(run_id: RunId, identity: &Identity) -> FinishedRun {
         output: output
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .unwrap_or(Value::Null),
+        error: why_failed(identity.status, identity.error.as_ref()),
     }
 }
 

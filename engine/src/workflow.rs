@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::attribute::{AttributeNames, Attributes};
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{ErrorRecord, StepError};
 use crate::fan_out::Joined;
 use crate::id::RunId;
 use crate::limit::{Limit, Need};
@@ -164,6 +164,9 @@ pub struct FinishedRun {
     /// What it left behind, when it completed.
     #[serde(default)]
     pub output: Value,
+    /// Why it failed, when it did: the code and message of [`Transition::fail`], or of what failed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorRecord>,
 }
 
 impl FinishedRun {
@@ -173,13 +176,14 @@ impl FinishedRun {
     /// Terminal, when the run did not complete or left something else.
     pub fn output<W: Workflow>(&self) -> Result<W::Output, StepError> {
         if self.status != Status::Completed || self.workflow != W::NAME {
-            return Err(StepError::terminal(
-                "no_output",
-                format!(
-                    "{} run {} ended as {}",
-                    self.workflow, self.run_id, self.status
-                ),
-            ));
+            let mut ended = format!(
+                "{} run {} ended as {}",
+                self.workflow, self.run_id, self.status
+            );
+            if let Some(error) = &self.error {
+                ended = format!("{ended}: {}: {}", error.code, error.message);
+            }
+            return Err(StepError::terminal("no_output", ended));
         }
         serde_json::from_value(self.output.clone())
             .map_err(|error| StepError::terminal("undecodable_output", error))

@@ -151,7 +151,8 @@ impl Workflow for Guardian {
     type Input = Does;
     type State = HandState;
     type Signal = Told;
-    type Output = Status;
+    /// How the child ended, and the code of its error.
+    type Output = (Status, Option<String>);
 
     fn start(&self, does: Does) -> HandState {
         HandState::Busy(does)
@@ -165,7 +166,10 @@ impl Workflow for Guardian {
     ) -> Result<Transition<Self>, StepError> {
         Ok(match event {
             Event::Entered => Transition::stay(HandState::Busy(does)).start::<Hand>("ward", &does),
-            Event::RunFinished(child) => Transition::complete(child.status),
+            Event::RunFinished(child) => {
+                let code = child.error.map(|error| error.code);
+                Transition::complete((child.status, code))
+            }
             _ => Transition::stay(HandState::Busy(does)),
         })
     }
@@ -377,7 +381,14 @@ async fn every_way_in_which_a_child_ends_reaches_its_parent() {
             }
             engine.drain().await;
         }
-        assert_eq!(engine.output::<Status>(alone).await, status);
+        let code = (status == Status::Failed).then(|| "broken".to_owned());
+        let told: (Status, Option<String>) = engine.output(alone).await;
+        assert_eq!(told, (status, code.clone()));
+        // Who comes later hears the same.
+        let late = engine.start::<Guardian>("late", &does).await;
+        engine.drain().await;
+        let told: (Status, Option<String>) = engine.output(late).await;
+        assert_eq!(told, (status, code));
         let ended = engine.output::<Report>(crew).await.ended;
         let counted = match status {
             Status::Completed => ended.completed,

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use super::handler::{GOING, State, VERSION, encode};
 use super::{Ended, FanOut, Going, NAME};
+use crate::error::ErrorRecord;
 use crate::follow::{self, FollowError};
 use crate::id::RunId;
 use crate::plan::Settlement;
@@ -138,6 +139,13 @@ async fn adopt(
         key: child.key.clone(),
         status: Status::Failed,
         output: Value::Null,
+        error: Some(ErrorRecord {
+            code: "key_taken".to_owned(),
+            message: format!(
+                "the key {:?} belongs to a run with another input",
+                child.key
+            ),
+        }),
     };
     let payload = encode(&finished);
     let message = NewMessage {

@@ -384,6 +384,7 @@ pub(crate) async fn tell_finished(conn: &mut PgConnection, locked: &Locked) -> s
         key: locked.run_key.clone(),
         status: Status::Terminated,
         output: Value::Null,
+        error: None,
     };
     let payload = serde_json::to_vec(&finished).unwrap_or_default();
     sqlx::query!(

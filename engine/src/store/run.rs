@@ -8,8 +8,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::id::{ClockId, RunId, ShardId, TenantId};
-use crate::run::{RunKey, Status};
+use crate::run::{RunKey, Status, StoredError};
 use crate::start::Origin;
+use crate::store::claim::decode_error;
 
 /// A run to insert.
 #[derive(Debug)]
@@ -181,6 +182,7 @@ pub(crate) struct Identity {
     pub(crate) key: String,
     pub(crate) status: Status,
     pub(crate) output: Option<Vec<u8>>,
+    pub(crate) error: Option<StoredError>,
 }
 
 /// Finds a run by id.
@@ -191,7 +193,7 @@ pub(crate) async fn find_identity(
 ) -> sqlx::Result<Option<Identity>> {
     let row = sqlx::query!(
         r#"
-        select tenant_id as "tenant_id: TenantId", workflow, key, status, output
+        select tenant_id as "tenant_id: TenantId", workflow, key, status, output, error
         from engine.run
         where run_id = $1
           and shard_id = $2
@@ -207,6 +209,7 @@ pub(crate) async fn find_identity(
         key: row.key,
         status: Status::from_code(row.status).unwrap_or(Status::Stuck),
         output: row.output,
+        error: decode_error(row.error),
     }))
 }
 

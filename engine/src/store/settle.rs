@@ -12,9 +12,10 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::error::ErrorRecord;
 use crate::id::{RunId, WorkerId};
 use crate::plan::Settlement;
-use crate::run::{RunKey, Status};
+use crate::run::{RunKey, Status, StoredError};
 use crate::store::step::StepRecord;
 use crate::undo::Undo;
 use crate::workflow::FinishedRun;
@@ -207,8 +208,18 @@ fn finished_payload(settlement: &Settlement) -> Option<Vec<u8>> {
             output: output
                 .and_then(|bytes| serde_json::from_slice(bytes).ok())
                 .unwrap_or_default(),
+            error: why_failed(settlement.status, settlement.run.error.as_ref()),
         };
         serde_json::to_vec(&finished).unwrap_or_default()
+    })
+}
+
+/// What is told of a failed run's error.
+pub(crate) fn why_failed(status: Status, error: Option<&StoredError>) -> Option<ErrorRecord> {
+    let error = error.filter(|_| status == Status::Failed)?;
+    Some(ErrorRecord {
+        code: error.code.clone(),
+        message: error.message.clone(),
     })
 }
 

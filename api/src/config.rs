@@ -196,6 +196,9 @@ pub struct RetentionArgs {
     /// Days for which the audit is kept.
     #[arg(long, env = "TENURE_AUDIT_DAYS", default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub audit_days: u32,
+    /// Days for which an operation on many runs is kept after its end.
+    #[arg(long, env = "TENURE_OPERATION_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub operation_days: u32,
 }
 
 impl RetentionArgs {
@@ -206,6 +209,7 @@ impl RetentionArgs {
             archive_folder: self.archive_folder.clone(),
             log_months: self.log_months,
             audit_days: self.audit_days,
+            operation_days: self.operation_days,
             ..RetentionConfig::default()
         }
     }

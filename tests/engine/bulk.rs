@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tenure_engine::bulk::{self, Bulk, BulkOutcome, BulkStatus, BulkWorkflow, LineFilter, NewBulk};
 use tenure_engine::operator::{self, Act, Verb};
+use tenure_engine::retention::{self, RetentionConfig, Scope};
 use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
 use tenure_engine::{BulkId, EngineError, Registry, RegistryBuilder, RunId, SYSTEM_TENANT, Status};
 
@@ -323,6 +324,49 @@ async fn an_operation_that_makes_no_sense_is_refused_before_anything_is_frozen()
     }
     let mut conn = engine.pool().acquire().await.unwrap();
     assert_eq!(bulk::list(&mut conn, None, 10).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_operation_goes_with_its_lines_unless_a_run_of_it_is_held() {
+    let engine = TestEngine::new(registry()).await;
+    let runs = doors(&engine, 3).await;
+    let pause = new(Verb::Pause, 100);
+    let ended = finish(&engine, &begin(&engine, &pause, &runs).await).await;
+    let forgotten = prepare(&engine, &pause, &runs).await.unwrap();
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let hold = retention::place(&mut conn, Scope::Run(runs[1]), &act(0)).await;
+    let hold = hold.unwrap();
+    let day = Duration::from_secs(86_400);
+    let config = RetentionConfig {
+        page: 2,
+        ..RetentionConfig::default()
+    };
+    let sweep = async || {
+        let swept = retention::sweep(engine.pool(), engine.client.registry(), &config).await;
+        assert!(swept.whole);
+        swept.operations
+    };
+    engine.advance(89 * day);
+    assert_eq!(sweep().await, 0);
+    engine.advance(day);
+    assert_eq!(sweep().await, 0, "a run of it is held");
+    let left = outcomes(&engine, ended.bulk_id).await;
+    assert_eq!(left, [(runs[1], BulkOutcome::Done)]);
+    let found = find(&engine, forgotten.bulk_id).await;
+    assert_eq!(found.status, BulkStatus::Aborted);
+    retention::lift(&mut conn, hold.hold_id, &act(0))
+        .await
+        .unwrap();
+    engine.advance(day);
+    assert_eq!(sweep().await, 1);
+    let gone = bulk::find(&mut conn, ended.bulk_id).await;
+    assert!(
+        matches!(gone, Err(EngineError::BulkNotFound(_))),
+        "{gone:?}"
+    );
+    engine.advance(90 * day);
+    assert_eq!(sweep().await, 1);
+    assert!(bulk::list(&mut conn, None, 10).await.unwrap().is_empty());
 }
 
 /// Ends five doors, three a second, and says what became of each.

@@ -73,6 +73,9 @@ pub struct RetentionConfig {
     pub log_months: u32,
     /// For how many days the audit is kept.
     pub audit_days: u32,
+    /// For how many days an operation on many runs is kept after its end, with what came of each
+    /// run. One that nobody confirmed for so long ends.
+    pub operation_days: u32,
     /// How often a worker asks whether it is its turn.
     pub look_every: Duration,
     /// How long after a whole pass over all runs the next one begins.
@@ -87,6 +90,7 @@ impl Default for RetentionConfig {
             archive_folder: None,
             log_months: 25,
             audit_days: 3_650,
+            operation_days: 90,
             look_every: Duration::from_secs(60),
             pass_every: Duration::from_secs(6 * 3_600),
             page: 1_000,

@@ -80,6 +80,8 @@ pub struct Swept {
     pub partitions: usize,
     /// Rows of the audit that were dropped.
     pub audit: u64,
+    /// Operations on many runs that were dropped.
+    pub operations: u64,
 }
 
 /// Why a turn ended early.
@@ -115,12 +117,17 @@ pub async fn sweep(pool: &PgPool, registry: &Registry, config: &RetentionConfig)
         Ok(()) | Err(SweepError::Overtaken) => {}
         Err(error) => tracing::warn!(error = ?error, "retention stopped early; it goes on later"),
     }
-    if swept.dropped > 0 || swept.partitions > 0 || swept.audit > 0 {
+    let nothing = Swept {
+        whole: swept.whole,
+        ..Swept::default()
+    };
+    if swept != nothing {
         tracing::info!(
             runs = swept.dropped,
             archived = swept.archived,
             partitions = swept.partitions,
             audit = swept.audit,
+            operations = swept.operations,
             "retention dropped what is past its time"
         );
     }
@@ -155,6 +162,7 @@ impl Turn<'_> {
             if self.turn_page(swept).await? {
                 self.settle_batch(swept).await?;
                 self.drop_audit(swept).await?;
+                self.drop_operations(swept).await?;
                 // Last, because it gives up where somebody reads the logs for long.
                 swept.whole = self.drop_logs(swept).await?;
                 return Ok(());
@@ -282,6 +290,26 @@ impl Turn<'_> {
             tx.commit().await?;
             swept.audit += dropped;
             if dropped < page.unsigned_abs() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what came of each run first, and the operation when nothing of it is left.
+    async fn drop_operations(&self, swept: &mut Swept) -> Result<(), SweepError> {
+        let (days, page) = (self.config.operation_days, i64::from(self.config.page));
+        for _ in 0..PAGES_PER_TURN {
+            let mut tx = crate::pool::begin(self.pool).await?;
+            self.lock(&mut tx).await?;
+            store::sweep::abort_forgotten(&mut tx, days).await?;
+            let lines = store::sweep::drop_operation_lines(&mut tx, days, page).await?;
+            let done = lines < page.unsigned_abs();
+            if done {
+                swept.operations += store::sweep::drop_operations(&mut tx, days).await?;
+            }
+            tx.commit().await?;
+            if done {
                 break;
             }
         }

@@ -388,6 +388,73 @@ pub(crate) async fn drop_audit(
     Ok(done.rows_affected())
 }
 
+/// Ends operations that nobody has confirmed within `days`.
+pub(crate) async fn abort_forgotten(conn: &mut PgConnection, days: u32) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update engine.bulk
+        set status = 4, ended_at = engine.now()
+        where status = 0
+          and shard_id between 0 and 1023
+          and created_at <= engine.now() - $1 * interval '1 day'
+        "#,
+        f64::from(days),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Drops some lines of operations that ended more than `days` ago and are not held; how many.
+pub(crate) async fn drop_operation_lines(
+    conn: &mut PgConnection,
+    days: u32,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        with old as (
+          select bulk_run.bulk_id, bulk_run.run_id, bulk_run.shard_id
+          from engine.bulk
+          join engine.bulk_run using (bulk_id)
+          where bulk.ended_at <= engine.now() - $1 * interval '1 day'
+            and not exists (
+              select from engine.legal_hold
+              where legal_hold.tenant_id = bulk_run.tenant_id
+                and legal_hold.shard_id = bulk_run.shard_id
+                and (legal_hold.run_id is null or legal_hold.run_id = bulk_run.run_id))
+          limit $2
+        )
+        delete from engine.bulk_run
+        using old
+        where bulk_run.bulk_id = old.bulk_id
+          and bulk_run.run_id = old.run_id
+          and bulk_run.shard_id = old.shard_id
+        "#,
+        f64::from(days),
+        limit,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Drops operations that ended more than `days` ago and have no line any more; how many.
+pub(crate) async fn drop_operations(conn: &mut PgConnection, days: u32) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        delete from engine.bulk
+        where ended_at <= engine.now() - $1 * interval '1 day'
+          and shard_id between 0 and 1023
+          and not exists (select from engine.bulk_run where bulk_run.bulk_id = bulk.bulk_id)
+        "#,
+        f64::from(days),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// A run as the archive keeps it.
 #[derive(Debug)]
 pub(crate) struct Line {

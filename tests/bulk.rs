@@ -172,8 +172,19 @@ async fn an_operation_reaches_no_further_than_who_asks_for_it() {
         ),
         (
             &app.client,
-            with("restart"),
-            expect(422, "invalid", "/verb"),
+            PrepareBulk {
+                args: ActionArgs {
+                    key: Some("one-for-all".to_owned()),
+                    ..ActionArgs::default()
+                },
+                ..with("restart")
+            },
+            expect(422, "invalid", "/args/key"),
+        ),
+        (
+            &app.client,
+            with("signal"),
+            expect(422, "invalid", "/args/signal"),
         ),
         (&app.client, with("burn"), expect(422, "invalid", "/verb")),
         (

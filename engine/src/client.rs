@@ -167,8 +167,15 @@ impl Client {
         let signal = payload::to_value("signal", W::NAME, signal)?;
         let place = place_of(conn, tenant).await?;
         let run_id = self.find(conn, tenant, place, W::NAME, run).await?;
-        self.send(conn, tenant, place, run_id, signal_id, &signal)
-            .await
+        send(
+            conn,
+            &self.registry,
+            tenant,
+            place,
+            (run_id, signal_id),
+            &signal,
+        )
+        .await
     }
 
     /// Finds the run of `W` that holds a key.
@@ -207,8 +214,15 @@ impl Client {
             None => self.start::<W>(conn, tenant, key, input).await?.run_id,
         };
         let signal = payload::to_value("signal", W::NAME, signal)?;
-        self.send(conn, tenant, place, run_id, signal_id, &signal)
-            .await
+        send(
+            conn,
+            &self.registry,
+            tenant,
+            place,
+            (run_id, signal_id),
+            &signal,
+        )
+        .await
     }
 
     /// Sends a signal, as JSON, to a run of whatever workflow it is.
@@ -223,13 +237,7 @@ impl Client {
         signal_id: &str,
         signal: &Value,
     ) -> Result<Signalled, EngineError> {
-        let place = place_of(conn, tenant).await?;
-        let identity = self.identify(conn, tenant, place, run_id).await?;
-        if let Some(handler) = self.registry.find(&identity.workflow) {
-            handler.check_signal(signal)?;
-        }
-        self.send(conn, tenant, place, run_id, signal_id, signal)
-            .await
+        send_named(conn, &self.registry, tenant, (run_id, signal_id), signal).await
     }
 
     /// Asks a run to end and clean up after itself.
@@ -243,7 +251,7 @@ impl Client {
         run_id: RunId,
     ) -> Result<Signalled, EngineError> {
         let place = place_of(conn, tenant).await?;
-        let identity = self.identify(conn, tenant, place, run_id).await?;
+        let identity = identify(conn, tenant, place, run_id).await?;
         refuse_finished(run_id, &identity)?;
         let message = NewMessage {
             kind: InboxKind::Cancel,
@@ -252,36 +260,6 @@ impl Client {
             ..message(tenant, place, run_id, "cancel")
         };
         let created = store::inbox::insert(conn, &message).await?;
-        Ok(Signalled { run_id, created })
-    }
-
-    async fn send(
-        &self,
-        conn: &mut PgConnection,
-        tenant: TenantId,
-        place: Place,
-        run_id: RunId,
-        signal_id: &str,
-        signal: &Value,
-    ) -> Result<Signalled, EngineError> {
-        if signal_id.is_empty() || signal_id.len() > MAX_SIGNAL_ID_BYTES || signal_id.contains('\0')
-        {
-            return Err(EngineError::Malformed {
-                what: "signal id",
-                workflow: String::new(),
-                detail: format!("an id has 1 to {MAX_SIGNAL_ID_BYTES} bytes and no NUL"),
-            });
-        }
-        let identity = self.identify(conn, tenant, place, run_id).await?;
-        let payload = payload::to_bytes("signal", signal, self.registry.payload_limit())?;
-        let message = NewMessage {
-            name: payload::variant_name(signal),
-            payload: &payload,
-            ..message(tenant, place, run_id, signal_id)
-        };
-        let created = store::inbox::insert(conn, &message).await?;
-        tally::signalled(created);
-        refuse_finished(run_id, &identity)?;
         Ok(Signalled { run_id, created })
     }
 
@@ -305,19 +283,62 @@ impl Client {
             }
         }
     }
+}
 
-    async fn identify(
-        &self,
-        conn: &mut PgConnection,
-        tenant: TenantId,
-        place: Place,
-        run_id: RunId,
-    ) -> Result<Identity, EngineError> {
-        store::run::find_identity(conn, run_id, place.shard_id)
-            .await?
-            .filter(|identity| identity.tenant_id == tenant)
-            .ok_or_else(|| EngineError::RunNotFound(run_id.to_string()))
+/// Sends a signal, as JSON, to a run of whatever workflow it is; as [`Client::signal_named`].
+pub(crate) async fn send_named(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    tenant: TenantId,
+    (run_id, signal_id): (RunId, &str),
+    signal: &Value,
+) -> Result<Signalled, EngineError> {
+    let place = place_of(conn, tenant).await?;
+    let identity = identify(conn, tenant, place, run_id).await?;
+    if let Some(handler) = registry.find(&identity.workflow) {
+        handler.check_signal(signal)?;
     }
+    send(conn, registry, tenant, place, (run_id, signal_id), signal).await
+}
+
+async fn send(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    tenant: TenantId,
+    place: Place,
+    (run_id, signal_id): (RunId, &str),
+    signal: &Value,
+) -> Result<Signalled, EngineError> {
+    if signal_id.is_empty() || signal_id.len() > MAX_SIGNAL_ID_BYTES || signal_id.contains('\0') {
+        return Err(EngineError::Malformed {
+            what: "signal id",
+            workflow: String::new(),
+            detail: format!("an id has 1 to {MAX_SIGNAL_ID_BYTES} bytes and no NUL"),
+        });
+    }
+    let identity = identify(conn, tenant, place, run_id).await?;
+    let payload = payload::to_bytes("signal", signal, registry.payload_limit())?;
+    let message = NewMessage {
+        name: payload::variant_name(signal),
+        payload: &payload,
+        ..message(tenant, place, run_id, signal_id)
+    };
+    let created = store::inbox::insert(conn, &message).await?;
+    tally::signalled(created);
+    refuse_finished(run_id, &identity)?;
+    Ok(Signalled { run_id, created })
+}
+
+async fn identify(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    place: Place,
+    run_id: RunId,
+) -> Result<Identity, EngineError> {
+    store::run::find_identity(conn, run_id, place.shard_id)
+        .await?
+        .filter(|identity| identity.tenant_id == tenant)
+        .ok_or_else(|| EngineError::RunNotFound(run_id.to_string()))
 }
 
 fn message(tenant: TenantId, place: Place, run_id: RunId, signal_id: &str) -> NewMessage<'_> {

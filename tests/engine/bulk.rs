@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use tenure_engine::bulk::{self, Bulk, BulkOutcome, BulkStatus, BulkWorkflow, LineFilter, NewBulk};
-use tenure_engine::operator::{self, Act, Verb};
+use serde_json::json;
+use tenure_engine::bulk::{
+    self, Action, Bulk, BulkOutcome, BulkStatus, BulkWorkflow, LineFilter, NewBulk,
+};
+use tenure_engine::operator::{self, Act, RestartFrom, Verb};
 use tenure_engine::retention::{self, RetentionConfig, Scope};
 use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
 use tenure_engine::{BulkId, EngineError, Registry, RegistryBuilder, RunId, SYSTEM_TENANT, Status};
 
-use super::workflows::Door;
+use super::workflows::{Door, DoorSignal};
 use crate::support::engine::TestEngine;
 use crate::support::{connect, eventually};
 
@@ -32,7 +35,7 @@ fn act(revision: i64) -> Act {
 
 fn new(verb: Verb, pace: i32) -> NewBulk {
     NewBulk {
-        verb,
+        action: Action::Verb(verb),
         filter: "workflow:door".to_owned(),
         pace,
         stop_after: None,
@@ -291,6 +294,57 @@ async fn a_worker_that_dies_in_the_middle_leaves_each_run_acted_on_once() {
             .iter()
             .all(|(_, outcome)| *outcome == BulkOutcome::Done)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_are_signalled_and_the_ended_restarted_under_keys_of_their_own() {
+    let engine = TestEngine::new(registry()).await;
+    let runs = doors(&engine, 3).await;
+    let moved = runs[2];
+    let finish_all = NewBulk {
+        action: Action::Signal {
+            signal: json!("Finish"),
+        },
+        ..new(Verb::Pause, 100)
+    };
+    let bulk = prepare(&engine, &finish_all, &runs).await.unwrap();
+    engine
+        .signal::<Door>(moved, "open", &DoorSignal::Open)
+        .await;
+    engine.drain().await;
+    confirm(&engine, &bulk, 3).await.unwrap();
+    let ended = finish(&engine, &bulk).await;
+    assert_eq!((ended.action.word(), ended.done), ("signal", 2));
+    let closed: Vec<_> = outcomes(&engine, bulk.bulk_id).await;
+    let closed: Vec<_> = closed.into_iter().map(|(_, outcome)| outcome).collect();
+    use BulkOutcome::{Done, Moved, Refused};
+    assert_eq!(closed, [Done, Done, Moved]);
+    engine.drain().await;
+    assert_eq!(engine.status(runs[0]).await, Status::Completed);
+    assert_eq!(engine.status(moved).await, Status::Waiting);
+    assert_eq!(audited(&engine, runs[0], "signal").await, 1);
+
+    let again = NewBulk {
+        action: Action::Restart {
+            from: RestartFrom::Input(json!(null)),
+        },
+        ..new(Verb::Pause, 100)
+    };
+    let bulk = begin(&engine, &again, &runs).await;
+    let ended = finish(&engine, &bulk).await;
+    assert_eq!((ended.action.word(), ended.done), ("restart", 2));
+    let told: Vec<_> = outcomes(&engine, bulk.bulk_id).await;
+    assert_eq!(told[2], (moved, Refused), "it has not ended");
+    let mut conn = engine.pool().acquire().await.unwrap();
+    for n in 0..2 {
+        let key = format!("door-{n}/{}", bulk.bulk_id);
+        let found = engine
+            .client
+            .find_by_key::<Door>(&mut conn, engine.tenant, &key);
+        let run = found.await.unwrap().unwrap();
+        assert_eq!(engine.status(run).await, Status::Waiting, "{key}");
+    }
+    engine.assert_nothing_lost().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

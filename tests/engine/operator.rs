@@ -461,9 +461,16 @@ async fn a_signal_by_hand_is_recorded_with_its_reason() {
     let mut conn = engine.pool().acquire().await.unwrap();
     let act = act_on(&engine, run, "the customer called").await;
     let finish = json!("Finish");
-    operator::signal(&mut conn, &engine.client, run, "hand-1", &finish, &act)
-        .await
-        .unwrap();
+    operator::signal(
+        &mut conn,
+        engine.client.registry(),
+        run,
+        "hand-1",
+        &finish,
+        &act,
+    )
+    .await
+    .unwrap();
     engine.drain().await;
     assert_eq!(engine.status(run).await, Status::Completed);
     let row: (String, String, Value) =

@@ -13,7 +13,8 @@ use crate::ActionArgs;
 pub struct PrepareBulk {
     /// Which runs; see `GET /v1/runs`. An empty one is refused.
     pub filter: String,
-    /// What is done to each: a verb of `POST /v1/runs/{run_id}/actions/{verb}`, but not restart.
+    /// What is done to each: a verb of `POST /v1/runs/{run_id}/actions/{verb}`, or `signal`.
+    /// A restarted run's key is the old one with the operation's id behind it.
     pub verb: String,
     /// The verb's arguments, the same for all.
     #[serde(default)]

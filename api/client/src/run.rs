@@ -339,6 +339,13 @@ pub struct ActionArgs {
         deserialize_with = "given"
     )]
     pub input: Option<Value>,
+    /// `signal`, to many runs: the message, as the workflow encodes it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub signal: Option<Value>,
 }
 
 impl ActionArgs {

@@ -80,7 +80,7 @@ pub(super) enum BulkCommand {
 pub(super) struct PrepareArgs {
     #[command(flatten)]
     api: ApiArgs,
-    /// The verb: as in `tenure run act`, but not restart.
+    /// The verb: as in `tenure run act`, or signal.
     verb: String,
     /// Which runs; see *Finding runs* in docs/operating.md.
     #[arg(long)]

@@ -43,7 +43,7 @@ enum Command {
     /// API, a worker, the Stripe sandbox, captured mail, and a story that is played on a test clock.
     Dev(dev::DevArgs),
     /// Serve the API and work on runs, against a database.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// The schema: up, down, status.
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
@@ -158,7 +158,7 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
 async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Dev(args) => dev::run(args).await?,
-        Command::Serve(args) => serve::run(args).await?,
+        Command::Serve(args) => serve::run(*args).await?,
         Command::Migrate(command) => migrate::run(command).await?,
         Command::PlanDeploy(args) => return plan_deploy::run(args).await,
         Command::Token(command) => token::run(command).await?,

@@ -110,7 +110,7 @@ pub(super) enum RunCommand {
     },
     /// Do a verb to a run: retry, skip-step, fail-step, pause, resume, edit-state, move,
     /// move-deadline, fire-deadline, cancel, terminate or restart.
-    Act(ActArgs),
+    Act(Box<ActArgs>),
 }
 
 /// `tenure run act`.
@@ -162,6 +162,9 @@ pub(super) struct VerbArgs {
     /// The input to start over with, as JSON: for restart.
     #[arg(long, value_parser = parse_json)]
     input: Option<Value>,
+    /// The signal, as JSON: for signal, to many runs.
+    #[arg(long, value_parser = parse_json)]
+    signal: Option<Value>,
 }
 
 impl VerbArgs {
@@ -176,6 +179,7 @@ impl VerbArgs {
             at: self.at,
             key: self.key,
             input: self.input,
+            signal: self.signal,
         }
     }
 }
@@ -291,7 +295,7 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             let sent = api.client()?.send_signal(run_id, &send, &key).await?;
             print(&api, &sent, || println!("sent {}", sent.signal_id))
         }
-        RunCommand::Act(act) => do_verb(act).await,
+        RunCommand::Act(act) => do_verb(*act).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use serde_json::Value;
 use tenure_client::{ActOnRun, ActionAccepted, ActionArgs, ArgKind, Problem, Role};
 use tenure_engine::operator::{self, Act, Intervention, RestartFrom, Verb};
 use tenure_engine::{EngineError, RunId, inspect};
@@ -191,12 +192,7 @@ async fn restart(
 ) -> Result<ActionAccepted, ApiError> {
     let registry = state.client().registry();
     let key = needed("key", args.key)?;
-    let from = match (args.state, args.input) {
-        (Some(_), Some(_)) => return Err(invalid("input", "give a state or an input")),
-        (Some(state), None) => RestartFrom::State(state),
-        (None, Some(input)) => RestartFrom::Input(input),
-        (None, None) => RestartFrom::LastState,
-    };
+    let from = restart_from(args.state, args.input)?;
     let started = operator::restart(conn, registry, run_id, &key, &from, act)
         .await
         .map_err(of_args)?;
@@ -204,11 +200,24 @@ async fn restart(
         run_id: run_id.0,
         revision: act.revision,
         dry_run: false,
-        before: serde_json::Value::Null,
-        after: serde_json::Value::Null,
+        before: Value::Null,
+        after: Value::Null,
         effects: vec![format!("A new run starts under the key {key:?}.")],
         started_run_id: Some(started.run_id.0),
     })
+}
+
+/// Where a restarted run begins.
+pub(super) fn restart_from(
+    state: Option<Value>,
+    input: Option<Value>,
+) -> Result<RestartFrom, ApiError> {
+    match (state, input) {
+        (Some(_), Some(_)) => Err(invalid("input", "give a state or an input")),
+        (Some(state), None) => Ok(RestartFrom::State(state)),
+        (None, Some(input)) => Ok(RestartFrom::Input(input)),
+        (None, None) => Ok(RestartFrom::LastState),
+    }
 }
 
 /// Points into the arguments where one of them does not fit.
@@ -255,11 +264,11 @@ pub(super) fn check_args(verb: &VerbRow, args: &ActionArgs) -> Result<(), ApiErr
     Ok(())
 }
 
-fn needed<T>(name: &str, value: Option<T>) -> Result<T, ApiError> {
+pub(super) fn needed<T>(name: &str, value: Option<T>) -> Result<T, ApiError> {
     value.ok_or_else(|| invalid(name, "the verb needs it"))
 }
 
-fn invalid(member: &str, detail: &str) -> ApiError {
+pub(super) fn invalid(member: &str, detail: &str) -> ApiError {
     ApiError::Invalid {
         pointer: format!("/args/{member}"),
         detail: detail.to_owned(),

@@ -5,16 +5,15 @@ use axum::extract::State;
 use axum::response::Response;
 use sqlx::PgConnection;
 use tenure_client::{
-    AbortBulk, BulkFilter, BulkOperation, BulkOutcome, BulkResult, BulkResultFilter, BulkStatus,
-    ConfirmBulk, Page, PrepareBulk, Problem, RunFilter,
+    AbortBulk, ActionArgs, BulkFilter, BulkOperation, BulkOutcome, BulkResult, BulkResultFilter,
+    BulkStatus, ConfirmBulk, Page, PrepareBulk, Problem, RunFilter,
 };
-use tenure_engine::bulk::{self, Bulk, BulkLine, NewBulk};
-use tenure_engine::operator::Verb;
+use tenure_engine::bulk::{self, Action, Bulk, BulkLine, NewBulk};
 use tenure_engine::{BulkId, RunId, SYSTEM_TENANT, search};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::actions::{VERBS, VerbRow, check_args, verb_of};
+use super::actions::{VERBS, VerbRow, check_args, invalid, needed, restart_from, verb_of};
 use super::filter::understand;
 use super::{cursor, page, page_size};
 use crate::auth::Caller;
@@ -61,7 +60,7 @@ async fn prepare(
         ..
     } = body.value;
     let new = NewBulk {
-        verb: verb_of(known.word, args)?,
+        action: action_of(known.word, args)?,
         filter,
         pace,
         stop_after,
@@ -87,18 +86,37 @@ async fn prepare(
     .await
 }
 
-/// A verb that can be done to many: not a signal, and not a restart, whose key would be one for all.
 fn row_of(word: &str) -> Result<&'static VerbRow, ApiError> {
-    let mut known = VERBS.iter().filter(|row| Verb::WORDS.contains(&row.word));
+    let mut known = VERBS.iter();
     known
         .find(|row| row.word == word)
         .ok_or_else(|| ApiError::Invalid {
             pointer: "/verb".to_owned(),
             detail: format!(
                 "no verb for many runs is called {word:?}; there are {}",
-                Verb::WORDS.join(", ")
+                Action::words().collect::<Vec<_>>().join(", ")
             ),
         })
+}
+
+/// What is done to each run, which for a restart has a key of its own: the old one and the
+/// operation's id.
+fn action_of(word: &str, args: ActionArgs) -> Result<Action, ApiError> {
+    Ok(match word {
+        "signal" => Action::Signal {
+            signal: needed("signal", args.signal)?,
+        },
+        "restart" if args.key.is_some() => {
+            return Err(invalid(
+                "key",
+                "each new run has the old key and the operation's id",
+            ));
+        }
+        "restart" => Action::Restart {
+            from: restart_from(args.state, args.input)?,
+        },
+        word => Action::Verb(verb_of(word, args)?),
+    })
 }
 
 /// List operations on many runs, newest first.
@@ -203,7 +221,7 @@ async fn abort(
 async fn may_act(conn: &mut PgConnection, caller: &Caller, bulk: BulkId) -> Result<(), ApiError> {
     see_as(conn, caller).await?;
     let found = bulk::find(conn, bulk).await?;
-    caller.require(row_of(found.verb.word())?.role)?;
+    caller.require(row_of(found.action.word())?.role)?;
     as_engine(conn).await
 }
 
@@ -217,7 +235,7 @@ fn answer(bulk: Bulk) -> BulkOperation {
             bulk::BulkStatus::Stopped => BulkStatus::Stopped,
             bulk::BulkStatus::Aborted => BulkStatus::Aborted,
         },
-        verb: bulk.verb.word().to_owned(),
+        verb: bulk.action.word().to_owned(),
         filter: bulk.filter,
         pace: bulk.pace,
         stop_after: bulk.stop_after,

@@ -83,7 +83,7 @@ async fn signal(
             Some(reason) => {
                 as_engine(conn).await?;
                 let act = caller.act(reason.clone(), 0);
-                operator::signal(conn, client, run_id, id, signal, &act).await
+                operator::signal(conn, client.registry(), run_id, id, signal, &act).await
             }
             None => {
                 let sent = client.signal_named(conn, tenant, run_id, id, signal);

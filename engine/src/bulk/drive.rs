@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
-use super::{Bulk, BulkOutcome, BulkStatus};
+use super::{Action, Bulk, BulkOutcome, BulkStatus};
 use crate::committer::is_lost;
 use crate::context::Context;
 use crate::error::{EngineError, StepError};
-use crate::id::BulkId;
+use crate::id::{BulkId, RunId};
 use crate::operator::{self, Act};
 use crate::registry::Registry;
 use crate::store;
@@ -119,9 +119,9 @@ async fn act_on_next(
         revision: next.revision,
     };
     let mut attempt = tx.begin().await?;
-    let done = operator::intervene(&mut attempt, registry, next.run_id, &bulk.verb, &act).await;
+    let done = act_on(&mut attempt, registry, next.run_id, bulk, &act).await;
     let (outcome, detail) = match done {
-        Ok(_) => {
+        Ok(()) => {
             attempt.commit().await?;
             (BulkOutcome::Done, None)
         }
@@ -145,4 +145,30 @@ async fn act_on_next(
     .await?;
     tx.commit().await?;
     Ok(Some(outcome))
+}
+
+/// Does what the operation is for to one run, if it is still as it was seen.
+async fn act_on(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    run: RunId,
+    bulk: &Bulk,
+    act: &Act,
+) -> Result<(), EngineError> {
+    match &bulk.action {
+        Action::Verb(verb) => {
+            operator::intervene(conn, registry, run, verb, act).await?;
+        }
+        Action::Signal { signal } => {
+            operator::hold(conn, run, act).await?;
+            let id = format!("bulk:{}", bulk.bulk_id);
+            operator::signal(conn, registry, run, &id, signal, act).await?;
+        }
+        Action::Restart { from } => {
+            let old = operator::hold(conn, run, act).await?;
+            let key = format!("{old}/{}", bulk.bulk_id);
+            operator::restart(conn, registry, run, &key, from, act).await?;
+        }
+    }
+    Ok(())
 }

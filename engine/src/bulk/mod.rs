@@ -14,6 +14,7 @@
 mod drive;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -22,7 +23,7 @@ pub use drive::BulkWorkflow;
 use crate::client::Client;
 use crate::error::EngineError;
 use crate::id::{self, BulkId, RunId, SYSTEM_TENANT, TenantId};
-use crate::operator::{self, Act, Verb};
+use crate::operator::{self, Act, RestartFrom, Verb};
 use crate::search::MAX_FOUND;
 use crate::store;
 use crate::store::operator::Audit;
@@ -114,11 +115,46 @@ impl BulkOutcome {
     }
 }
 
+/// What is done to each run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    /// It gets a signal, whose id is the operation's.
+    Signal {
+        /// As the workflow encodes it.
+        signal: Value,
+    },
+    /// It is restarted as a new run, under its key with the operation's id behind it.
+    Restart {
+        /// Where the new run begins.
+        from: RestartFrom,
+    },
+    /// A verb is done to it.
+    #[serde(untagged)]
+    Verb(Verb),
+}
+
+impl Action {
+    /// The words of all actions, in the order in which people are shown them.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        Verb::WORDS.into_iter().chain(["signal", "restart"])
+    }
+
+    /// The word for people.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Signal { .. } => "signal",
+            Self::Restart { .. } => "restart",
+            Self::Verb(verb) => verb.word(),
+        }
+    }
+}
+
 /// An operation to prepare.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewBulk {
     /// What is done to each run.
-    pub verb: Verb,
+    pub action: Action,
     /// The filter as it was written, for people.
     pub filter: String,
     /// Runs per second, 1 to [`MAX_PACE`].
@@ -137,7 +173,7 @@ pub struct Bulk {
     /// Where it is.
     pub status: BulkStatus,
     /// What is done to each run.
-    pub verb: Verb,
+    pub action: Action,
     /// The filter as it was written.
     pub filter: String,
     /// Runs per second.
@@ -380,7 +416,7 @@ async fn audit(
 fn shape(bulk: &Bulk) -> Value {
     json!({
         "status": bulk.status.word(),
-        "verb": bulk.verb.word(),
+        "verb": bulk.action.word(),
         "filter": bulk.filter,
         "selected": bulk.selected,
         "done": bulk.done,

@@ -11,13 +11,14 @@
 mod decide;
 mod verb;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 pub use verb::{Verb, may};
 
 use self::decide::{decide, describe, not_allowed};
-use crate::client::Client;
+use crate::client;
 use crate::error::EngineError;
 use crate::id::{self, RunId};
 use crate::payload;
@@ -60,7 +61,7 @@ pub struct Intervention {
 }
 
 /// Where a restarted run begins.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RestartFrom {
     /// In the state in which the old run ended.
     LastState,
@@ -184,7 +185,7 @@ pub async fn restart(
 /// As [`Client::signal_named`], and [`EngineError::Malformed`] for a bad reason.
 pub async fn signal(
     conn: &mut PgConnection,
-    client: &Client,
+    registry: &Registry,
     run: RunId,
     signal_id: &str,
     signal: &Value,
@@ -194,9 +195,7 @@ pub async fn signal(
     let locked = store::operator::lock(conn, run, run.shard())
         .await?
         .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
-    client
-        .signal_named(conn, locked.tenant_id, run, signal_id, signal)
-        .await?;
+    client::send_named(conn, registry, locked.tenant_id, (run, signal_id), signal).await?;
     let seen = Act {
         revision: locked.revision(),
         ..act.clone()
@@ -209,6 +208,15 @@ pub async fn signal(
         effects: Vec::new(),
     };
     audit(conn, &locked, "signal", &seen, &intervention).await
+}
+
+/// Holds a run as it was seen; its owner's name for it.
+pub(crate) async fn hold(
+    conn: &mut PgConnection,
+    run: RunId,
+    act: &Act,
+) -> Result<String, EngineError> {
+    Ok(lock(conn, run, act).await?.run_key)
 }
 
 async fn lock(conn: &mut PgConnection, run: RunId, act: &Act) -> Result<Locked, EngineError> {

@@ -4,9 +4,9 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::bulk::{Bulk, BulkLine, BulkOutcome, BulkStatus, LineFilter, NewBulk};
+use crate::bulk::{Action, Bulk, BulkLine, BulkOutcome, BulkStatus, LineFilter, NewBulk};
 use crate::id::{BulkId, RunId, TenantId};
-use crate::operator::{Act, Verb};
+use crate::operator::Act;
 
 /// An operation's identity, and the size of its selection.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ pub(crate) async fn insert(
         act.role,
         act.reason,
         new.filter,
-        Json(&new.verb) as Json<&Verb>,
+        Json(&new.action) as Json<&Action>,
     )
     .execute(conn)
     .await?;
@@ -82,7 +82,7 @@ pub(crate) async fn list(
           bulk.bulk_id as "bulk_id: BulkId",
           bulk.tenant_id as "tenant_id: TenantId",
           bulk.run_id as "run_id: RunId",
-          bulk.verb as "verb: Json<Verb>",
+          bulk.verb as "verb: Json<Action>",
           bulk.status, bulk.filter, bulk.pace, bulk.stop_after, bulk.selected, bulk.actor, bulk.role,
           bulk.reason, bulk.created_at, bulk.confirmed_at, bulk.ended_at,
           line.done as "done!",
@@ -114,7 +114,7 @@ pub(crate) async fn list(
             bulk_id: row.bulk_id,
             tenant_id: row.tenant_id,
             status: BulkStatus::from_code(row.status).unwrap_or(BulkStatus::Aborted),
-            verb: row.verb.0,
+            action: row.verb.0,
             filter: row.filter,
             pace: row.pace,
             stop_after: row.stop_after,

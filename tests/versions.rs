@@ -244,7 +244,9 @@ async fn every_open_journal_is_gone_on_with_or_refused_by_name() {
         let ended = journal.goes_on_with.is_none();
         assert_eq!(summary.visit > 7, ended || step.is_none(), "{of}");
         let mut conn = engine.pool().acquire().await.unwrap();
-        let mut steps = inspect::steps(&mut conn, run).await.unwrap();
+        let mut steps = inspect::steps(&mut conn, engine.keyring(), run)
+            .await
+            .unwrap();
         steps.retain(|step| step.visit == 7);
         steps.sort_by_key(|step| step.seq);
         // Nothing can be reached, so a step either fails, or finds no row and is done.

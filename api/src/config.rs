@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,6 +14,7 @@ use clap::Args;
 use sqlx::postgres::PgConnectOptions;
 use tenure_engine::WorkerConfig;
 use tenure_engine::retention::RetentionConfig;
+use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_workflows::ports::mail::MailConfig;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -313,6 +315,33 @@ impl MailArgs {
             url: url.context("give the mail server: --smtp-url or TENURE_SMTP_URL")?,
             from: self.mail_from.clone(),
         })
+    }
+}
+
+/// What payloads are sealed with.
+#[derive(Debug, Clone, Args)]
+pub struct SealArgs {
+    /// Master keys as `name:key`, separated by commas or lines; the first wraps, the others open
+    /// what they wrapped. `tenure key new` makes one. Without any, payloads are stored in clear.
+    #[arg(long, env = "TENURE_MASTER_KEY", hide_env_values = true)]
+    pub master_key: Option<String>,
+    /// A file that holds the master keys instead.
+    #[arg(long, env = "TENURE_MASTER_KEY_FILE", conflicts_with = "master_key")]
+    pub master_key_file: Option<PathBuf>,
+}
+
+impl SealArgs {
+    /// The master key, if one is given.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn config(&self) -> anyhow::Result<Option<Arc<dyn MasterKey>>> {
+        let keys = secret(self.master_key.as_deref(), self.master_key_file.as_deref())?;
+        let Some(keys) = keys else {
+            return Ok(None);
+        };
+        let keys = LocalMasterKey::parse(&keys).map_err(anyhow::Error::msg)?;
+        Ok(Some(Arc::new(keys)))
     }
 }
 

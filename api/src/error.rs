@@ -168,6 +168,15 @@ fn not_found(code: &'static str, detail: String) -> Verdict {
     Verdict::new(StatusCode::NOT_FOUND, code, "Nothing is there", detail)
 }
 
+fn unavailable(code: &'static str, detail: String) -> Verdict {
+    Verdict::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code,
+        "Something that it needs is away",
+        detail,
+    )
+}
+
 fn conflict(code: &'static str, detail: String) -> Verdict {
     Verdict::new(
         StatusCode::CONFLICT,
@@ -204,6 +213,8 @@ fn engine(error: &EngineError) -> Verdict {
         EngineError::RunFinished { .. } => conflict("run_finished", text),
         EngineError::Moved { .. } => conflict("moved", text).at("/revision"),
         EngineError::NotAllowed { .. } => conflict("not_allowed", text),
+        EngineError::KeysDestroyed(_) => conflict("keys_destroyed", text),
+        EngineError::MasterKey(_) => unavailable("keys_unavailable", text),
         EngineError::HoldNotFound(_) => not_found("unknown_hold", text),
         EngineError::ScheduleNotFound(_) => not_found("unknown_schedule", text),
         EngineError::BadSchedule { field, .. } => invalid(text).at(format!("/{field}")),

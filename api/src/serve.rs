@@ -1,9 +1,12 @@
 //! API and worker in one process: started, and stopped in order.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tenure_engine::deploy::{self, Group};
+use tenure_engine::seal::{Keyring, MasterKey};
 use tenure_engine::{Client, PoolConfig, Registry, Worker, WorkerConfig};
 use tenure_workflows::Environment;
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
@@ -30,6 +33,8 @@ pub struct ServeConfig {
     pub stripe: StripeConfig,
     /// Where mails go.
     pub mail: MailConfig,
+    /// What payloads are sealed with; without one they are stored in clear.
+    pub master_key: Option<Arc<dyn MasterKey>>,
     /// The name of this installation.
     pub environment: String,
     /// Moves the engine's own time, for tests.
@@ -70,7 +75,9 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         .context("Stripe's address or key is malformed")?;
     let mailer = Mailer::new(&config.mail).map_err(anyhow::Error::msg)?;
     let environment = Environment::new(stripe, mailer, engine_pool.clone());
-    let registry = tenure_workflows::workflows(&environment).build()?;
+    let keyring = keyring(&engine_pool, config.master_key).await?;
+    let workflows = tenure_workflows::workflows(&environment);
+    let registry = workflows.keyring(keyring).build()?;
     if config.worker.is_some() {
         refuse_to_strand(&engine_pool, &registry, config.allow_stranding).await?;
     }
@@ -102,6 +109,18 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         stop,
         closing,
     })
+}
+
+/// What seals payloads; checked, so that no run meets a key that is not there.
+async fn keyring(pool: &PgPool, master: Option<Arc<dyn MasterKey>>) -> anyhow::Result<Keyring> {
+    let keyring = match master {
+        Some(master) => Keyring::new((*pool.connect_options()).clone(), master),
+        None => Keyring::default(),
+    };
+    let mut conn = pool.acquire().await?;
+    let checked = keyring.check(&mut conn).await;
+    checked.context("cannot open the keys that seal this database's payloads")?;
+    Ok(keyring)
 }
 
 /// Looks at a few runs of each workflow and version before the worker registers.

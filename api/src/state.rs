@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tenure_engine::seal::Keyring;
 use tenure_engine::{Client, TenantId};
 
 use crate::auth::Caller;
@@ -43,6 +44,12 @@ impl AppState {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.0.client
+    }
+
+    /// What opens payloads.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        self.0.client.registry().keyring()
     }
 
     /// The name of this installation, which the console shows.

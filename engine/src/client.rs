@@ -120,14 +120,14 @@ impl Client {
         key: &str,
         input: &Value,
     ) -> Result<Started, EngineError> {
-        let place = place_of(conn, tenant).await?;
+        let place = place_of(conn, &self.registry, tenant).await?;
         let request = StartRequest {
             workflow,
             key,
             input,
             origin: Origin::default(),
         };
-        start::start(conn, &self.registry, tenant, place, request).await
+        start::start(conn, &self.registry, tenant, &place, request).await
     }
 
     /// Starts many runs of `W` in one statement; returns how many keys were free.
@@ -140,15 +140,21 @@ impl Client {
         tenant: TenantId,
         starts: &[(String, W::Input)],
     ) -> Result<Vec<RunId>, EngineError> {
-        let place = place_of(conn, tenant).await?;
+        let place = place_of(conn, &self.registry, tenant).await?;
         let mut runs = Vec::with_capacity(starts.len());
         for (key, input) in starts {
             let input = payload::to_value("input", W::NAME, input)?;
-            runs.push(start::prepare(&self.registry, place, W::NAME, key, &input)?);
+            runs.push(start::prepare(
+                &self.registry,
+                &place,
+                W::NAME,
+                key,
+                &input,
+            )?);
         }
         // Keys are locked as they are inserted: in one order, whatever the caller's is.
         runs.sort_by(|one, other| one.key.cmp(&other.key));
-        Ok(store::run::insert(conn, tenant, place, Origin::default(), &runs).await?)
+        Ok(store::run::insert(conn, tenant, &place, Origin::default(), &runs).await?)
     }
 
     /// Sends a signal to a run of `W`; it is buffered until the run's state takes it.
@@ -165,13 +171,13 @@ impl Client {
         signal: &W::Signal,
     ) -> Result<Signalled, EngineError> {
         let signal = payload::to_value("signal", W::NAME, signal)?;
-        let place = place_of(conn, tenant).await?;
-        let run_id = self.find(conn, tenant, place, W::NAME, run).await?;
+        let place = place_of(conn, &self.registry, tenant).await?;
+        let run_id = self.find(conn, tenant, &place, W::NAME, run).await?;
         send(
             conn,
             &self.registry,
             tenant,
-            place,
+            &place,
             (run_id, signal_id),
             &signal,
         )
@@ -188,7 +194,7 @@ impl Client {
         tenant: TenantId,
         key: &str,
     ) -> Result<Option<RunId>, EngineError> {
-        let place = place_of(conn, tenant).await?;
+        let place = find_place(conn, tenant).await?;
         let holder = store::run::find_by_key(conn, tenant, place.shard_id, W::NAME, key).await?;
         Ok(holder.map(|holder| holder.run_id))
     }
@@ -206,7 +212,7 @@ impl Client {
         signal_id: &str,
         signal: &W::Signal,
     ) -> Result<Signalled, EngineError> {
-        let place = place_of(conn, tenant).await?;
+        let place = place_of(conn, &self.registry, tenant).await?;
         let shard = place.shard_id;
         let holder = store::run::find_by_key(conn, tenant, shard, W::NAME, key).await?;
         let run_id = match holder {
@@ -218,7 +224,7 @@ impl Client {
             conn,
             &self.registry,
             tenant,
-            place,
+            &place,
             (run_id, signal_id),
             &signal,
         )
@@ -250,14 +256,14 @@ impl Client {
         tenant: TenantId,
         run_id: RunId,
     ) -> Result<Signalled, EngineError> {
-        let place = place_of(conn, tenant).await?;
-        let identity = identify(conn, tenant, place, run_id).await?;
+        let place = find_place(conn, tenant).await?;
+        let identity = identify(conn, tenant, &place, run_id).await?;
         refuse_finished(run_id, &identity)?;
         let message = NewMessage {
             kind: InboxKind::Cancel,
             name: "cancel",
             payload: b"null",
-            ..message(tenant, place, run_id, "cancel")
+            ..message(tenant, &place, run_id, "cancel")
         };
         let created = store::inbox::insert(conn, &message).await?;
         Ok(Signalled { run_id, created })
@@ -267,7 +273,7 @@ impl Client {
         &self,
         conn: &mut PgConnection,
         tenant: TenantId,
-        place: Place,
+        place: &Place,
         workflow: &str,
         run: RunRef<'_>,
     ) -> Result<RunId, EngineError> {
@@ -293,19 +299,19 @@ pub(crate) async fn send_named(
     (run_id, signal_id): (RunId, &str),
     signal: &Value,
 ) -> Result<Signalled, EngineError> {
-    let place = place_of(conn, tenant).await?;
-    let identity = identify(conn, tenant, place, run_id).await?;
+    let place = place_of(conn, registry, tenant).await?;
+    let identity = identify(conn, tenant, &place, run_id).await?;
     if let Some(handler) = registry.find(&identity.workflow) {
         handler.check_signal(signal)?;
     }
-    send(conn, registry, tenant, place, (run_id, signal_id), signal).await
+    send(conn, registry, tenant, &place, (run_id, signal_id), signal).await
 }
 
 async fn send(
     conn: &mut PgConnection,
     registry: &Registry,
     tenant: TenantId,
-    place: Place,
+    place: &Place,
     (run_id, signal_id): (RunId, &str),
     signal: &Value,
 ) -> Result<Signalled, EngineError> {
@@ -320,7 +326,7 @@ async fn send(
     let payload = payload::to_bytes("signal", signal, registry.payload_limit())?;
     let message = NewMessage {
         name: payload::variant_name(signal),
-        payload: &payload,
+        payload: &place.keys.seal(payload),
         ..message(tenant, place, run_id, signal_id)
     };
     let created = store::inbox::insert(conn, &message).await?;
@@ -332,7 +338,7 @@ async fn send(
 async fn identify(
     conn: &mut PgConnection,
     tenant: TenantId,
-    place: Place,
+    place: &Place,
     run_id: RunId,
 ) -> Result<Identity, EngineError> {
     store::run::find_identity(conn, run_id, place.shard_id)
@@ -341,7 +347,12 @@ async fn identify(
         .ok_or_else(|| EngineError::RunNotFound(run_id.to_string()))
 }
 
-fn message(tenant: TenantId, place: Place, run_id: RunId, signal_id: &str) -> NewMessage<'_> {
+fn message<'a>(
+    tenant: TenantId,
+    place: &Place,
+    run_id: RunId,
+    signal_id: &'a str,
+) -> NewMessage<'a> {
     NewMessage {
         run_id,
         shard_id: place.shard_id,
@@ -365,7 +376,18 @@ fn refuse_finished(run_id: RunId, identity: &Identity) -> Result<(), EngineError
     Ok(())
 }
 
-async fn place_of(conn: &mut PgConnection, tenant: TenantId) -> Result<Place, EngineError> {
+/// Where a tenant lives, with what its payloads are sealed with.
+async fn place_of(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    tenant: TenantId,
+) -> Result<Place, EngineError> {
+    let place = find_place(conn, tenant).await?;
+    let keys = registry.keyring().of(tenant).await?;
+    Ok(Place { keys, ..place })
+}
+
+async fn find_place(conn: &mut PgConnection, tenant: TenantId) -> Result<Place, EngineError> {
     store::run::find_place(conn, tenant)
         .await?
         .ok_or(EngineError::UnknownTenant(tenant))

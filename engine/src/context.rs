@@ -37,6 +37,7 @@ use crate::progress::{CutOff, Reports};
 use crate::registry::Registry;
 use crate::retry::{Exhausted, RetryPolicy};
 use crate::run::{ClaimedRun, StoredError};
+use crate::seal::TenantKeys;
 use crate::store;
 use crate::store::progress::Place;
 use crate::store::step::StepRecord;
@@ -170,6 +171,11 @@ impl Context {
         self.reverses.take()
     }
 
+    /// What the tenant's payloads are sealed with.
+    pub(crate) fn keys(&self) -> &TenantKeys {
+        &self.run.keys
+    }
+
     pub(crate) fn payload_limit(&self) -> usize {
         self.tools.registry.payload_limit()
     }
@@ -274,6 +280,7 @@ impl Context {
             self.run.begun,
             &self.tools.pool,
             &self.tools.committer,
+            self.keys(),
         );
         let step = Step {
             key: self.step_key(name),
@@ -503,7 +510,7 @@ impl Context {
             failed,
             name: name.to_owned(),
             event: first.then(|| self.pin.clone()),
-            answer,
+            answer: self.run.keys.seal(answer).into_owned(),
         }
     }
 

@@ -225,6 +225,12 @@ pub enum EngineError {
         /// The name that was given.
         name: String,
     },
+    /// The tenant's keys were destroyed: nothing new is stored for it.
+    #[error("the keys of tenant {0} were destroyed; nothing new is stored for it")]
+    KeysDestroyed(TenantId),
+    /// A master key is missing, wrong or away.
+    #[error(transparent)]
+    MasterKey(#[from] crate::seal::MasterKeyError),
     /// No legal hold has this id.
     #[error("no legal hold {0} exists")]
     HoldNotFound(uuid::Uuid),

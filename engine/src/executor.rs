@@ -18,13 +18,14 @@ use crate::choose::{self, Mark, NextEvent};
 use crate::clock;
 use crate::committer::{Committer, SettleResult};
 use crate::context::{Context, Tools, panic_text};
-use crate::error::StepError;
+use crate::error::{EngineError, StepError};
 use crate::gate::{self, Place};
 use crate::id::WorkerId;
 use crate::journal::Entry;
 use crate::plan::{self, Settlement, VisitEnd};
 use crate::registry::{ErasedEvent, Handler, Registry, VisitError};
 use crate::run::{ClaimedRun, InboxItem, SignalOutcome, Status};
+use crate::seal::{self, Keyring, TenantKeys, Unreadable};
 use crate::store;
 use crate::store::settle::Settled;
 use crate::tally;
@@ -44,6 +45,43 @@ pub(crate) struct Held {
     pub(crate) pin: Option<String>,
     /// The room that it was given at the gate.
     pub(crate) permits: Vec<Place>,
+    /// Why its payloads could not be opened, if they could not.
+    pub(crate) sealed: Option<Sealed>,
+}
+
+/// Why a run's payloads are not open.
+#[derive(Debug)]
+pub(crate) enum Sealed {
+    /// Its keys cannot be had just now.
+    ForNow(String),
+    /// They never can.
+    ForGood(String),
+}
+
+impl Held {
+    /// Opens what was loaded.
+    pub(crate) async fn open(&mut self, keyring: &Keyring) {
+        let sealed = match keyring.of(self.run.tenant_id).await {
+            Ok(keys) => self.open_with(keys).map_err(|error| match error {
+                Unreadable::NoMasterKey => Sealed::ForNow(error.to_string()),
+                _ => Sealed::ForGood(error.to_string()),
+            }),
+            Err(error @ EngineError::KeysDestroyed(_)) => Err(Sealed::ForGood(error.to_string())),
+            Err(error) => Err(Sealed::ForNow(error.to_string())),
+        };
+        self.sealed = sealed.err();
+    }
+
+    fn open_with(&mut self, keys: TenantKeys) -> Result<(), Unreadable> {
+        self.run.open(keys)?;
+        for item in &mut self.inbox {
+            seal::open_in_place(&self.run.keys, &mut item.payload)?;
+        }
+        for entry in &mut self.journal {
+            seal::open_in_place(&self.run.keys, &mut entry.answer)?;
+        }
+        Ok(())
+    }
 }
 
 /// How a run left a worker's hands.
@@ -77,6 +115,9 @@ impl Executor {
         let Some(handler) = able else {
             return self.give_back(&held.run).await;
         };
+        if let Some(sealed) = &held.sealed {
+            return self.leave_sealed(&held.run, sealed).await;
+        }
         let mut visits = 0;
         loop {
             visits += 1;
@@ -302,7 +343,12 @@ impl Executor {
 
     async fn reload_inbox(&self, run: &ClaimedRun) -> sqlx::Result<Vec<InboxItem>> {
         let mut conn = self.pool.acquire().await?;
-        store::claim::list_pending(&mut conn, &[run.key]).await
+        let mut inbox = store::claim::list_pending(&mut conn, &[run.key]).await?;
+        for item in &mut inbox {
+            let opened = seal::open_in_place(&run.keys, &mut item.payload);
+            opened.map_err(|error| sqlx::Error::Decode(error.into()))?;
+        }
+        Ok(inbox)
     }
 
     /// A run whose workflow, or its version, this worker does not know: back to a worker that does,
@@ -331,6 +377,18 @@ impl Executor {
             Departure::HandedOver
         } else {
             Departure::Settled
+        }
+    }
+
+    /// A run whose payloads cannot be opened: later again, or stuck, with all as it is stored.
+    async fn leave_sealed(&self, run: &ClaimedRun, sealed: &Sealed) -> Departure {
+        match self
+            .committer
+            .settle(plan::sealed(run, sealed, clock::chance()))
+            .await
+        {
+            SettleResult::Settled(..) => Departure::Settled,
+            SettleResult::Fenced | SettleResult::Failed(_) => Departure::Unclear,
         }
     }
 

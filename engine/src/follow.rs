@@ -12,6 +12,7 @@ use crate::id::{RunId, WorkerId};
 use crate::plan::Settlement;
 use crate::registry::Registry;
 use crate::run::InboxKind;
+use crate::seal::TenantKeys;
 use crate::start::{self, Origin, StartRequest};
 use crate::store;
 use crate::store::inbox::NewMessage;
@@ -28,6 +29,8 @@ pub(crate) enum FollowError {
     Database(#[from] sqlx::Error),
     #[error(transparent)]
     Engine(EngineError),
+    #[error("an item of a fan-out: {0}")]
+    Unreadable(String),
     #[error("no {workflow} run holds the key {key:?}")]
     NoReceiver { workflow: &'static str, key: String },
     #[error("run {0} does not exist or belongs to another tenant")]
@@ -99,6 +102,7 @@ pub(crate) fn place(settlement: &Settlement) -> Place {
     Place {
         shard_id: settlement.run.key.shard_id,
         clock_id: settlement.run.clock_id,
+        keys: settlement.run.keys.clone(),
     }
 }
 
@@ -112,7 +116,7 @@ async fn start_child(
         conn,
         registry,
         settlement.tenant_id(),
-        place(settlement),
+        &place(settlement),
         StartRequest {
             workflow: child.workflow,
             key: &child.key,
@@ -150,7 +154,9 @@ pub(crate) async fn watch(
         .await?
         .filter(|identity| identity.tenant_id == settlement.tenant_id())
         .ok_or(FollowError::NoRun(watched))?;
-    let payload = serde_json::to_vec(&finished(watched, &identity)).unwrap_or_default();
+    let keys = &settlement.run.keys;
+    let payload = finished(watched, &identity, keys);
+    let payload = serde_json::to_vec(&payload).unwrap_or_default();
     let signal_id = format!("finished:{watched}");
     let message = NewMessage {
         run_id: settlement.run.key.run_id,
@@ -161,22 +167,20 @@ pub(crate) async fn watch(
         position: 0,
         signal_id: &signal_id,
         name: &identity.workflow,
-        payload: &payload,
+        payload: &keys.seal(payload),
     };
     store::inbox::insert(conn, &message).await?;
     Ok(())
 }
 
-pub(crate) fn finished(run_id: RunId, identity: &Identity) -> FinishedRun {
+pub(crate) fn finished(run_id: RunId, identity: &Identity, keys: &TenantKeys) -> FinishedRun {
     let output = identity.output.as_deref();
     FinishedRun {
         run_id,
         workflow: identity.workflow.clone(),
         key: identity.key.clone(),
         status: identity.status,
-        output: output
-            .and_then(|bytes| serde_json::from_slice(bytes).ok())
-            .unwrap_or(Value::Null),
+        output: output.map_or(Value::Null, |bytes| keys.show(bytes)),
         error: why_failed(identity.status, identity.error.as_ref()),
     }
 }
@@ -201,7 +205,7 @@ async fn send(
         position: i32::try_from(position).unwrap_or(i32::MAX),
         signal_id: &signal.signal_id,
         name: &signal.name,
-        payload: &payload,
+        payload: &settlement.run.keys.seal(payload),
     };
     let created = store::inbox::insert(conn, &message).await?;
     tally::signalled(created);
@@ -249,7 +253,7 @@ async fn receiver(
                 origin: Origin::default(),
             };
             let place = place(settlement);
-            let started = start::start(conn, registry, tenant, place, request).await?;
+            let started = start::start(conn, registry, tenant, &place, request).await?;
             Ok(Some(started.run_id))
         }
     }

@@ -3,6 +3,8 @@
 //! `why` is computed from the same row that is shown, as of one instant, by one pure function; it
 //! names the evidence, so that it can be checked and is never a guess.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -14,9 +16,11 @@ use crate::gate::Door;
 use crate::id::{ClockId, RunId, TenantId};
 use crate::retention::Hold;
 use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
+use crate::seal::{Keyring, Reader};
 use crate::store;
 use crate::store::inspect::RunRow;
 use crate::store::waiter::Standing;
+use crate::undo::Undo;
 
 /// The most lines of one kind that a detail shows.
 const MAX_LINES: i64 = 500;
@@ -227,17 +231,28 @@ impl SignalLine {
 ///
 /// # Errors
 /// [`EngineError::RunNotFound`].
-pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, EngineError> {
-    let row = store::inspect::find(conn, run, run.shard())
+pub async fn detail(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+    run: RunId,
+) -> Result<RunDetail, EngineError> {
+    let mut row = store::inspect::find(conn, run, run.shard())
         .await?
         .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
+    let keys = keyring.reader(row.summary.tenant_id).await?;
+    if let Ok(Cow::Owned(opened)) = keys.open(&row.data) {
+        row.data = opened;
+    }
+    let undo = row.stored_undo.as_deref();
+    let undo = undo.and_then(|stored| keys.open(stored).ok());
+    row.undo = undo.and_then(|opened| Undo::decode(&opened));
     let (workflow, version) = (&row.summary.workflow, row.summary.version);
     let (live, able) = store::inspect::count_workers(conn, workflow, version).await?;
     let visit = row.summary.visit;
     let progress = if row.summary.status.is_finished() {
         Vec::new()
     } else {
-        store::progress::list(conn, run, run.shard(), visit).await?
+        store::progress::list(conn, run, run.shard(), visit, &keys).await?
     };
     let mut why = match row.summary.status {
         Status::Blocked => blocked(&row, store::waiter::find(conn, run, run.shard()).await?),
@@ -251,11 +266,8 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
     });
     why.evidence.extend(held.map(|words| ("legal hold", words)));
     Ok(RunDetail {
-        data: serde_json::from_slice(&row.data).unwrap_or(Value::Null),
-        output: row
-            .output
-            .as_deref()
-            .and_then(|bytes| serde_json::from_slice(bytes).ok()),
+        data: keys.show(&row.data),
+        output: row.output.as_deref().map(|output| keys.show(output)),
         deadlines: row.deadlines(),
         attributes: row.attributes,
         parent_run_id: row.parent_run_id,
@@ -270,8 +282,13 @@ pub async fn detail(conn: &mut PgConnection, run: RunId) -> Result<RunDetail, En
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn steps(conn: &mut PgConnection, run: RunId) -> Result<Vec<StepLine>, EngineError> {
-    Ok(store::inspect::list_steps(conn, run, run.shard(), MAX_LINES).await?)
+pub async fn steps(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+    run: RunId,
+) -> Result<Vec<StepLine>, EngineError> {
+    let keys = reader(conn, keyring, run).await?;
+    Ok(store::inspect::list_steps(conn, run, run.shard(), MAX_LINES, &keys).await?)
 }
 
 /// Lists visits, newest first.
@@ -289,8 +306,29 @@ pub async fn transitions(
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn signals(conn: &mut PgConnection, run: RunId) -> Result<Vec<SignalLine>, EngineError> {
-    Ok(store::inspect::list_signals(conn, run, run.shard(), MAX_LINES).await?)
+pub async fn signals(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+    run: RunId,
+) -> Result<Vec<SignalLine>, EngineError> {
+    let keys = reader(conn, keyring, run).await?;
+    Ok(store::inspect::list_signals(conn, run, run.shard(), MAX_LINES, &keys).await?)
+}
+
+/// What opens a run's payloads; without a master key nobody is asked whose it is.
+async fn reader(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+    run: RunId,
+) -> Result<Reader, EngineError> {
+    if !keyring.seals() {
+        return Ok(Reader::default());
+    }
+    let found = store::run::find_identity(conn, run, run.shard()).await?;
+    match found {
+        Some(identity) => keyring.reader(identity.tenant_id).await,
+        None => Ok(Reader::default()),
+    }
 }
 
 /// Counts runs by workflow and status.

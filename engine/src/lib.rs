@@ -49,6 +49,7 @@ pub mod operator;
 mod pool;
 pub mod retention;
 pub mod schedule;
+pub mod seal;
 pub mod search;
 pub mod tenant;
 pub mod test_clock;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::choose::{self, Mark};
 use crate::error::{Retry, StepError};
+use crate::executor::Sealed;
 use crate::gate::Door;
 use crate::id::TenantId;
 use crate::retry::RetryPolicy;
@@ -20,6 +21,9 @@ pub(crate) const MAX_LOSSES: i32 = 10;
 
 /// About how long a run that this worker does not know is left for another one to claim.
 const HAND_OVER: Duration = Duration::from_millis(50);
+
+/// About how long a run waits whose keys cannot be had.
+const KEYS_AWAY: Duration = Duration::from_secs(10);
 
 /// The outcome of a claim that led to no visit; it is not logged.
 pub(crate) const RESTED: &str = "rested";
@@ -467,6 +471,32 @@ pub(crate) fn hand_over(run: &ClaimedRun, chance: f64) -> Settlement {
     settled.cut = false;
     settled.delay = Some(HAND_OVER.mul_f64(0.5 + chance));
     settled
+}
+
+/// Its payloads cannot be opened: tried again later without an attempt burnt, or stuck.
+pub(crate) fn sealed(run: &ClaimedRun, sealed: &Sealed, chance: f64) -> Settlement {
+    let settled = match sealed {
+        Sealed::ForGood(message) => {
+            let error = stored("undecodable", message.clone());
+            stuck(run, "claimed", "undecodable", error)
+        }
+        Sealed::ForNow(message) => {
+            let mut settled = Settlement::new(run, "claimed", Status::Retrying, "sealed");
+            settled.cut = false;
+            let delay = KEYS_AWAY.mul_f64(0.5 + chance);
+            settled.delay = Some(delay);
+            settled.next_at = Some(run.now + delay);
+            settled.log.detail = Some(message.clone());
+            let error = || stored("keys_unavailable", message.clone());
+            settled.run.error.get_or_insert_with(error);
+            settled
+        }
+    };
+    if run.stored_undo.is_some() {
+        while_undoing(settled)
+    } else {
+        settled
+    }
 }
 
 /// Nothing to do after all: rest as before. Leaves no line in the log.

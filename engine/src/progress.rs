@@ -17,6 +17,7 @@ use crate::clock;
 use crate::committer::Committer;
 use crate::context::Step;
 use crate::error::StepError;
+use crate::seal::TenantKeys;
 use crate::store;
 use crate::store::progress::{Place, Report};
 
@@ -31,6 +32,7 @@ pub(crate) struct Reports {
     repeated: bool,
     pool: PgPool,
     committer: Committer,
+    keys: TenantKeys,
     /// The last one that is not kept yet.
     latest: Mutex<Option<Vec<u8>>>,
     heard: Notify,
@@ -75,6 +77,8 @@ impl Step {
         }
         let mut conn = self.reports.pool.acquire().await?;
         let kept = store::progress::find(&mut conn, &self.reports.place).await?;
+        let kept = kept.as_deref().map(|bytes| self.reports.keys.open(bytes));
+        let kept = kept.transpose()?;
         Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 }
@@ -85,12 +89,14 @@ impl Reports {
         repeated: bool,
         pool: &PgPool,
         committer: &Committer,
+        keys: &TenantKeys,
     ) -> Arc<Self> {
         Arc::new(Self {
             place,
             repeated,
             pool: pool.clone(),
             committer: committer.clone(),
+            keys: keys.clone(),
             latest: Mutex::default(),
             heard: Notify::new(),
         })
@@ -130,7 +136,7 @@ impl Reports {
         };
         let report = Report {
             place: self.place.clone(),
-            value,
+            value: self.keys.seal(value).into_owned(),
         };
         match self.committer.report(report).await {
             Ok(durable) => durable,

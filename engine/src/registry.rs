@@ -18,6 +18,7 @@ use crate::limit::{Limit, Need};
 use crate::payload;
 use crate::plan::{Answer, AnswerNext};
 use crate::retention::Retention;
+use crate::seal::Keyring;
 use crate::start::FROM_INPUT;
 use crate::testkit::{Faults, Moment};
 use crate::transition::{Next, Transition};
@@ -96,6 +97,7 @@ pub struct Registry {
     handlers: Arc<BTreeMap<&'static str, Arc<dyn Handler>>>,
     payload_limit: usize,
     faults: Option<Arc<Faults>>,
+    keyring: Keyring,
 }
 
 /// Collects workflows; each name once.
@@ -105,6 +107,7 @@ pub struct RegistryBuilder {
     twice: Option<&'static str>,
     payload_limit: Option<usize>,
     faults: Option<Arc<Faults>>,
+    keyring: Keyring,
 }
 
 impl Registry {
@@ -199,6 +202,12 @@ impl Registry {
         }
     }
 
+    /// Where the keys of tenants come from.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Handler>> {
         self.handlers.get(name).cloned()
     }
@@ -227,6 +236,13 @@ impl RegistryBuilder {
         self
     }
 
+    /// Seals payloads; without one they are stored in clear.
+    #[must_use]
+    pub fn keyring(mut self, keyring: Keyring) -> Self {
+        self.keyring = keyring;
+        self
+    }
+
     /// Breaks visits as a play of the test kit wishes.
     pub(crate) fn faults(mut self, faults: Arc<Faults>) -> Self {
         self.faults = Some(faults);
@@ -251,6 +267,7 @@ impl RegistryBuilder {
                 handlers: Arc::new(self.handlers),
                 payload_limit: self.payload_limit.unwrap_or(payload::DEFAULT_PAYLOAD_LIMIT),
                 faults: self.faults,
+                keyring: self.keyring,
             }),
         }
     }

@@ -36,7 +36,7 @@ impl Context {
             limit: limit.min(PAGE),
         };
         let mut conn = self.pool().acquire().await?;
-        Ok(store::fan_out::list_children(&mut conn, &page).await?)
+        Ok(store::fan_out::list_children(&mut conn, &page, self.keys()).await?)
     }
 
     /// Reads how a run of the same tenant ended; `None` while it goes on, or when there is none.
@@ -48,6 +48,6 @@ impl Context {
         let identity = store::run::find_identity(&mut conn, run, self.shard_id()).await?;
         Ok(identity
             .filter(|found| found.tenant_id == self.tenant_id() && found.status.is_finished())
-            .map(|found| follow::finished(run, &found)))
+            .map(|found| follow::finished(run, &found, self.keys())))
     }
 }

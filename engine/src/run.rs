@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId};
+use crate::seal::{self, TenantKeys, Unreadable};
 use crate::undo::Undo;
 
 /// Where the *engine* has a run; a run has exactly one.
@@ -165,6 +166,10 @@ pub(crate) struct ClaimedRun {
     pub(crate) begun: bool,
     /// What it has left to reverse, if it is undoing.
     pub(crate) undo: Option<Undo>,
+    /// The same as it is stored, until it is opened.
+    pub(crate) stored_undo: Option<Vec<u8>>,
+    /// What its payloads are sealed with.
+    pub(crate) keys: TenantKeys,
     /// When it was started, in the tenant's time.
     pub(crate) started_at: DateTime<Utc>,
     /// The database's time, real.
@@ -175,6 +180,20 @@ pub(crate) struct ClaimedRun {
     pub(crate) gated: bool,
     /// When it was due; a message woke it otherwise.
     pub(crate) due_at: Option<DateTime<Utc>>,
+}
+
+impl ClaimedRun {
+    /// Opens its payloads with its tenant's keys; what cannot be read stays as it is stored.
+    pub(crate) fn open(&mut self, keys: TenantKeys) -> Result<(), Unreadable> {
+        self.keys = keys;
+        seal::open_in_place(&self.keys, &mut self.data)?;
+        if let Some(stored) = &self.stored_undo {
+            let opened = self.keys.open(stored)?;
+            self.undo = Some(Undo::decode(&opened).ok_or(Unreadable::Broken)?);
+            self.stored_undo = None;
+        }
+        Ok(())
+    }
 }
 
 /// The last error, as stored with the run.

@@ -59,7 +59,7 @@ pub(crate) async fn start(
     conn: &mut PgConnection,
     registry: &Registry,
     tenant: TenantId,
-    place: Place,
+    place: &Place,
     request: StartRequest<'_>,
 ) -> Result<Started, EngineError> {
     let StartRequest {
@@ -76,7 +76,7 @@ pub(crate) async fn start(
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     tenant: TenantId,
-    place: Place,
+    place: &Place,
     origin: Origin,
     new: NewRun,
 ) -> Result<Started, EngineError> {
@@ -116,7 +116,7 @@ pub(crate) async fn insert(
 /// Checks a start and makes its row.
 pub(crate) fn prepare(
     registry: &Registry,
-    place: Place,
+    place: &Place,
     workflow: &str,
     key: &str,
     input: &Value,
@@ -141,7 +141,7 @@ pub(crate) fn prepare(
 /// Checks a start in the middle, in a given state, and makes its row.
 pub(crate) fn prepare_in(
     registry: &Registry,
-    place: Place,
+    place: &Place,
     workflow: &str,
     key: &str,
     state: &Value,

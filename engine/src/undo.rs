@@ -59,8 +59,8 @@ impl Undo {
         self
     }
 
-    pub(crate) fn decode(stored: Option<&[u8]>) -> Option<Self> {
-        stored.and_then(|bytes| serde_json::from_slice(bytes).ok())
+    pub(crate) fn decode(stored: &[u8]) -> Option<Self> {
+        serde_json::from_slice(stored).ok()
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -104,7 +104,7 @@ mod tests {
             entry(1, "charge", "\"ch_1\""),
         ];
         let undo = Undo::new(registered(&journal), Then::Fail, None).unwrap();
-        let decoded = Undo::decode(Some(&undo.encode())).unwrap();
+        let decoded = Undo::decode(&undo.encode()).unwrap();
         assert_eq!(decoded, undo);
         assert_eq!(undo.next().unwrap().name, "refund");
         let undo = undo.without_next();

@@ -361,7 +361,12 @@ impl Station {
         // From here on the runs are ours: what cannot be loaded now is loaded again, not dropped.
         loop {
             let loaded = match load(&mut conn, runs.clone()).await {
-                Ok(held) => self.pass(lease, held).await,
+                Ok(mut held) => {
+                    for held in &mut held {
+                        held.open(self.registry.keyring()).await;
+                    }
+                    self.pass(lease, held).await
+                }
                 Err(error) => Err(error),
             };
             match loaded {
@@ -512,6 +517,7 @@ async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Res
             journal: entries,
             pin,
             permits: Vec::new(),
+            sealed: None,
         });
     }
     Ok(held)

@@ -91,7 +91,9 @@ async fn the_log_shows_visits_and_steps() {
             .unwrap()
             .contains("outside_down")
     );
-    let steps = inspect::steps(&mut conn, run).await.unwrap();
+    let steps = inspect::steps(&mut conn, engine.keyring(), run)
+        .await
+        .unwrap();
     let names: Vec<_> = steps.iter().rev().map(|step| step.name.as_str()).collect();
     assert_eq!(names, ["now", "uuid", "first", "effect", "second"]);
 }

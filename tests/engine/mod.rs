@@ -16,6 +16,7 @@ mod retention;
 mod run_deadline;
 mod runs;
 mod schedules;
+mod seal;
 mod search;
 mod signals;
 mod sql_doors;

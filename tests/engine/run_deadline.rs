@@ -119,7 +119,9 @@ async fn a_run_that_is_not_done_in_time_cleans_up_and_has_failed() {
     assert_eq!(detail.summary.status, Status::Failed);
     assert_eq!(detail.summary.error.unwrap().code, "run_deadline");
     let mut conn = engine.pool().acquire().await.unwrap();
-    let steps = tenure_engine::inspect::steps(&mut conn, run).await.unwrap();
+    let steps = tenure_engine::inspect::steps(&mut conn, engine.keyring(), run)
+        .await
+        .unwrap();
     assert_eq!(steps[0].name, "clean-up");
     engine.assert_nothing_lost().await;
 }

@@ -78,7 +78,9 @@ async fn a_rejected_and_a_late_signal_are_kept_with_the_reason() {
             ..
         })
     ));
-    let lines = inspect::signals(&mut conn, door).await.unwrap();
+    let lines = inspect::signals(&mut conn, engine.keyring(), door)
+        .await
+        .unwrap();
     let seen: Vec<_> = lines
         .iter()
         .map(|line| {

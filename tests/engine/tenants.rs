@@ -22,7 +22,11 @@ async fn a_tenant_sees_and_writes_its_own_rows_only() {
         .await
         .unwrap();
     assert!(seen.is_empty());
-    assert!(inspect::detail(&mut tx, mine).await.is_err());
+    assert!(
+        inspect::detail(&mut tx, engine.keyring(), mine)
+            .await
+            .is_err()
+    );
     let tables = [
         "run",
         "step",

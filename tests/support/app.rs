@@ -1,5 +1,6 @@
 //! The whole product in one process: API, worker, Stripe sandbox, captured mail, a clocked tenant.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,7 @@ use tenure_client::{
     AdvanceTestClock, AttachPaymentMethod, Client, IdempotencyKey, Invoice, NewSubscription,
     NewTenant, Role, Subscription, Tenant, TestClockStatus,
 };
+use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{PoolConfig, TenantId, WorkerConfig};
 use tenure_workflows::catalog;
 use tenure_workflows::ports::mail::MailConfig;
@@ -64,7 +66,21 @@ impl TestApp {
         Self::on(super::database().await).await
     }
 
+    /// One whose payloads are sealed.
+    pub(crate) async fn sealed() -> Self {
+        Self::sealed_on(super::database().await).await
+    }
+
+    pub(crate) async fn sealed_on(options: PgConnectOptions) -> Self {
+        let master = LocalMasterKey::parse(&LocalMasterKey::generate("suite")).unwrap();
+        Self::with(options, Some(Arc::new(master))).await
+    }
+
     pub(crate) async fn on(options: PgConnectOptions) -> Self {
+        Self::with(options, None).await
+    }
+
+    async fn with(options: PgConnectOptions, master_key: Option<Arc<dyn MasterKey>>) -> Self {
         let mails = tempfile::tempdir().unwrap();
         let mail = MailConfig::Capture {
             folder: mails.path().to_owned(),
@@ -91,6 +107,7 @@ impl TestApp {
                 webhook_secrets: vec![WEBHOOK_SECRET.to_owned()],
             },
             mail,
+            master_key,
             environment: "suite".to_owned(),
             pool: PoolConfig {
                 acquire_timeout: Duration::from_secs(2),

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tenure_engine::inspect::{self, RunDetail};
+use tenure_engine::seal::Keyring;
 use tenure_engine::{
     Client, ClockId, PoolConfig, Registry, RunId, RunRef, ShardId, Status, TenantId, Worker,
     WorkerConfig, Workflow, tenant,
@@ -68,6 +69,11 @@ impl TestEngine {
             offset,
             stop,
         }
+    }
+
+    /// What opens payloads.
+    pub(crate) fn keyring(&self) -> &Keyring {
+        self.client.registry().keyring()
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -137,7 +143,9 @@ impl TestEngine {
 
     pub(crate) async fn detail(&self, run: RunId) -> RunDetail {
         let mut conn = self.pool().acquire().await.unwrap();
-        inspect::detail(&mut conn, run).await.unwrap()
+        inspect::detail(&mut conn, self.keyring(), run)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn status(&self, run: RunId) -> Status {

@@ -4,13 +4,14 @@ use crate::transport::Transport;
 use crate::{
     AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
     AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult,
-    BulkResultFilter, CancelSubscription, ChangeSchedule, ClientError, ConfirmBulk, FlowLimit,
-    IdempotencyKey, Invoice, InvoiceDetail, LegalHold, LegalHoldFilter, LiftLegalHold, Mail,
-    MailFilter, NewSchedule, NewSubscription, NewTenant, Page, Pause, PlaceLegalHold, Plan,
-    PrepareBulk, PutRetention, RetentionPolicy, RunCount, RunCountFilter, RunDetail, RunFilter,
-    RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted,
-    SendSignal, SetFlowLimit, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant,
-    TenantFilter, TestClock, Transition, Whoami, Workflow,
+    BulkResultFilter, CancelSubscription, ChangeSchedule, ClientError, ConfirmBulk, DataKey,
+    DestroyKeys, FlowLimit, IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold,
+    LegalHoldFilter, LiftLegalHold, Mail, MailFilter, NewSchedule, NewSubscription, NewTenant,
+    Page, Pause, PlaceLegalHold, Plan, PrepareBulk, PutRetention, RetentionPolicy, RewrapKeys,
+    RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
+    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
+    Signal, SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter, TestClock,
+    Transition, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -540,6 +541,44 @@ impl Client {
         key: &IdempotencyKey,
     ) -> Result<LegalHold, ClientError> {
         self.transport.post("/v1/legal-holds", place, key).await
+    }
+
+    /// Lists the versions of the key that seals a tenant's payloads, oldest first.
+    pub async fn list_keys(&self, tenant_id: Uuid) -> Result<Vec<DataKey>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/keys");
+        self.transport.get(&path).await
+    }
+
+    /// Makes a new version of a tenant's key; all versions then.
+    pub async fn rotate_key(
+        &self,
+        tenant_id: Uuid,
+        rotate: &RotateKey,
+        key: &IdempotencyKey,
+    ) -> Result<Vec<DataKey>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/keys");
+        self.transport.post(&path, rotate, key).await
+    }
+
+    /// Destroys a tenant's keys; what is left of them. There is no way back.
+    pub async fn destroy_keys(
+        &self,
+        tenant_id: Uuid,
+        destroy: &DestroyKeys,
+        key: &IdempotencyKey,
+    ) -> Result<Vec<DataKey>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/keys");
+        self.transport.delete(&path, destroy, key).await
+    }
+
+    /// Wraps keys anew under the current master key.
+    pub async fn rewrap_keys(
+        &self,
+        rewrap: &RewrapKeys,
+        key: &IdempotencyKey,
+    ) -> Result<KeysRewrapped, ClientError> {
+        let path = "/v1/keys/actions/rewrap";
+        self.transport.post(path, rewrap, key).await
     }
 
     /// Lifts a legal hold.

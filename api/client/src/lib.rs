@@ -19,6 +19,7 @@ pub mod filter;
 mod flow;
 mod idempotency;
 mod invoice;
+mod key;
 mod mail;
 mod money;
 mod page;
@@ -48,6 +49,7 @@ pub use flow::{
 };
 pub use idempotency::IdempotencyKey;
 pub use invoice::{Invoice, InvoiceDetail, InvoiceLine, InvoiceStatus};
+pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
 pub use mail::{Mail, MailFilter, MailStatus};
 pub use money::Money;
 pub use page::Page;

@@ -7,6 +7,7 @@ use std::fs::Permissions;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,6 +16,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use stripe_sandbox::{Sandbox, SandboxConfig, SandboxHandle, WebhookEndpoint};
 use tenure_client::{Client, Role};
+use tenure_engine::seal::MasterKey;
 use tenure_engine::{PoolConfig, WorkerConfig};
 use tenure_workflows::catalog;
 use tenure_workflows::ports::mail::MailConfig;
@@ -24,7 +26,7 @@ use super::postgres::{PrivateArgs, migrated};
 use super::serve::worker_name;
 use super::story;
 use crate::auth::{self, NewToken};
-use crate::config::StripeConfig;
+use crate::config::{SealArgs, StripeConfig};
 use crate::postgres::{Cluster, ClusterConfig, Durability};
 use crate::serve::{Running, ServeConfig, start};
 
@@ -41,6 +43,8 @@ const DEV_LEASE: Duration = Duration::from_secs(4);
 pub(super) struct DevArgs {
     #[command(flatten)]
     private: PrivateArgs,
+    #[command(flatten)]
+    seal: SealArgs,
     /// Address and port of the API; another free port is taken when this one is in use.
     #[arg(long, env = "TENURE_LISTEN", default_value = "127.0.0.1:7070")]
     listen: std::net::SocketAddr,
@@ -97,7 +101,7 @@ async fn develop(args: &DevArgs, files: &Files, database: PgConnectOptions) -> a
     let listener = listen(args.listen).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let sandbox = start_sandbox(files, &url).await?;
-    let running = serve(files, database, listener, &sandbox).await?;
+    let running = serve(files, database, listener, &sandbox, args.seal.config()?).await?;
     println!("API        {url}");
     println!("Stripe     {} (a sandbox; no real money)", sandbox.url());
     println!("Mails      {}", files.mails.display());
@@ -129,6 +133,7 @@ async fn serve(
     database: PgConnectOptions,
     listener: TcpListener,
     sandbox: &SandboxHandle,
+    master_key: Option<Arc<dyn MasterKey>>,
 ) -> anyhow::Result<Running> {
     start(ServeConfig {
         database,
@@ -150,6 +155,7 @@ async fn serve(
             folder: files.mails.clone(),
             from: "Tenure <billing@tenure.example>".to_owned(),
         },
+        master_key,
         environment: "dev".to_owned(),
         pool: PoolConfig::default(),
     })

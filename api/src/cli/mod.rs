@@ -4,6 +4,7 @@ pub mod bench;
 mod bulk;
 mod dev;
 mod flow;
+mod key;
 mod migrate;
 mod plan_deploy;
 mod postgres;
@@ -68,6 +69,9 @@ enum Command {
     /// Retention and legal holds, through the API: list, set, holds, hold, lift.
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// The master key, and tenants' keys through the API: new, list, rotate, destroy, rewrap.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// The private Postgres: exec.
     #[command(subcommand)]
     Postgres(postgres::PostgresCommand),
@@ -167,6 +171,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bulk(command) => bulk::run(command).await?,
         Command::Schedule(command) => schedule::run(command).await?,
         Command::Retention(command) => retention::run(command).await?,
+        Command::Key(command) => key::run(command).await?,
         Command::Postgres(command) => postgres::run(command).await?,
         Command::Bench(command) => postgres::bench(command).await?,
         Command::Openapi => println!("{}", crate::openapi().to_pretty_json()?),

@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tenure_engine::PoolConfig;
 use tenure_engine::deploy::{self, Group, Plan, Verdict};
+use tenure_engine::seal::Keyring;
 use tenure_workflows::Environment;
 
-use crate::config::DatabaseArgs;
+use crate::config::{DatabaseArgs, SealArgs};
 
 /// Told apart from errors (1) and a command line that makes no sense (2).
 const WOULD_STRAND: u8 = 3;
@@ -19,6 +20,8 @@ const WOULD_STRAND: u8 = 3;
 pub(super) struct PlanDeployArgs {
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    seal: SealArgs,
     /// List the ids of the runs of each group that is not fine.
     #[arg(long)]
     runs: bool,
@@ -50,7 +53,11 @@ pub(super) async fn run(args: PlanDeployArgs) -> anyhow::Result<ExitCode> {
         .await
         .context("cannot connect to the database; is it migrated (tenure migrate up)?")?;
     let environment = Environment::unplugged(pool.clone()).map_err(anyhow::Error::msg)?;
-    let registry = tenure_workflows::workflows(&environment).build()?;
+    let mut workflows = tenure_workflows::workflows(&environment);
+    if let Some(master) = args.seal.config()? {
+        workflows = workflows.keyring(Keyring::new((*pool.connect_options()).clone(), master));
+    }
+    let registry = workflows.build()?;
     let plan = deploy::plan(&pool, &registry, args.runs)
         .await
         .context("cannot look at the runs; is the database migrated (tenure migrate up)?")?;

@@ -7,8 +7,8 @@ use tenure_engine::{PoolConfig, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::config::{
-    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, RetentionArgs, StripeArgs,
-    TraceArgs, WorkerArgs,
+    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, RetentionArgs, SealArgs,
+    StripeArgs, TraceArgs, WorkerArgs,
 };
 use crate::serve::{ServeConfig, start};
 
@@ -33,6 +33,8 @@ pub(super) struct ServeArgs {
     stripe: StripeArgs,
     #[command(flatten)]
     mail: MailArgs,
+    #[command(flatten)]
+    seal: SealArgs,
     /// Serve the API only.
     #[arg(long)]
     no_workers: bool,
@@ -64,6 +66,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         allow_stranding: args.worker.allow_stranding,
         stripe: args.stripe.config()?,
         mail: args.mail.config()?,
+        master_key: args.seal.config()?,
         environment: args.http.environment,
         pool: PoolConfig::default(),
     })

@@ -204,7 +204,7 @@ async fn decide<B, T: Serialize>(
     Ok(response)
 }
 
-fn author(caller: &Caller, reason: &str) -> Author {
+pub(super) fn author(caller: &Caller, reason: &str) -> Author {
     Author {
         actor: caller.name.clone(),
         role: caller.role.as_str().to_owned(),

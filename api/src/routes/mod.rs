@@ -6,6 +6,7 @@ mod filter;
 mod flow;
 mod health;
 mod invoices;
+mod keys;
 mod mails;
 mod plans;
 mod retention;
@@ -77,6 +78,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(bulk::router())
         .merge(schedules::router())
         .merge(flow::router())
+        .merge(keys::router())
         .merge(retention::router())
         .merge(webhooks::router())
         .merge(health::router())

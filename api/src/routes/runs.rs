@@ -47,7 +47,7 @@ async fn start(
             .start_named(conn, tenant, workflow, key, input)
             .await?;
         trace::tell_run(tenant, started.run_id);
-        let found = inspect::detail(conn, started.run_id).await?;
+        let found = inspect::detail(conn, state.keyring(), started.run_id).await?;
         let answer = detail(found, &caller);
         Ok(if started.created {
             Done::created(answer)
@@ -74,7 +74,10 @@ async fn signal(
     caller.require(Role::Support)?;
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         see_as(conn, &caller).await?;
-        let tenant = inspect::detail(conn, run_id).await?.summary.tenant_id;
+        let tenant = inspect::detail(conn, state.keyring(), run_id)
+            .await?
+            .summary
+            .tenant_id;
         let SendSignal {
             id, signal, reason, ..
         } = &body.value;

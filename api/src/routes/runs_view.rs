@@ -91,7 +91,7 @@ async fn show(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<RunDetail>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    let found = inspect::detail(&mut tx, run_id).await?;
+    let found = inspect::detail(&mut tx, state.keyring(), run_id).await?;
     Ok(Json(detail(found, &caller)))
 }
 
@@ -104,8 +104,8 @@ async fn steps(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<Vec<Step>>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    inspect::detail(&mut tx, run_id).await?;
-    let lines = inspect::steps(&mut tx, run_id).await?;
+    inspect::detail(&mut tx, state.keyring(), run_id).await?;
+    let lines = inspect::steps(&mut tx, state.keyring(), run_id).await?;
     let lines = lines.into_iter().rev().map(|line| Step {
         visit: line.visit,
         seq: line.seq,
@@ -129,7 +129,7 @@ async fn transitions(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<Vec<Transition>>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    inspect::detail(&mut tx, run_id).await?;
+    inspect::detail(&mut tx, state.keyring(), run_id).await?;
     let lines = inspect::transitions(&mut tx, run_id).await?;
     let lines = lines.into_iter().rev().map(|line| Transition {
         visit: line.visit,
@@ -154,8 +154,10 @@ async fn signals(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<Vec<Signal>>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    let run = inspect::detail(&mut tx, run_id).await?.summary;
-    let lines = inspect::signals(&mut tx, run_id).await?;
+    let run = inspect::detail(&mut tx, state.keyring(), run_id)
+        .await?
+        .summary;
+    let lines = inspect::signals(&mut tx, state.keyring(), run_id).await?;
     let lines = lines.into_iter().rev().map(|line| Signal {
         signal_id: line.signal_id,
         name: line.name,

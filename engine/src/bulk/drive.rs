@@ -160,12 +160,12 @@ async fn act_on(
             operator::intervene(conn, registry, run, verb, act).await?;
         }
         Action::Signal { signal } => {
-            operator::hold(conn, run, act).await?;
+            operator::hold(conn, registry, run, act).await?;
             let id = format!("bulk:{}", bulk.bulk_id);
             operator::signal(conn, registry, run, &id, signal, act).await?;
         }
         Action::Restart { from } => {
-            let old = operator::hold(conn, run, act).await?;
+            let old = operator::hold(conn, registry, run, act).await?;
             let key = format!("{old}/{}", bulk.bulk_id);
             operator::restart(conn, registry, run, &key, from, act).await?;
         }

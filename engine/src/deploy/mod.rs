@@ -19,9 +19,11 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::error::EngineError;
+use crate::id::TenantId;
 use crate::id::{RunId, ShardId};
 use crate::registry::{Handler, Registry};
 use crate::run::RunKey;
+use crate::seal::{self, MasterKeyError, Unreadable};
 use crate::store;
 use crate::store::deploy::{StoredMessage, StoredRun};
 use rules::{Judged, judge_journal, judge_signal, judge_state, judge_version};
@@ -94,7 +96,8 @@ pub async fn sample(pool: &PgPool, registry: &Registry) -> Result<Plan, EngineEr
         }
         let limit = if *handled { SAMPLE } else { SAMPLE_UNHANDLED };
         let mut runs = pin!(store::deploy::sample(&mut conn, workflow, *version, limit));
-        while let Some(run) = runs.try_next().await? {
+        while let Some(mut run) = runs.try_next().await? {
+            open(registry, run.tenant_id, run.data.as_mut()).await?;
             judge(registry, &run, &mut tally);
         }
     }
@@ -138,7 +141,8 @@ async fn look_at_runs(
     let mut begun = HashMap::new();
     {
         let mut runs = pin!(store::deploy::page(conn, after, PAGE));
-        while let Some(run) = runs.try_next().await? {
+        while let Some(mut run) = runs.try_next().await? {
+            open(registry, run.tenant_id, run.data.as_mut()).await?;
             last = Some(run.key);
             let verdict = judge(registry, &run, tally);
             if verdict == Some(Verdict::Fine) && run.begun {
@@ -163,6 +167,25 @@ async fn look_at_runs(
         }
     }
     Ok(last)
+}
+
+/// Opens a payload, to judge it. What its tenant's keys do not open is unreadable to any build; but
+/// without a master key nothing can be said.
+async fn open(
+    registry: &Registry,
+    tenant: TenantId,
+    payload: Option<&mut Vec<u8>>,
+) -> Result<(), EngineError> {
+    let Some(payload) = payload.filter(|payload| seal::is_sealed(payload)) else {
+        return Ok(());
+    };
+    let keys = registry.keyring().required_reader(tenant).await?;
+    match keys.open(payload) {
+        Ok(opened) => *payload = opened.into_owned(),
+        Err(Unreadable::Away(why)) => return Err(MasterKeyError::Unavailable(why).into()),
+        Err(_) => {}
+    }
+    Ok(())
 }
 
 /// Judges a run that has not ended.
@@ -205,7 +228,8 @@ async fn look_at_messages(
     let mut last = None;
     let (run, signal) = after;
     let mut messages = pin!(store::deploy::messages(conn, *run, signal, PAGE));
-    while let Some(message) = messages.try_next().await? {
+    while let Some(mut message) = messages.try_next().await? {
+        open(registry, message.tenant_id, message.payload.as_mut()).await?;
         if let Some(handler) = registry.find(&message.workflow) {
             judge_message(&*handler, &message, tally);
         }

@@ -12,6 +12,7 @@ use crate::follow::{self, FollowError};
 use crate::id::RunId;
 use crate::plan::Settlement;
 use crate::run::{InboxKind, Status};
+use crate::seal::open_in_place;
 use crate::start::{self, Origin};
 use crate::store;
 use crate::store::fan_out::StoredItem;
@@ -60,13 +61,14 @@ pub(crate) async fn begin(
         gathered: false,
     };
     let place = follow::place(settlement);
-    store::run::insert(conn, settlement.tenant_id(), place, origin, &[new]).await?;
+    store::run::insert(conn, settlement.tenant_id(), &place, origin, &[new]).await?;
     store::fan_out::insert_items(
         conn,
         run_id,
         parent.shard_id,
         settlement.tenant_id(),
         &fan_out.items,
+        &settlement.run.keys,
     )
     .await?;
     Ok(())
@@ -82,6 +84,10 @@ pub(crate) async fn start_batch(
     let fan_out = settlement.run.key;
     let mut items =
         store::fan_out::list_items(conn, fan_out.run_id, fan_out.shard_id, &batch.items).await?;
+    for item in &mut items {
+        let opened = open_in_place(&settlement.run.keys, &mut item.input);
+        opened.map_err(|error| FollowError::Unreadable(error.to_string()))?;
+    }
     // Keys are locked as they are inserted: in one order, whatever the items' is.
     items.sort_by(|one, other| one.key.cmp(&other.key));
     let children: Vec<NewRun> = items
@@ -103,7 +109,7 @@ pub(crate) async fn start_batch(
         gathered: true,
     };
     let (tenant, place) = (settlement.tenant_id(), follow::place(settlement));
-    let started = store::run::insert(conn, tenant, place, origin, &children).await?;
+    let started = store::run::insert(conn, tenant, &place, origin, &children).await?;
     if started.len() == children.len() {
         return Ok(());
     }
@@ -157,7 +163,7 @@ async fn adopt(
         position: item.position,
         signal_id: &format!("refused:{}", item.position),
         name: &child.workflow,
-        payload: &payload,
+        payload: &settlement.run.keys.seal(payload),
     };
     store::inbox::insert(conn, &message).await?;
     Ok(())

@@ -15,7 +15,7 @@ pub(super) fn describe(locked: &Locked, status: Status, revision: i64) -> Value 
     json!({
         "status": status,
         "state": locked.state,
-        "data": serde_json::from_slice::<Value>(&locked.data).unwrap_or_default(),
+        "data": locked.reader.show(&locked.data),
         "deadlines": locked.deadlines,
         "revision": revision,
     })
@@ -42,12 +42,18 @@ impl Plan {
         }
     }
 
+    /// Whether a payload is written that was not there before.
+    pub(super) fn stores(&self, locked: &Locked) -> bool {
+        let change = self.change.as_ref();
+        self.answer.is_some() || change.is_some_and(|change| change.data != locked.data)
+    }
+
     pub(super) fn after(&self, locked: &Locked, revision: i64) -> Value {
         match &self.change {
             Some(change) => json!({
                 "status": change.status,
                 "state": change.state,
-                "data": serde_json::from_slice::<Value>(&change.data).unwrap_or_default(),
+                "data": locked.reader.show(&change.data),
                 "deadlines": change.deadlines,
                 "revision": revision,
             }),

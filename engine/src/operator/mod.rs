@@ -85,9 +85,12 @@ pub async fn intervene(
     verb: &Verb,
     act: &Act,
 ) -> Result<Intervention, EngineError> {
-    let locked = lock(conn, run, act).await?;
+    let locked = lock(conn, registry, run, act).await?;
     may(verb.word(), locked.status).map_err(|reason| not_allowed(verb.word(), reason))?;
     let plan = decide(registry, &locked, verb)?;
+    if locked.destroyed && plan.stores(&locked) {
+        return Err(EngineError::KeysDestroyed(locked.tenant_id));
+    }
     if plan.forgets_failure {
         store::operator::delete_failed_step(conn, &locked).await?;
     }
@@ -150,12 +153,17 @@ pub async fn restart(
     from: &RestartFrom,
     act: &Act,
 ) -> Result<Started, EngineError> {
-    let locked = lock(conn, run, act).await?;
+    let locked = lock(conn, registry, run, act).await?;
     may("restart", locked.status).map_err(|reason| not_allowed("restart", reason))?;
+    if locked.destroyed {
+        return Err(EngineError::KeysDestroyed(locked.tenant_id));
+    }
     let place = Place {
         shard_id: locked.key.shard_id,
         clock_id: locked.clock_id,
+        keys: locked.keys.clone(),
     };
+    let place = &place;
     let (workflow, tenant) = (locked.workflow.as_str(), locked.tenant_id);
     let new = match from {
         RestartFrom::Input(input) => start::prepare(registry, place, workflow, key, input)?,
@@ -178,11 +186,11 @@ pub async fn restart(
     Ok(started)
 }
 
-/// Sends a signal in a person's name: as [`Client::signal_named`], with an audit row.
+/// Sends a signal in a person's name: as [`crate::Client::signal_named`], with an audit row.
 /// The transaction must act as the engine.
 ///
 /// # Errors
-/// As [`Client::signal_named`], and [`EngineError::Malformed`] for a bad reason.
+/// As [`crate::Client::signal_named`], and [`EngineError::Malformed`] for a bad reason.
 pub async fn signal(
     conn: &mut PgConnection,
     registry: &Registry,
@@ -192,9 +200,7 @@ pub async fn signal(
     act: &Act,
 ) -> Result<(), EngineError> {
     check_reason(&act.reason)?;
-    let locked = store::operator::lock(conn, run, run.shard())
-        .await?
-        .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
+    let locked = find_locked(conn, registry, run).await?;
     client::send_named(conn, registry, locked.tenant_id, (run, signal_id), signal).await?;
     let seen = Act {
         revision: locked.revision(),
@@ -213,23 +219,46 @@ pub async fn signal(
 /// Holds a run as it was seen; its owner's name for it.
 pub(crate) async fn hold(
     conn: &mut PgConnection,
+    registry: &Registry,
     run: RunId,
     act: &Act,
 ) -> Result<String, EngineError> {
-    Ok(lock(conn, run, act).await?.run_key)
+    Ok(lock(conn, registry, run, act).await?.run_key)
 }
 
-async fn lock(conn: &mut PgConnection, run: RunId, act: &Act) -> Result<Locked, EngineError> {
+async fn lock(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    run: RunId,
+    act: &Act,
+) -> Result<Locked, EngineError> {
     check_reason(&act.reason)?;
-    let locked = store::operator::lock(conn, run, run.shard())
-        .await?
-        .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
+    let locked = find_locked(conn, registry, run).await?;
     if locked.revision() != act.revision {
         return Err(EngineError::Moved {
             seen: act.revision,
             current: locked.revision(),
         });
     }
+    Ok(locked)
+}
+
+/// Locks a run, with its payloads open as far as they can be.
+async fn find_locked(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    run: RunId,
+) -> Result<Locked, EngineError> {
+    let mut locked = store::operator::lock(conn, run, run.shard())
+        .await?
+        .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
+    match registry.keyring().of(locked.tenant_id).await {
+        Ok(keys) => locked.keys = keys,
+        Err(EngineError::KeysDestroyed(_)) => locked.destroyed = true,
+        Err(error) => return Err(error),
+    }
+    locked.reader = registry.keyring().reader(locked.tenant_id).await?;
+    locked.open();
     Ok(locked)
 }
 
@@ -266,8 +295,8 @@ async fn audit(
         shard_id: locked.key.shard_id,
         tenant_id: locked.tenant_id,
         action,
-        before: &done.before,
-        after: &done.after,
+        before: &locked.keys.seal_json(&done.before),
+        after: &locked.keys.seal_json(&done.after),
     };
     Ok(store::operator::insert_audit(conn, act, &row).await?)
 }

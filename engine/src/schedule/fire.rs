@@ -84,6 +84,7 @@ pub(super) async fn look(
     let place = Place {
         shard_id,
         clock_id: schedule.clock_id,
+        keys: registry.keyring().of(schedule.tenant_id).await?,
     };
     let now = store::run::find_tenant_now(conn, schedule.clock_id).await?;
     store::slot::close_ended(conn, id, shard_id).await?;
@@ -102,11 +103,11 @@ pub(super) async fn look(
         busy: !running.is_empty(),
         queued: &queued,
     });
-    let slots = start_runs(conn, registry, schedule, place, now, &plan, &waiting).await?;
+    let slots = start_runs(conn, registry, schedule, &place, now, &plan, &waiting).await?;
     store::slot::insert(conn, schedule, shard_id, &slots).await?;
     if plan.cancel {
         for run in running.iter().filter_map(|slot| slot.run_id) {
-            store::inbox::insert(conn, &cancel(schedule, place, run)).await?;
+            store::inbox::insert(conn, &cancel(schedule, &place, run)).await?;
         }
     }
     let waited = waiting.get(plan.released + plan.dropped);
@@ -124,7 +125,7 @@ async fn start_runs(
     conn: &mut PgConnection,
     registry: &Registry,
     schedule: &Schedule,
-    place: Place,
+    place: &Place,
     now: DateTime<Utc>,
     plan: &Plan,
     waiting: &[OpenSlot],
@@ -210,7 +211,7 @@ async fn put_off(
 async fn insert(
     conn: &mut PgConnection,
     schedule: &Schedule,
-    place: Place,
+    place: &Place,
     runs: &[NewRun],
 ) -> Result<Vec<RunId>, EngineError> {
     if runs.is_empty() {
@@ -232,7 +233,7 @@ async fn insert(
     Ok(ids)
 }
 
-fn cancel(schedule: &Schedule, place: Place, run_id: RunId) -> NewMessage<'static> {
+fn cancel(schedule: &Schedule, place: &Place, run_id: RunId) -> NewMessage<'static> {
     NewMessage {
         run_id,
         shard_id: place.shard_id,

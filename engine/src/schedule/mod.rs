@@ -30,6 +30,7 @@ use crate::operator::{self, Act};
 use crate::payload;
 use crate::registry::Registry;
 use crate::run::Status;
+use crate::seal::TenantKeys;
 use crate::start::{self, Started};
 use crate::store;
 use crate::store::operator::Audit;
@@ -214,7 +215,7 @@ pub async fn create(
     let place = store::run::find_place(conn, tenant)
         .await?
         .ok_or(EngineError::UnknownTenant(tenant))?;
-    let input = check_input(registry, place, &new.workflow, &new.name, &new.input)?;
+    let input = check_input(registry, &place, &new.workflow, &new.name, &new.input)?;
     if let Some(clock) = place.clock_id {
         store::schedule::hold_clock(conn, clock).await?;
     }
@@ -277,7 +278,7 @@ pub async fn update(
         after.input = input.clone();
         check_input(
             registry,
-            place(&before),
+            &place(&before, TenantKeys::default()),
             &before.workflow,
             &before.name,
             input,
@@ -354,7 +355,8 @@ pub async fn run_now(
     act: &Act,
 ) -> Result<Started, EngineError> {
     let (before, now) = lock(conn, registry, id, act).await?;
-    let place = place(&before);
+    let keys = registry.keyring().of(before.tenant_id).await?;
+    let place = place(&before, keys);
     let key = format!("schedule/{}/now/{}", before.name, id::random_uuid());
     let request = start::StartRequest {
         workflow: &before.workflow,
@@ -362,7 +364,7 @@ pub async fn run_now(
         input: &before.input,
         origin: start::Origin::default(),
     };
-    let started = start::start(conn, registry, before.tenant_id, place, request).await?;
+    let started = start::start(conn, registry, before.tenant_id, &place, request).await?;
     let mut slots = NewSlots::default();
     slots.started(now, key, started.run_id);
     store::slot::insert(conn, &before, place.shard_id, &slots).await?;
@@ -541,10 +543,11 @@ fn shape(schedule: &Schedule) -> Value {
     })
 }
 
-fn place(schedule: &Schedule) -> Place {
+fn place(schedule: &Schedule, keys: TenantKeys) -> Place {
     Place {
         shard_id: schedule.schedule_id.shard(),
         clock_id: schedule.clock_id,
+        keys,
     }
 }
 
@@ -565,7 +568,7 @@ pub(crate) fn timetable(cron: &str, zone: &str) -> Result<(Cron, Tz), EngineErro
 /// Checks that the workflow is known and takes the input; returns it as stored.
 fn check_input(
     registry: &Registry,
-    place: Place,
+    place: &Place,
     workflow: &str,
     name: &str,
     input: &Value,

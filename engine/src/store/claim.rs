@@ -23,7 +23,7 @@ use sqlx::PgConnection;
 use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId, WorkerId};
 use crate::journal::Entry;
 use crate::run::{ClaimedRun, InboxItem, InboxKind, RunKey, StoredError, decode_deadlines};
-use crate::undo::Undo;
+use crate::seal::TenantKeys;
 
 /// Candidates are looked at in a window of this many times the batch, and taken in turns between
 /// tenants. When the window is full there is a backlog, and a batch from its other end is looked at
@@ -209,7 +209,9 @@ pub(crate) async fn claim(
             closes: row.closes,
             begun: row.begun,
             started_at: row.started_at,
-            undo: Undo::decode(row.undo.as_deref()),
+            undo: None,
+            stored_undo: row.undo,
+            keys: TenantKeys::default(),
             now: row.now,
             tenant_now: row.tenant_now,
             gated: row.gated,

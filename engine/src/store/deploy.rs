@@ -5,7 +5,7 @@
 use futures_util::stream::{Stream, TryStreamExt as _};
 use sqlx::PgConnection;
 
-use crate::id::{RunId, ShardId};
+use crate::id::{RunId, ShardId, TenantId};
 use crate::run::RunKey;
 use crate::store::claim::split;
 
@@ -13,6 +13,7 @@ use crate::store::claim::split;
 #[derive(Debug)]
 pub(crate) struct StoredRun {
     pub(crate) key: RunKey,
+    pub(crate) tenant_id: TenantId,
     pub(crate) visit: i64,
     /// Its current visit may have a journal.
     pub(crate) begun: bool,
@@ -28,6 +29,7 @@ pub(crate) struct StoredRun {
 #[derive(Debug)]
 pub(crate) struct StoredMessage {
     pub(crate) key: RunKey,
+    pub(crate) tenant_id: TenantId,
     pub(crate) signal_id: String,
     pub(crate) name: String,
     pub(crate) workflow: String,
@@ -105,6 +107,7 @@ pub(crate) fn sample<'a>(
         select
           run.run_id as "run_id: RunId",
           run.shard_id as "shard_id: ShardId",
+          run.tenant_id as "tenant_id: TenantId",
           run.visit,
           run.state,
           run.stuck,
@@ -123,6 +126,7 @@ pub(crate) fn sample<'a>(
             run_id: row.run_id,
             shard_id: row.shard_id,
         },
+        tenant_id: row.tenant_id,
         visit: row.visit,
         begun: false,
         workflow: workflow.to_owned(),
@@ -144,6 +148,7 @@ pub(crate) fn page(
         select
           run.run_id as "run_id: RunId",
           run.shard_id as "shard_id: ShardId",
+          run.tenant_id as "tenant_id: TenantId",
           run.visit,
           -- A first visit that is under way may be given back with its journal.
           run.begun or run.status = 1 as "begun!",
@@ -167,6 +172,7 @@ pub(crate) fn page(
             run_id: row.run_id,
             shard_id: row.shard_id,
         },
+        tenant_id: row.tenant_id,
         visit: row.visit,
         begun: row.begun,
         workflow: row.workflow,
@@ -223,6 +229,7 @@ pub(crate) fn messages<'a>(
         select
           pending.run_id as "run_id: RunId",
           pending.shard_id as "shard_id: ShardId",
+          run.tenant_id as "tenant_id: TenantId",
           pending.signal_id,
           pending.name,
           run.workflow,
@@ -244,6 +251,7 @@ pub(crate) fn messages<'a>(
             run_id: row.run_id,
             shard_id: row.shard_id,
         },
+        tenant_id: row.tenant_id,
         signal_id: row.signal_id,
         name: row.name,
         workflow: row.workflow,

@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::error::ErrorRecord;
 use crate::fan_out::{ChildResult, Item};
 use crate::id::{RunId, ShardId, TenantId};
 use crate::run::Status;
+use crate::seal::TenantKeys;
 use crate::store::claim::decode_error;
 
 /// How many items one statement writes.
@@ -28,10 +30,12 @@ pub(crate) async fn insert_items(
     shard: ShardId,
     tenant: TenantId,
     items: &[Item],
+    sealing: &TenantKeys,
 ) -> sqlx::Result<()> {
     for (page, items) in items.chunks(ITEMS_PER_STATEMENT).enumerate() {
         let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
-        let inputs: Vec<&[u8]> = items.iter().map(|item| item.input.as_slice()).collect();
+        let inputs: Vec<_> = items.iter().map(|item| sealing.seal(&item.input)).collect();
+        let inputs: Vec<&[u8]> = inputs.iter().map(|input| &**input).collect();
         let first = i32::try_from(page * ITEMS_PER_STATEMENT).unwrap_or(i32::MAX);
         sqlx::query!(
             r#"
@@ -120,6 +124,7 @@ pub(crate) struct ChildPage<'a> {
 pub(crate) async fn list_children(
     conn: &mut PgConnection,
     page: &ChildPage<'_>,
+    keys: &TenantKeys,
 ) -> sqlx::Result<Vec<ChildResult>> {
     let rows = sqlx::query!(
         r#"
@@ -167,9 +172,7 @@ pub(crate) async fn list_children(
                 key: row.key,
                 run_id: row.run_id,
                 status: row.status.and_then(Status::from_code),
-                output: output
-                    .and_then(|bytes| serde_json::from_slice(bytes).ok())
-                    .unwrap_or_default(),
+                output: output.map_or(Value::Null, |bytes| keys.show(bytes)),
                 error: refused.or(ended_badly),
             }
         })

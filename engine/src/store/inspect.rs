@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::id::{ClockId, RunId, ShardId, TenantId};
 use crate::inspect::{RunSummary, SignalLine, StepLine, TransitionLine};
 use crate::run::{SignalOutcome, Status, StoredError, decode_deadlines};
+use crate::seal::Reader;
 use crate::store::claim::decode_error;
 use crate::undo::Undo;
 
@@ -19,6 +20,8 @@ pub(crate) struct RunRow {
     pub(crate) output: Option<Vec<u8>>,
     pub(crate) deadlines: Option<Value>,
     pub(crate) undo: Option<Undo>,
+    /// The same as it is stored.
+    pub(crate) stored_undo: Option<Vec<u8>>,
     pub(crate) parent_run_id: Option<RunId>,
     pub(crate) losses: i32,
     pub(crate) now: DateTime<Utc>,
@@ -121,7 +124,8 @@ pub(crate) async fn find(
         data: row.data,
         output: row.output,
         deadlines: row.deadlines,
-        undo: Undo::decode(row.undo.as_deref()),
+        undo: None,
+        stored_undo: row.undo,
         parent_run_id: row.parent_run_id,
         losses: row.losses,
         now: row.now,
@@ -178,6 +182,7 @@ pub(crate) async fn list_steps(
     run: RunId,
     shard: ShardId,
     limit: i64,
+    keys: &Reader,
 ) -> sqlx::Result<Vec<StepLine>> {
     let rows = sqlx::query!(
         r#"
@@ -197,7 +202,7 @@ pub(crate) async fn list_steps(
     Ok(rows
         .into_iter()
         .map(|row| {
-            let answer: Value = serde_json::from_slice(&row.answer).unwrap_or_default();
+            let answer = keys.show(&row.answer);
             let error: Option<StoredError> = row
                 .failed
                 .then(|| serde_json::from_value(answer.clone()).ok())
@@ -246,6 +251,7 @@ pub(crate) async fn list_signals(
     run: RunId,
     shard: ShardId,
     limit: i64,
+    keys: &Reader,
 ) -> sqlx::Result<Vec<SignalLine>> {
     let rows = sqlx::query!(
         r#"
@@ -277,7 +283,7 @@ pub(crate) async fn list_signals(
                 signal_id: row.signal_id,
                 kind: crate::run::InboxKind::from_code(row.kind),
                 name: row.name,
-                payload: serde_json::from_slice(&row.payload).unwrap_or_default(),
+                payload: keys.show(&row.payload),
                 received_at: row.received_at,
                 recorded_at: row.recorded_at,
                 outcome,

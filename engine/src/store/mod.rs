@@ -9,6 +9,7 @@ pub(crate) mod bulk;
 pub(crate) mod claim;
 pub(crate) mod clock;
 pub(crate) mod control;
+pub(crate) mod data_key;
 pub(crate) mod deploy;
 pub(crate) mod fan_out;
 pub(crate) mod inbox;

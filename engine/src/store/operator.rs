@@ -1,5 +1,7 @@
 //! What an operator's verb reads and changes, under the run's lock.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -8,6 +10,7 @@ use uuid::Uuid;
 use crate::id::{ClockId, RunId, ShardId, TenantId};
 use crate::operator::Act;
 use crate::run::{Deadline, RunKey, Status, StoredError, decode_deadlines};
+use crate::seal::{Reader, TenantKeys};
 use crate::store::claim::decode_error;
 use crate::undo::Undo;
 use crate::workflow::FinishedRun;
@@ -34,6 +37,13 @@ pub(crate) struct Locked {
     pub(crate) tenant_now: DateTime<Utc>,
     /// What it has left to reverse, if it is undoing.
     pub(crate) undo: Option<Undo>,
+    /// The same as it is stored, until it is opened.
+    pub(crate) stored_undo: Option<Vec<u8>>,
+    /// What its payloads are sealed with.
+    pub(crate) keys: TenantKeys,
+    pub(crate) reader: Reader,
+    /// The keys were destroyed: nothing new is stored of it.
+    pub(crate) destroyed: bool,
     /// The visit's last step, if its answer is an error.
     pub(crate) failed_step: Option<String>,
 }
@@ -82,6 +92,19 @@ impl Locked {
     /// What the operator's act must have seen.
     pub(crate) fn revision(&self) -> i64 {
         self.epoch + self.visit
+    }
+
+    /// Opens what its keys open; the rest stays as it is stored.
+    pub(crate) fn open(&mut self) {
+        if let Ok(Cow::Owned(opened)) = self.reader.open(&self.data) {
+            self.data = opened;
+        }
+        let stored = self.stored_undo.as_deref();
+        let opened = stored.and_then(|stored| self.reader.open(stored).ok());
+        self.undo = opened.and_then(|opened| Undo::decode(&opened));
+        if self.undo.is_some() {
+            self.stored_undo = None;
+        }
     }
 
     /// A change that changes nothing yet.
@@ -169,7 +192,11 @@ pub(crate) async fn lock(
         error: decode_error(row.error),
         paused_at: row.paused_at,
         tenant_now: row.tenant_now,
-        undo: Undo::decode(row.undo.as_deref()),
+        undo: None,
+        stored_undo: row.undo,
+        keys: TenantKeys::default(),
+        reader: Reader::default(),
+        destroyed: false,
         failed_step: row.failed_step,
     }))
 }
@@ -187,6 +214,10 @@ pub(crate) async fn apply(
         Rest::Parked(reason) => Some(reason),
         Rest::Due | Rest::AsBefore | Rest::Ended => None,
     };
+    let undo = change.undo.as_ref().map(Undo::encode);
+    let undo = undo.map(|undo| locked.keys.seal(undo).into_owned());
+    let kept = locked.stored_undo.clone();
+    let undo = undo.or(kept.filter(|_| !change.status.is_finished()));
     let stuck = (change.status == Status::Stuck).then_some(locked.stuck.as_deref());
     sqlx::query_scalar!(
         r#"
@@ -259,7 +290,7 @@ pub(crate) async fn apply(
         stuck.flatten(),
         change.version,
         change.state,
-        change.data,
+        &*locked.keys.seal(&change.data),
         deadlines,
         change.entered,
         change.cut,
@@ -268,7 +299,7 @@ pub(crate) async fn apply(
         change.rest == Rest::AsBefore,
         parked,
         change.rest == Rest::Due,
-        change.undo.as_ref().map(Undo::encode),
+        undo,
         change.attributes,
     )
     .fetch_one(conn)
@@ -340,7 +371,7 @@ pub(crate) async fn insert_answer(
         answer.failed,
         answer.step,
         answer.event,
-        answer.answer,
+        &*locked.keys.seal(&answer.answer),
     )
     .execute(conn)
     .await?;
@@ -387,6 +418,7 @@ pub(crate) async fn tell_finished(conn: &mut PgConnection, locked: &Locked) -> s
         error: None,
     };
     let payload = serde_json::to_vec(&finished).unwrap_or_default();
+    let payload = locked.keys.seal(payload);
     sqlx::query!(
         r#"
         with hearer as (
@@ -417,7 +449,7 @@ pub(crate) async fn tell_finished(conn: &mut PgConnection, locked: &Locked) -> s
         locked.tenant_now,
         format!("finished:{}", locked.key.run_id),
         locked.workflow,
-        payload,
+        &*payload,
     )
     .execute(conn)
     .await?;

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use crate::id::{Epoch, RunId, ShardId, TenantId, WorkerId};
 use crate::inspect::ProgressLine;
 use crate::run::RunKey;
+use crate::seal::Reader;
 
 /// Which step of which visit, under which claim.
 #[derive(Debug, Clone)]
@@ -123,6 +124,7 @@ pub(crate) async fn list(
     run: RunId,
     shard: ShardId,
     visit: i64,
+    keys: &Reader,
 ) -> sqlx::Result<Vec<ProgressLine>> {
     let rows = sqlx::query!(
         r#"
@@ -150,7 +152,7 @@ pub(crate) async fn list(
         .into_iter()
         .map(|row| ProgressLine {
             step: row.step,
-            value: serde_json::from_slice(&row.value).unwrap_or_default(),
+            value: keys.show(&row.value),
             reported_at: row.reported_at,
         })
         .collect())

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::id::{ClockId, RunId, ShardId, TenantId};
 use crate::run::{RunKey, Status, StoredError};
+use crate::seal::TenantKeys;
 use crate::start::Origin;
 use crate::store::claim::decode_error;
 
@@ -34,13 +35,15 @@ pub(crate) struct Holder {
 }
 
 /// Where a tenant lives and which clock it follows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) shard_id: ShardId,
     pub(crate) clock_id: Option<ClockId>,
+    /// What its payloads are sealed with.
+    pub(crate) keys: TenantKeys,
 }
 
-/// Finds a tenant's place in the directory.
+/// Finds a tenant's place in the directory; its keys are not looked for.
 pub(crate) async fn find_place(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -58,6 +61,7 @@ pub(crate) async fn find_place(
     Ok(row.map(|row| Place {
         shard_id: row.shard_id,
         clock_id: row.clock_id,
+        keys: TenantKeys::default(),
     }))
 }
 
@@ -87,7 +91,7 @@ pub(crate) async fn insert_tenant(
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     tenant: TenantId,
-    place: Place,
+    place: &Place,
     origin: Origin,
     runs: &[NewRun],
 ) -> sqlx::Result<Vec<RunId>> {
@@ -96,7 +100,8 @@ pub(crate) async fn insert(
     let workflows: Vec<&str> = runs.iter().map(|run| &*run.workflow).collect();
     let versions: Vec<i32> = runs.iter().map(|run| run.version).collect();
     let states: Vec<&str> = runs.iter().map(|run| run.state.as_str()).collect();
-    let data: Vec<&[u8]> = runs.iter().map(|run| run.data.as_slice()).collect();
+    let data: Vec<_> = runs.iter().map(|run| place.keys.seal(&run.data)).collect();
+    let data: Vec<&[u8]> = data.iter().map(|data| &**data).collect();
     let attributes: Vec<Option<&Value>> = runs.iter().map(|run| run.attributes.as_ref()).collect();
     let digests: Vec<Uuid> = runs.iter().map(|run| run.input_digest).collect();
     sqlx::query_scalar!(

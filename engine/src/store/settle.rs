@@ -5,6 +5,7 @@
 //! recovery sees what it wrote, or it finds no lease and writes nothing. A settlement besides
 //! updates the run on its epoch and visit. Rows that are not returned were fenced.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
@@ -110,7 +111,7 @@ struct Columns<'a> {
     attempt: Vec<i32>,
     losses: Vec<i32>,
     state: Vec<&'a str>,
-    data: Vec<&'a [u8]>,
+    data: Vec<Cow<'a, [u8]>>,
     deadlines: Vec<Option<Value>>,
     due_at: Vec<Option<DateTime<Utc>>>,
     delay_us: Vec<Option<i64>>,
@@ -118,7 +119,7 @@ struct Columns<'a> {
     next_at: Vec<Option<DateTime<Utc>>>,
     stuck: Vec<Option<&'a str>>,
     error: Vec<Option<Value>>,
-    output: Vec<Option<&'a [u8]>>,
+    output: Vec<Option<Cow<'a, [u8]>>>,
     finished: Vec<Option<Vec<u8>>>,
     event: Vec<&'a str>,
     from_state: Vec<&'a str>,
@@ -162,7 +163,7 @@ impl<'a> Columns<'a> {
         self.attempt.push(run.attempt);
         self.losses.push(run.losses);
         self.state.push(&run.state);
-        self.data.push(&run.data);
+        self.data.push(run.keys.seal(&run.data));
         let deadlines = (!run.deadlines.is_empty()).then_some(&run.deadlines);
         self.deadlines
             .push(deadlines.and_then(|known| serde_json::to_value(known).ok()));
@@ -176,7 +177,8 @@ impl<'a> Columns<'a> {
         let error = run.error.as_ref();
         self.error
             .push(error.and_then(|error| serde_json::to_value(error).ok()));
-        self.output.push(settlement.output.as_deref());
+        let output = settlement.output.as_deref();
+        self.output.push(output.map(|output| run.keys.seal(output)));
         self.finished.push(finished_payload(settlement));
         self.event.push(&settlement.log.event);
         self.from_state.push(&settlement.log.from_state);
@@ -184,7 +186,9 @@ impl<'a> Columns<'a> {
         self.detail.push(settlement.log.detail.as_deref());
         self.tenant_now.push(run.tenant_now);
         self.closes.push(run.closes);
-        self.undo.push(run.undo.as_ref().map(Undo::encode));
+        let undo = run.undo.as_ref().map(Undo::encode);
+        let undo = undo.map(|undo| run.keys.seal(undo).into_owned());
+        self.undo.push(undo.or_else(|| run.stored_undo.clone()));
         self.begun.push(run.begun && !settlement.cut);
         self.attributes.push(settlement.attributes.as_ref());
         for mark in &settlement.marks {
@@ -210,7 +214,8 @@ fn finished_payload(settlement: &Settlement) -> Option<Vec<u8>> {
                 .unwrap_or_default(),
             error: why_failed(settlement.status, settlement.run.error.as_ref()),
         };
-        serde_json::to_vec(&finished).unwrap_or_default()
+        let payload = serde_json::to_vec(&finished).unwrap_or_default();
+        settlement.run.keys.seal(payload).into_owned()
     })
 }
 
@@ -232,6 +237,8 @@ pub(crate) async fn apply(
     settlements: &[&Settlement],
 ) -> sqlx::Result<Vec<(RunId, Settled)>> {
     let c = Columns::of(settlements);
+    let data: Vec<&[u8]> = c.data.iter().map(|data| &**data).collect();
+    let output: Vec<Option<&[u8]>> = c.output.iter().map(Option::as_deref).collect();
     let rows = sqlx::query!(
         r#"
         with lease as materialized (
@@ -416,7 +423,7 @@ pub(crate) async fn apply(
         &c.attempt,
         &c.losses,
         &c.state as &[&str],
-        &c.data as &[&[u8]],
+        &data as &[&[u8]],
         &c.deadlines as &[Option<Value>],
         &c.due_at as &[Option<DateTime<Utc>>],
         &c.delay_us as &[Option<i64>],
@@ -424,7 +431,7 @@ pub(crate) async fn apply(
         &c.next_at as &[Option<DateTime<Utc>>],
         &c.stuck as &[Option<&str>],
         &c.error as &[Option<Value>],
-        &c.output as &[Option<&[u8]>],
+        &output as &[Option<&[u8]>],
         &c.finished as &[Option<Vec<u8>>],
         &c.event as &[&str],
         &c.from_state as &[&str],

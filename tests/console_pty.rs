@@ -168,6 +168,8 @@ async fn start_notice(app: &TestApp, tenant: &Tenant, key: &str) -> uuid::Uuid {
         tenant_id: tenant.tenant_id,
         key: key.to_owned(),
         input: json!({"recovered": {}}),
+        priority: None,
+        start_at: None,
     };
     let key = IdempotencyKey::generate();
     let started = app.client.start_run(&run, &key).await.unwrap();

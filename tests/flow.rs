@@ -1,12 +1,15 @@
 //! Flow control through the API and the command line: limits, pauses, breakers.
 
+use std::process::Command;
+
 use tenure_client::{
-    ActOnBreaker, ActOnPause, Client, FlowRate, IdempotencyKey, PauseScope, RunFilter, RunStatus,
-    SetFlowLimit,
+    ActOnBreaker, ActOnPause, Client, FlowRate, IdempotencyKey, PauseScope, RunFilter, RunPriority,
+    RunStatus, SetFlowLimit,
 };
 
 use crate::support::app::TestApp;
 use crate::support::eventually;
+use crate::support::process::tenure;
 
 const BECAUSE: &str = "the provider asked for it";
 
@@ -164,5 +167,61 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
     assert!(app.client.list_pauses().await.unwrap().is_empty());
     let stranger = Client::new(&app.url, "tnr_wrong").unwrap();
     assert!(stranger.list_limits().await.is_err());
+    app.finish().await;
+}
+
+/// Runs the program against an app; whether it ended well, and what it printed.
+fn command(app: &TestApp, args: &[&str]) -> (bool, String) {
+    let api = ["--url", &app.url, "--token", &app.token];
+    let output = Command::new(tenure())
+        .args(args)
+        .args(api)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_starts_runs_later_and_gives_tenants_weight() {
+    let app = TestApp::new().await;
+    let subscriber = app.customer().starter().await;
+    let tenant = subscriber.tenant.tenant_id.to_string();
+    let tomorrow = subscriber.now().await + chrono::TimeDelta::days(1);
+    let tomorrow = tomorrow.to_rfc3339();
+    let start = [
+        "run", "start", "notice", "--tenant", &tenant, "--key", "later",
+    ];
+    let what = [
+        "--input",
+        r#"{"recovered":{}}"#,
+        "--priority",
+        "low",
+        "--at",
+        &tomorrow,
+    ];
+    let (done, text) = command(&app, &[&start[..], &what].concat());
+    assert!(done && text.contains("waiting"), "{text}");
+    let run: uuid::Uuid = text.split_whitespace().next().unwrap().parse().unwrap();
+    let shown = app.client.run(run).await.unwrap();
+    assert_eq!(shown.priority, RunPriority::Low);
+    assert_eq!(shown.why.kind, "starts_later", "{:?}", shown.why);
+    let (done, text) = command(&app, &[&start[..], &["--priority", "soon"]].concat());
+    assert!(!done && text.contains("one of highest, high"), "{text}");
+    subscriber.advance("2d").await;
+    let ended = app.client.run(run).await.unwrap().summary.status;
+    assert!(!matches!(ended, RunStatus::Waiting), "{ended:?}");
+
+    let set = ["flow", "set-weight", &tenant, "5", "--reason", "a contract"];
+    let (done, text) = command(&app, &set);
+    assert!(
+        done && text.contains(&tenant) && text.contains('5'),
+        "{text}"
+    );
+    let (done, text) = command(&app, &["flow", "weights"]);
+    assert!(done && text.lines().count() == 1, "{text}");
+    let much = ["flow", "set-weight", &tenant, "101", "--reason", "more"];
+    let (done, text) = command(&app, &much);
+    assert!(!done && text.contains("1 to 100"), "{text}");
     app.finish().await;
 }

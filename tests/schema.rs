@@ -32,6 +32,7 @@ fn samples(version: i64) -> Option<&'static str> {
         13 => Some(include_str!("../fixtures/migrations/0013.sql")),
         14 => Some(include_str!("../fixtures/migrations/0014.sql")),
         16 => Some(include_str!("../fixtures/migrations/0016.sql")),
+        18 => Some(include_str!("../fixtures/migrations/0018.sql")),
         17 => Some(include_str!("../fixtures/migrations/0017.sql")),
         _ => None,
     }

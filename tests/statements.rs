@@ -170,7 +170,7 @@ const EXCEPTIONS: [(&str, &str, &str); 10] = [
     ),
     (
         "a physical place",
-        "join engine.due on due.ctid = turn.row_id and due.shard_id = turn.shard_id",
+        "join engine.due on due.ctid = place.row_id and due.shard_id = place.shard_id",
         "a claim takes what is due on its own node: with the shard a ctid names one row, because a \
          shard lies in one partition",
     ),

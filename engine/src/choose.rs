@@ -4,12 +4,17 @@
 //! whole run, signals received by the deadline's instant, the deadline, later signals. A visit that
 //! was begun is pinned to its event, unless it only fails and the run is to end.
 
+use chrono::{DateTime, Utc};
+
 use crate::run::{ClaimedRun, Deadline, InboxItem, InboxKind, SignalOutcome};
 use crate::undo::Reverse;
 use crate::workflow::Reception;
 
 /// How the journal and the log name the visit for the deadline of the whole run.
 pub(crate) const RUN_DEADLINE: &str = "run deadline";
+
+/// The deadline of a run that starts later than it was asked for.
+pub(crate) const RUN_START: &str = "run-start";
 
 /// What a held run is to do next.
 #[derive(Debug)]
@@ -108,7 +113,13 @@ pub(crate) fn next_event(
         return (NextEvent::RunDeadline(deadline.clone()), marks);
     }
     if !run.entered {
-        return (NextEvent::Entered, marks);
+        let early = starts_at(run).is_some_and(|at| at > run.tenant_now);
+        let event = if early {
+            NextEvent::Nothing
+        } else {
+            NextEvent::Entered
+        };
+        return (event, marks);
     }
     let mut accepted = None;
     let mut at = 0;
@@ -137,20 +148,22 @@ pub(crate) fn next_event(
             reason: Some(reason),
         });
     }
-    let deadline = run
-        .deadlines
-        .iter()
-        .filter(|deadline| deadline.at <= run.tenant_now)
-        .min_by_key(|deadline| deadline.at);
-    let event = match (accepted, deadline) {
+    (deadline_or(run, inbox, accepted), marks)
+}
+
+/// What has come: the signal that is accepted, or the deadline if that was before it.
+fn deadline_or(run: &ClaimedRun, inbox: &mut Vec<InboxItem>, accepted: Option<usize>) -> NextEvent {
+    let passed = run.deadlines.iter();
+    let passed = passed.filter(|deadline| deadline.at <= run.tenant_now);
+    let deadline = passed.min_by_key(|deadline| deadline.at);
+    match (accepted, deadline) {
         (Some(at), Some(deadline)) if inbox[at].received_at > deadline.at => {
             NextEvent::Deadline(deadline.clone())
         }
         (Some(at), _) => message(inbox.remove(at)),
         (None, Some(deadline)) => NextEvent::Deadline(deadline.clone()),
         (None, None) => NextEvent::Nothing,
-    };
-    (event, marks)
+    }
 }
 
 fn find_pinned(run: &ClaimedRun, inbox: &mut Vec<InboxItem>, pin: &str) -> Option<NextEvent> {
@@ -184,6 +197,13 @@ pub(crate) fn gather(first: InboxItem, inbox: &mut Vec<InboxItem>) -> Vec<InboxI
     let mut gathered = vec![first];
     gathered.extend(inbox.extract_if(.., |item| item.kind == InboxKind::RunFinished));
     gathered
+}
+
+/// When a run starts that was asked for earlier.
+pub(crate) fn starts_at(run: &ClaimedRun) -> Option<DateTime<Utc>> {
+    let mut known = run.deadlines.iter();
+    let start = known.find(|deadline| deadline.name == RUN_START)?;
+    Some(start.at)
 }
 
 /// The deadline of the whole run.

@@ -16,7 +16,7 @@ use crate::id::{RunId, TenantId};
 use crate::payload;
 use crate::registry::Registry;
 use crate::run::InboxKind;
-use crate::start::{self, Origin, StartRequest, Started};
+use crate::start::{self, Origin, StartOptions, StartRequest, Started};
 use crate::store;
 use crate::store::inbox::NewMessage;
 use crate::store::run::{Identity, Place};
@@ -104,11 +104,28 @@ impl Client {
         key: &str,
         input: &W::Input,
     ) -> Result<Started, EngineError> {
-        let input = payload::to_value("input", W::NAME, input)?;
-        self.start_named(conn, tenant, W::NAME, key, &input).await
+        self.start_with::<W>(conn, tenant, key, input, StartOptions::default())
+            .await
     }
 
-    /// Starts a run by the workflow's name, with its input as JSON.
+    /// Starts a run of `W` as the options say: later, or of another priority than its workflow's.
+    ///
+    /// # Errors
+    /// As [`Client::start`].
+    pub async fn start_with<W: Workflow>(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        key: &str,
+        input: &W::Input,
+        options: StartOptions,
+    ) -> Result<Started, EngineError> {
+        let input = payload::to_value("input", W::NAME, input)?;
+        self.start_named(conn, tenant, (W::NAME, key), &input, options)
+            .await
+    }
+
+    /// Starts a run by its workflow's name and its key, with its input as JSON.
     ///
     /// # Errors
     /// As [`Client::start`], and [`EngineError::Malformed`] when the input does not fit.
@@ -116,9 +133,9 @@ impl Client {
         &self,
         conn: &mut PgConnection,
         tenant: TenantId,
-        workflow: &str,
-        key: &str,
+        (workflow, key): (&str, &str),
         input: &Value,
+        options: StartOptions,
     ) -> Result<Started, EngineError> {
         let place = place_of(conn, &self.registry, tenant).await?;
         let request = StartRequest {
@@ -126,6 +143,7 @@ impl Client {
             key,
             input,
             origin: Origin::default(),
+            options,
         };
         start::start(conn, &self.registry, tenant, &place, request).await
     }

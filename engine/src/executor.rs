@@ -426,7 +426,8 @@ fn ends(
 fn begin_run(handler: &dyn Handler, run: &mut ClaimedRun) {
     let limit = handler.run_deadline().filter(|_| run.visit == 0);
     if let Some(limit) = limit.filter(|_| choose::run_deadline(run).is_none()) {
-        plan::set_run_deadline(run, run.started_at + limit);
+        let began = choose::starts_at(run).unwrap_or(run.started_at);
+        plan::set_run_deadline(run, began + limit);
     }
 }
 

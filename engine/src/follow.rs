@@ -13,7 +13,7 @@ use crate::plan::Settlement;
 use crate::registry::Registry;
 use crate::run::InboxKind;
 use crate::seal::TenantKeys;
-use crate::start::{self, Origin, StartRequest};
+use crate::start::{self, Origin, StartOptions, StartRequest};
 use crate::store;
 use crate::store::inbox::NewMessage;
 use crate::store::run::{Identity, Place};
@@ -126,6 +126,7 @@ async fn start_child(
                 close: child.close,
                 gathered: false,
             },
+            options: StartOptions::default(),
         },
     )
     .await;
@@ -251,6 +252,7 @@ async fn receiver(
                 key,
                 input,
                 origin: Origin::default(),
+                options: StartOptions::default(),
             };
             let place = place(settlement);
             let started = start::start(conn, registry, tenant, &place, request).await?;

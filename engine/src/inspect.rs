@@ -10,10 +10,12 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use crate::choose::RUN_START;
 use crate::error::EngineError;
 use crate::fan_out::{self, Going};
 use crate::gate::Door;
 use crate::id::{ClockId, RunId, TenantId};
+use crate::priority::Priority;
 use crate::retention::Hold;
 use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
 use crate::seal::{Keyring, Reader};
@@ -102,6 +104,8 @@ pub struct RunDetail {
     pub deadlines: Vec<Deadline>,
     /// The run that started it.
     pub parent_run_id: Option<RunId>,
+    /// How urgent it is.
+    pub priority: Priority,
     /// Why it is where it is.
     pub why: Why,
     /// What steps under way reported last, the newest first.
@@ -271,6 +275,7 @@ pub async fn detail(
         deadlines: row.deadlines(),
         attributes: row.attributes,
         parent_run_id: row.parent_run_id,
+        priority: row.priority,
         why,
         progress,
         holds,
@@ -487,6 +492,16 @@ fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
             summary: format!(
                 "Deadline {} has passed, but no worker that knows its workflow is running.",
                 next.name
+            ),
+            evidence,
+        };
+    }
+    if next.name == RUN_START {
+        return Why {
+            kind: "starts_later",
+            summary: format!(
+                "It starts at {}{clock}; signals are kept until then.",
+                rfc3339(next.at)
             ),
             evidence,
         };

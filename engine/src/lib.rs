@@ -7,6 +7,7 @@ mod error;
 mod id;
 mod limit;
 mod payload;
+mod priority;
 mod retry;
 // Rules: pure.
 mod choose;
@@ -54,6 +55,7 @@ pub mod search;
 pub mod tenant;
 pub mod test_clock;
 pub mod testkit;
+pub mod weight;
 
 pub use attribute::{AttributeKind, AttributeNames, Attributes, MAX_ATTRIBUTE_TEXT};
 pub use client::{Client, RunRef, Signalled};
@@ -68,10 +70,11 @@ pub use id::{
 pub use limit::{Limit, Need, Rate};
 pub use payload::DEFAULT_PAYLOAD_LIMIT;
 pub use pool::{PoolConfig, begin, connect};
+pub use priority::Priority;
 pub use registry::{Registry, RegistryBuilder};
 pub use retry::{Exhausted, RetryPolicy};
 pub use run::{Deadline, SignalOutcome, Status, StoredError};
-pub use start::Started;
+pub use start::{StartOptions, Started};
 pub use transition::{ClosePolicy, Transition};
 pub use variants::variants;
 pub use worker::{Worker, WorkerConfig};

@@ -295,7 +295,7 @@ fn answered(
             settled
                 .run
                 .deadlines
-                .retain(|known| Some(known) != consumed);
+                .retain(|known| Some(known) != consumed && known.name != choose::RUN_START);
             settled.run.entered = true;
             (settled.run.state, settled.run.data) = (state, data);
             settled

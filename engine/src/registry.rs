@@ -17,6 +17,7 @@ use crate::fan_out::{FanOutHandler, Joined, NAME};
 use crate::limit::{Limit, Need};
 use crate::payload;
 use crate::plan::{Answer, AnswerNext};
+use crate::priority::Priority;
 use crate::retention::Retention;
 use crate::seal::Keyring;
 use crate::start::FROM_INPUT;
@@ -58,6 +59,7 @@ pub(crate) trait Handler: Send + Sync {
     fn states(&self) -> &'static [&'static str];
     fn retention(&self) -> Retention;
     fn queue(&self) -> &'static str;
+    fn priority(&self) -> Priority;
     fn limits(&self) -> &'static [Limit];
     fn needs(&self, version: i32, data: &[u8]) -> Vec<Need>;
     fn attributes(&self) -> AttributeNames;
@@ -418,6 +420,10 @@ impl<W: Workflow> Handler for Typed<W> {
 
     fn queue(&self) -> &'static str {
         W::QUEUE
+    }
+
+    fn priority(&self) -> Priority {
+        W::PRIORITY
     }
 
     fn limits(&self) -> &'static [Limit] {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId};
+use crate::priority::Priority;
 use crate::seal::{self, TenantKeys, Unreadable};
 use crate::undo::Undo;
 
@@ -170,6 +171,7 @@ pub(crate) struct ClaimedRun {
     pub(crate) stored_undo: Option<Vec<u8>>,
     /// What its payloads are sealed with.
     pub(crate) keys: TenantKeys,
+    pub(crate) priority: Priority,
     /// When it was started, in the tenant's time.
     pub(crate) started_at: DateTime<Utc>,
     /// The database's time, real.

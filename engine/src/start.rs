@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use crate::error::EngineError;
 use crate::id::{RunId, TenantId};
 use crate::payload;
+use crate::priority::Priority;
 use crate::registry::{Beginning, Registry};
 use crate::store;
 use crate::store::run::{NewRun, Place};
@@ -26,6 +28,17 @@ pub struct Started {
     pub created: bool,
 }
 
+/// How a run is started, beyond its key and input. A repeated start changes none of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StartOptions {
+    /// How urgent it is; as its workflow says otherwise.
+    pub priority: Option<Priority>,
+    /// When it starts, in the tenant's time; at once otherwise, or when that has passed. Until then it
+    /// is *waiting* with the deadline `run-start`, which operators can move or fire; signals are kept,
+    /// and a cancel ends it.
+    pub at: Option<DateTime<Utc>>,
+}
+
 /// A start with the workflow's types erased.
 #[derive(Debug)]
 pub(crate) struct StartRequest<'a> {
@@ -33,6 +46,7 @@ pub(crate) struct StartRequest<'a> {
     pub(crate) key: &'a str,
     pub(crate) input: &'a Value,
     pub(crate) origin: Origin,
+    pub(crate) options: StartOptions,
 }
 
 /// Who starts a run, and what the end of that one means for it.
@@ -67,8 +81,11 @@ pub(crate) async fn start(
         key,
         input,
         origin,
+        options,
     } = request;
-    let new = prepare(registry, place, workflow, key, input)?;
+    let mut new = prepare(registry, place, workflow, key, input)?;
+    new.priority = options.priority.unwrap_or(new.priority);
+    new.starts_at = options.at;
     insert(conn, tenant, place, origin, new).await
 }
 
@@ -134,6 +151,8 @@ pub(crate) fn prepare(
         state: payload::variant_name(&state).to_owned(),
         data: payload::to_bytes("state", &state, limit)?,
         input_digest: digest(&input_bytes),
+        priority: handler.priority(),
+        starts_at: None,
         attributes,
     })
 }
@@ -157,6 +176,8 @@ pub(crate) fn prepare_in(
         version: handler.version(),
         state: payload::variant_name(state).to_owned(),
         input_digest: digest(&data),
+        priority: handler.priority(),
+        starts_at: None,
         data,
         attributes,
     })

@@ -23,6 +23,7 @@ use crate::pool;
 use crate::store;
 use crate::store::lease::Flow;
 use crate::tally;
+use crate::weight::Weights;
 
 /// How many renewals fit into one lease.
 const RENEWALS_PER_LEASE: u32 = 4;
@@ -36,6 +37,7 @@ pub(crate) async fn renew(
     lost: CancellationToken,
     bell: Bell,
     breakers: Arc<Breakers>,
+    weights: Arc<Weights>,
 ) {
     let mut partitions_due = clock::monotonic();
     loop {
@@ -45,6 +47,7 @@ pub(crate) async fn renew(
             Ok(Some(flow)) => {
                 lease.renewed(sent);
                 breakers.refresh(changes, flow.shut);
+                weights.hear(flow.tenants, flow.weights);
                 if flow.busy {
                     sweep(&pool).await;
                 }

@@ -29,6 +29,7 @@ use crate::schedule;
 use crate::store;
 use crate::tally;
 use crate::upkeep;
+use crate::weight::Weights;
 
 /// How often a worker that is never idle looks at schedules.
 const SCHEDULES_WHEN_BUSY: Duration = Duration::from_secs(1);
@@ -105,6 +106,7 @@ impl Worker {
             abort: abort.clone(),
             quiet: quiet_tx,
             breakers: client.breakers().clone(),
+            weights: Arc::default(),
         };
         let first = station.register().await?;
         let bell = client.bell().clone();
@@ -159,6 +161,7 @@ struct Station {
     abort: CancellationToken,
     quiet: watch::Sender<u64>,
     breakers: Arc<Breakers>,
+    weights: Arc<Weights>,
 }
 
 impl Station {
@@ -183,6 +186,7 @@ impl Station {
         .await?;
         store::limit::insert_missing(&mut conn, &self.registry.limits()).await?;
         self.breakers.look(&mut conn).await?;
+        self.weights.look(&mut conn).await?;
         let freed = store::lease::unpark_handled(&mut conn, &handled).await?;
         if freed > 0 {
             tracing::info!(runs = freed, "runs without a handler have one again");
@@ -250,6 +254,7 @@ impl Station {
             lost.clone(),
             self.bell.clone(),
             self.breakers.clone(),
+            self.weights.clone(),
         ));
         self.claim_until_done(&lease, &lost, &hall).await;
         if self.abort.is_cancelled() || lost.is_cancelled() {
@@ -352,7 +357,8 @@ impl Station {
             store::lease::delete_batches(&mut conn, lease.worker, &finished).await?;
         }
         self.let_go(&mut conn, lease, hall).await?;
-        let runs = store::claim::claim(&mut conn, lease.worker, batch, limit).await?;
+        let runs =
+            store::claim::claim(&mut conn, lease.worker, batch, limit, self.weights.now()).await?;
         if runs.is_empty() {
             return Ok(0);
         }

@@ -15,6 +15,7 @@ use crate::error::{ErrorRecord, StepError};
 use crate::fan_out::Joined;
 use crate::id::RunId;
 use crate::limit::{Limit, Need};
+use crate::priority::Priority;
 use crate::retention::Retention;
 use crate::run::Status;
 use crate::transition::Transition;
@@ -37,6 +38,8 @@ pub trait Workflow: Send + Sync + 'static {
     const VERSION: i32;
     /// The queue that its runs belong to: what operators pause together.
     const QUEUE: &'static str = DEFAULT_QUEUE;
+    /// How urgent its runs are, unless a start says otherwise.
+    const PRIORITY: Priority = Priority::Normal;
     /// The limits that [`Workflow::needs`] may name, with the numbers that they begin with.
     const LIMITS: &'static [Limit] = &[];
     /// What its runs can be found by beyond what every run has; names in snake case.

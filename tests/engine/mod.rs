@@ -11,6 +11,7 @@ mod idle;
 mod inspect;
 mod locks;
 mod operator;
+mod priorities;
 mod progress;
 mod retention;
 mod run_deadline;

@@ -1,7 +1,7 @@
 //! Starting: once per key, in the caller's transaction, with clear refusals. Children.
 
 use sqlx::Connection as _;
-use tenure_engine::{EngineError, Registry, Status};
+use tenure_engine::{EngineError, Registry, StartOptions, Status};
 
 use super::workflows::{Door, Errand, Family, Outside, registry};
 use crate::support::engine::TestEngine;
@@ -75,11 +75,23 @@ async fn bad_starts_are_refused_by_name() {
     let (client, tenant) = (&engine.client, engine.tenant);
     let null = serde_json::Value::Null;
     let unknown = client
-        .start_named(&mut conn, tenant, "nope", "k", &null)
+        .start_named(
+            &mut conn,
+            tenant,
+            ("nope", "k"),
+            &null,
+            StartOptions::default(),
+        )
         .await;
     assert!(matches!(unknown, Err(EngineError::UnknownWorkflow(name)) if name == "nope"));
     let malformed = client
-        .start_named(&mut conn, tenant, "errand", "k", &null)
+        .start_named(
+            &mut conn,
+            tenant,
+            ("errand", "k"),
+            &null,
+            StartOptions::default(),
+        )
         .await;
     assert!(matches!(
         malformed,
@@ -87,12 +99,24 @@ async fn bad_starts_are_refused_by_name() {
     ));
     let nobody = tenure_engine::TenantId::new(tenure_engine::ShardId(7));
     let stranger = client
-        .start_named(&mut conn, nobody, "errand", "k", &1.into())
+        .start_named(
+            &mut conn,
+            nobody,
+            ("errand", "k"),
+            &1.into(),
+            StartOptions::default(),
+        )
         .await;
     assert!(matches!(stranger, Err(EngineError::UnknownTenant(id)) if id == nobody));
     for key in ["", "nul\0", &"x".repeat(256)] {
         let keyed = client
-            .start_named(&mut conn, tenant, "errand", key, &1.into())
+            .start_named(
+                &mut conn,
+                tenant,
+                ("errand", key),
+                &1.into(),
+                StartOptions::default(),
+            )
             .await;
         assert!(
             matches!(keyed, Err(EngineError::Malformed { what: "key", .. })),

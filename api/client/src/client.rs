@@ -10,8 +10,8 @@ use crate::{
     Page, Pause, PlaceLegalHold, Plan, PrepareBulk, PutRetention, RetentionPolicy, RewrapKeys,
     RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
     ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
-    Signal, SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter, TestClock,
-    Transition, Whoami, Workflow,
+    SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter,
+    TenantWeight, TestClock, Transition, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -411,6 +411,20 @@ impl Client {
         self.transport
             .post("/v1/pauses/actions/lift", act, key)
             .await
+    }
+
+    /// Lists the tenants whose weight is not 1, the heaviest first.
+    pub async fn list_weights(&self) -> Result<Vec<TenantWeight>, ClientError> {
+        self.transport.get("/v1/weights").await
+    }
+
+    /// Gives a tenant its weight; all whose weight is not 1 then.
+    pub async fn set_weight(
+        &self,
+        set: &SetTenantWeight,
+        key: &IdempotencyKey,
+    ) -> Result<Vec<TenantWeight>, ClientError> {
+        self.transport.post("/v1/weights", set, key).await
     }
 
     /// Lists the breakers of outside dependencies that failed at least once.

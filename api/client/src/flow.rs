@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// A named bound on visits, shared by the workflows that name it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -105,6 +106,27 @@ pub struct Pause {
     pub reason: String,
     /// Runs that became due meanwhile.
     pub waiting: i64,
+}
+
+/// How many turns a tenant has for one of another's, when both have work due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TenantWeight {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// 1 as all have, to 100.
+    pub weight: i16,
+}
+
+/// Body of `POST /v1/weights`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetTenantWeight {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// 1 as all have, to 100.
+    pub weight: i16,
+    /// Why, 1 to 2,000 characters; kept in the audit.
+    pub reason: String,
 }
 
 /// Pauses a scope, or lifts its pause.

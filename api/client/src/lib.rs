@@ -46,6 +46,7 @@ pub use client::Client;
 pub use error::{ClientError, FieldError, Problem};
 pub use flow::{
     ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, Pause, PauseScope, SetFlowLimit,
+    SetTenantWeight, TenantWeight,
 };
 pub use idempotency::IdempotencyKey;
 pub use invoice::{Invoice, InvoiceDetail, InvoiceLine, InvoiceStatus};
@@ -60,8 +61,8 @@ pub use retention::{
 };
 pub use run::{
     ActOnRun, ActionAccepted, ActionArg, ActionArgs, AllowedAction, ArgKind, Deadline,
-    DeadlineClock, Evidence, Progress, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary,
-    SendSignal, SignalAccepted, StartRun, Why,
+    DeadlineClock, Evidence, Progress, RunCount, RunCountFilter, RunDetail, RunFilter, RunPriority,
+    RunSummary, SendSignal, SignalAccepted, StartRun, Why,
 };
 pub use schedule::{
     ActOnSchedule, CatchUpPolicy, ChangeSchedule, NewSchedule, OverlapPolicy, Schedule,

@@ -19,6 +19,57 @@ pub struct StartRun {
     pub key: String,
     /// The workflow's input.
     pub input: Value,
+    /// How urgent it is; as its workflow says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<RunPriority>,
+    /// When it starts, in the tenant's time; at once otherwise, or when that has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<DateTime<Utc>>,
+}
+
+/// Which of what is due is taken first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunPriority {
+    /// Before all others.
+    Highest,
+    /// Before most.
+    High,
+    /// Where nothing else is said.
+    #[default]
+    Normal,
+    /// After most.
+    Low,
+    /// After all others.
+    Lowest,
+}
+
+impl RunPriority {
+    /// All of them, the most urgent first.
+    pub const ALL: [Self; 5] = [
+        Self::Highest,
+        Self::High,
+        Self::Normal,
+        Self::Low,
+        Self::Lowest,
+    ];
+
+    /// As it is written in requests.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Highest => "highest",
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+            Self::Lowest => "lowest",
+        }
+    }
+
+    /// Reads a priority as it is written in requests.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
+    }
 }
 
 /// Query of `GET /v1/runs`. Every part that is given must hold.
@@ -146,6 +197,9 @@ pub struct RunDetail {
     /// The run that started this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<Uuid>,
+    /// Which of what is due is taken first.
+    #[serde(default)]
+    pub priority: RunPriority,
     /// What a completed run left behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,

@@ -2,7 +2,7 @@
 
 use tenure_client::{
     ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, IdempotencyKey, Pause, PauseScope,
-    SetFlowLimit,
+    SetFlowLimit, SetTenantWeight, TenantWeight,
 };
 
 use super::run::{ApiArgs, print};
@@ -20,6 +20,10 @@ pub(super) enum FlowCommand {
     Pause(PauseArgs),
     /// Lift a pause.
     Lift(PauseArgs),
+    /// List the tenants that get more than one turn when all have work due.
+    Weights(ApiArgs),
+    /// Give a tenant its weight: 1 as all have, to 100.
+    SetWeight(WeightArgs),
     /// List the breakers of outside dependencies that failed.
     Breakers(ApiArgs),
     /// Hold a breaker open until it is closed by hand.
@@ -64,6 +68,20 @@ pub(super) struct PauseArgs {
     reason: String,
 }
 
+/// A tenant's weight.
+#[derive(Debug, clap::Args)]
+pub(super) struct WeightArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// The tenant.
+    tenant: uuid::Uuid,
+    /// Its turns for one of others.
+    weight: i16,
+    /// Why.
+    #[arg(long)]
+    reason: String,
+}
+
 /// A breaker to set by hand.
 #[derive(Debug, clap::Args)]
 pub(super) struct BreakerArgs {
@@ -97,6 +115,7 @@ fn parse_rate(text: &str) -> Result<FlowRate, String> {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a command")]
 pub(super) async fn run(command: FlowCommand) -> anyhow::Result<()> {
     let key = IdempotencyKey::generate();
     match command {
@@ -130,6 +149,21 @@ pub(super) async fn run(command: FlowCommand) -> anyhow::Result<()> {
             let (api, act) = args.act();
             let pauses = api.client()?.lift_pause(&act, &key).await?;
             print(&api, &pauses, || pauses.iter().for_each(print_pause))
+        }
+        FlowCommand::Weights(api) => {
+            let weights = api.client()?.list_weights().await?;
+            print(&api, &weights, || weights.iter().for_each(print_weight))
+        }
+        FlowCommand::SetWeight(args) => {
+            let set = SetTenantWeight {
+                tenant_id: args.tenant,
+                weight: args.weight,
+                reason: args.reason,
+            };
+            let weights = args.api.client()?.set_weight(&set, &key).await?;
+            print(&args.api, &weights, || {
+                weights.iter().for_each(print_weight)
+            })
         }
         FlowCommand::Breakers(api) => {
             let breakers = api.client()?.list_breakers().await?;
@@ -200,6 +234,10 @@ fn print_pause(pause: &Pause) {
         pause.reason,
         pause.waiting
     );
+}
+
+fn print_weight(weight: &TenantWeight) {
+    println!("{}  {}", weight.tenant_id, weight.weight);
 }
 
 fn print_breaker(breaker: &Breaker) {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tenure_client::{
     ActOnRun, ActionArgs, Client, DeadlineClock, IdempotencyKey, RunCountFilter, RunFilter,
-    RunStatus, SendSignal,
+    RunPriority, RunStatus, SendSignal, StartRun,
 };
 use uuid::Uuid;
 
@@ -108,9 +108,40 @@ pub(super) enum RunCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Start a run; the same key and input again is the first run.
+    Start(StartArgs),
     /// Do a verb to a run: retry, skip-step, fail-step, pause, resume, edit-state, move,
     /// move-deadline, fire-deadline, cancel, terminate or restart.
     Act(Box<ActArgs>),
+}
+
+/// `tenure run start`.
+#[derive(Debug, clap::Args)]
+pub(super) struct StartArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// The workflow.
+    workflow: String,
+    /// The tenant that it belongs to.
+    #[arg(long)]
+    tenant: Uuid,
+    /// Its key, unique per tenant and workflow.
+    #[arg(long)]
+    key: String,
+    /// The input, as JSON.
+    #[arg(long, value_parser = parse_json, default_value = "null")]
+    input: Value,
+    /// highest, high, normal, low or lowest; as its workflow says otherwise.
+    #[arg(long, value_parser = parse_priority)]
+    priority: Option<RunPriority>,
+    /// When it starts, in the tenant's time, such as 2027-01-31T09:00:00Z; at once otherwise.
+    #[arg(long)]
+    at: Option<DateTime<Utc>>,
+}
+
+fn parse_priority(text: &str) -> Result<RunPriority, String> {
+    let words = RunPriority::ALL.map(RunPriority::as_str).join(", ");
+    RunPriority::parse(text).ok_or_else(|| format!("one of {words}"))
 }
 
 /// `tenure run act`.
@@ -295,8 +326,33 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             let sent = api.client()?.send_signal(run_id, &send, &key).await?;
             print(&api, &sent, || println!("sent {}", sent.signal_id))
         }
+        RunCommand::Start(args) => start(args).await,
         RunCommand::Act(act) => do_verb(*act).await,
     }
+}
+
+async fn start(args: StartArgs) -> anyhow::Result<()> {
+    let start = StartRun {
+        workflow: args.workflow,
+        tenant_id: args.tenant,
+        key: args.key,
+        input: args.input,
+        priority: args.priority,
+        start_at: args.at,
+    };
+    let client = args.api.client()?;
+    let run = client
+        .start_run(&start, &IdempotencyKey::generate())
+        .await?;
+    print(&args.api, &run, || {
+        let summary = &run.summary;
+        println!(
+            "{}  {}  {}",
+            summary.run_id,
+            summary.status.as_str(),
+            summary.state
+        );
+    })
 }
 
 async fn do_verb(act: ActArgs) -> anyhow::Result<()> {

@@ -7,10 +7,10 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use tenure_client::{
     ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, Pause, PauseScope, Problem, Role,
-    SetFlowLimit,
+    SetFlowLimit, SetTenantWeight, TenantWeight,
 };
-use tenure_engine::Rate;
 use tenure_engine::flow::{self, Author, BreakerLine, LimitLine, Numbers, PauseLine, Scope};
+use tenure_engine::{Rate, TenantId, weight};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -26,6 +26,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(set_limit))
         .routes(routes!(pauses, pause))
         .routes(routes!(lift))
+        .routes(routes!(weights, set_weight))
         .routes(routes!(breakers))
         .routes(routes!(open_breaker))
         .routes(routes!(close_breaker))
@@ -123,6 +124,48 @@ async fn lift(
         listed(conn).await
     })
     .await
+}
+
+/// List the tenants whose weight is not 1, the heaviest first.
+#[utoipa::path(get, path = "/v1/weights", tag = "Flow", responses(
+    (status = 200, body = Vec<TenantWeight>), (status = 404, body = Problem)))]
+async fn weights(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Json<Vec<TenantWeight>>, ApiError> {
+    caller.sees_all()?;
+    let mut tx = state.begin_for(&caller).await?;
+    as_engine(&mut tx).await?;
+    Ok(Json(heavy(&mut tx).await?))
+}
+
+/// Give a tenant more turns than others when all have work due, or as many again. Workers hear of it
+/// within seconds.
+#[utoipa::path(post, path = "/v1/weights", tag = "Flow", request_body = SetTenantWeight, responses(
+    (status = 200, body = Vec<TenantWeight>), (status = 403, body = Problem),
+    (status = 404, body = Problem), (status = 422, body = Problem)))]
+async fn set_weight(
+    State(state): State<AppState>,
+    caller: Caller,
+    key: Key,
+    body: Body<SetTenantWeight>,
+) -> Result<Response, ApiError> {
+    let author = author(&caller, &body.value.reason);
+    let (tenant, asked) = (TenantId(body.value.tenant_id), body.value.weight);
+    decide(&state, &caller, &key, &body, async |conn| {
+        weight::set(conn, tenant, asked, &author).await?;
+        heavy(conn).await
+    })
+    .await
+}
+
+async fn heavy(conn: &mut PgConnection) -> Result<Vec<TenantWeight>, ApiError> {
+    let found = weight::list(conn).await?;
+    let shown = found.into_iter().map(|(tenant, weight)| TenantWeight {
+        tenant_id: tenant.0,
+        weight,
+    });
+    Ok(shown.collect())
 }
 
 /// List the breakers of outside dependencies that failed at least once.

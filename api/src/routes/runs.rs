@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use tenure_client::{Problem, Role, RunDetail, SendSignal, SignalAccepted, StartRun};
-use tenure_engine::{EngineError, RunId, TenantId, inspect, operator};
+use tenure_client::{Problem, Role, RunDetail, RunPriority, SendSignal, SignalAccepted, StartRun};
+use tenure_engine::{EngineError, Priority, RunId, StartOptions, TenantId, inspect, operator};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -40,11 +40,17 @@ async fn start(
             workflow,
             key,
             input,
+            priority,
+            start_at,
             ..
         } = &body.value;
+        let options = StartOptions {
+            priority: priority.map(priority_of),
+            at: *start_at,
+        };
         let client = state.client();
         let started = client
-            .start_named(conn, tenant, workflow, key, input)
+            .start_named(conn, tenant, (workflow, key), input, options)
             .await?;
         trace::tell_run(tenant, started.run_id);
         let found = inspect::detail(conn, state.keyring(), started.run_id).await?;
@@ -56,6 +62,16 @@ async fn start(
         })
     })
     .await
+}
+
+fn priority_of(asked: RunPriority) -> Priority {
+    match asked {
+        RunPriority::Highest => Priority::Highest,
+        RunPriority::High => Priority::High,
+        RunPriority::Normal => Priority::Normal,
+        RunPriority::Low => Priority::Low,
+        RunPriority::Lowest => Priority::Lowest,
+    }
 }
 
 /// Send a run a signal; the run takes each signal id once. With a reason it is a person's act, and

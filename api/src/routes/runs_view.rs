@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use tenure_client::{
     ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, Progress, RunCount,
-    RunCountFilter, RunDetail, RunFilter, RunStatus, RunSummary, Signal, SignalOutcome, Step,
-    Transition, Why,
+    RunCountFilter, RunDetail, RunFilter, RunPriority, RunStatus, RunSummary, Signal,
+    SignalOutcome, Step, Transition, Why,
 };
-use tenure_engine::{RunId, Status, TenantId, inspect, operator, search};
+use tenure_engine::{Priority, RunId, Status, TenantId, inspect, operator, search};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -213,6 +213,7 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
                 .collect(),
         },
         parent_run_id: found.parent_run_id.map(|run| run.0),
+        priority: priority(found.priority),
         output: found.output,
         attributes: found.attributes,
         progress: found
@@ -250,6 +251,16 @@ pub(super) fn allowed(
         dry_run: verb.dry_run,
         allowed: reason.is_none(),
         reason,
+    }
+}
+
+fn priority(found: Priority) -> RunPriority {
+    match found {
+        Priority::Highest => RunPriority::Highest,
+        Priority::High => RunPriority::High,
+        Priority::Normal => RunPriority::Normal,
+        Priority::Low => RunPriority::Low,
+        Priority::Lowest => RunPriority::Lowest,
     }
 }
 

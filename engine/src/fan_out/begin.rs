@@ -51,6 +51,8 @@ pub(crate) async fn begin(
         version: VERSION,
         state: GOING.to_owned(),
         input_digest: start::digest(&data),
+        priority: settlement.run.priority,
+        starts_at: None,
         data,
         attributes: None,
     };
@@ -99,6 +101,8 @@ pub(crate) async fn start_batch(
             version: start::FROM_INPUT,
             state: start::STARTING.to_owned(),
             input_digest: start::digest(&item.input),
+            priority: settlement.run.priority,
+            starts_at: None,
             data: item.input.clone(),
             attributes: None,
         })

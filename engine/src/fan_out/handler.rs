@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::{EngineError, StepError};
 use crate::limit::{Limit, Need};
 use crate::plan::{Answer, AnswerNext};
+use crate::priority::Priority;
 use crate::registry::{Beginning, ErasedEvent, Handler, VisitError};
 use crate::retention::Retention;
 use crate::run::Status;
@@ -60,6 +61,10 @@ impl Handler for FanOutHandler {
 
     fn queue(&self) -> &'static str {
         DEFAULT_QUEUE
+    }
+
+    fn priority(&self) -> Priority {
+        Priority::Normal
     }
 
     fn limits(&self) -> &'static [Limit] {

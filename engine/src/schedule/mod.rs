@@ -363,6 +363,7 @@ pub async fn run_now(
         key: &key,
         input: &before.input,
         origin: start::Origin::default(),
+        options: start::StartOptions::default(),
     };
     let started = start::start(conn, registry, before.tenant_id, &place, request).await?;
     let mut slots = NewSlots::default();

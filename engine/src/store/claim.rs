@@ -19,9 +19,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId, WorkerId};
 use crate::journal::Entry;
+use crate::priority::Priority;
 use crate::run::{ClaimedRun, InboxItem, InboxKind, RunKey, StoredError, decode_deadlines};
 use crate::seal::TenantKeys;
 
@@ -30,6 +32,12 @@ use crate::seal::TenantKeys;
 /// too: whoever comes after one tenant's flood is found there at once, whatever the flood's size,
 /// and whoever came before it is found at this end.
 const FAIRNESS_WINDOW: i64 = 2;
+
+/// One in so many of a claim is taken whatever its priority.
+const BLIND: i64 = 8;
+
+/// The priorities, as stored.
+const LEVELS: [i16; 5] = [1, 2, 3, 4, 5];
 
 /// The lease row that claims lock; committers lock the rows from 0 up.
 pub(crate) const CLAIM_SLOT: i16 = -1;
@@ -44,6 +52,7 @@ pub(crate) async fn claim(
     worker: WorkerId,
     batch: i64,
     limit: i64,
+    (tenants, weights): (Vec<Uuid>, Vec<i16>),
 ) -> sqlx::Result<Vec<ClaimedRun>> {
     let rows = sqlx::query!(
         r#"
@@ -54,34 +63,60 @@ pub(crate) async fn claim(
             and slot = $5
           for no key update
         ), oldest as materialized (
-          select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at
+          -- Each level from its oldest end.
+          select due.row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
           from lease
-          cross join engine.due
-          where due.due_at <= engine.now()
-          order by due.due_at
-          limit $3::bigint * $4::bigint
+          cross join unnest($6::smallint[]) as level (priority)
+          cross join lateral (
+            select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
+            from engine.due
+            where due.priority = level.priority
+              and due.due_at <= engine.now()
+            order by due.due_at
+            limit $3::bigint * $4::bigint
+          ) as due
         ), newest as materialized (
-          select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at
-          from lease
-          cross join engine.due
-          where due.due_at <= engine.now()
-            and (select count(*) from oldest) = $3::bigint * $4::bigint
-          order by due.due_at desc
-          limit $3
+          select due.row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
+          from (
+            select oldest.priority
+            from oldest
+            group by oldest.priority
+            having count(*) = $3::bigint * $4::bigint
+          ) as level
+          cross join lateral (
+            select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
+            from engine.due
+            where due.priority = level.priority
+              and due.due_at <= engine.now()
+            order by due.due_at desc
+            limit $3
+          ) as due
         ), candidate as (
           select * from oldest
           union
           select * from newest
         ), turn as (
-          -- The first of each tenant before the second of any.
-          select row_id, shard_id, row_number() over (partition by tenant_id order by due_at) as turn
+          -- The first of each tenant before the second of any; of a tenant of weight 2, two.
+          select
+            row_id, candidate.shard_id, priority, due_at,
+            (row_number() over (partition by candidate.tenant_id, priority order by due_at) - 1)
+              / coalesce(heavy.weight, 1) as turn
           from candidate
+          left join unnest($7::uuid[], $8::smallint[]) as heavy (tenant_id, weight)
+            on heavy.tenant_id = candidate.tenant_id
+        ), place as (
+          -- By priority; but each so-many-th is taken as if there were none, so that none starves.
+          select row_id, shard_id, least(
+            row_number() over (order by priority, turn, due_at),
+            row_number() over (order by turn, due_at) * $9
+          ) as place
+          from turn
         ), chosen as materialized (
           select due.ctid as row_id, due.run_id, due.shard_id, due.due_at
-          from turn
+          from place
           -- A shard lies in one partition, so row and shard name one row on any layout.
-          join engine.due on due.ctid = turn.row_id and due.shard_id = turn.shard_id
-          order by turn.turn
+          join engine.due on due.ctid = place.row_id and due.shard_id = place.shard_id
+          order by place.place
           limit $3
           for update of due skip locked
         ), heard as materialized (
@@ -167,6 +202,7 @@ pub(crate) async fn claim(
           taken.closes,
           taken.undo,
           taken.begun,
+          taken.priority,
           taken.started_at,
           engine.now() as "now!",
           coalesce(test_clock.now_at, engine.now()) as "tenant_now!",
@@ -181,6 +217,10 @@ pub(crate) async fn claim(
         limit,
         FAIRNESS_WINDOW,
         CLAIM_SLOT,
+        &LEVELS,
+        &tenants,
+        &weights,
+        BLIND,
     )
     .fetch_all(conn)
     .await?;
@@ -208,6 +248,7 @@ pub(crate) async fn claim(
             parent_run_id: row.parent_run_id,
             closes: row.closes,
             begun: row.begun,
+            priority: Priority::from_code(row.priority),
             started_at: row.started_at,
             undo: None,
             stored_undo: row.undo,
@@ -248,7 +289,17 @@ pub(crate) async fn find_ahead(
         Ahead,
         r#"
         select
-          (select min(due_at) from engine.due) as due_at,
+          (
+            select min(first.due_at)
+            from unnest($2::smallint[]) as level (priority)
+            cross join lateral (
+              select due.due_at
+              from engine.due
+              where due.priority = level.priority
+              order by due.due_at
+              limit 1
+            ) as first
+          ) as due_at,
           (select min(look_at) from engine.schedule where workflow = any($1)) as look_at,
           least(
             (select min(wake_at) from engine.bucket),
@@ -258,6 +309,7 @@ pub(crate) async fn find_ahead(
           exists (select from engine.nudge) as "nudged!"
         "#,
         workflows,
+        &LEVELS,
     )
     .fetch_one(conn)
     .await

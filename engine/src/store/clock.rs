@@ -136,9 +136,10 @@ pub(crate) async fn ripen(conn: &mut PgConnection, clock: ClockId) -> sqlx::Resu
             and clocked.due_at <= test_clock.now_at
           returning clocked.run_id, clocked.shard_id, clocked.tenant_id
         )
-        insert into engine.due (run_id, shard_id, due_at, tenant_id)
-        select run_id, shard_id, engine.now(), tenant_id
+        insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
+        select passed.run_id, passed.shard_id, engine.now(), passed.tenant_id, run.priority
         from passed
+        join engine.run using (run_id, shard_id)
         on conflict (run_id, shard_id) do update set due_at = excluded.due_at
         "#,
         clock.0,

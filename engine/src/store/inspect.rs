@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::id::{ClockId, RunId, ShardId, TenantId};
 use crate::inspect::{RunSummary, SignalLine, StepLine, TransitionLine};
+use crate::priority::Priority;
 use crate::run::{SignalOutcome, Status, StoredError, decode_deadlines};
 use crate::seal::Reader;
 use crate::store::claim::decode_error;
@@ -23,6 +24,7 @@ pub(crate) struct RunRow {
     /// The same as it is stored.
     pub(crate) stored_undo: Option<Vec<u8>>,
     pub(crate) parent_run_id: Option<RunId>,
+    pub(crate) priority: Priority,
     pub(crate) losses: i32,
     pub(crate) now: DateTime<Utc>,
     pub(crate) tenant_now: DateTime<Utc>,
@@ -73,6 +75,7 @@ pub(crate) async fn find(
           run.undo,
           run.clock_id as "clock_id: ClockId",
           run.parent_run_id as "parent_run_id: RunId",
+          run.priority,
           engine.now() as "now!",
           coalesce(test_clock.now_at, engine.now()) as "tenant_now!",
           due.due_at as "due_at?",
@@ -127,6 +130,7 @@ pub(crate) async fn find(
         undo: None,
         stored_undo: row.undo,
         parent_run_id: row.parent_run_id,
+        priority: Priority::from_code(row.priority),
         losses: row.losses,
         now: row.now,
         tenant_now: row.tenant_now,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
+use uuid::Uuid;
 
 use crate::id::{Epoch, RunId, WorkerId};
 use crate::plan::MAX_LOSSES;
@@ -48,6 +49,9 @@ pub(crate) struct Flow {
     pub(crate) busy: bool,
     /// The breakers that are not closed.
     pub(crate) shut: Vec<String>,
+    /// The tenants whose weight is not 1, and their weights in the same order.
+    pub(crate) tenants: Vec<Uuid>,
+    pub(crate) weights: Vec<i16>,
 }
 
 /// Renews the lease; `None` when it has ended.
@@ -65,7 +69,9 @@ pub(crate) async fn renew(
           and expires_at > engine.now()
         returning
           exists (select from engine.permit) or exists (select from engine.waiter) as "busy!",
-          array(select name from engine.breaker where state <> 'closed') as "shut!"
+          array(select name from engine.breaker where state <> 'closed') as "shut!",
+          array(select tenant_id from engine.tenant_weight order by tenant_id) as "tenants!",
+          array(select weight from engine.tenant_weight order by tenant_id) as "weights!"
         "#,
         worker.0,
         interval(lease),
@@ -139,10 +145,10 @@ pub(crate) async fn release_runs(
           where run.run_id = held.run_id
             and run.shard_id = held.shard_id
             and run.worker_id = $1
-          returning run.run_id, run.shard_id, run.tenant_id, run.workflow, run.status
+          returning run.run_id, run.shard_id, run.tenant_id, run.workflow, run.status, run.priority
         ), armed as (
-          insert into engine.due (run_id, shard_id, due_at, tenant_id)
-          select run_id, shard_id, engine.now(), tenant_id
+          insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
+          select run_id, shard_id, engine.now(), tenant_id, priority
           from released
           where status = 0
           on conflict (run_id, shard_id) do update set due_at = excluded.due_at
@@ -305,10 +311,10 @@ pub(crate) async fn unpark_handled(
           where run.run_id = freed.run_id
             and run.shard_id = freed.shard_id
             and run.status = 7
-          returning run.run_id, run.shard_id, run.tenant_id
+          returning run.run_id, run.shard_id, run.tenant_id, run.priority
         )
-        insert into engine.due (run_id, shard_id, due_at, tenant_id)
-        select run_id, shard_id, engine.now(), tenant_id
+        insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
+        select run_id, shard_id, engine.now(), tenant_id, priority
         from readied
         on conflict (run_id, shard_id) do update set due_at = excluded.due_at
         "#,

@@ -29,3 +29,4 @@ pub(crate) mod slot;
 pub(crate) mod step;
 pub(crate) mod sweep;
 pub(crate) mod waiter;
+pub(crate) mod weight;

@@ -7,7 +7,10 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::choose::RUN_START;
 use crate::id::{ClockId, RunId, ShardId, TenantId};
+use crate::priority::Priority;
+use crate::run::Deadline;
 use crate::run::{RunKey, Status, StoredError};
 use crate::seal::TenantKeys;
 use crate::start::Origin;
@@ -23,6 +26,9 @@ pub(crate) struct NewRun {
     pub(crate) state: String,
     pub(crate) data: Vec<u8>,
     pub(crate) input_digest: Uuid,
+    pub(crate) priority: Priority,
+    /// When it starts, in the tenant's time; at once otherwise.
+    pub(crate) starts_at: Option<DateTime<Utc>>,
     /// What it is found by, if its workflow declares that.
     pub(crate) attributes: Option<Value>,
 }
@@ -87,7 +93,19 @@ pub(crate) async fn insert_tenant(
     Ok(())
 }
 
-/// Inserts runs of one tenant, due at once; returns those whose key was free.
+/// What keeps a run from starting before its time.
+fn start_deadline(at: DateTime<Utc>) -> Value {
+    let deadline = Deadline {
+        name: RUN_START.to_owned(),
+        at,
+        relative: false,
+        whole: false,
+    };
+    serde_json::json!([deadline])
+}
+
+/// Inserts runs of one tenant, due at once or at their time; returns those whose key was free.
+#[expect(clippy::too_many_lines, reason = "one statement")]
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -103,6 +121,9 @@ pub(crate) async fn insert(
     let data: Vec<_> = runs.iter().map(|run| place.keys.seal(&run.data)).collect();
     let data: Vec<&[u8]> = data.iter().map(|data| &**data).collect();
     let attributes: Vec<Option<&Value>> = runs.iter().map(|run| run.attributes.as_ref()).collect();
+    let starts: Vec<Option<DateTime<Utc>>> = runs.iter().map(|run| run.starts_at).collect();
+    let deadlines: Vec<Option<Value>> = starts.iter().map(|at| at.map(start_deadline)).collect();
+    let priorities: Vec<i16> = runs.iter().map(|run| run.priority.code()).collect();
     let digests: Vec<Uuid> = runs.iter().map(|run| run.input_digest).collect();
     sqlx::query_scalar!(
         r#"
@@ -110,22 +131,35 @@ pub(crate) async fn insert(
           insert into engine.run
             (run_id, shard_id, status, entered, nudged, version, attempt, losses, tenant_id, clock_id,
              parent_run_id, close_policy, input_digest, epoch, visit, started_at, changed_at, workflow, key, state, data,
-             attributes, gathered)
+             attributes, gathered, priority, next_at, deadlines)
           select
-            t.run_id, $2, 0, false, false, t.version, 0, 0, $1, $3,
+            t.run_id, $2, case when t.starts_at is null then 0 else 2 end, false, false, t.version, 0, 0, $1, $3,
             $4, $12, t.input_digest, 0, 0, coalesce(test_clock.now_at, engine.now()), engine.now(),
-            t.workflow, t.key, t.state, t.data, t.attributes, $14
+            t.workflow, t.key, t.state, t.data, t.attributes, $14, t.priority,
+            t.starts_at, t.deadlines
           from unnest(
             $5::uuid[], $6::text[], $7::text[], $8::integer[], $9::text[], $10::bytea[], $11::uuid[],
-            $13::jsonb[]
-          ) as t (run_id, key, workflow, version, state, data, input_digest, attributes)
+            $13::jsonb[], $15::smallint[], $16::timestamptz[], $17::jsonb[]
+          ) as t (
+            run_id, key, workflow, version, state, data, input_digest, attributes, priority, starts_at,
+            deadlines
+          )
           left join engine.test_clock on test_clock.clock_id = $3
           on conflict (key, workflow, tenant_id, shard_id) do nothing
-          returning run_id
+          returning run_id, priority, next_at
         ), armed as (
-          insert into engine.due (run_id, shard_id, due_at, tenant_id)
-          select run_id, $2, engine.now(), $1
+          insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
+          select run_id, $2, case when $3::uuid is null then coalesce(next_at, engine.now()) else engine.now() end,
+            $1, priority
           from started
+          left join engine.test_clock on test_clock.clock_id = $3
+          where $3::uuid is null or next_at is null or next_at <= test_clock.now_at
+        ), clocked as (
+          insert into engine.clocked (run_id, shard_id, clock_id, due_at, tenant_id)
+          select started.run_id, $2, $3, started.next_at, $1
+          from started
+          join engine.test_clock on test_clock.clock_id = $3
+          where started.next_at > test_clock.now_at
         )
         select run_id as "run_id!: RunId"
         from started
@@ -144,6 +178,9 @@ pub(crate) async fn insert(
         origin.close.code(),
         &attributes as &[Option<&Value>],
         origin.gathered,
+        &priorities,
+        &starts as &[Option<DateTime<Utc>>],
+        &deadlines as &[Option<Value>],
     )
     .fetch_all(conn)
     .await

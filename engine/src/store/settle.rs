@@ -301,7 +301,7 @@ pub(crate) async fn apply(
             and run.worker_id = $1
           returning
             run.run_id, run.shard_id, run.tenant_id, run.workflow, run.clock_id, run.parent_run_id, run.watchers,
-            run.nudged, run.status, run.key, run.gathered, run.worker_id is not null as held, input.visit, input.had_due,
+            run.nudged, run.status, run.key, run.gathered, run.priority, run.worker_id is not null as held, input.visit, input.had_due,
             case when run.status <> 5 then input.clocked_at end as clocked_at, input.stuck, input.finished, input.event, input.from_state, run.state, input.outcome,
             input.detail,
             case
@@ -312,8 +312,8 @@ pub(crate) async fn apply(
               else input.due_at
             end as due_at
         ), armed as (
-          insert into engine.due (run_id, shard_id, due_at, tenant_id)
-          select run_id, shard_id, due_at, tenant_id
+          insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
+          select run_id, shard_id, due_at, tenant_id, priority
           from settled
           where due_at is not null
           on conflict (run_id, shard_id) do update set due_at = excluded.due_at

@@ -170,6 +170,7 @@ async fn start_notice(app: &TestApp, tenant: &Tenant, key: &str) -> uuid::Uuid {
         input: json!({"recovered": {}}),
         priority: None,
         start_at: None,
+        gather: None,
     };
     let key = IdempotencyKey::generate();
     let started = app.client.start_run(&run, &key).await.unwrap();

@@ -33,6 +33,7 @@ fn samples(version: i64) -> Option<&'static str> {
         14 => Some(include_str!("../fixtures/migrations/0014.sql")),
         16 => Some(include_str!("../fixtures/migrations/0016.sql")),
         18 => Some(include_str!("../fixtures/migrations/0018.sql")),
+        19 => Some(include_str!("../fixtures/migrations/0019.sql")),
         17 => Some(include_str!("../fixtures/migrations/0017.sql")),
         _ => None,
     }

@@ -4,6 +4,9 @@
 //! After the commit, [`Client::ring`] wakes a worker at once; without it polling finds the work.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
 
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
@@ -12,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bell::Bell;
 use crate::breaker::Breakers;
 use crate::error::EngineError;
+use crate::gather::{self, Call, Gather};
 use crate::id::{RunId, TenantId};
 use crate::payload;
 use crate::registry::Registry;
@@ -146,6 +150,69 @@ impl Client {
             options,
         };
         start::start(conn, &self.registry, tenant, &place, request).await
+    }
+
+    /// Puts a start into the run of `W` that gathers for `key`, or opens one, which starts with the last
+    /// input once no other has come for a while. Each call counts, also with the same input. The run's
+    /// key is `key`, a slash and its id. The transaction must act as the engine.
+    ///
+    /// # Errors
+    /// As [`Client::start`] but never [`EngineError::KeyTaken`]; [`EngineError::Malformed`] when the
+    /// times make no sense.
+    pub async fn start_debounced<W: Workflow>(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        key: &str,
+        input: &W::Input,
+        (quiet, at_most): (Duration, Duration),
+    ) -> Result<Started, EngineError> {
+        let input = payload::to_value("input", W::NAME, input)?;
+        let gather = Gather::Debounce { quiet, at_most };
+        self.start_gathered_named(conn, tenant, (W::NAME, key), &input, gather)
+            .await
+    }
+
+    /// Puts an item into the run of `W` that gathers for `key`, or opens one, which starts with all of
+    /// them once there are `size` or `at_most` has passed. As [`Client::start_debounced`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Client::start_debounced`].
+    pub async fn start_batched<W: Workflow<Input = Vec<T>>, T: Serialize>(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        key: &str,
+        item: &T,
+        (size, at_most): (u32, Duration),
+    ) -> Result<Started, EngineError> {
+        let item = payload::to_value("input", W::NAME, item)?;
+        let gather = Gather::Batch { size, at_most };
+        self.start_gathered_named(conn, tenant, (W::NAME, key), &item, gather)
+            .await
+    }
+
+    /// Gathers a start by its workflow's name and key, with its input, or its item of a batch, as JSON.
+    ///
+    /// # Errors
+    /// As [`Client::start_debounced`].
+    pub async fn start_gathered_named(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        (workflow, key): (&str, &str),
+        input: &Value,
+        gather: Gather,
+    ) -> Result<Started, EngineError> {
+        let place = place_of(conn, &self.registry, tenant).await?;
+        let call = Call {
+            tenant,
+            place: &place,
+            workflow,
+            key,
+            gather,
+        };
+        gather::start(conn, &self.registry, &call, input).await
     }
 
     /// Starts many runs of `W` in one statement; returns how many keys were free.

@@ -20,10 +20,11 @@ use crate::committer::{Committer, SettleResult};
 use crate::context::{Context, Tools, panic_text};
 use crate::error::{EngineError, StepError};
 use crate::gate::{self, Place};
+use crate::gather;
 use crate::id::WorkerId;
 use crate::journal::Entry;
 use crate::plan::{self, Settlement, VisitEnd};
-use crate::registry::{ErasedEvent, Handler, Registry, VisitError};
+use crate::registry::{ErasedEvent, Handler, Registry, Unfit, VisitError};
 use crate::run::{ClaimedRun, InboxItem, SignalOutcome, Status};
 use crate::seal::{self, Keyring, TenantKeys, Unreadable};
 use crate::store;
@@ -31,6 +32,7 @@ use crate::store::settle::Settled;
 use crate::tally;
 use crate::testkit::Moment;
 use crate::undo::{self, Reverse};
+use crate::workflow::Reception;
 
 /// How many visits a run may have in a row before others get their turn.
 const MAX_VISITS_IN_A_ROW: u32 = 64;
@@ -45,6 +47,8 @@ pub(crate) struct Held {
     pub(crate) pin: Option<String>,
     /// The room that it was given at the gate.
     pub(crate) permits: Vec<Place>,
+    /// The inputs of a batch that has not begun.
+    pub(crate) batch: Option<Vec<Vec<u8>>>,
     /// Why its payloads could not be opened, if they could not.
     pub(crate) sealed: Option<Sealed>,
 }
@@ -74,6 +78,12 @@ impl Held {
 
     fn open_with(&mut self, keys: TenantKeys) -> Result<(), Unreadable> {
         self.run.open(keys)?;
+        if let Some(inputs) = &mut self.batch {
+            for input in inputs.iter_mut() {
+                seal::open_in_place(&self.run.keys, input)?;
+            }
+            self.run.data = gather::join_inputs(inputs.iter().map(Vec::as_slice));
+        }
         for item in &mut self.inbox {
             seal::open_in_place(&self.run.keys, &mut item.payload)?;
         }
@@ -163,10 +173,27 @@ impl Executor {
         &self,
         handler: &dyn Handler,
         held: &mut Held,
-        mut may_keep: bool,
+        may_keep: bool,
     ) -> Option<Settlement> {
         begin_run(handler, &mut held.run);
-        let (event, mut marks) = choose(handler, held);
+        match choose(handler, held) {
+            Ok((event, marks)) => self.answer(handler, held, may_keep, event, marks).await,
+            Err(panic) => {
+                let end = VisitEnd::Panicked(panic);
+                plan::settle(&held.run, "claimed", None, end, clock::chance())
+            }
+        }
+    }
+
+    /// Answers the event that was chosen.
+    async fn answer(
+        &self,
+        handler: &dyn Handler,
+        held: &mut Held,
+        mut may_keep: bool,
+        event: NextEvent,
+        mut marks: Vec<Mark>,
+    ) -> Option<Settlement> {
         let (label, pin) = (event.label(), event.pin());
         let over = matches!(event, NextEvent::RunDeadline(_));
         let (erased, mut consumed, deadline) = match event {
@@ -431,11 +458,34 @@ fn begin_run(handler: &dyn Handler, run: &mut ClaimedRun) {
     }
 }
 
-fn choose(handler: &dyn Handler, held: &mut Held) -> (NextEvent, Vec<Mark>) {
-    let run = &held.run;
-    choose::next_event(run, &mut held.inbox, held.pin.as_deref(), |item| {
-        handler.receive(run.version, &run.data, &item.payload)
-    })
+/// The next event; an error when the workflow's code panics on the question.
+fn choose(handler: &dyn Handler, held: &mut Held) -> Result<(NextEvent, Vec<Mark>), String> {
+    // The gate asked and was not answered.
+    handler.needs(held.run.version, &held.run.data)?;
+    ask(handler, &held.run, &mut held.inbox, held.pin.as_deref())
+}
+
+fn ask(
+    handler: &dyn Handler,
+    run: &ClaimedRun,
+    inbox: &mut Vec<InboxItem>,
+    pin: Option<&str>,
+) -> Result<(NextEvent, Vec<Mark>), String> {
+    let mut panicked = None;
+    let chosen = choose::next_event(run, inbox, pin, |item| {
+        match handler.receive(run.version, &run.data, &item.payload) {
+            Ok(reception) => Ok(reception),
+            Err(Unfit::Malformed(reason)) => Err(reason),
+            Err(Unfit::Panicked(panic)) => {
+                panicked.get_or_insert(panic);
+                Ok(Reception::Defer)
+            }
+        }
+    });
+    match panicked {
+        Some(panic) => Err(panic),
+        None => Ok(chosen),
+    }
 }
 
 /// Nothing to do: rest until the earliest deadline, keeping the marks of rejected signals.
@@ -508,12 +558,14 @@ fn finish_plan(handler: &dyn Handler, held: &Held, settlement: &mut Settlement, 
     }
     let mut inbox = held.inbox.clone();
     let run = &settlement.run;
-    let (next, marks) = choose::next_event(run, &mut inbox, None, |item| {
-        handler.receive(run.version, &run.data, &item.payload)
-    });
-    // Signals that the new state rejects need a visit's settlement of their own.
-    let more = !matches!(next, NextEvent::Nothing) || !marks.is_empty();
+    let more = match ask(handler, run, &mut inbox, None) {
+        // Signals that the new state rejects need a visit's settlement of their own.
+        Ok((next, marks)) => !matches!(next, NextEvent::Nothing) || !marks.is_empty(),
+        // The next visit tells.
+        Err(_) => true,
+    };
     // What needs room asks for it at the gate.
-    let may_keep = may_keep && handler.needs(run.version, &run.data).is_empty();
+    let needs = handler.needs(run.version, &run.data);
+    let may_keep = may_keep && needs.is_ok_and(|needs| needs.is_empty());
     plan::rest_or_keep(settlement, more, may_keep);
 }

@@ -29,6 +29,7 @@ mod executor;
 mod fan_out;
 mod follow;
 mod gate;
+mod gather;
 mod hall;
 mod lease;
 mod progress;
@@ -63,6 +64,7 @@ pub use clock::sleep;
 pub use context::{Context, Step};
 pub use error::{EngineError, ErrorRecord, ResultExt, StepError};
 pub use fan_out::{ChildResult, Ended, FanOut, Join, Joined, MAX_FAN_OUT};
+pub use gather::{Gather, MAX_BATCH, MAX_GATHERING};
 pub use id::{
     BulkId, ClockId, Epoch, RunId, SHARDS, SYSTEM_TENANT, ScheduleId, ShardId, TenantId, WorkerId,
     derived_uuid, new_uuid, random_uuid,

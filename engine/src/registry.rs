@@ -1,6 +1,7 @@
 //! Name to code. The workflow's types are erased here, once, and nowhere else.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::attribute::AttributeNames;
-use crate::context::Context;
+use crate::context::{Context, panic_text};
 use crate::error::{EngineError, StepError};
 use crate::fan_out::{FanOutHandler, Joined, NAME};
 use crate::limit::{Limit, Need};
@@ -61,7 +62,8 @@ pub(crate) trait Handler: Send + Sync {
     fn queue(&self) -> &'static str;
     fn priority(&self) -> Priority;
     fn limits(&self) -> &'static [Limit];
-    fn needs(&self, version: i32, data: &[u8]) -> Vec<Need>;
+    /// What its next visit needs; an error when its code panics.
+    fn needs(&self, version: i32, data: &[u8]) -> Result<Vec<Need>, String>;
     fn attributes(&self) -> AttributeNames;
     fn start(&self, input: Value) -> Result<Beginning, EngineError>;
     fn check_signal(&self, signal: &Value) -> Result<(), EngineError>;
@@ -70,7 +72,7 @@ pub(crate) trait Handler: Send + Sync {
     fn read_state(&self, version: i32, data: &[u8]) -> Result<(), String>;
     /// Whether a stored signal can be decoded.
     fn read_signal(&self, signal: &[u8]) -> Result<(), String>;
-    fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, String>;
+    fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, Unfit>;
     /// How long a run may take, from its start.
     fn run_deadline(&self) -> Option<Duration> {
         None
@@ -156,7 +158,9 @@ impl Registry {
     pub(crate) fn needs(&self, workflow: &str, version: i32, data: &[u8]) -> Vec<Need> {
         self.handlers
             .get(workflow)
-            .map_or(Vec::new(), |handler| handler.needs(version, data))
+            // Code that panics is told by the visit, as a failed attempt.
+            .and_then(|handler| handler.needs(version, data).ok())
+            .unwrap_or_default()
     }
 
     /// Lists the search attributes that a workflow declares; `None` when no workflow has the name.
@@ -275,6 +279,21 @@ impl RegistryBuilder {
     }
 }
 
+/// Why a workflow was not asked what it makes of a signal.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// It is no signal of the workflow.
+    Malformed(String),
+    /// The workflow's code panics.
+    Panicked(String),
+}
+
+/// Calls workflow code outside a visit: whoever holds many runs must not fall with one.
+fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call))
+        .map_err(|panic| format!("it panics: {}", panic_text(&*panic)))
+}
+
 struct Typed<W> {
     workflow: W,
 }
@@ -325,7 +344,7 @@ impl<W: Workflow> Typed<W> {
         if W::ATTRIBUTES.is_empty() {
             return Ok(None);
         }
-        let attributes = self.workflow.attributes(state);
+        let attributes = caught(|| self.workflow.attributes(state))?;
         attributes.encode(W::ATTRIBUTES).map(Some)
     }
 
@@ -430,15 +449,15 @@ impl<W: Workflow> Handler for Typed<W> {
         W::LIMITS
     }
 
-    fn needs(&self, version: i32, data: &[u8]) -> Vec<Need> {
+    fn needs(&self, version: i32, data: &[u8]) -> Result<Vec<Need>, String> {
         if W::LIMITS.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        // A state that cannot be read is told by the visit, as undecodable.
-        let needs = self
-            .state(version, data)
-            .map(|state| self.workflow.needs(&state));
-        needs.unwrap_or_default()
+        caught(|| match self.state(version, data) {
+            Ok(state) => self.workflow.needs(&state),
+            // A state that cannot be read is told by the visit, as undecodable.
+            Err(_) => Vec::new(),
+        })
     }
 
     fn attributes(&self) -> AttributeNames {
@@ -448,7 +467,8 @@ impl<W: Workflow> Handler for Typed<W> {
     fn start(&self, input: Value) -> Result<Beginning, EngineError> {
         let input = serde_json::from_value(input)
             .map_err(|error| malformed::<W>("input", error.to_string()))?;
-        let state = self.workflow.start(input);
+        let state = caught(|| self.workflow.start(input));
+        let state = state.map_err(|panic| malformed::<W>("input", panic))?;
         Ok(Beginning {
             attributes: self
                 .attributes_of(&state)
@@ -478,13 +498,16 @@ impl<W: Workflow> Handler for Typed<W> {
         decode::<W::Signal>(signal).map(drop)
     }
 
-    fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, String> {
-        // A state that cannot be read is told by the visit, as undecodable.
-        let Ok(state) = self.state(version, data) else {
-            return Ok(Reception::Accept);
-        };
-        let signal = decode(signal).map_err(|error| format!("not a signal of it: {error}"))?;
-        Ok(self.workflow.receive(&state, &signal))
+    fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, Unfit> {
+        let received = caught(|| {
+            // A state that cannot be read is told by the visit, as undecodable.
+            let Ok(state) = self.state(version, data) else {
+                return Ok(Reception::Accept);
+            };
+            let signal = decode(signal).map_err(|error| format!("not a signal of it: {error}"))?;
+            Ok(self.workflow.receive(&state, &signal))
+        });
+        received.map_err(Unfit::Panicked)?.map_err(Unfit::Malformed)
     }
 
     fn visit<'a>(

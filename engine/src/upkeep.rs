@@ -98,6 +98,7 @@ async fn renew_once(pool: &PgPool, lease: &Lease) -> sqlx::Result<Option<Flow>> 
 
 async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<()> {
     let mut conn = pool.acquire().await?;
+    store::gathering::delete_over(&mut conn).await?;
     store::lease::ensure_partitions(&mut conn).await
 }
 

@@ -19,6 +19,7 @@ use crate::committer::Committer;
 use crate::error::EngineError;
 use crate::executor::{Executor, Held};
 use crate::gate;
+use crate::gather::GATHERING;
 use crate::hall::Hall;
 use crate::id::{Epoch, WorkerId};
 use crate::lease::Lease;
@@ -26,6 +27,7 @@ use crate::registry::Registry;
 use crate::retention::{self, RetentionConfig};
 use crate::run::{ClaimedRun, RunKey};
 use crate::schedule;
+use crate::start::FROM_INPUT;
 use crate::store;
 use crate::tally;
 use crate::upkeep;
@@ -506,6 +508,11 @@ async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Res
     let mut held = Vec::with_capacity(runs.len());
     for run in runs {
         let id = run.key.run_id;
+        let batch = if run.version == FROM_INPUT && run.state == GATHERING {
+            Some(store::fan_out::list_inputs(conn, run.key).await?)
+        } else {
+            None
+        };
         let (mine, others) = inbox.into_iter().partition(|item| item.run_id == id);
         inbox = others;
         let mut entries = Vec::new();
@@ -523,6 +530,7 @@ async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Res
             journal: entries,
             pin,
             permits: Vec::new(),
+            batch,
             sealed: None,
         });
     }

@@ -61,8 +61,8 @@ pub use retention::{
 };
 pub use run::{
     ActOnRun, ActionAccepted, ActionArg, ActionArgs, AllowedAction, ArgKind, Deadline,
-    DeadlineClock, Evidence, Progress, RunCount, RunCountFilter, RunDetail, RunFilter, RunPriority,
-    RunSummary, SendSignal, SignalAccepted, StartRun, Why,
+    DeadlineClock, Evidence, GatherStarts, Progress, RunCount, RunCountFilter, RunDetail,
+    RunFilter, RunPriority, RunSummary, SendSignal, SignalAccepted, StartRun, Why,
 };
 pub use schedule::{
     ActOnSchedule, CatchUpPolicy, ChangeSchedule, NewSchedule, OverlapPolicy, Schedule,

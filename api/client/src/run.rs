@@ -25,6 +25,29 @@ pub struct StartRun {
     /// When it starts, in the tenant's time; at once otherwise, or when that has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_at: Option<DateTime<Utc>>,
+    /// Many starts of the key become one run; not together with `priority` or `start_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gather: Option<GatherStarts>,
+}
+
+/// How many starts become one run. Each request counts; the run's key is the key, a slash and its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum GatherStarts {
+    /// It starts with the last input once no other start has come for a while.
+    Debounce {
+        /// For how long, in seconds.
+        quiet_seconds: u32,
+        /// At the latest so many seconds after the first.
+        at_most_seconds: u32,
+    },
+    /// It starts with the list of all inputs; the workflow's input is a list.
+    Batch {
+        /// Once there are so many, 2 to 1,000.
+        size: u32,
+        /// At the latest so many seconds after the first.
+        at_most_seconds: u32,
+    },
 }
 
 /// Which of what is due is taken first.

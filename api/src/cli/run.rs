@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tenure_client::{
-    ActOnRun, ActionArgs, Client, DeadlineClock, IdempotencyKey, RunCountFilter, RunFilter,
-    RunPriority, RunStatus, SendSignal, StartRun,
+    ActOnRun, ActionArgs, Client, DeadlineClock, GatherStarts, IdempotencyKey, RunCountFilter,
+    RunFilter, RunPriority, RunStatus, SendSignal, StartRun,
 };
 use uuid::Uuid;
 
@@ -137,6 +137,15 @@ pub(super) struct StartArgs {
     /// When it starts, in the tenant's time, such as 2027-01-31T09:00:00Z; at once otherwise.
     #[arg(long)]
     at: Option<DateTime<Utc>>,
+    /// Start once no other start of the key has come for so many seconds, with the last input.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["at", "priority", "batch"])]
+    debounce: Option<u32>,
+    /// Start once so many starts of the key have come, with the list of their inputs.
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["at", "priority"])]
+    batch: Option<u32>,
+    /// With --debounce or --batch: start at the latest so many seconds after the first.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    within: u32,
 }
 
 fn parse_priority(text: &str) -> Result<RunPriority, String> {
@@ -332,6 +341,18 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
 }
 
 async fn start(args: StartArgs) -> anyhow::Result<()> {
+    let at_most_seconds = args.within;
+    let gather = match (args.debounce, args.batch) {
+        (Some(quiet_seconds), None) => Some(GatherStarts::Debounce {
+            quiet_seconds,
+            at_most_seconds,
+        }),
+        (None, Some(size)) => Some(GatherStarts::Batch {
+            size,
+            at_most_seconds,
+        }),
+        _ => None,
+    };
     let start = StartRun {
         workflow: args.workflow,
         tenant_id: args.tenant,
@@ -339,6 +360,7 @@ async fn start(args: StartArgs) -> anyhow::Result<()> {
         input: args.input,
         priority: args.priority,
         start_at: args.at,
+        gather,
     };
     let client = args.api.client()?;
     let run = client

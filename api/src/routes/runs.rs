@@ -1,9 +1,15 @@
 //! Runs, for acting: start and signal.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::Response;
-use tenure_client::{Problem, Role, RunDetail, RunPriority, SendSignal, SignalAccepted, StartRun};
-use tenure_engine::{EngineError, Priority, RunId, StartOptions, TenantId, inspect, operator};
+use tenure_client::{
+    GatherStarts, Problem, Role, RunDetail, RunPriority, SendSignal, SignalAccepted, StartRun,
+};
+use tenure_engine::{
+    EngineError, Gather, Priority, RunId, StartOptions, TenantId, inspect, operator,
+};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -42,16 +48,30 @@ async fn start(
             input,
             priority,
             start_at,
+            gather,
             ..
         } = &body.value;
+        if gather.is_some() && (priority.is_some() || start_at.is_some()) {
+            return Err(ApiError::Invalid {
+                pointer: "/gather".to_owned(),
+                detail: "starts that are gathered have their workflow's priority and a time of their own"
+                    .to_owned(),
+            });
+        }
         let options = StartOptions {
             priority: priority.map(priority_of),
             at: *start_at,
         };
-        let client = state.client();
-        let started = client
-            .start_named(conn, tenant, (workflow, key), input, options)
-            .await?;
+        let (client, name) = (state.client(), (workflow.as_str(), key.as_str()));
+        let started = match gather {
+            Some(gather) => {
+                as_engine(conn).await?;
+                let gather = gather_of(gather);
+                let started = client.start_gathered_named(conn, tenant, name, input, gather);
+                started.await?
+            }
+            None => client.start_named(conn, tenant, name, input, options).await?,
+        };
         trace::tell_run(tenant, started.run_id);
         let found = inspect::detail(conn, state.keyring(), started.run_id).await?;
         let answer = detail(found, &caller);
@@ -62,6 +82,26 @@ async fn start(
         })
     })
     .await
+}
+
+fn gather_of(asked: &GatherStarts) -> Gather {
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    match *asked {
+        GatherStarts::Debounce {
+            quiet_seconds,
+            at_most_seconds,
+        } => Gather::Debounce {
+            quiet: seconds(quiet_seconds),
+            at_most: seconds(at_most_seconds),
+        },
+        GatherStarts::Batch {
+            size,
+            at_most_seconds,
+        } => Gather::Batch {
+            size,
+            at_most: seconds(at_most_seconds),
+        },
+    }
 }
 
 fn priority_of(asked: RunPriority) -> Priority {

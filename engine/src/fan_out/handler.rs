@@ -13,7 +13,7 @@ use crate::error::{EngineError, StepError};
 use crate::limit::{Limit, Need};
 use crate::plan::{Answer, AnswerNext};
 use crate::priority::Priority;
-use crate::registry::{Beginning, ErasedEvent, Handler, VisitError};
+use crate::registry::{Beginning, ErasedEvent, Handler, Unfit, VisitError};
 use crate::retention::Retention;
 use crate::run::Status;
 use crate::store::claim::INBOX_PAGE;
@@ -71,8 +71,8 @@ impl Handler for FanOutHandler {
         &[]
     }
 
-    fn needs(&self, _version: i32, _data: &[u8]) -> Vec<Need> {
-        Vec::new()
+    fn needs(&self, _version: i32, _data: &[u8]) -> Result<Vec<Need>, String> {
+        Ok(Vec::new())
     }
 
     fn attributes(&self) -> AttributeNames {
@@ -108,7 +108,7 @@ impl Handler for FanOutHandler {
         Err("a fan-out takes no signals".to_owned())
     }
 
-    fn receive(&self, _version: i32, _data: &[u8], _signal: &[u8]) -> Result<Reception, String> {
+    fn receive(&self, _version: i32, _data: &[u8], _signal: &[u8]) -> Result<Reception, Unfit> {
         Ok(Reception::Reject("a fan-out takes no signals"))
     }
 

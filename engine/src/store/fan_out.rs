@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use crate::error::ErrorRecord;
 use crate::fan_out::{ChildResult, Item};
 use crate::id::{RunId, ShardId, TenantId};
-use crate::run::Status;
+use crate::run::{RunKey, Status};
 use crate::seal::TenantKeys;
 use crate::store::claim::decode_error;
 
@@ -77,6 +77,26 @@ pub(crate) async fn list_items(
         shard.0,
         place(range.start),
         place(range.end),
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Lists the inputs of a batch, in the order in which they came.
+pub(crate) async fn list_inputs(
+    conn: &mut PgConnection,
+    run: RunKey,
+) -> sqlx::Result<Vec<Vec<u8>>> {
+    sqlx::query_scalar!(
+        r#"
+        select input
+        from engine.fan_item
+        where run_id = $1
+          and shard_id = $2
+        order by position
+        "#,
+        run.run_id.0,
+        run.shard_id.0,
     )
     .fetch_all(conn)
     .await

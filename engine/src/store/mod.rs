@@ -12,6 +12,7 @@ pub(crate) mod control;
 pub(crate) mod data_key;
 pub(crate) mod deploy;
 pub(crate) mod fan_out;
+pub(crate) mod gathering;
 pub(crate) mod inbox;
 pub(crate) mod inspect;
 pub(crate) mod lease;

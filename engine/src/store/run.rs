@@ -94,7 +94,7 @@ pub(crate) async fn insert_tenant(
 }
 
 /// What keeps a run from starting before its time.
-fn start_deadline(at: DateTime<Utc>) -> Value {
+pub(crate) fn start_deadline(at: DateTime<Utc>) -> Value {
     let deadline = Deadline {
         name: RUN_START.to_owned(),
         at,

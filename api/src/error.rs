@@ -247,6 +247,11 @@ fn door(error: &DoorError) -> Verdict {
     let text = error.to_string();
     match error {
         DoorError::UnknownPlan(_) => invalid(format!("{text}; see /v1/plans")).at("/plan"),
+        DoorError::Retired { what, .. } => invalid(text).at(match *what {
+            "plan" => "/plan",
+            "coupon" => "/coupon",
+            _ => "/add_ons",
+        }),
         DoorError::NotSoldIn { .. } | DoorError::UnknownCurrency(_) => {
             invalid(text).at("/currency")
         }

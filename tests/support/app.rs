@@ -41,7 +41,7 @@ pub(crate) async fn seed(options: &PgConnectOptions) -> String {
     let mut tx = conn.begin().await.unwrap();
     tenure_workflows::as_control(&mut tx).await.unwrap();
     let plans = catalog::parse(include_str!("../../fixtures/seed/catalog.json")).unwrap();
-    catalog::load(&mut tx, &plans).await.unwrap();
+    catalog::publish(&mut tx, &plans).await.unwrap();
     tx.commit().await.unwrap();
     token(&mut conn, Role::Admin, None).await
 }

@@ -5,45 +5,149 @@
 //! agree). Periods are half-open. A boundary is the start of a local day; where a change to summer
 //! time swallows midnight, the day begins at its first valid instant.
 
+use std::fmt;
+use std::str::FromStr;
+
 use chrono::{
-    DateTime, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc,
+    DateTime, Datelike as _, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta,
+    TimeZone, Utc,
 };
 use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The length of a billing period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interval {
+/// What a billing period is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A local day.
+    Day,
+    /// Seven local days.
+    Week,
     /// A calendar month.
     Month,
-    /// A calendar year.
+    /// Three calendar months.
+    Quarter,
+    /// Twelve calendar months.
     Year,
 }
 
-impl Interval {
-    /// The stored spelling.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
+impl Unit {
+    const ALL: [Self; 5] = [
+        Self::Day,
+        Self::Week,
+        Self::Month,
+        Self::Quarter,
+        Self::Year,
+    ];
+
+    const fn word(self) -> &'static str {
         match self {
+            Self::Day => "day",
+            Self::Week => "week",
             Self::Month => "month",
+            Self::Quarter => "quarter",
             Self::Year => "year",
         }
     }
+}
 
-    /// Reads the stored spelling.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Month, Self::Year]
-            .into_iter()
-            .find(|interval| interval.word() == word)
+/// The length of a billing period: so many of a unit. Written `month` or `2 weeks`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval {
+    unit: Unit,
+    count: u32,
+}
+
+/// No length of a period.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no interval (day, week, month, quarter or year, or 2 to {MOST} of them, such as \"2 weeks\")"
+)]
+pub struct UnknownInterval(pub String);
+
+/// The most units that a period is made of.
+const MOST: u32 = 366;
+
+impl Interval {
+    /// A calendar month.
+    pub const MONTH: Self = Self {
+        unit: Unit::Month,
+        count: 1,
+    };
+    /// A calendar year.
+    pub const YEAR: Self = Self {
+        unit: Unit::Year,
+        count: 1,
+    };
+
+    /// The day `index` periods after `anchor`, clamped to the end of a short month.
+    fn after(self, anchor: NaiveDate, index: u32) -> Option<NaiveDate> {
+        let count = self.count.checked_mul(index)?;
+        let days = |each: u64| anchor.checked_add_days(Days::new(each * u64::from(count)));
+        let months = |each: u32| anchor.checked_add_months(Months::new(each.checked_mul(count)?));
+        match self.unit {
+            Unit::Day => days(1),
+            Unit::Week => days(7),
+            Unit::Month => months(1),
+            Unit::Quarter => months(3),
+            Unit::Year => months(12),
+        }
     }
 
-    const fn months(self) -> u32 {
-        match self {
-            Self::Month => 1,
-            Self::Year => 12,
+    /// The day one period before `anchor`.
+    fn before(self, anchor: NaiveDate) -> Option<NaiveDate> {
+        let days = |each: u64| anchor.checked_sub_days(Days::new(each * u64::from(self.count)));
+        let months =
+            |each: u32| anchor.checked_sub_months(Months::new(each.checked_mul(self.count)?));
+        match self.unit {
+            Unit::Day => days(1),
+            Unit::Week => days(7),
+            Unit::Month => months(1),
+            Unit::Quarter => months(3),
+            Unit::Year => months(12),
         }
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            1 => f.write_str(self.unit.word()),
+            count => write!(f, "{count} {}s", self.unit.word()),
+        }
+    }
+}
+
+impl FromStr for Interval {
+    type Err = UnknownInterval;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unknown = || UnknownInterval(text.to_owned());
+        let (count, unit) = text.split_once(' ').unwrap_or(("1", text));
+        let count: u32 = count.parse().map_err(|_| unknown())?;
+        let unit = if count == 1 {
+            unit
+        } else {
+            unit.strip_suffix('s').ok_or_else(unknown)?
+        };
+        let unit = Unit::ALL.into_iter().find(|known| known.word() == unit);
+        match unit {
+            Some(unit) if (1..=MOST).contains(&count) => Ok(Self { unit, count }),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl Serialize for Interval {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -110,8 +214,53 @@ pub fn add_days(day: NaiveDate, count: u32) -> NaiveDate {
 /// The boundary at which period `index` begins, counted from the anchor.
 #[must_use]
 pub fn boundary(anchor: NaiveDate, interval: Interval, index: u32) -> NaiveDate {
-    let months = Months::new(interval.months().saturating_mul(index));
-    anchor.checked_add_months(months).unwrap_or(NaiveDate::MAX)
+    interval.after(anchor, index).unwrap_or(NaiveDate::MAX)
+}
+
+/// The index of the period that holds `day`; `None` before the anchor.
+#[must_use]
+pub fn index_of(anchor: NaiveDate, interval: Interval, day: NaiveDate) -> Option<u32> {
+    if day < anchor {
+        return None;
+    }
+    // The first index whose boundary lies behind the day, by halving.
+    let (mut low, mut high) = (0_u32, 1_u32);
+    while boundary(anchor, interval, high) <= day && high < u32::MAX / 2 {
+        high *= 2;
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if boundary(anchor, interval, middle) <= day {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(low)
+}
+
+/// The natural period that ends at `anchor`: what a stub before the first boundary is a part of.
+#[must_use]
+pub fn period_before(anchor: NaiveDate, interval: Interval) -> (NaiveDate, NaiveDate) {
+    (interval.before(anchor).unwrap_or(NaiveDate::MIN), anchor)
+}
+
+/// The first day of the month from `from` on that has the day of the month `day`, or is the last of a
+/// month that is too short for it.
+#[must_use]
+pub fn next_day_of_month(from: NaiveDate, day: u32) -> NaiveDate {
+    let first = from.with_day(1).unwrap_or(from);
+    for months in 0..2 {
+        let month = first
+            .checked_add_months(Months::new(months))
+            .unwrap_or(first);
+        let last = (28..=31).rev().find_map(|day| month.with_day(day));
+        let found = month.with_day(day).or(last).unwrap_or(month);
+        if found >= from {
+            return found;
+        }
+    }
+    from
 }
 
 /// A half-open period: it holds its start and not its end.
@@ -146,7 +295,7 @@ mod tests {
     #[test]
     fn a_boundary_clamps_at_the_months_end_and_returns_to_the_anchor() {
         let days: Vec<String> = (0..6)
-            .map(|index| boundary(day("2027-01-31"), Interval::Month, index).to_string())
+            .map(|index| boundary(day("2027-01-31"), Interval::MONTH, index).to_string())
             .collect();
         assert_eq!(
             days,
@@ -164,7 +313,7 @@ mod tests {
     #[test]
     fn a_leap_day_comes_back_in_leap_years() {
         let days: Vec<String> = (0..5)
-            .map(|index| boundary(day("2028-02-29"), Interval::Year, index).to_string())
+            .map(|index| boundary(day("2028-02-29"), Interval::YEAR, index).to_string())
             .collect();
         assert_eq!(
             days,
@@ -181,7 +330,7 @@ mod tests {
     #[test]
     fn a_period_begins_at_local_midnight_on_both_sides_of_summer_time() {
         let berlin = zone("Europe/Berlin").unwrap();
-        let march = period(day("2027-03-15"), Interval::Month, 0, berlin);
+        let march = period(day("2027-03-15"), Interval::MONTH, 0, berlin);
         assert_eq!(march.start.to_rfc3339(), "2027-03-14T23:00:00+00:00");
         assert_eq!(march.end.to_rfc3339(), "2027-04-14T22:00:00+00:00");
     }
@@ -213,8 +362,8 @@ mod tests {
     fn periods_are_half_open_and_leave_no_gap() {
         let zone = zone("America/New_York").unwrap();
         for index in 0..48 {
-            let this = period(day("2027-10-31"), Interval::Month, index, zone);
-            let next = period(day("2027-10-31"), Interval::Month, index + 1, zone);
+            let this = period(day("2027-10-31"), Interval::MONTH, index, zone);
+            let next = period(day("2027-10-31"), Interval::MONTH, index + 1, zone);
             assert_eq!(this.end, next.start);
             assert!(this.start < this.end);
         }
@@ -224,5 +373,75 @@ mod tests {
     fn an_unknown_zone_is_refused_by_name() {
         let error = zone("Europe/Atlantis").unwrap_err().to_string();
         assert!(error.contains("Europe/Atlantis"), "{error}");
+    }
+    #[test]
+    fn an_interval_is_read_as_it_is_written() {
+        for text in [
+            "day",
+            "week",
+            "month",
+            "quarter",
+            "year",
+            "2 weeks",
+            "18 months",
+        ] {
+            let interval: Interval = text.parse().unwrap();
+            assert_eq!(interval.to_string(), text);
+        }
+        let wrong = [
+            "",
+            "months",
+            "0 months",
+            "-1 months",
+            "2 month",
+            "367 days",
+            "2  weeks",
+            "eon",
+        ];
+        for text in wrong {
+            assert_eq!(
+                text.parse::<Interval>(),
+                Err(UnknownInterval(text.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn days_weeks_and_quarters_are_counted_from_the_anchor() {
+        let second = |interval: &str| {
+            let interval = interval.parse().unwrap();
+            boundary(day("2027-11-30"), interval, 1).to_string()
+        };
+        assert_eq!(second("day"), "2027-12-01");
+        assert_eq!(second("2 weeks"), "2027-12-14");
+        assert_eq!(second("quarter"), "2028-02-29");
+        assert_eq!(second("2 years"), "2029-11-30");
+    }
+
+    #[test]
+    fn a_day_lies_in_the_period_that_its_boundary_begins() {
+        let anchor = day("2027-01-31");
+        for (text, index) in [
+            ("2027-01-30", None),
+            ("2027-01-31", Some(0)),
+            ("2027-02-27", Some(0)),
+            ("2027-02-28", Some(1)),
+            ("2027-03-30", Some(1)),
+            ("2029-01-31", Some(24)),
+        ] {
+            assert_eq!(
+                index_of(anchor, Interval::MONTH, day(text)),
+                index,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_anchor_day_is_found_in_short_months_too() {
+        assert_eq!(next_day_of_month(day("2027-02-10"), 31), day("2027-02-28"));
+        assert_eq!(next_day_of_month(day("2027-01-31"), 30), day("2027-02-28"));
+        assert_eq!(next_day_of_month(day("2027-01-15"), 15), day("2027-01-15"));
+        assert_eq!(next_day_of_month(day("2027-12-16"), 15), day("2028-01-15"));
     }
 }

@@ -23,6 +23,14 @@ pub enum DoorError {
         /// The currencies that it has prices in.
         sold_in: String,
     },
+    /// It is sold to nobody who does not have it.
+    #[error("{what} {key:?} is retired: those who have it keep it, and nobody else can have it")]
+    Retired {
+        /// plan, add-on or coupon.
+        what: &'static str,
+        /// Its key.
+        key: String,
+    },
     /// Not a currency.
     #[error(transparent)]
     UnknownCurrency(#[from] UnknownCurrency),

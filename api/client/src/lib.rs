@@ -54,7 +54,7 @@ pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
 pub use mail::{Mail, MailFilter, MailStatus};
 pub use money::Money;
 pub use page::Page;
-pub use plan::{Interval, Plan};
+pub use plan::Plan;
 pub use retention::{
     LegalHold, LegalHoldFilter, LiftLegalHold, PlaceLegalHold, PutRetention, RetentionAction,
     RetentionPolicy,

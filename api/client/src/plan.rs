@@ -11,20 +11,13 @@ pub struct Plan {
     pub plan: String,
     /// Its name for people.
     pub name: String,
-    /// How often it renews.
-    pub interval: Interval,
+    /// The version that is current.
+    pub version: i32,
+    /// How often it renews: `month`, or `2 weeks`.
+    #[schema(example = "month")]
+    pub interval: String,
     /// Days of trial before the first charge; 0 for none.
     pub trial_days: i32,
     /// Its price in each currency it is sold in.
     pub prices: Vec<Money>,
-}
-
-/// How often a plan renews.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Interval {
-    /// Each month, on the anchor day.
-    Month,
-    /// Each year, on the anchor day.
-    Year,
 }

@@ -190,7 +190,7 @@ async fn prepare(files: &Files, database: &PgConnectOptions) -> anyhow::Result<S
     let mut conn = PgConnection::connect_with(database).await?;
     let mut tx = conn.begin().await?;
     tenure_workflows::as_control(&mut tx).await?;
-    catalog::load(&mut tx, &catalog::parse(DEMO_CATALOG)?).await?;
+    catalog::publish(&mut tx, &catalog::parse(DEMO_CATALOG)?).await?;
     let new = NewToken {
         name: "dev".to_owned(),
         role: Role::Admin,

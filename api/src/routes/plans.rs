@@ -3,8 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use tenure_client::{Money, Plan, Problem};
-use tenure_workflows::calendar::Interval;
-use tenure_workflows::catalog;
+use tenure_workflows::catalog::{self, Entry, Published};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -23,24 +22,26 @@ pub(super) fn money(money: tenure_workflows::money::Money) -> Money {
     }
 }
 
-/// List the plans with their prices.
+/// List the plans that can be subscribed to, with their prices.
 #[utoipa::path(get, path = "/v1/plans", tag = "Catalogue", responses(
     (status = 200, body = Vec<Plan>), (status = 401, body = Problem)))]
 async fn list(State(state): State<AppState>, _caller: Caller) -> Result<Json<Vec<Plan>>, ApiError> {
     let mut tx = state.begin_control().await?;
-    let plans = catalog::list(&mut tx).await?;
-    Ok(Json(plans.into_iter().map(plan).collect()))
+    let entries = catalog::list(&mut tx).await?;
+    Ok(Json(entries.into_iter().filter_map(plan).collect()))
 }
 
-fn plan(plan: catalog::Plan) -> Plan {
-    Plan {
-        plan: plan.plan,
-        name: plan.name,
-        interval: match plan.interval {
-            Interval::Month => tenure_client::Interval::Month,
-            Interval::Year => tenure_client::Interval::Year,
-        },
-        trial_days: i32::try_from(plan.trial_days).unwrap_or(i32::MAX),
-        prices: plan.prices.into_iter().map(money).collect(),
-    }
+fn plan(published: Published) -> Option<Plan> {
+    let Entry::Plan(terms) = published.entry else {
+        return None;
+    };
+    let price = |(currency, amount)| money(tenure_workflows::money::Money::new(amount, currency));
+    (!published.retired).then(|| Plan {
+        plan: published.key,
+        version: published.version,
+        name: terms.name,
+        interval: terms.interval.to_string(),
+        trial_days: i32::try_from(terms.trial.days).unwrap_or(i32::MAX),
+        prices: terms.prices.into_iter().map(price).collect(),
+    })
 }

@@ -37,7 +37,9 @@ pub async fn create(
     tenant_id: TenantId,
     new: &NewSubscription,
 ) -> Result<(SubscriptionRow, DisplayStatus, bool), DoorError> {
-    let (plan, price) = catalog::find(conn, &new.plan, &new.currency).await?;
+    let plan = catalog::find_plan(conn, &new.plan).await?;
+    let terms = &plan.terms;
+    let price = catalog::price_in(&terms.prices, &plan.plan, new.currency.parse()?)?;
     let tenant = tenant::find(conn, tenant_id).await?;
     let subscription_id = tenure_engine::new_uuid(tenant.shard_id);
     let key = new
@@ -51,13 +53,13 @@ pub async fn create(
     let zone = calendar::zone(&tenant.zone)?;
     let input = Input {
         subscription_id,
-        plan_name: plan.name.clone(),
+        plan_name: terms.name.clone(),
         price,
-        interval: plan.interval,
+        interval: terms.interval,
         zone: tenant.zone.clone(),
-        anchor_on: rules::anchor(started_at, plan.trial_days, zone),
+        anchor_on: rules::anchor(started_at, terms.trial.days, zone),
         started_at,
-        trial_ends_at: rules::trial_end(started_at, plan.trial_days, zone),
+        trial_ends_at: rules::trial_end(started_at, terms.trial.days, zone),
         plan: plan.plan.clone(),
     };
     let started = client
@@ -68,7 +70,7 @@ pub async fn create(
         shard_id: tenant.shard_id,
         tenant_id,
         run_id: started.run_id,
-        plan: plan.plan,
+        plan: plan.plan.clone(),
         interval: input.interval,
         price,
         zone: input.zone,

@@ -108,10 +108,10 @@ mod tests {
         let zone = calendar::zone("Europe/Berlin").unwrap();
         let started = at("2027-01-31T09:00:00Z");
         let day = anchor(started, 0, zone);
-        let first = period(day, Interval::Month, 0, zone, started);
+        let first = period(day, Interval::MONTH, 0, zone, started);
         assert_eq!(first.start, started);
         assert_eq!(first.end, at("2027-02-27T23:00:00Z"));
-        let third = period(day, Interval::Month, 2, zone, started);
+        let third = period(day, Interval::MONTH, 2, zone, started);
         assert_eq!(third.start, at("2027-03-30T22:00:00Z"));
     }
 

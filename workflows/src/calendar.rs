@@ -93,20 +93,6 @@ impl Interval {
             Unit::Year => months(12),
         }
     }
-
-    /// The day one period before `anchor`.
-    fn before(self, anchor: NaiveDate) -> Option<NaiveDate> {
-        let days = |each: u64| anchor.checked_sub_days(Days::new(each * u64::from(self.count)));
-        let months =
-            |each: u32| anchor.checked_sub_months(Months::new(each.checked_mul(self.count)?));
-        match self.unit {
-            Unit::Day => days(1),
-            Unit::Week => days(7),
-            Unit::Month => months(1),
-            Unit::Quarter => months(3),
-            Unit::Year => months(12),
-        }
-    }
 }
 
 impl fmt::Display for Interval {
@@ -239,28 +225,14 @@ pub fn index_of(anchor: NaiveDate, interval: Interval, day: NaiveDate) -> Option
     Some(low)
 }
 
-/// The natural period that ends at `anchor`: what a stub before the first boundary is a part of.
+/// The last day up to `until` that is the day `day` of its month. Periods that are counted from it
+/// clamp in short months and return to it; `None` unless `day` is 1 to 31.
 #[must_use]
-pub fn period_before(anchor: NaiveDate, interval: Interval) -> (NaiveDate, NaiveDate) {
-    (interval.before(anchor).unwrap_or(NaiveDate::MIN), anchor)
-}
-
-/// The first day of the month from `from` on that has the day of the month `day`, or is the last of a
-/// month that is too short for it.
-#[must_use]
-pub fn next_day_of_month(from: NaiveDate, day: u32) -> NaiveDate {
-    let first = from.with_day(1).unwrap_or(from);
-    for months in 0..2 {
-        let month = first
-            .checked_add_months(Months::new(months))
-            .unwrap_or(first);
-        let last = (28..=31).rev().find_map(|day| month.with_day(day));
-        let found = month.with_day(day).or(last).unwrap_or(month);
-        if found >= from {
-            return found;
-        }
-    }
-    from
+pub fn anchor_before(until: NaiveDate, day: u32) -> Option<NaiveDate> {
+    let first = until.with_day(1)?;
+    (0..3)
+        .filter_map(|months| first.checked_sub_months(Months::new(months))?.with_day(day))
+        .find(|found| *found <= until)
 }
 
 /// A half-open period: it holds its start and not its end.
@@ -438,10 +410,12 @@ mod tests {
     }
 
     #[test]
-    fn an_anchor_day_is_found_in_short_months_too() {
-        assert_eq!(next_day_of_month(day("2027-02-10"), 31), day("2027-02-28"));
-        assert_eq!(next_day_of_month(day("2027-01-31"), 30), day("2027-02-28"));
-        assert_eq!(next_day_of_month(day("2027-01-15"), 15), day("2027-01-15"));
-        assert_eq!(next_day_of_month(day("2027-12-16"), 15), day("2028-01-15"));
+    fn an_anchor_is_a_day_that_its_month_has() {
+        let anchor = |until: &str, of| anchor_before(day(until), of).map(|day| day.to_string());
+        assert_eq!(anchor("2027-02-10", 31).unwrap(), "2027-01-31");
+        assert_eq!(anchor("2027-03-05", 30).unwrap(), "2027-01-30");
+        assert_eq!(anchor("2027-01-15", 15).unwrap(), "2027-01-15");
+        assert_eq!(anchor("2027-01-14", 15).unwrap(), "2026-12-15");
+        assert_eq!(anchor("2027-01-14", 32), None);
     }
 }

@@ -19,6 +19,7 @@
 // Rules that all share: pure.
 pub mod calendar;
 pub mod money;
+pub mod pricing;
 // The outside.
 mod environment;
 pub mod ports;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stripe_sandbox::{
     Failure, FailureKind, Sandbox, SandboxConfig, SandboxHandle, WebhookEndpoint,
 };
-use tenure_client::{CancelSubscription, CancelWhen, Client, IdempotencyKey, MailFilter};
+use tenure_client::{CancelSubscription, Client, IdempotencyKey, MailFilter, When};
 
 use crate::support::app::{SANDBOX_KEY, Subscriber, WEBHOOK_SECRET, seed};
 use crate::support::process::Server;
@@ -159,7 +159,8 @@ impl Move {
             Self::Attach(method) => customer.attach(method).await,
             Self::Cancel => {
                 let cancel = CancelSubscription {
-                    when: CancelWhen::PeriodEnd,
+                    when: When::PeriodEnd,
+                    ..CancelSubscription::default()
                 };
                 let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
                 let key = IdempotencyKey::generate();

@@ -11,7 +11,9 @@ use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
 use tenure_engine::{ClockId, PoolConfig};
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
-use tenure_workflows::subscription::{CancelWhen, NewSubscription};
+use tenure_workflows::subscription::intent::When;
+use tenure_workflows::subscription::money::CreditPolicy;
+use tenure_workflows::subscription::{NewSubscription, Wanted};
 use tenure_workflows::tenant::{NewTenant, TenantRow};
 use tenure_workflows::{Environment, as_tenant, clock, invoice, notice, subscription, tenant};
 
@@ -133,6 +135,7 @@ async fn subscribe(play: &Play, plan: &str) -> Result<uuid::Uuid, PlayError> {
         plan: plan.to_owned(),
         currency: "EUR".to_owned(),
         key: Some("main".to_owned()),
+        ..NewSubscription::default()
     };
     let mut tx = tenure_engine::begin(client.pool()).await?;
     as_tenant(&mut tx, tenant).await?;
@@ -147,8 +150,18 @@ async fn cancel(play: &Play, subscription: uuid::Uuid) -> Result<(), PlayError> 
     for _ in 0..play.times("cancel") {
         let mut tx = tenure_engine::begin(client.pool()).await?;
         as_tenant(&mut tx, tenant).await?;
-        let when = CancelWhen::Now;
-        subscription::cancel(client, &mut tx, tenant, subscription, "cancel", when).await?;
+        let credit = CreditPolicy::None;
+        let (wanted, when) = (Wanted::Cancel { credit }, When::Now);
+        subscription::act(
+            client,
+            &mut tx,
+            tenant,
+            subscription,
+            "cancel",
+            &wanted,
+            when,
+        )
+        .await?;
         tx.commit().await?;
     }
     play.settle().await

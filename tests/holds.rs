@@ -48,7 +48,7 @@ async fn a_hold_shuts_what_it_is_on_from_its_start_to_its_end_or_until_it_is_lif
     let second = NewSubscription {
         plan: "starter-monthly".to_owned(),
         currency: "USD".to_owned(),
-        key: None,
+        ..NewSubscription::default()
     };
     let (tenant, key) = (customer.tenant.tenant_id, IdempotencyKey::generate());
     let second = app.client.subscribe(tenant, &second, &key).await;

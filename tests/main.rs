@@ -5,6 +5,7 @@
 
 mod acts;
 mod api;
+mod billing;
 mod bulk;
 mod config;
 mod console;

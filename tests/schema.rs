@@ -36,7 +36,10 @@ async fn migrations_go_up_down_and_up_again_on_full_tables() {
     {
         let rows = samples(migration.version)
             .unwrap_or_else(|| panic!("migration {} has no sample rows", migration.version));
-        sqlx::raw_sql(AssertSqlSafe(rows)).execute(&mut conn).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(rows))
+            .execute(&mut conn)
+            .await
+            .unwrap();
     }
     let tables = "select format('%I.%I', table_schema, table_name) from information_schema.tables
                   where table_schema in ('engine', 'app') and table_type = 'BASE TABLE'

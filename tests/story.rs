@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use stripe_sandbox::{Failure, FailureKind, WebhookMode};
 use tenure_client::{
-    ActOnBreaker, ActOnRun, CancelSubscription, CancelWhen, IdempotencyKey, InvoiceStatus,
-    RunFilter, RunStatus, SubscriptionStatus,
+    ActOnBreaker, ActOnRun, CancelSubscription, IdempotencyKey, InvoiceStatus, RunFilter,
+    RunStatus, SubscriptionStatus, When,
 };
 
 use crate::support::app::{Subscriber, TestApp};
 use crate::support::eventually;
 
-async fn cancel(customer: &Subscriber<'_>, when: CancelWhen) {
-    let cancel = CancelSubscription { when };
+async fn cancel(customer: &Subscriber<'_>, when: When) {
+    let cancel = CancelSubscription {
+        when,
+        ..CancelSubscription::default()
+    };
     let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
     let key = IdempotencyKey::generate();
     let sent = customer
@@ -196,7 +199,7 @@ async fn cancelling_in_the_trial_costs_nothing_and_now_ends_at_once() {
     let trial = make
         .subscribe(start, "UTC", "starter-monthly", "EUR", "pm_card_visa")
         .await;
-    cancel(&trial, CancelWhen::PeriodEnd).await;
+    cancel(&trial, When::PeriodEnd).await;
     assert_eq!(
         trial.subscription().await.status,
         SubscriptionStatus::Ending
@@ -214,7 +217,7 @@ async fn cancelling_in_the_trial_costs_nothing_and_now_ends_at_once() {
         .subscribe(start, "UTC", "team-monthly", "EUR", "pm_card_visa")
         .await;
     paying.advance("3d").await;
-    cancel(&paying, CancelWhen::Now).await;
+    cancel(&paying, When::Now).await;
     let ended = paying.subscription().await;
     assert_eq!(
         ended.ended_at,
@@ -232,7 +235,8 @@ async fn cancelling_in_the_trial_costs_nothing_and_now_ends_at_once() {
             paying.tenant.tenant_id,
             paying.subscription,
             &CancelSubscription {
-                when: CancelWhen::Now,
+                when: When::Now,
+                ..CancelSubscription::default()
             },
             &IdempotencyKey::generate(),
         )

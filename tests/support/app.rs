@@ -208,7 +208,7 @@ impl<'a> Customer<'a> {
         let new = NewSubscription {
             plan: plan.to_owned(),
             currency: currency.to_owned(),
-            key: None,
+            ..NewSubscription::default()
         };
         let key = IdempotencyKey::generate();
         let made = self
@@ -265,7 +265,7 @@ impl Subscriber<'_> {
     pub(crate) async fn subscription(&self) -> Subscription {
         let tenant = self.tenant.tenant_id;
         let found = self.client.subscription(tenant, self.subscription).await;
-        found.unwrap()
+        found.unwrap().subscription
     }
 
     /// The invoices, oldest first.

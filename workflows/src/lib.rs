@@ -12,6 +12,7 @@
 //! | [`invoice`] | invoice | draft, open, paid, uncollectible |
 //! | [`payment`] | attempt at an invoice | the charge and its outcome |
 //! | [`dunning`] | tenant and currency | the ladder and the debt |
+//! | [`refund`] | credit note that goes back | what is given back to the payment method |
 //! | [`notice`] | mail | one message, sent once |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
 //! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |
@@ -31,6 +32,7 @@ pub mod hold;
 pub mod invoice;
 pub mod notice;
 pub mod payment;
+pub mod refund;
 pub mod subscription;
 pub mod tenant;
 pub mod webhook;
@@ -51,6 +53,7 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(subscription::SubscriptionWorkflow)
         .register(invoice::InvoiceWorkflow)
         .register(payment::PaymentWorkflow::new(environment))
+        .register(refund::RefundWorkflow::new(environment))
         .register(dunning::DunningWorkflow)
         .register(notice::NoticeWorkflow::new(environment))
         .register(clock::AdvanceWorkflow::new(environment))

@@ -116,7 +116,8 @@ enum Mapping {
 
 /// Finds whom an event is for: objects that we made carry tenant and run.
 fn map(event: &Envelope) -> Mapping {
-    if !event.kind.starts_with("payment_intent.") {
+    let ours = ["payment_intent.", "refund."];
+    if !ours.iter().any(|kind| event.kind.starts_with(kind)) {
         return Mapping::Ignored;
     }
     let metadata = event.data.object.metadata.as_ref();

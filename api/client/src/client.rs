@@ -2,17 +2,19 @@
 
 use crate::transport::Transport;
 use crate::{
-    AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
-    AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult,
-    BulkResultFilter, CancelSubscription, ChangeSchedule, ClientError, ConfirmBulk, DataKey,
-    DestroyKeys, FlowLimit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceDetail,
-    KeysRewrapped, LegalHold, LegalHoldFilter, LiftHold, LiftLegalHold, Mail, MailFilter,
-    NewSchedule, NewSubscription, NewTenant, Page, Pause, PlaceHold, PlaceLegalHold, Plan,
-    PrepareBulk, PutRetention, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter,
-    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
-    ScheduleRunStarted, SendSignal, SetFlowLimit, SetTenantWeight, Signal, SignalAccepted,
-    StartRun, Step, Subscription, Tenant, TenantFilter, TenantWeight, TestClock, Transition,
-    Whoami, Workflow,
+    AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted,
+    AdvanceAccepted, AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation,
+    BulkResult, BulkResultFilter, CancelSubscription, ChangeSchedule, ChangeSubscription,
+    ClientError, ConfirmBulk, Credit, CreditNote, DataKey, DestroyKeys, FlowLimit, GrantCredit,
+    Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold,
+    LegalHoldFilter, LiftHold, LiftLegalHold, Mail, MailFilter, MoveAnchor, NewCreditNote,
+    NewSchedule, NewSubscription, NewTenant, Page, Pause, PauseSubscription, PlaceHold,
+    PlaceLegalHold, Plan, PrepareBulk, PutRetention, ResumeSubscription, RetentionPolicy,
+    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
+    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
+    SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, SubscriptionAct,
+    SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition,
+    UndoIntent, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -176,7 +178,7 @@ impl Client {
         &self,
         tenant_id: Uuid,
         subscription_id: Uuid,
-    ) -> Result<Subscription, ClientError> {
+    ) -> Result<SubscriptionDetail, ClientError> {
         self.transport
             .get(&format!(
                 "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}"
@@ -189,11 +191,139 @@ impl Client {
         &self,
         tenant_id: Uuid,
         subscription_id: Uuid,
-        cancel: &CancelSubscription,
+        asked: &CancelSubscription,
+        key: &IdempotencyKey,
+    ) -> Result<SubscriptionAct, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/cancel");
+        self.transport.post(&path, asked, key).await
+    }
+
+    /// Changes a subscription's plan, seats or add-ons.
+    pub async fn change_subscription(
+        &self,
+        tenant_id: Uuid,
+        subscription_id: Uuid,
+        asked: &ChangeSubscription,
+        key: &IdempotencyKey,
+    ) -> Result<SubscriptionAct, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/change");
+        self.transport.post(&path, asked, key).await
+    }
+
+    /// Pauses a subscription.
+    pub async fn pause_subscription(
+        &self,
+        tenant_id: Uuid,
+        subscription_id: Uuid,
+        asked: &PauseSubscription,
+        key: &IdempotencyKey,
+    ) -> Result<SubscriptionAct, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/pause");
+        self.transport.post(&path, asked, key).await
+    }
+
+    /// Lets a paused subscription go on.
+    pub async fn resume_subscription(
+        &self,
+        tenant_id: Uuid,
+        subscription_id: Uuid,
+        asked: &ResumeSubscription,
+        key: &IdempotencyKey,
+    ) -> Result<SubscriptionAct, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/resume");
+        self.transport.post(&path, asked, key).await
+    }
+
+    /// Lets a subscription's periods begin on another day of the month.
+    pub async fn move_anchor(
+        &self,
+        tenant_id: Uuid,
+        subscription_id: Uuid,
+        asked: &MoveAnchor,
+        key: &IdempotencyKey,
+    ) -> Result<SubscriptionAct, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/move-anchor");
+        self.transport.post(&path, asked, key).await
+    }
+
+    /// Takes back what was to become of a subscription.
+    pub async fn undo_intent(
+        &self,
+        tenant_id: Uuid,
+        subscription_id: Uuid,
+        asked: &UndoIntent,
         key: &IdempotencyKey,
     ) -> Result<SignalAccepted, ClientError> {
-        let path = format!("/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/cancel");
-        self.transport.post(&path, cancel, key).await
+        let path = format!("/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/undo");
+        self.transport.post(&path, asked, key).await
+    }
+
+    /// Lists a tenant's credit notes, newest first.
+    pub async fn list_credit_notes(&self, tenant_id: Uuid) -> Result<Vec<CreditNote>, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/credit-notes"))
+            .await
+    }
+
+    /// Gives something back of an invoice.
+    pub async fn give_credit_note(
+        &self,
+        tenant_id: Uuid,
+        invoice_id: Uuid,
+        note: &NewCreditNote,
+        key: &IdempotencyKey,
+    ) -> Result<CreditNote, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/invoices/{invoice_id}/credit-notes");
+        self.transport.post(&path, note, key).await
+    }
+
+    /// Does a verb to an invoice: `collect`, `void` or `write-off`.
+    pub async fn act_on_invoice(
+        &self,
+        tenant_id: Uuid,
+        invoice_id: Uuid,
+        verb: &str,
+        asked: &ActOnInvoice,
+        key: &IdempotencyKey,
+    ) -> Result<SignalAccepted, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/invoices/{invoice_id}/{verb}");
+        self.transport.post(&path, asked, key).await
+    }
+
+    /// Shows the tax on what a tenant is billed.
+    pub async fn tax(&self, tenant_id: Uuid) -> Result<Option<TaxRate>, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/tax"))
+            .await
+    }
+
+    /// Sets the tax on what a tenant is billed from now on, or takes it away.
+    pub async fn set_tax(
+        &self,
+        tenant_id: Uuid,
+        tax: Option<&TaxRate>,
+        key: &IdempotencyKey,
+    ) -> Result<Option<TaxRate>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/tax");
+        self.transport.put(&path, &tax, key).await
+    }
+
+    /// Shows what a tenant has in credit.
+    pub async fn credit(&self, tenant_id: Uuid) -> Result<Credit, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/credit"))
+            .await
+    }
+
+    /// Grants a tenant credit.
+    pub async fn grant_credit(
+        &self,
+        tenant_id: Uuid,
+        grant: &GrantCredit,
+        key: &IdempotencyKey,
+    ) -> Result<Credit, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/credit");
+        self.transport.post(&path, grant, key).await
     }
 
     /// Lists a tenant's invoices.

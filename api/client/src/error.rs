@@ -104,6 +104,11 @@ impl ClientError {
         }
     }
 
+    /// The HTTP status, where the server refused.
+    pub fn status(&self) -> Option<u16> {
+        self.problem().map(|problem| problem.status)
+    }
+
     /// Whether the same call may succeed later without a change.
     pub fn is_retryable(&self) -> bool {
         match self {

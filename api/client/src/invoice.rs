@@ -17,8 +17,20 @@ pub struct Invoice {
     pub number: Option<String>,
     /// Where it is.
     pub status: InvoiceStatus,
-    /// The sum of its lines.
+    /// What it was drafted for: `start`, `cycle`, `change`, `resume` or `final`.
+    pub reason: String,
+    /// The sum of its lines before discounts.
+    pub subtotal: Money,
+    /// What came off.
+    pub discount: Money,
+    /// Added to the amounts, or held by them.
+    pub tax: Money,
+    /// What it is for, in all.
     pub total: Money,
+    /// What credit notes took off the debt.
+    pub credited: Money,
+    /// What the tenant's balance paid.
+    pub balance_applied: Money,
     /// What is still to be paid.
     pub amount_due: Money,
     /// First instant of the period it bills.
@@ -41,21 +53,146 @@ pub struct InvoiceDetail {
     /// The fields a list shows.
     #[serde(flatten)]
     pub invoice: Invoice,
+    /// The tax, as it was given when the invoice was drafted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_rate: Option<TaxRate>,
     /// What is billed.
     pub lines: Vec<InvoiceLine>,
+    /// SHA-256 of what the lines were computed of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced_hash: Option<String>,
+}
+
+/// A tax, as it is given from outside. Body of `PUT /v1/tenants/{tenant_id}/tax`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaxRate {
+    /// For invoices.
+    #[schema(example = "VAT")]
+    pub name: String,
+    /// In per cent, 0 to 100.
+    #[serde(with = "rust_decimal::serde::str")]
+    #[schema(value_type = String, example = "19")]
+    pub percent: Decimal,
+    /// Whether prices hold it already.
+    #[serde(default)]
+    pub inclusive: bool,
+}
+
+/// A credit note: what was given back of an invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreditNote {
+    /// The credit note.
+    pub credit_note_id: Uuid,
+    /// Its number in the legal series.
+    pub number: String,
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// Why.
+    pub reason: String,
+    /// Who gave it.
+    pub author: String,
+    /// Tax of it.
+    pub tax: Money,
+    /// In all, with tax.
+    pub total: Money,
+    /// What lowered the debt.
+    pub to_debt: Money,
+    /// What was added to the balance.
+    pub to_balance: Money,
+    /// What goes back to the payment method.
+    pub to_refund: Money,
+    /// How that stands: `sent`, `pending`, `succeeded` or `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_status: Option<String>,
+    /// When, in the tenant's time.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Body of `POST /v1/tenants/{tenant_id}/invoices/{invoice_id}/credit-notes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCreditNote {
+    /// How much, with tax; all that is left of the invoice when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
+    /// Whether what was paid goes back to the payment method; to the balance otherwise.
+    #[serde(default)]
+    pub refund: bool,
+    /// Why, for the audit and the tenant.
+    pub reason: String,
+}
+
+/// Body of `POST /v1/tenants/{tenant_id}/invoices/{invoice_id}/{collect,void,write-off}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActOnInvoice {
+    /// Why, for the audit.
+    pub reason: String,
+}
+
+/// What a tenant has in credit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Credit {
+    /// In each currency in which there is, or was, any.
+    pub balances: Vec<Money>,
+    /// How it came about, newest first, at most 200.
+    pub entries: Vec<CreditEntry>,
+}
+
+/// An entry of a tenant's balance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreditEntry {
+    /// What it adds; below zero, what it takes.
+    pub amount: Money,
+    /// `credit_note`, `applied`, `overpaid`, `granted`, `released` or `refund_failed`.
+    pub reason: String,
+    /// The credit note, the invoice, or the grant itself.
+    pub reference: Uuid,
+    /// Why, in the author's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Who added it.
+    pub author: String,
+    /// When, in the tenant's time.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Body of `POST /v1/tenants/{tenant_id}/credit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantCredit {
+    /// How much; above zero.
+    pub amount: Money,
+    /// Why, for the audit and the tenant.
+    pub reason: String,
 }
 
 /// One line of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InvoiceLine {
-    /// What it is for, in the tenant's language.
+    /// `plan`, `seats`, `setup-fee`, or an add-on's key.
+    pub item: String,
+    /// What it is for, for people.
     pub description: String,
     /// How many.
     #[serde(with = "rust_decimal::serde::str")]
     #[schema(value_type = String, example = "1")]
     pub quantity: Decimal,
-    /// Quantity times unit price, with proration.
+    /// Of one for a natural period.
+    pub unit_price: Money,
+    /// How long the service period is, in days or seconds.
+    pub units: i64,
+    /// How long the natural period is that it is a part of.
+    pub units_of: i64,
+    /// Before discounts.
+    pub subtotal: Money,
+    /// What came off.
+    pub discount: Money,
+    /// Quantity times unit price, with proration, after discounts.
     pub amount: Money,
+    /// Added to the amount, or held by it.
+    pub tax: Money,
     /// First instant of the period it bills.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period_start: Option<DateTime<Utc>>,

@@ -51,7 +51,10 @@ pub use flow::{
 };
 pub use hold::{Hold, HoldBlocks, HoldFilter, HoldKind, Holds, LiftHold, PlaceHold, Service};
 pub use idempotency::IdempotencyKey;
-pub use invoice::{Invoice, InvoiceDetail, InvoiceLine, InvoiceStatus};
+pub use invoice::{
+    ActOnInvoice, Credit, CreditEntry, CreditNote, GrantCredit, Invoice, InvoiceDetail,
+    InvoiceLine, InvoiceStatus, NewCreditNote, TaxRate,
+};
 pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
 pub use mail::{Mail, MailFilter, MailStatus};
 pub use money::Money;
@@ -73,7 +76,9 @@ pub use schedule::{
 pub use status::RunStatus;
 pub use step::{Signal, SignalOutcome, Step, Transition};
 pub use subscription::{
-    CancelSubscription, CancelWhen, NewSubscription, Subscription, SubscriptionStatus,
+    CancelSubscription, ChangeSubscription, CreditPolicy, CreditPreview, IntentKind, MoveAnchor,
+    NewSubscription, PauseSubscription, ResumeSubscription, Subscription, SubscriptionAct,
+    SubscriptionDetail, SubscriptionIntent, SubscriptionItem, SubscriptionStatus, UndoIntent, When,
 };
 pub use tenant::{AttachPaymentMethod, NewTenant, PaymentMethod, Tenant, TenantFilter};
 pub use test_clock::{AdvanceAccepted, AdvanceTestClock, TestClock, TestClockStatus};

@@ -1,13 +1,15 @@
 //! Subscriptions of a tenant.
 
-use crate::Money;
+use std::collections::BTreeMap;
+
+use crate::{InvoiceLine, Money};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Body of `POST /v1/tenants/{tenant_id}/subscriptions`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSubscription {
     /// Code of the plan.
@@ -17,6 +19,23 @@ pub struct NewSubscription {
     /// Business key of the run; made by the server when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// How many seats; those that the plan includes when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<u32>,
+    /// Add-ons by key, and how many of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub add_ons: BTreeMap<String, u32>,
+    /// A coupon to redeem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coupon: Option<String>,
+    /// When it begins, in the tenant's time: now when absent; later, or earlier back to when the
+    /// tenant was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<DateTime<Utc>>,
+    /// The day of the month on which its periods begin, 1 to 31; that of its start when absent. The
+    /// time until the first such day is charged as its part of a period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor_day: Option<u32>,
 }
 
 /// A tenant's subscription to a plan.
@@ -32,8 +51,22 @@ pub struct Subscription {
     pub plan: String,
     /// Where it is, for display.
     pub status: SubscriptionStatus,
-    /// What one period costs.
+    /// The version of the plan that it was sold at.
+    pub plan_version: i32,
+    /// How many seats, where the plan has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<u32>,
+    /// How often it renews: `month`, or `2 weeks`.
+    #[schema(example = "month")]
+    pub interval: String,
+    /// What one period costs, before discounts and tax.
     pub price: Money,
+    /// The coupon, while it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coupon: Option<String>,
+    /// When a fixed term ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term_ends_at: Option<DateTime<Utc>>,
     /// When the trial ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial_ends_at: Option<DateTime<Utc>>,
@@ -70,22 +103,219 @@ pub enum SubscriptionStatus {
     Ended,
     /// The first payment has not succeeded yet.
     Incomplete,
+    /// Begins later.
+    Scheduled,
+    /// Neither used nor billed.
+    Paused,
+}
+
+/// A subscription with what it has and what will become of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SubscriptionDetail {
+    /// The fields a list shows.
+    #[serde(flatten)]
+    pub subscription: Subscription,
+    /// What it has so many of.
+    pub items: Vec<SubscriptionItem>,
+    /// What will come about, soonest first.
+    pub intents: Vec<SubscriptionIntent>,
+}
+
+/// Something that a subscription has so many of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubscriptionItem {
+    /// `plan`, `seats`, or an add-on's key.
+    pub item: String,
+    /// For people.
+    pub name: String,
+    /// How many.
+    pub quantity: u32,
+    /// Of one for a period.
+    pub unit_price: Money,
+}
+
+/// What will become of a subscription.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SubscriptionIntent {
+    /// Of which kind.
+    pub kind: IntentKind,
+    /// When it comes about.
+    pub at: DateTime<Utc>,
+    /// Whether it follows the end of the period when that moves.
+    pub with_period: bool,
+    /// What exactly.
+    pub details: serde_json::Value,
+}
+
+/// The kinds of what may become of a subscription: at most one of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IntentKind {
+    /// Another plan, other seats, other add-ons.
+    Change,
+    /// The end.
+    Cancel,
+    /// No use and no billing.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// Periods begin on another day of the month.
+    MoveAnchor,
+}
+
+/// When something comes about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// At once.
+    #[default]
+    Now,
+    /// At the end of what is paid for, or of the trial.
+    PeriodEnd,
+    /// At an instant of the tenant's time.
+    At(DateTime<Utc>),
+}
+
+/// What is given back of what was paid for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CreditPolicy {
+    /// Nothing.
+    #[default]
+    None,
+    /// Unused time lowers the debt, then adds to the balance.
+    Credit,
+    /// Unused time lowers the debt, then goes back to the payment method as far as that paid, then
+    /// adds to the balance.
+    Refund,
 }
 
 /// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/cancel`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelSubscription {
     /// When the subscription shall end.
-    pub when: CancelWhen,
+    pub when: When,
+    /// What is given back when it ends before what was paid for does.
+    #[serde(default)]
+    pub credit: CreditPolicy,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
-/// When a cancelled subscription ends.
+/// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/change`. What is not said
+/// stays as it was sold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeSubscription {
+    /// Another plan, in its current version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// How many seats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<u32>,
+    /// All add-ons that it has from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_ons: Option<BTreeMap<String, u32>>,
+    /// When. A smaller plan is mostly wanted with `period_end`.
+    pub when: When,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/pause`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseSubscription {
+    /// When.
+    pub when: When,
+    /// When it goes on by itself; when somebody resumes it, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/resume`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeSubscription {
+    /// When.
+    pub when: When,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/move-anchor`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MoveAnchor {
+    /// The day of the month, 1 to 31; in shorter months their last.
+    pub day: u32,
+    /// When.
+    pub when: When,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/undo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CancelWhen {
-    /// With the period that is paid.
-    PeriodEnd,
-    /// At once.
-    Now,
+#[serde(deny_unknown_fields)]
+pub struct UndoIntent {
+    /// What shall not come about.
+    pub intent: IntentKind,
+}
+
+/// What an act on a subscription comes to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SubscriptionAct {
+    /// The run that does it.
+    pub run_id: Uuid,
+    /// The signal that asks it to; absent when it was only tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal_id: Option<String>,
+    /// When it comes about.
+    pub at: DateTime<Utc>,
+    /// What is given back.
+    pub credits: Vec<CreditPreview>,
+    /// What is charged.
+    pub lines: Vec<InvoiceLine>,
+    /// Tax of what is charged.
+    pub tax: Money,
+    /// What is charged, in all.
+    pub total: Money,
+    /// What the tenant's balance pays of it, with what is given back.
+    pub balance_applied: Money,
+    /// What is left to be paid.
+    pub amount_due: Money,
+    /// What a whole period costs from then on, before discounts and tax.
+    pub price: Money,
+    /// First instant of the period that it is in from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_start: Option<DateTime<Utc>>,
+    /// First instant after that period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_end: Option<DateTime<Utc>>,
+}
+
+/// What would be given back of an invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreditPreview {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// In all, with tax.
+    pub total: Money,
+    /// Tax of it.
+    pub tax: Money,
+    /// What lowers the debt.
+    pub to_debt: Money,
+    /// What adds to the balance.
+    pub to_balance: Money,
+    /// What goes back to the payment method.
+    pub to_refund: Money,
 }

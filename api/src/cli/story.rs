@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use chrono::{DateTime, TimeZone as _, Utc};
 use stripe_sandbox::SandboxHandle;
 use tenure_client::{
-    AdvanceTestClock, AttachPaymentMethod, CancelSubscription, CancelWhen, Client, IdempotencyKey,
-    Invoice, InvoiceStatus, MailStatus, NewSubscription, NewTenant, Subscription,
-    SubscriptionStatus, Tenant, TestClockStatus,
+    AdvanceTestClock, AttachPaymentMethod, CancelSubscription, Client, IdempotencyKey, Invoice,
+    InvoiceStatus, MailStatus, NewSubscription, NewTenant, Subscription, SubscriptionStatus,
+    Tenant, TestClockStatus, When,
 };
 use uuid::Uuid;
 
@@ -79,7 +79,7 @@ impl<'a> Story<'a> {
         let new = NewSubscription {
             plan: "starter-monthly".to_owned(),
             currency: "EUR".to_owned(),
-            key: None,
+            ..NewSubscription::default()
         };
         let key = IdempotencyKey::generate();
         let made = client.subscribe(story.tenant.tenant_id, &new, &key).await?;
@@ -189,7 +189,8 @@ impl<'a> Story<'a> {
 
     async fn cancelled(&mut self) -> anyhow::Result<()> {
         let cancel = CancelSubscription {
-            when: CancelWhen::PeriodEnd,
+            when: When::PeriodEnd,
+            ..CancelSubscription::default()
         };
         let (tenant, key) = (self.tenant.tenant_id, IdempotencyKey::generate());
         self.client
@@ -269,7 +270,8 @@ impl<'a> Story<'a> {
 
     async fn subscription(&self) -> anyhow::Result<Subscription> {
         let tenant = self.tenant.tenant_id;
-        Ok(self.client.subscription(tenant, self.subscription).await?)
+        let found = self.client.subscription(tenant, self.subscription).await?;
+        Ok(found.subscription)
     }
 
     /// The tenant's invoice with this number.

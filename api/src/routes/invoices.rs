@@ -1,28 +1,45 @@
-//! Invoices: look only.
+//! Invoices, credit notes, the tenant's balance and its tax.
 
 use axum::Json;
 use axum::extract::State;
-use rust_decimal::Decimal;
-use tenure_client::{Invoice, InvoiceDetail, InvoiceLine, InvoiceStatus, Money, Problem};
+use axum::response::Response;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use tenure_client::{
+    ActOnInvoice, Credit, CreditEntry, CreditNote, GrantCredit, Invoice, InvoiceDetail,
+    InvoiceLine, InvoiceStatus, Money, NewCreditNote, Problem, Role, SignalAccepted, TaxRate,
+};
 use tenure_engine::TenantId;
-use tenure_workflows::invoice::{self, InvoiceRow};
+use tenure_engine::audit::{self, Deed};
+use tenure_engine::flow::Author;
+use tenure_workflows::invoice::{self, CreditNoteRow, InvoiceRow, Verb};
+use tenure_workflows::money::{Currency, Money as Amount};
+use tenure_workflows::pricing::Tax;
+use tenure_workflows::tenant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::flow::author;
 use super::plans::money;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::extract::Path;
-use crate::state::AppState;
+use crate::extract::{Body, Path};
+use crate::idempotency::{Done, Key, once};
+use crate::state::{AppState, as_engine};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(show))
+        .routes(routes!(give))
+        .routes(routes!(act))
+        .routes(routes!(list_notes))
+        .routes(routes!(show_credit, grant))
+        .routes(routes!(show_tax, set_tax))
 }
 
-/// List a tenant's invoices, newest period first.
+/// List a tenant's invoices, newest first.
 #[utoipa::path(get, path = "/v1/tenants/{tenant_id}/invoices", tag = "Invoices",
     params(("tenant_id" = Uuid, Path)), responses(
     (status = 200, body = Vec<Invoice>), (status = 404, body = Problem)))]
@@ -49,21 +66,279 @@ async fn show(
     caller.sees(tenant_id)?;
     let mut tx = state.begin_tenant(tenant_id).await?;
     let (row, lines) = invoice::find(&mut tx, tenant_id, invoice_id).await?;
-    let currency = row.total.currency().to_string();
+    let currency = row.total.currency();
+    let amount = |amount| money(Amount::new(amount, currency));
     let lines = lines.into_iter().map(|line| InvoiceLine {
+        item: line.item,
         description: line.description,
         quantity: line.quantity,
-        amount: Money {
-            amount: line.amount,
-            currency: currency.clone(),
-        },
+        unit_price: amount(line.unit_price),
+        units: line.units,
+        units_of: line.units_of,
+        subtotal: amount(line.subtotal),
+        discount: amount(line.discount),
+        amount: amount(line.amount),
+        tax: amount(line.tax),
         period_start: Some(line.period_start),
         period_end: Some(line.period_end),
     });
     Ok(Json(InvoiceDetail {
         invoice: to_json(&row),
+        tax_rate: row.tax_rate.map(tax_to_json),
         lines: lines.collect(),
+        priced_hash: row.priced_hash,
     }))
+}
+
+/// Collect, take back (`void`) or give up (`write-off`) an open invoice.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/invoices/{invoice_id}/{verb}", tag = "Invoices",
+    params(("tenant_id" = Uuid, Path), ("invoice_id" = Uuid, Path), ("verb" = String, Path)),
+    request_body = ActOnInvoice, responses((status = 202, body = SignalAccepted),
+    (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn act(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path((tenant_id, invoice_id, verb)): Path<(TenantId, Uuid, String)>,
+    key: Key,
+    body: Body<ActOnInvoice>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees_all()?;
+    let verb = match verb.as_str() {
+        "collect" => Verb::Collect,
+        "void" => Verb::Void,
+        "write-off" => Verb::WriteOff,
+        other => {
+            let detail = format!("{other:?} is no verb of an invoice (collect, void, write-off)");
+            return Err(ApiError::NotFound(detail));
+        }
+    };
+    let author = author(&caller, &body.value.reason);
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let signal_id = tenure_engine::random_uuid().to_string();
+        let (client, id) = (state.client(), invoice_id);
+        let sent = invoice::act(client, conn, tenant_id, id, &signal_id, verb).await?;
+        let after = json!({ "run_id": sent.run_id });
+        let action = match verb {
+            Verb::Collect => "collect invoice",
+            Verb::Void => "void invoice",
+            Verb::WriteOff => "write off invoice",
+        };
+        note(conn, &author, action, invoice_id, after).await?;
+        Ok(Done::accepted(SignalAccepted {
+            run_id: sent.run_id.0,
+            signal_id,
+        }))
+    })
+    .await
+}
+
+/// Give something back of an invoice: off the debt first, then to the balance or the method.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/invoices/{invoice_id}/credit-notes",
+    tag = "Invoices", params(("tenant_id" = Uuid, Path), ("invoice_id" = Uuid, Path)),
+    request_body = NewCreditNote, responses((status = 201, body = CreditNote),
+    (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn give(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path((tenant_id, invoice_id)): Path<(TenantId, Uuid)>,
+    key: Key,
+    body: Body<NewCreditNote>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees_all()?;
+    let author = author(&caller, &body.value.reason);
+    let amount = body.value.amount.as_ref().map(read_money).transpose()?;
+    let wanted = invoice::Wanted {
+        amount,
+        refund: body.value.refund,
+        reason: body.value.reason.clone(),
+        author: author.actor.clone(),
+    };
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let (client, id) = (state.client(), invoice_id);
+        let row = invoice::give_credit_note(client, conn, tenant_id, id, &wanted).await?;
+        let answer = note_to_json(row);
+        let after = serde_json::to_value(&answer).map_err(|_| ApiError::Internal)?;
+        note(conn, &author, "give credit note", invoice_id, after).await?;
+        Ok(Done::created(answer))
+    })
+    .await
+}
+
+/// List a tenant's credit notes, newest first.
+#[utoipa::path(get, path = "/v1/tenants/{tenant_id}/credit-notes", tag = "Invoices",
+    params(("tenant_id" = Uuid, Path)), responses(
+    (status = 200, body = Vec<CreditNote>), (status = 404, body = Problem)))]
+async fn list_notes(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+) -> Result<Json<Vec<CreditNote>>, ApiError> {
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin_tenant(tenant_id).await?;
+    let rows = invoice::list_credit_notes(&mut tx, tenant_id).await?;
+    Ok(Json(rows.into_iter().map(note_to_json).collect()))
+}
+
+/// Show what a tenant has in credit, and how it came about.
+#[utoipa::path(get, path = "/v1/tenants/{tenant_id}/credit", tag = "Invoices",
+    params(("tenant_id" = Uuid, Path)), responses(
+    (status = 200, body = Credit), (status = 404, body = Problem)))]
+async fn show_credit(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+) -> Result<Json<Credit>, ApiError> {
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin_tenant(tenant_id).await?;
+    Ok(Json(find_credit(&mut tx, tenant_id).await?))
+}
+
+/// Grant a tenant credit: its next invoices are paid with it first.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/credit", tag = "Invoices",
+    params(("tenant_id" = Uuid, Path)), request_body = GrantCredit, responses(
+    (status = 201, body = Credit), (status = 404, body = Problem), (status = 422, body = Problem)))]
+async fn grant(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+    key: Key,
+    body: Body<GrantCredit>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees_all()?;
+    let author = author(&caller, &body.value.reason);
+    let amount = read_money(&body.value.amount)?;
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let (actor, reason) = (&author.actor, &author.reason);
+        invoice::grant_credit(conn, tenant_id, amount, reason, actor).await?;
+        let answer = find_credit(conn, tenant_id).await?;
+        let after = json!({ "granted": amount.to_string() });
+        note(conn, &author, "grant credit", tenant_id.0, after).await?;
+        Ok(Done::created(answer))
+    })
+    .await
+}
+
+/// Show the tax on what a tenant is billed; `null` for none.
+#[utoipa::path(get, path = "/v1/tenants/{tenant_id}/tax", tag = "Invoices",
+    params(("tenant_id" = Uuid, Path)), responses(
+    (status = 200, body = Option<TaxRate>), (status = 404, body = Problem)))]
+async fn show_tax(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+) -> Result<Json<Option<TaxRate>>, ApiError> {
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin_tenant(tenant_id).await?;
+    let tax = tenant::find_tax(&mut tx, tenant_id).await?;
+    Ok(Json(tax.map(tax_to_json)))
+}
+
+/// Set the tax on what a tenant is billed from now on; `null` takes it away. What was billed stays.
+#[utoipa::path(put, path = "/v1/tenants/{tenant_id}/tax", tag = "Invoices",
+    params(("tenant_id" = Uuid, Path)), request_body = Option<TaxRate>, responses(
+    (status = 200, body = Option<TaxRate>), (status = 404, body = Problem),
+    (status = 422, body = Problem)))]
+async fn set_tax(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+    key: Key,
+    body: Body<Option<TaxRate>>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees(tenant_id)?;
+    let tax = body.value.clone().map(|tax| Tax {
+        name: tax.name,
+        percent: tax.percent,
+        inclusive: tax.inclusive,
+    });
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        tenant::set_tax(conn, tenant_id, tax.as_ref()).await?;
+        Ok(Done::ok(tax.clone().map(tax_to_json)))
+    })
+    .await
+}
+
+async fn find_credit(conn: &mut PgConnection, tenant_id: TenantId) -> Result<Credit, ApiError> {
+    let (balances, entries) = invoice::find_credit(conn, tenant_id).await?;
+    let entries = entries.into_iter().map(|entry| CreditEntry {
+        amount: money(entry.amount),
+        reason: entry.reason,
+        reference: entry.reference,
+        note: entry.note,
+        author: entry.author,
+        created_at: entry.created_at,
+    });
+    Ok(Credit {
+        balances: balances.into_iter().map(money).collect(),
+        entries: entries.collect(),
+    })
+}
+
+/// Notes in the audit what a person did; the transaction acts as the engine afterwards.
+async fn note(
+    conn: &mut PgConnection,
+    author: &Author,
+    action: &str,
+    subject: Uuid,
+    after: Value,
+) -> Result<(), ApiError> {
+    let deed = Deed {
+        action,
+        subject: &subject.to_string(),
+        before: Value::Null,
+        after,
+    };
+    as_engine(conn).await?;
+    Ok(audit::note(conn, author, &deed).await?)
+}
+
+fn read_money(said: &Money) -> Result<Amount, ApiError> {
+    let currency = said.currency.parse().map_err(|error| ApiError::Invalid {
+        pointer: "/amount/currency".to_owned(),
+        detail: format!("{error}"),
+    });
+    let currency: Currency = currency?;
+    let read = Amount::new(said.amount, currency);
+    if read.amount() != said.amount {
+        return Err(ApiError::Invalid {
+            pointer: "/amount/amount".to_owned(),
+            detail: format!("{currency} has {} decimals", currency.decimals()),
+        });
+    }
+    Ok(read)
+}
+
+fn tax_to_json(tax: Tax) -> TaxRate {
+    TaxRate {
+        name: tax.name,
+        percent: tax.percent,
+        inclusive: tax.inclusive,
+    }
+}
+
+fn note_to_json(row: CreditNoteRow) -> CreditNote {
+    CreditNote {
+        credit_note_id: row.credit_note_id,
+        number: row.printed_number(),
+        invoice_id: row.invoice_id,
+        reason: row.reason,
+        author: row.author,
+        tax: money(row.tax),
+        total: money(row.total),
+        to_debt: money(row.to_debt),
+        to_balance: money(row.to_balance),
+        to_refund: money(row.to_refund),
+        refund_status: row.refund_status,
+        created_at: row.created_at,
+    }
 }
 
 fn to_json(row: &InvoiceRow) -> Invoice {
@@ -74,20 +349,18 @@ fn to_json(row: &InvoiceRow) -> Invoice {
         "void" => InvoiceStatus::Void,
         _ => InvoiceStatus::Uncollectible,
     };
-    let total = money(row.total);
-    let due = match status {
-        InvoiceStatus::Draft | InvoiceStatus::Open => total.amount,
-        _ => Decimal::ZERO,
-    };
     Invoice {
         invoice_id: row.invoice_id,
         number: row.printed_number(),
         status,
-        amount_due: money(tenure_workflows::money::Money::new(
-            due,
-            row.total.currency(),
-        )),
-        total,
+        reason: row.reason.clone(),
+        subtotal: money(row.subtotal),
+        discount: money(row.discount),
+        tax: money(row.tax),
+        total: money(row.total),
+        credited: money(row.credited),
+        balance_applied: money(row.balance_applied),
+        amount_due: money(row.due()),
         period_start: row.period_start,
         period_end: row.period_end,
         finalized_at: row.finalized_at,

@@ -4,12 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use tenure_client::{
-    CancelSubscription, CancelWhen, NewSubscription, Problem, Role, SignalAccepted, Subscription,
-    SubscriptionStatus,
+    CancelSubscription, ChangeSubscription, CreditPolicy, CreditPreview, IntentKind, InvoiceLine,
+    MoveAnchor, NewSubscription, PauseSubscription, Problem, ResumeSubscription, Role,
+    SignalAccepted, Subscription, SubscriptionAct, SubscriptionDetail, SubscriptionIntent,
+    SubscriptionItem, SubscriptionStatus, UndoIntent, When,
 };
 use tenure_engine::TenantId;
+use tenure_workflows::money::Money as Amount;
+use tenure_workflows::subscription::intent::Kind;
 use tenure_workflows::subscription::rules::DisplayStatus;
-use tenure_workflows::subscription::{self, SubscriptionRow};
+use tenure_workflows::subscription::{self, Preview, SubscriptionRow, Wanted};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -18,7 +22,7 @@ use super::plans::money;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path};
-use crate::idempotency::{Done, Key, once};
+use crate::idempotency::{Done, Fingerprint, Key, once};
 use crate::state::AppState;
 use crate::trace;
 
@@ -26,7 +30,12 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(show))
+        .routes(routes!(change))
         .routes(routes!(cancel))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(move_anchor))
+        .routes(routes!(undo))
 }
 
 /// Subscribe a tenant to a plan. The same `key` again returns the first subscription.
@@ -47,6 +56,11 @@ async fn create(
         plan: body.value.plan,
         currency: body.value.currency,
         key: body.value.key,
+        seats: body.value.seats,
+        add_ons: body.value.add_ons.into_iter().collect(),
+        coupon: body.value.coupon,
+        start_at: body.value.start_at,
+        anchor_day: body.value.anchor_day,
     };
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
@@ -79,57 +93,302 @@ async fn list(
     Ok(Json(rows.collect()))
 }
 
-/// Show one subscription.
+/// Show one subscription, with what it has and what will become of it.
 #[utoipa::path(get, path = "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}",
     tag = "Subscriptions", params(("tenant_id" = Uuid, Path), ("subscription_id" = Uuid, Path)),
-    responses((status = 200, body = Subscription), (status = 404, body = Problem)))]
+    responses((status = 200, body = SubscriptionDetail), (status = 404, body = Problem)))]
 async fn show(
     State(state): State<AppState>,
     caller: Caller,
     Path((tenant_id, subscription_id)): Path<(TenantId, Uuid)>,
-) -> Result<Json<Subscription>, ApiError> {
+) -> Result<Json<SubscriptionDetail>, ApiError> {
     caller.sees(tenant_id)?;
     let mut tx = state.begin_tenant(tenant_id).await?;
     let (row, status) = subscription::find(&mut tx, tenant_id, subscription_id).await?;
-    Ok(Json(to_json(row, status)))
+    let (intents, items) = subscription::list_intents(&mut tx, &row).await?;
+    let currency = row.price.currency();
+    let items = items.into_iter().map(|item| SubscriptionItem {
+        item: item.item,
+        name: item.name,
+        quantity: item.quantity,
+        unit_price: money(Amount::new(item.unit_price, currency)),
+    });
+    let intents = intents.into_iter().map(|intent| {
+        Ok(SubscriptionIntent {
+            kind: kind_to_json(intent.act.kind()),
+            at: intent.at,
+            with_period: !intent.is_dated(),
+            details: serde_json::to_value(&intent.act).map_err(|_| ApiError::Internal)?,
+        })
+    });
+    Ok(Json(SubscriptionDetail {
+        items: items.collect(),
+        intents: intents.collect::<Result<_, ApiError>>()?,
+        subscription: to_json(row, status),
+    }))
 }
 
-/// End a subscription, now or with what is paid for.
+/// Change a subscription's plan, seats or add-ons. With `dry_run` it only tells what it would come to.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/change",
+    tag = "Subscriptions", params(("tenant_id" = Uuid, Path), ("subscription_id" = Uuid, Path)),
+    request_body = ChangeSubscription, responses((status = 202, body = SubscriptionAct),
+    (status = 200, body = SubscriptionAct), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(of): Path<(TenantId, Uuid)>,
+    key: Key,
+    body: Body<ChangeSubscription>,
+) -> Result<Response, ApiError> {
+    let asked = &body.value;
+    let wanted = Wanted::Change {
+        plan: asked.plan.clone(),
+        seats: asked.seats,
+        add_ons: asked.add_ons.clone().map(|all| all.into_iter().collect()),
+    };
+    let act = Act {
+        wanted,
+        when: moment(asked.when),
+        dry_run: asked.dry_run,
+    };
+    perform(&state, &caller, of, &key, &body.fingerprint, &act).await
+}
+
+/// End a subscription, now, with what is paid for, or on a day. With `dry_run` it only tells what it would come to.
 #[utoipa::path(post, path = "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/cancel",
     tag = "Subscriptions", params(("tenant_id" = Uuid, Path), ("subscription_id" = Uuid, Path)),
-    request_body = CancelSubscription, responses((status = 202, body = SignalAccepted),
-    (status = 404, body = Problem), (status = 409, body = Problem)))]
+    request_body = CancelSubscription, responses((status = 202, body = SubscriptionAct),
+    (status = 200, body = SubscriptionAct), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn cancel(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(of): Path<(TenantId, Uuid)>,
+    key: Key,
+    body: Body<CancelSubscription>,
+) -> Result<Response, ApiError> {
+    let asked = &body.value;
+    let wanted = Wanted::Cancel {
+        credit: policy(asked.credit),
+    };
+    let act = Act {
+        wanted,
+        when: moment(asked.when),
+        dry_run: asked.dry_run,
+    };
+    perform(&state, &caller, of, &key, &body.fingerprint, &act).await
+}
+
+/// Pause a subscription: no use and no billing; unused time becomes credit. With `dry_run` it only tells what it would come to.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/pause",
+    tag = "Subscriptions", params(("tenant_id" = Uuid, Path), ("subscription_id" = Uuid, Path)),
+    request_body = PauseSubscription, responses((status = 202, body = SubscriptionAct),
+    (status = 200, body = SubscriptionAct), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn pause(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(of): Path<(TenantId, Uuid)>,
+    key: Key,
+    body: Body<PauseSubscription>,
+) -> Result<Response, ApiError> {
+    let asked = &body.value;
+    let wanted = Wanted::Pause { until: asked.until };
+    let act = Act {
+        wanted,
+        when: moment(asked.when),
+        dry_run: asked.dry_run,
+    };
+    perform(&state, &caller, of, &key, &body.fingerprint, &act).await
+}
+
+/// Let a paused subscription go on. With `dry_run` it only tells what it would come to.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/resume",
+    tag = "Subscriptions", params(("tenant_id" = Uuid, Path), ("subscription_id" = Uuid, Path)),
+    request_body = ResumeSubscription, responses((status = 202, body = SubscriptionAct),
+    (status = 200, body = SubscriptionAct), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn resume(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(of): Path<(TenantId, Uuid)>,
+    key: Key,
+    body: Body<ResumeSubscription>,
+) -> Result<Response, ApiError> {
+    let asked = &body.value;
+    let wanted = Wanted::Resume;
+    let act = Act {
+        wanted,
+        when: moment(asked.when),
+        dry_run: asked.dry_run,
+    };
+    perform(&state, &caller, of, &key, &body.fingerprint, &act).await
+}
+
+/// Let a subscription's periods begin on another day of the month. With `dry_run` it only tells what it would come to.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/move-anchor",
+    tag = "Subscriptions", params(("tenant_id" = Uuid, Path), ("subscription_id" = Uuid, Path)),
+    request_body = MoveAnchor, responses((status = 202, body = SubscriptionAct),
+    (status = 200, body = SubscriptionAct), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn move_anchor(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(of): Path<(TenantId, Uuid)>,
+    key: Key,
+    body: Body<MoveAnchor>,
+) -> Result<Response, ApiError> {
+    let asked = &body.value;
+    let wanted = Wanted::MoveAnchor { day: asked.day };
+    let act = Act {
+        wanted,
+        when: moment(asked.when),
+        dry_run: asked.dry_run,
+    };
+    perform(&state, &caller, of, &key, &body.fingerprint, &act).await
+}
+
+/// Take back what was to become of a subscription, before it comes about.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}/undo",
+    tag = "Subscriptions", params(("tenant_id" = Uuid, Path), ("subscription_id" = Uuid, Path)),
+    request_body = UndoIntent, responses((status = 202, body = SignalAccepted),
+    (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn undo(
     State(state): State<AppState>,
     caller: Caller,
     Path((tenant_id, subscription_id)): Path<(TenantId, Uuid)>,
     key: Key,
-    body: Body<CancelSubscription>,
+    body: Body<UndoIntent>,
 ) -> Result<Response, ApiError> {
     caller.require(Role::Support)?;
     caller.sees(tenant_id)?;
-    let when = match body.value.when {
-        CancelWhen::PeriodEnd => subscription::CancelWhen::PeriodEnd,
-        CancelWhen::Now => subscription::CancelWhen::Now,
+    let intent = match body.value.intent {
+        IntentKind::Change => Kind::Change,
+        IntentKind::Cancel => Kind::Cancel,
+        IntentKind::Pause => Kind::Pause,
+        IntentKind::Resume => Kind::Resume,
+        IntentKind::MoveAnchor => Kind::MoveAnchor,
     };
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
         let signal_id = tenure_engine::random_uuid().to_string();
-        let sent = subscription::cancel(
-            state.client(),
-            conn,
-            tenant_id,
-            subscription_id,
-            &signal_id,
-            when,
-        )
-        .await?;
+        let (client, id) = (state.client(), subscription_id);
+        let sent = subscription::undo(client, conn, tenant_id, id, &signal_id, intent).await?;
         Ok(Done::accepted(SignalAccepted {
             run_id: sent.run_id.0,
             signal_id,
         }))
     })
     .await
+}
+
+/// What is asked of a subscription, and when.
+struct Act {
+    wanted: Wanted,
+    when: subscription::intent::When,
+    dry_run: bool,
+}
+
+/// Tells what an act comes to and, unless it is only tried, asks for it.
+async fn perform(
+    state: &AppState,
+    caller: &Caller,
+    (tenant_id, subscription_id): (TenantId, Uuid),
+    key: &Key,
+    fingerprint: &Fingerprint,
+    act: &Act,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees(tenant_id)?;
+    once(state, caller, key, fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let (row, _) = subscription::find(conn, tenant_id, subscription_id).await?;
+        let (wanted, when) = (&act.wanted, act.when);
+        let preview = subscription::preview(conn, tenant_id, subscription_id, wanted, when).await?;
+        let mut answer = preview_to_json(row.run_id.0, preview);
+        if act.dry_run {
+            return Ok(Done::Undone(answer));
+        }
+        let signal_id = tenure_engine::random_uuid().to_string();
+        let (client, id) = (state.client(), subscription_id);
+        subscription::act(client, conn, tenant_id, id, &signal_id, wanted, when).await?;
+        trace::tell_run(tenant_id, row.run_id);
+        answer.signal_id = Some(signal_id);
+        Ok(Done::accepted(answer))
+    })
+    .await
+}
+
+fn moment(when: When) -> subscription::intent::When {
+    match when {
+        When::Now => subscription::intent::When::Now,
+        When::PeriodEnd => subscription::intent::When::PeriodEnd,
+        When::At(at) => subscription::intent::When::At(at),
+    }
+}
+
+fn policy(credit: CreditPolicy) -> subscription::money::CreditPolicy {
+    match credit {
+        CreditPolicy::None => subscription::money::CreditPolicy::None,
+        CreditPolicy::Credit => subscription::money::CreditPolicy::Credit,
+        CreditPolicy::Refund => subscription::money::CreditPolicy::Refund,
+    }
+}
+
+fn kind_to_json(kind: Kind) -> IntentKind {
+    match kind {
+        Kind::Change => IntentKind::Change,
+        Kind::Cancel => IntentKind::Cancel,
+        Kind::Pause => IntentKind::Pause,
+        Kind::Resume => IntentKind::Resume,
+        Kind::MoveAnchor => IntentKind::MoveAnchor,
+    }
+}
+
+fn preview_to_json(run_id: Uuid, preview: Preview) -> SubscriptionAct {
+    let currency = preview.price.currency();
+    let amount = |amount| money(Amount::new(amount, currency));
+    let credits = preview
+        .credits
+        .into_iter()
+        .map(|(give, split)| CreditPreview {
+            invoice_id: give.invoice_id,
+            total: amount(give.total),
+            tax: amount(give.tax),
+            to_debt: amount(split.to_debt),
+            to_balance: amount(split.to_balance),
+            to_refund: amount(split.to_refund),
+        });
+    let lines = preview.lines.into_iter().map(|line| InvoiceLine {
+        item: line.charge.item.item,
+        description: line.charge.item.name,
+        quantity: line.charge.item.quantity.into(),
+        unit_price: amount(line.charge.item.unit_price),
+        units: line.charge.span.units,
+        units_of: line.charge.span.of,
+        subtotal: amount(line.subtotal),
+        discount: amount(line.discount),
+        amount: amount(line.amount),
+        tax: amount(line.tax),
+        period_start: Some(line.charge.span.start),
+        period_end: Some(line.charge.span.end),
+    });
+    let zero = rust_decimal::Decimal::ZERO;
+    SubscriptionAct {
+        run_id,
+        signal_id: None,
+        at: preview.at,
+        credits: credits.collect(),
+        lines: lines.collect(),
+        tax: amount(preview.totals.map_or(zero, |totals| totals.tax)),
+        total: amount(preview.totals.map_or(zero, |totals| totals.total)),
+        balance_applied: money(preview.balance_applied),
+        amount_due: money(preview.due),
+        price: money(preview.price),
+        period_start: preview.period.map(|period| period.start),
+        period_end: preview.period.map(|period| period.end),
+    }
 }
 
 fn to_json(row: SubscriptionRow, status: DisplayStatus) -> Subscription {
@@ -139,6 +398,8 @@ fn to_json(row: SubscriptionRow, status: DisplayStatus) -> Subscription {
         tenant_id: row.tenant_id.0,
         plan: row.plan,
         status: match status {
+            DisplayStatus::Scheduled => SubscriptionStatus::Scheduled,
+            DisplayStatus::Paused => SubscriptionStatus::Paused,
             DisplayStatus::Incomplete => SubscriptionStatus::Incomplete,
             DisplayStatus::Trialing => SubscriptionStatus::Trialing,
             DisplayStatus::Active => SubscriptionStatus::Active,
@@ -146,7 +407,12 @@ fn to_json(row: SubscriptionRow, status: DisplayStatus) -> Subscription {
             DisplayStatus::Ending => SubscriptionStatus::Ending,
             DisplayStatus::Ended => SubscriptionStatus::Ended,
         },
+        plan_version: row.plan_version,
+        seats: row.seats,
+        interval: row.interval.to_string(),
         price: money(row.price),
+        coupon: row.coupon,
+        term_ends_at: row.term_ends_at,
         trial_ends_at: row.trial_ends_at,
         period_start: row.period.map(|period| period.start),
         period_end: row.period.map(|period| period.end),

@@ -363,6 +363,28 @@ pub(crate) async fn find_plan(conn: &mut PgConnection, plan: &str) -> Result<Pla
     }
 }
 
+/// Finds a version of a plan, current or not.
+///
+/// # Errors
+/// [`DoorError::UnknownPlan`].
+pub(crate) async fn find_version(
+    conn: &mut PgConnection,
+    plan: &str,
+    version: i32,
+) -> Result<Plan, DoorError> {
+    match store::find_version(conn, "plan", plan, version).await? {
+        Some(Published {
+            entry: Entry::Plan(terms),
+            ..
+        }) => Ok(Plan {
+            plan: plan.to_owned(),
+            version,
+            terms,
+        }),
+        _ => Err(DoorError::UnknownPlan(plan.to_owned())),
+    }
+}
+
 /// Finds an add-on that can be had now.
 ///
 /// # Errors

@@ -122,3 +122,28 @@ pub(super) async fn list_versions(
     .await?;
     rows.into_iter().map(published).collect()
 }
+
+/// Finds a version of an entry.
+pub(super) async fn find_version(
+    conn: &mut PgConnection,
+    kind: &str,
+    key: &str,
+    version: i32,
+) -> sqlx::Result<Option<Published>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"
+        select kind, key, version, retired, published_at, terms
+        from app.catalogue_entry
+        where kind = $1
+          and key = $2
+          and version = $3
+        "#,
+        kind,
+        key,
+        version,
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(published).transpose()
+}

@@ -3,26 +3,31 @@
 //! Each attempt is a child run of its own generation, so that a repeat of the same attempt is the
 //! same charge, and a new attempt is a new one. When the next attempt is made is dunning's word.
 
+pub(crate) mod credit;
 mod door;
 pub(crate) mod store;
 
-pub use door::{find, list};
+pub use door::{
+    Verb, Wanted, act, find, find_credit, give_credit_note, grant_credit, list, list_credit_notes,
+};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use tenure_engine::{
-    AttributeKind, AttributeNames, Attributes, Context, Event, FinishedRun, Reception, StepError,
-    Transition, Workflow,
+    AttributeKind, AttributeNames, Attributes, Context, Event, FinishedRun, Reception, ShardId,
+    StepError, TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
-use crate::calendar::Period;
 use crate::dunning::{self, DunningWorkflow};
 use crate::money::{Currency, Money};
 use crate::notice::{self, NoticeWorkflow};
 use crate::payment::{self, PaymentWorkflow};
+use crate::pricing::{Bill, CreditLine, Tax};
+use crate::subscription::money::CreditPolicy;
 
 // Input.
 
@@ -44,18 +49,63 @@ pub struct Input {
 pub struct Finalized {
     /// Gapless per tenant.
     pub number: i32,
-    /// Sum of the lines.
+    /// What it is for, in all.
     pub total: Decimal,
+    /// What was left to pay; none in runs that were finalised before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Decimal>,
+}
+
+impl Input {
+    /// The input of an invoice's run.
+    #[must_use]
+    pub fn new(invoice_id: Uuid, currency: Currency) -> Self {
+        Self {
+            invoice_id,
+            currency,
+            finalized: None,
+        }
+    }
+}
+
+/// What an invoice is drafted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The first payment of a subscription that begins with it.
+    Start,
+    /// A period.
+    Cycle,
+    /// A change within a period.
+    Change,
+    /// The rest of a period after a pause.
+    Resume,
+    /// What was used until a pause or the end.
+    Final,
+}
+
+impl Reason {
+    /// The stored word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Cycle => "cycle",
+            Self::Change => "change",
+            Self::Resume => "resume",
+            Self::Final => "final",
+        }
+    }
 }
 
 /// A draft, for its subscription to insert.
-#[derive(Debug, Clone)]
-pub(crate) struct Draft {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Draft<'a> {
     pub(crate) invoice_id: Uuid,
     pub(crate) subscription_id: Uuid,
-    pub(crate) description: String,
-    pub(crate) price: Money,
-    pub(crate) period: Period,
+    pub(crate) reason: Reason,
+    pub(crate) start: DateTime<Utc>,
+    pub(crate) end: DateTime<Utc>,
+    pub(crate) bill: &'a Bill,
 }
 
 /// The row.
@@ -67,10 +117,24 @@ pub struct InvoiceRow {
     pub subscription_id: Uuid,
     /// draft, open, paid, void or uncollectible.
     pub status: String,
+    /// What it was drafted for.
+    pub reason: String,
     /// Gapless per tenant, from finalisation on.
     pub number: Option<i32>,
-    /// Sum of the lines.
+    /// Sum of the lines before discounts.
+    pub subtotal: Money,
+    /// What came off.
+    pub discount: Money,
+    /// Added to the amounts, or held by them.
+    pub tax: Money,
+    /// The tax's name and rate.
+    pub tax_rate: Option<Tax>,
+    /// What it is for, in all.
     pub total: Money,
+    /// What credit notes took off the debt.
+    pub credited: Money,
+    /// What the tenant's balance paid.
+    pub balance_applied: Money,
     /// Payment attempts so far.
     pub attempts: i32,
     /// Start of the period, inclusive.
@@ -81,24 +145,116 @@ pub struct InvoiceRow {
     pub finalized_at: Option<DateTime<Utc>>,
     /// When it was paid.
     pub paid_at: Option<DateTime<Utc>>,
+    /// Proves what its lines were computed of.
+    pub priced_hash: Option<String>,
 }
 
 /// A line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineRow {
+    /// Counts from 1.
+    pub line: i32,
+    /// plan, seats, setup-fee, or an add-on's key.
+    pub item: String,
     /// For people.
     pub description: String,
     /// How many.
     pub quantity: Decimal,
-    /// In the invoice's currency.
+    /// Of one for a natural period.
+    pub unit_price: Decimal,
+    /// How long the service period is.
+    pub units: i64,
+    /// How long the natural period is that it is a part of.
+    pub units_of: i64,
+    /// Before discounts.
+    pub subtotal: Decimal,
+    /// What came off.
+    pub discount: Decimal,
+    /// After discounts, in the invoice's currency.
     pub amount: Decimal,
+    /// Added to the amount, or held by it.
+    pub tax: Decimal,
     /// Start of the service period, inclusive.
     pub period_start: DateTime<Utc>,
     /// End of the service period, exclusive.
     pub period_end: DateTime<Utc>,
 }
 
+/// A credit note.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreditNoteRow {
+    /// Identity.
+    pub credit_note_id: Uuid,
+    /// Gapless per tenant.
+    pub number: i32,
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// Why.
+    pub reason: String,
+    /// Who gave it.
+    pub author: String,
+    /// Of the total.
+    pub tax: Money,
+    /// With tax.
+    pub total: Money,
+    /// What lowered the debt.
+    pub to_debt: Money,
+    /// What was added to the balance.
+    pub to_balance: Money,
+    /// What goes back to the payment method.
+    pub to_refund: Money,
+    /// How that stands.
+    pub refund_status: Option<String>,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+impl CreditNoteRow {
+    /// The number as it is printed.
+    #[must_use]
+    pub fn printed_number(&self) -> String {
+        format!("CN-{:05}", self.number)
+    }
+}
+
+/// An entry of a tenant's balance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreditEntryRow {
+    /// What it adds; below zero, what it takes.
+    pub amount: Money,
+    /// In the stored word.
+    pub reason: String,
+    /// The credit note, the invoice, or the grant itself.
+    pub reference: Uuid,
+    /// Why, in the author's words.
+    pub note: Option<String>,
+    /// Who added it.
+    pub author: String,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
 impl InvoiceRow {
+    /// What is still to be paid.
+    #[must_use]
+    pub fn due(&self) -> Money {
+        let currency = self.total.currency();
+        match self.status.as_str() {
+            "draft" | "open" => Money::new(self.settled_by_payment(), currency),
+            _ => Money::zero(currency),
+        }
+    }
+
+    /// What is, or was, to be paid by a method: all but credit.
+    #[must_use]
+    pub fn payable(&self) -> Money {
+        Money::new(self.settled_by_payment(), self.total.currency())
+    }
+
+    fn settled_by_payment(&self) -> Decimal {
+        self.total.amount() - self.credited.amount() - self.balance_applied.amount()
+    }
+
     /// The number as it is printed.
     #[must_use]
     pub fn printed_number(&self) -> Option<String> {
@@ -122,6 +278,9 @@ pub enum State {
         of: Input,
         /// Which attempt, from 1.
         generation: i32,
+        /// Whether it is taken back when the payment fails, and given back when it does not.
+        #[serde(default)]
+        void: bool,
     },
     /// Unpaid, until dunning says what follows.
     Open {
@@ -146,6 +305,10 @@ pub enum Signal {
     Collect,
     /// Give it up.
     WriteOff,
+    /// Take it back: nothing is owed for it.
+    Void,
+    /// A credit note took something off what is owed.
+    Credited,
 }
 
 /// How an invoice ended.
@@ -156,6 +319,8 @@ pub enum Output {
     Paid,
     /// Written off.
     Uncollectible,
+    /// Taken back.
+    Void,
 }
 
 /// The workflow.
@@ -187,7 +352,7 @@ impl Workflow for InvoiceWorkflow {
         | State::Paid { of, .. }) = state;
         let attributes = Attributes::none().text("currency", of.currency.code());
         match of.finalized {
-            Some(Finalized { number, total }) => attributes
+            Some(Finalized { number, total, .. }) => attributes
                 .text("number", &printed(number))
                 .number("total", total.to_f64().unwrap_or(f64::NAN)),
             None => attributes,
@@ -203,12 +368,14 @@ impl Workflow for InvoiceWorkflow {
             (State::Finalizing { .. }, Signal::Collect) => {
                 Reception::Reject("the first attempt comes by itself")
             }
-            (State::Finalizing { .. } | State::Collecting { .. }, Signal::WriteOff) => {
-                Reception::Defer
-            }
-            (State::Paid { .. }, Signal::Collect | Signal::WriteOff) => {
-                Reception::Reject("the invoice is paid")
-            }
+            (
+                State::Finalizing { .. } | State::Collecting { .. },
+                Signal::WriteOff | Signal::Credited,
+            )
+            | (State::Finalizing { .. }, Signal::Void) => Reception::Defer,
+            (State::Collecting { .. } | State::Open { .. }, Signal::Void)
+            | (State::Open { .. }, Signal::Credited) => Reception::Accept,
+            (State::Paid { .. }, _) => Reception::Reject("the invoice is paid"),
         }
     }
 
@@ -220,17 +387,37 @@ impl Workflow for InvoiceWorkflow {
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
             (State::Finalizing { of }, Event::Entered) => finalize(cx, of).await,
-            (State::Collecting { of, generation }, Event::Entered) => {
+            (State::Collecting { of, generation, .. }, Event::Entered) => {
                 collect(cx, of, generation).await
             }
-            (State::Collecting { of, generation }, Event::RunFinished(payment)) => {
-                collected(cx, of, generation, &payment).await
+            (
+                State::Collecting {
+                    of,
+                    generation,
+                    void,
+                },
+                Event::RunFinished(payment),
+            ) => collected(cx, of, generation, void, &payment).await,
+            (State::Collecting { of, generation, .. }, Event::Signal(Signal::Void)) => {
+                let void = true;
+                Ok(Transition::stay(State::Collecting {
+                    of,
+                    generation,
+                    void,
+                }))
             }
             (State::Open { of, generation }, Event::Signal(Signal::Collect)) => {
-                let generation = generation + 1;
-                Ok(Transition::go(State::Collecting { of, generation }))
+                Ok(Transition::go(State::Collecting {
+                    of,
+                    generation: generation + 1,
+                    void: false,
+                }))
             }
             (State::Open { of, .. }, Event::Signal(Signal::WriteOff)) => write_off(cx, of).await,
+            (State::Open { of, .. }, Event::Signal(Signal::Void)) => void(cx, of).await,
+            (State::Open { of, generation }, Event::Signal(Signal::Credited)) => {
+                credited(cx, of, generation).await
+            }
             (State::Paid { of, generation }, Event::Entered) => paid(cx, of, generation).await,
             (
                 state,
@@ -251,27 +438,57 @@ impl Workflow for InvoiceWorkflow {
 const FINALIZE: &str = "finalize";
 const NOTE_ATTEMPT: &str = "note-attempt";
 const MARK_PAID: &str = "mark-paid";
+const GIVE_BACK: &str = "give-back";
+const LOOK_WHAT_IS_DUE: &str = "look-what-is-due";
 const WRITE_OFF: &str = "write-off";
+const VOID: &str = "void";
 const READ_INVOICE: &str = "read-invoice";
 
+/// Gives the invoice its number, and lets the tenant's balance pay what it can.
 async fn finalize(cx: &Context, mut of: Input) -> Result<Transition<InvoiceWorkflow>, StepError> {
     let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
     let finalized: Finalized = cx
         .transact(FINALIZE, async |tx| {
             let number = store::claim_number(tx, tenant, shard).await?;
             let total = store::apply_final(tx, of.invoice_id, shard, number, now).await?;
-            if total.is_zero() {
+            let standing = store::lock(tx, of.invoice_id, shard).await?;
+            let standing =
+                standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
+            let balance = store::lock_balance(tx, tenant, shard, of.currency.code()).await?;
+            let applied = balance.min(standing.due());
+            if applied > Decimal::ZERO {
+                let entry = store::Entry {
+                    currency: of.currency.code(),
+                    amount: -applied,
+                    reason: "applied",
+                    reference: of.invoice_id,
+                    note: None,
+                    author: "invoice",
+                };
+                store::add_entry(tx, tenant, shard, &entry, now).await?;
+                store::apply_balance(tx, of.invoice_id, shard, applied).await?;
+            }
+            let due = standing.due() - applied;
+            if due.is_zero() {
                 // Nothing to pay: never a charge of nothing.
                 store::apply_paid(tx, of.invoice_id, shard, now).await?;
             }
-            Ok(Finalized { number, total })
+            Ok(Finalized {
+                number,
+                total,
+                due: Some(due),
+            })
         })
         .await?;
     of.finalized = Some(finalized);
-    Ok(if finalized.total.is_zero() {
+    Ok(if finalized.due.unwrap_or(finalized.total).is_zero() {
         Transition::go(State::Paid { of, generation: 0 })
     } else {
-        Transition::go(State::Collecting { of, generation: 1 })
+        Transition::go(State::Collecting {
+            of,
+            generation: 1,
+            void: false,
+        })
     })
 }
 
@@ -291,27 +508,35 @@ async fn collect(
         generation,
     };
     let key = payment::key(invoice_id, generation);
-    Ok(
-        Transition::stay(State::Collecting { of, generation })
-            .start::<PaymentWorkflow>(key, &input),
-    )
+    Ok(Transition::stay(State::Collecting {
+        of,
+        generation,
+        void: false,
+    })
+    .start::<PaymentWorkflow>(key, &input))
 }
 
 async fn collected(
     cx: &Context,
     of: Input,
     generation: i32,
+    void: bool,
     payment: &FinishedRun,
 ) -> Result<Transition<InvoiceWorkflow>, StepError> {
     match payment.output::<PaymentWorkflow>()? {
         payment::Output::Succeeded => {
-            let (shard, now) = (cx.shard_id(), cx.now());
+            let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
             cx.transact(MARK_PAID, async |tx| {
+                keep_overpaid(tx, tenant, shard, &of, generation, now).await?;
                 Ok(store::apply_paid(tx, of.invoice_id, shard, now).await?)
             })
             .await?;
+            if void {
+                give_all_back(cx, &of).await?;
+            }
             Ok(Transition::go(State::Paid { of, generation }))
         }
+        payment::Output::Declined { .. } if void => self::void(cx, of).await,
         payment::Output::Declined { code, class } => {
             let currency = of.currency;
             let failed = dunning::Signal::PaymentFailed(dunning::Failure {
@@ -334,6 +559,124 @@ async fn collected(
     }
 }
 
+/// What was paid beyond what is owed by now, because a credit note came in between, is the tenant's.
+async fn keep_overpaid(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    of: &Input,
+    generation: i32,
+    now: DateTime<Utc>,
+) -> Result<(), StepError> {
+    let standing = store::lock(tx, of.invoice_id, shard).await?;
+    let standing = standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
+    let paid = payment::store::find_amount(tx, of.invoice_id, generation, shard).await?;
+    let over = paid - standing.due();
+    if over > Decimal::ZERO && standing.status == "open" {
+        let entry = store::Entry {
+            currency: of.currency.code(),
+            amount: over,
+            reason: "overpaid",
+            reference: of.invoice_id,
+            note: None,
+            author: "invoice",
+        };
+        store::add_entry(tx, tenant, shard, &entry, now).await?;
+    }
+    Ok(())
+}
+
+/// Paid after what it was for had been given up: all of it becomes credit.
+async fn give_all_back(cx: &Context, of: &Input) -> Result<(), StepError> {
+    let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
+    cx.transact(GIVE_BACK, async |tx| {
+        let lines = store::list_lines(tx, of.invoice_id, shard).await?;
+        let rows = store::list(tx, tenant, shard, Some(of.invoice_id)).await?;
+        let row = rows.into_iter().next();
+        let row = row.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
+        let whole: Vec<(i32, CreditLine)> = lines
+            .iter()
+            .map(|line| {
+                let all = CreditLine {
+                    start: line.period_start,
+                    end: line.period_end,
+                    units: line.units,
+                    amount: line.amount,
+                    tax: line.tax,
+                };
+                (line.line, all)
+            })
+            .collect();
+        let note = credit::NewCreditNote {
+            invoice_id: of.invoice_id,
+            lines: &whole,
+            tax: row.tax.amount(),
+            total: row.total.amount(),
+            policy: CreditPolicy::Credit,
+            reason: "paid after it was given up",
+            author: "invoice",
+        };
+        credit::give(tx, tenant, shard, &note, now).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// A credit note took something off: is anything owed still?
+async fn credited(
+    cx: &Context,
+    of: Input,
+    generation: i32,
+) -> Result<Transition<InvoiceWorkflow>, StepError> {
+    let (shard, now) = (cx.shard_id(), cx.now());
+    let settled: bool = cx
+        .transact(LOOK_WHAT_IS_DUE, async |tx| {
+            let standing = store::lock(tx, of.invoice_id, shard).await?;
+            let standing =
+                standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
+            let settled = standing.due().is_zero();
+            if settled {
+                store::apply_paid(tx, of.invoice_id, shard, now).await?;
+            }
+            Ok(settled)
+        })
+        .await?;
+    if settled {
+        return Ok(Transition::go(State::Paid { of, generation }));
+    }
+    Ok(Transition::stay(State::Open { of, generation }))
+}
+
+/// Takes the invoice back; what the balance paid of it goes back there.
+async fn void(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow>, StepError> {
+    let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
+    cx.transact(VOID, async |tx| {
+        let standing = store::lock(tx, of.invoice_id, shard).await?;
+        let standing = standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
+        if standing.balance_applied > Decimal::ZERO {
+            let entry = store::Entry {
+                currency: of.currency.code(),
+                amount: standing.balance_applied,
+                reason: "released",
+                reference: of.invoice_id,
+                note: None,
+                author: "invoice",
+            };
+            store::add_entry(tx, tenant, shard, &entry, now).await?;
+        }
+        Ok(store::apply_void(tx, of.invoice_id, shard, now).await?)
+    })
+    .await?;
+    let signal_id = format!("void:{}", of.invoice_id);
+    Ok(
+        Transition::complete(Output::Void).signal_key::<DunningWorkflow>(
+            of.currency.to_string(),
+            signal_id,
+            &dunning::Signal::Paid,
+        ),
+    )
+}
+
 async fn paid(
     cx: &Context,
     of: Input,
@@ -346,7 +689,11 @@ async fn paid(
             let row = rows.into_iter().next();
             let row = row.ok_or_else(|| StepError::terminal("no_invoice", id))?;
             let number = row.printed_number().unwrap_or_default();
-            Ok((number, row.total, row.paid_at.unwrap_or(row.period_start)))
+            Ok((
+                number,
+                row.payable(),
+                row.paid_at.unwrap_or(row.period_start),
+            ))
         })
         .await?;
     let mut transition = Transition::complete(Output::Paid);

@@ -7,7 +7,7 @@
 //! been sent before is therefore looked up by its metadata first, and only sent when there is none.
 
 pub mod rules;
-mod store;
+pub(crate) mod store;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -153,10 +153,10 @@ impl Workflow for PaymentWorkflow {
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
-            (State::Charging { of }, Event::Entered) => {
-                let charged = self.charge(cx, &of).await?;
-                settle(cx, of, charged).await
-            }
+            (State::Charging { of }, Event::Entered) => match self.charge(cx, &of).await? {
+                Some(charged) => settle(cx, of, charged).await,
+                None => Ok(Transition::complete(Output::Succeeded)),
+            },
             (State::Pending { of, intent }, Event::Entered) => {
                 Ok(Transition::stay(State::Pending { of, intent }).after(LOOK, LOOK_EVERY))
             }
@@ -195,14 +195,18 @@ struct Intent {
 }
 
 impl PaymentWorkflow {
-    async fn charge(&self, cx: &Context, of: &Input) -> Result<Charged, StepError> {
+    /// Charges what is owed; `None` when nothing is, because a credit note came in between.
+    async fn charge(&self, cx: &Context, of: &Input) -> Result<Option<Charged>, StepError> {
         let intent = write_intent(cx, of).await?;
+        if intent.money.is_zero() {
+            return Ok(None);
+        }
         let Some(method) = intent.method else {
-            return Ok(Charged::Declined {
+            return Ok(Some(Charged::Declined {
                 intent: None,
                 code: "no_payment_method".to_owned(),
                 advice: None,
-            });
+            }));
         };
         let charge = Charge {
             customer: intent.customer,
@@ -216,18 +220,20 @@ impl PaymentWorkflow {
                 ("generation".to_owned(), of.generation.to_string()),
             ]),
         };
-        cx.step(CHARGE, &CHARGE_POLICY, async |step| {
-            let stripe = self.environment.stripe();
-            // A repeat, another visit or another run may have sent it; the provider may have
-            // forgotten the key by now.
-            if (step.repeated || !intent.first)
-                && let Some(known) = stripe.find_charge(&charge).await?
-            {
-                return Ok(known);
-            }
-            stripe.charge(&charge).await
-        })
-        .await
+        let charged = cx
+            .step(CHARGE, &CHARGE_POLICY, async |step| {
+                let stripe = self.environment.stripe();
+                // A repeat, another visit or another run may have sent it; the provider may have
+                // forgotten the key by now.
+                if (step.repeated || !intent.first)
+                    && let Some(known) = stripe.find_charge(&charge).await?
+                {
+                    return Ok(known);
+                }
+                stripe.charge(&charge).await
+            })
+            .await?;
+        Ok(Some(charged))
     }
 
     async fn fetch(&self, cx: &Context, intent: &str) -> Result<Charged, StepError> {
@@ -261,10 +267,11 @@ async fn write_intent(cx: &Context, of: &Input) -> Result<Intent, StepError> {
             now,
         )
         .await?;
+        let amount = store::find_amount(tx, of.invoice_id, of.generation, shard).await?;
         Ok(Intent {
             customer: customer.provider_customer_id,
             method,
-            money: invoice.total,
+            money: Money::new(amount, invoice.total.currency()),
             first,
         })
     })

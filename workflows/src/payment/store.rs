@@ -1,11 +1,13 @@
 //! The attempt's row: written before the charge is sent.
 
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tenure_engine::{ShardId, TenantId};
 use uuid::Uuid;
 
-/// Writes the intent to charge; what it is of stands in the invoice.
+/// Writes the intent to charge what is still owed for the invoice. `false` when it was written
+/// before, or when nothing is owed.
 pub(super) async fn insert(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -19,10 +21,12 @@ pub(super) async fn insert(
         r#"
         insert into app.payment
           (invoice_id, generation, shard_id, tenant_id, currency, amount, method_id, status, sent_at)
-        select invoice.invoice_id, $2, $3, $4, invoice.currency, invoice.total, $5, 'sent', $6
+        select invoice.invoice_id, $2, $3, $4, invoice.currency,
+          invoice.total - invoice.credited - invoice.balance_applied, $5, 'sent', $6
         from app.invoice
         where invoice.invoice_id = $1
           and invoice.shard_id = $3
+          and invoice.total > invoice.credited + invoice.balance_applied
         on conflict (invoice_id, generation, shard_id) do nothing
         "#,
         invoice,
@@ -75,4 +79,28 @@ pub(super) async fn apply(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// What an attempt is about; nothing when there was nothing to charge.
+pub(crate) async fn find_amount(
+    conn: &mut PgConnection,
+    invoice: Uuid,
+    generation: i32,
+    shard: ShardId,
+) -> sqlx::Result<Decimal> {
+    let found = sqlx::query_scalar!(
+        r#"
+        select amount
+        from app.payment
+        where invoice_id = $1
+          and generation = $2
+          and shard_id = $3
+        "#,
+        invoice,
+        generation,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.unwrap_or_default())
 }

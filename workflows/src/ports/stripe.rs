@@ -119,6 +119,10 @@ impl Stripe {
         Ok(Self { client })
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Creates a test clock that stands at `now`; returns its id. Only Stripe's test mode has them.
     ///
     /// # Errors
@@ -347,14 +351,14 @@ fn describe_method(method: &PaymentMethod) -> Method {
     }
 }
 
-fn strategy(key: &str) -> Result<RequestStrategy, StepError> {
+pub(super) fn strategy(key: &str) -> Result<RequestStrategy, StepError> {
     IdempotencyKey::new(key)
         .map(RequestStrategy::Idempotent)
         .map_err(|error| StepError::terminal("bad_idempotency_key", error))
 }
 
 /// What may pass is retryable; a request that Stripe refuses as wrong never gets better.
-fn failure(error: &StripeError) -> StepError {
+pub(super) fn failure(error: &StripeError) -> StepError {
     match error {
         StripeError::Stripe(_, 409 | 429 | 500..) => {
             StepError::retryable("stripe_unavailable", describe(error))

@@ -16,6 +16,19 @@ pub struct Given {
     pub amount: Decimal,
     /// Of its tax.
     pub tax: Decimal,
+    /// Until when it is used: its end, or from when on it was given back.
+    pub until: DateTime<Utc>,
+}
+
+/// The end of a line that is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unused {
+    /// From when on.
+    pub start: DateTime<Utc>,
+    /// How long it is.
+    pub units: i64,
+    /// How long all is that was used until now; when that is no longer, all that is left goes back.
+    pub of: i64,
 }
 
 /// What is to be given back of a line.
@@ -42,15 +55,14 @@ pub struct Credit {
     pub total: Decimal,
 }
 
-/// Gives back the last `unused` units of a line, from `start` on; `None` when nothing is left of it.
+/// Gives back the end of a line that is not used; `None` when nothing is left of it.
 ///
 /// Priced as the same part would be charged, with the discounts of the line, and never more than what
 /// is left of it after earlier credits (Kill Bill caps its repairs the same way).
 #[must_use]
 pub fn credit(
     given: &Given,
-    unused: i64,
-    start: DateTime<Utc>,
+    unused: Unused,
     tax: Option<&Tax>,
     currency: Currency,
 ) -> Option<CreditLine> {
@@ -58,34 +70,33 @@ pub fn credit(
     let span = line.charge.span;
     let left = line.amount - given.amount;
     let tax_left = line.tax - given.tax;
-    if unused <= 0 || left <= Decimal::ZERO {
+    if unused.units <= 0 || left <= Decimal::ZERO {
         return None;
     }
-    let (amount, tax) = if unused >= span.units {
-        (left, tax_left)
+    let amount = if unused.units >= unused.of {
+        left
     } else {
         let keep = (Decimal::ONE_HUNDRED - line.percent_off) / Decimal::ONE_HUNDRED;
-        let priced = part(&line.charge.item, unused, span.of) * keep;
+        let priced = part(&line.charge.item, unused.units, span.of) * keep;
         // What came off as an amount comes off what is given back, by the same part.
-        let percent_share = round(
+        let before = round(
             part(&line.charge.item, span.units, span.of) * keep,
             currency,
         );
-        let off = (percent_share - line.amount) * Decimal::from(unused)
-            / Decimal::from(span.units.max(1));
-        let amount = round(priced - off, currency).clamp(Decimal::ZERO, left);
-        // Whatever takes the last of the amount takes the last of the tax, too.
-        let tax = if amount == left {
-            tax_left
-        } else {
-            tax_of(tax, amount, currency).min(tax_left)
-        };
-        (amount, tax)
+        let off = before - line.amount;
+        let off = off * Decimal::from(unused.units) / Decimal::from(span.units.max(1));
+        round(priced - off, currency).clamp(Decimal::ZERO, left)
+    };
+    // Whatever takes the last of the amount takes the last of the tax, too.
+    let tax = if amount == left {
+        tax_left
+    } else {
+        tax_of(tax, amount, currency).min(tax_left)
     };
     (amount > Decimal::ZERO).then_some(CreditLine {
-        start: start.max(span.start),
-        end: span.end,
-        units: unused.min(span.units),
+        start: unused.start,
+        end: given.until,
+        units: unused.units,
         amount,
         tax,
     })

@@ -22,7 +22,7 @@
 
 mod credit;
 
-pub use credit::{Credit, CreditLine, Given, credit};
+pub use credit::{Credit, CreditLine, Given, Unused, credit};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;

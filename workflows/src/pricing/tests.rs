@@ -40,11 +40,21 @@ fn given(line: &Line) -> Given {
         line: line.clone(),
         amount: Decimal::ZERO,
         tax: Decimal::ZERO,
+        until: line.charge.span.end,
+    }
+}
+
+fn unused(units: i64, of: i64) -> Unused {
+    Unused {
+        start: at("2027-05-02"),
+        units,
+        of,
     }
 }
 
 fn back(line: &Line, unused: i64, tax: Option<&Tax>) -> CreditLine {
-    credit(&given(line), unused, at("2027-05-02"), tax, eur()).unwrap()
+    let of = line.charge.span.units;
+    credit(&given(line), self::unused(unused, of), tax, eur()).unwrap()
 }
 
 #[test]
@@ -150,9 +160,9 @@ fn used_and_credited_are_the_original_whatever_came_before() {
             let bill = Bill::new(eur(), charges, discount.clone(), Some(tax.clone()));
             let line = bill.price().remove(0);
             let mut so_far = given(&line);
-            // Given back in any number of bites: never more than the line, and all of it in the end.
-            for unused in 1..=units {
-                if let Some(bite) = credit(&so_far, unused, at("2027-05-02"), Some(&tax), eur()) {
+            // Given back day by day from its end: never more than the line, and all of it in the end.
+            for of in (1..=units).rev() {
+                if let Some(bite) = credit(&so_far, unused(1, of), Some(&tax), eur()) {
                     so_far.amount += bite.amount;
                     so_far.tax += bite.tax;
                 }
@@ -227,4 +237,66 @@ fn a_stored_bill_gives_the_same_lines_and_the_same_hash() {
     assert_eq!(read.price(), bill.price());
     assert_eq!(read.to_text().unwrap(), text);
     assert_eq!(Bill::hash(&text).len(), 64);
+}
+
+/// The rows of the tables of docs/billing.md that have so many columns, after the two of their head.
+fn rows(columns: usize) -> Vec<Vec<String>> {
+    let text = include_str!("../../../docs/billing.md");
+    let mut rows = Vec::new();
+    for table in text.split("\n\n") {
+        let lines: Vec<Vec<String>> = table
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .map(|line| {
+                let cells = line.trim_matches('|').split('|');
+                cells.map(|cell| cell.trim().to_owned()).collect()
+            })
+            .collect();
+        if lines.first().is_some_and(|head| head.len() == columns) {
+            rows.extend(lines.into_iter().skip(2));
+        }
+    }
+    rows
+}
+
+fn money_of(text: &str) -> (Decimal, Currency) {
+    let (amount, currency) = text.split_once(' ').unwrap();
+    (dec(amount), currency.parse().unwrap())
+}
+
+#[test]
+fn the_worked_examples_of_the_docs_hold() {
+    let priced = rows(7);
+    assert!(priced.len() >= 7);
+    for row in &priced {
+        let (price, currency) = money_of(&row[0]);
+        let (units, of) = (row[2].parse().unwrap(), row[3].parse().unwrap());
+        let mut charge = charge("0", row[1].parse().unwrap(), units, of);
+        charge.item.unit_price = price;
+        let discount = Discount {
+            coupon: "c".to_owned(),
+            off: DiscountOff::Percent(dec(&row[4])),
+        };
+        let line = Bill::new(currency, vec![charge], Some(discount), None).price();
+        assert_eq!((line[0].amount, currency), money_of(&row[5]), "{row:?}");
+    }
+    let given_back = rows(8);
+    assert!(given_back.len() >= 3);
+    for row in &given_back {
+        let (price, currency) = money_of(&row[0]);
+        let (units, of) = (row[1].parse().unwrap(), row[2].parse().unwrap());
+        let mut charge = charge("0", 1, units, of);
+        charge.item.unit_price = price;
+        let tax = Tax {
+            name: "VAT".to_owned(),
+            percent: dec(&row[4]),
+            inclusive: false,
+        };
+        let bill = Bill::new(currency, vec![charge], None, Some(tax.clone()));
+        let line = bill.price().remove(0);
+        let unused = unused(row[3].parse().unwrap(), units);
+        let back = credit(&given(&line), unused, Some(&tax), currency).unwrap();
+        assert_eq!((back.amount, currency), money_of(&row[5]), "{row:?}");
+        assert_eq!((back.tax, currency), money_of(&row[6]), "{row:?}");
+    }
 }

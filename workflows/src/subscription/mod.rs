@@ -1,54 +1,55 @@
-//! A subscription: trial, paid periods, the wish to cancel, the end.
+//! A subscription: trial, paid periods, what will become of it, the end.
 //!
-//! Each period opens an invoice in advance and rests until its end. What is owed is dunning's
-//! business: a late or failed payment does not stop the periods, and the end comes from the
-//! tenant's wish or from dunning's last word.
+//! Each period is billed at its start or at its end, and the run rests until then. What is owed is
+//! dunning's business: a late or failed payment does not stop the periods. The end comes from the
+//! tenant's wish, from a fixed term, or from dunning's last word.
+//!
+//! Four axes are kept apart, as Kill Bill does: the lifecycle (here), what is held (`hold`), what is
+//! owed (`dunning`), and what will come about ([`intent`]). One display status is derived of them.
+//!
+//! | State | Waits for |
+//! |---|---|
+//! | `Scheduled` | its start |
+//! | `Incomplete` | its first payment, for 23 hours |
+//! | `Trialing` | the end of the trial |
+//! | `Active` | the end of the period |
+//! | `Paused` | somebody, or its day, to go on |
+//! | `Ending` | nothing: it is being closed |
+//!
+//! What an act comes to in money is decided in [`money`], which the preview asks, too.
 
 mod door;
+pub mod intent;
+mod migrate;
+pub mod money;
 pub mod rules;
+mod steps;
 pub(crate) mod store;
+pub mod terms;
 
-pub use door::{NewSubscription, cancel, create, find, list};
+pub use door::{
+    Asked, NewSubscription, Preview, Wanted, act, create, find, list, list_intents, preview, undo,
+};
 
-use chrono::{DateTime, NaiveDate, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tenure_engine::{
-    AttributeKind, AttributeNames, Attributes, Context, Event, ResultExt as _, RunId, ShardId,
-    StepError, TenantId, Transition, Workflow,
+    AttributeKind, AttributeNames, Attributes, Context, Event, FinishedRun, Reception, RunId,
+    ShardId, StepError, TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
-use crate::calendar::{self, Interval, Period};
-use crate::invoice::{self, InvoiceWorkflow};
+use crate::calendar::{Interval, Period};
 use crate::money::Money;
-use crate::notice::{self, NoticeWorkflow};
+use intent::{Act, Intent, Intents, Kind, When};
+use money::CreditPolicy;
+use terms::{Offer, Terms};
 
 // Input.
 
-/// The row, as the door inserted it; what the run needs of it never changes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Input {
-    /// The row.
-    pub subscription_id: Uuid,
-    /// For lines and mails.
-    pub plan_name: String,
-    /// Price of a period.
-    pub price: Money,
-    /// Length of a period.
-    pub interval: Interval,
-    /// IANA zone in which periods begin.
-    pub zone: String,
-    /// The day that periods return to.
-    pub anchor_on: NaiveDate,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// End of the trial, if there is one.
-    pub trial_ends_at: Option<DateTime<Utc>>,
-    /// The plan's key, to be found by; empty in runs that began before it was kept.
-    #[serde(default)]
-    pub plan: String,
-}
+/// What a subscription's run is started with: its terms, as its row holds them.
+pub type Input = Terms;
 
 /// The row.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,18 +64,24 @@ pub struct SubscriptionRow {
     pub run_id: RunId,
     /// The plan's key.
     pub plan: String,
+    /// The version that it was sold at.
+    pub plan_version: i32,
+    /// How many seats, where the plan has any.
+    pub seats: Option<u32>,
     /// Length of a period.
     pub interval: Interval,
     /// Price of a period.
     pub price: Money,
     /// IANA zone.
     pub zone: String,
-    /// The day that periods return to.
-    pub anchor_on: NaiveDate,
     /// When it began.
     pub started_at: DateTime<Utc>,
     /// End of the trial.
     pub trial_ends_at: Option<DateTime<Utc>>,
+    /// When a fixed term ends.
+    pub term_ends_at: Option<DateTime<Utc>>,
+    /// The coupon, while it holds.
+    pub coupon: Option<String>,
     /// Where it is in its life.
     pub lifecycle: Lifecycle,
     /// The current paid period.
@@ -87,34 +94,48 @@ pub struct SubscriptionRow {
     pub end_reason: Option<String>,
 }
 
-/// Where a subscription is in its life; debt and intents are other axes.
+/// Where a subscription is in its life; debt, holds and intents are other axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifecycle {
     /// Made, and not begun.
     Scheduled,
+    /// Waits for its first payment.
+    Incomplete,
     /// In its trial.
     Trialing,
     /// In a paid period.
     Active,
+    /// Neither used nor billed.
+    Paused,
     /// Over.
     Ended,
 }
 
 impl Lifecycle {
+    const ALL: [Self; 6] = [
+        Self::Scheduled,
+        Self::Incomplete,
+        Self::Trialing,
+        Self::Active,
+        Self::Paused,
+        Self::Ended,
+    ];
+
     const fn word(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
+            Self::Incomplete => "incomplete",
             Self::Trialing => "trialing",
             Self::Active => "active",
+            Self::Paused => "paused",
             Self::Ended => "ended",
         }
     }
 
-    fn from_word(word: &str) -> Self {
-        [Self::Scheduled, Self::Trialing, Self::Active]
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
             .into_iter()
             .find(|lifecycle| lifecycle.word() == word)
-            .unwrap_or(Self::Ended)
     }
 }
 
@@ -125,33 +146,68 @@ impl Lifecycle {
 pub enum State {
     /// About to begin.
     Starting {
-        /// What never changes.
-        terms: Input,
+        /// What it was sold at.
+        terms: Terms,
+    },
+    /// Begins later.
+    Scheduled {
+        /// What it was sold at.
+        terms: Terms,
+        /// What will come about.
+        #[serde(default)]
+        intents: Intents,
+    },
+    /// Begins with its first payment.
+    Incomplete {
+        /// What it was sold at.
+        terms: Terms,
+        /// The first period.
+        period: Period,
+        /// What is to be paid.
+        invoice_id: Uuid,
     },
     /// In its trial.
     Trialing {
-        /// What never changes.
-        terms: Input,
-        /// Whether it ends with the trial.
-        cancelled: bool,
+        /// What it was sold at.
+        terms: Terms,
+        /// What will come about.
+        #[serde(default)]
+        intents: Intents,
     },
     /// In a paid period.
     Active {
-        /// What never changes.
-        terms: Input,
+        /// What it was sold at.
+        terms: Terms,
         /// The period.
         period: Period,
-        /// Whether it ends with the period.
-        cancelled: bool,
+        /// What will come about.
+        #[serde(default)]
+        intents: Intents,
+    },
+    /// Neither used nor billed.
+    Paused {
+        /// What it was sold at.
+        terms: Terms,
+        /// Since when.
+        since: DateTime<Utc>,
+        /// What will come about.
+        #[serde(default)]
+        intents: Intents,
     },
     /// About to be closed.
     Ending {
-        /// What never changes.
-        terms: Input,
+        /// What it was sold at.
+        terms: Terms,
         /// When access ended.
         ended_at: DateTime<Utc>,
         /// Why.
         reason: EndReason,
+        /// The period that it ends in the middle of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        period: Option<Period>,
+        /// What is given back.
+        #[serde(default)]
+        credit: CreditPolicy,
     },
 }
 
@@ -163,6 +219,12 @@ pub enum EndReason {
     Canceled,
     /// Dunning came to its end.
     Unpaid,
+    /// Its fixed term is over.
+    Expired,
+    /// The first payment did not come.
+    IncompleteExpired,
+    /// The trial ended without a payment method.
+    TrialExpired,
 }
 
 impl EndReason {
@@ -170,6 +232,9 @@ impl EndReason {
         match self {
             Self::Canceled => "canceled",
             Self::Unpaid => "unpaid",
+            Self::Expired => "expired",
+            Self::IncompleteExpired => "incomplete_expired",
+            Self::TrialExpired => "trial_expired",
         }
     }
 }
@@ -180,20 +245,71 @@ pub enum Signal {
     /// End it.
     Cancel {
         /// When.
-        when: CancelWhen,
+        when: When,
+        /// What is given back, when it ends before what was paid for does.
+        #[serde(default)]
+        credit: CreditPolicy,
     },
     /// Dunning has come to its end.
     Unpaid,
+    /// Another offer.
+    Change {
+        /// When.
+        when: When,
+        /// What it is sold at from then on.
+        offer: Offer,
+    },
+    /// Neither use nor billing.
+    Pause {
+        /// When.
+        when: When,
+        /// When it goes on by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<DateTime<Utc>>,
+    },
+    /// Go on.
+    Resume {
+        /// When.
+        when: When,
+    },
+    /// Begin periods on another day of the month.
+    MoveAnchor {
+        /// When.
+        when: When,
+        /// 1 to 31.
+        day: u32,
+    },
+    /// What was to come about does not.
+    Undo {
+        /// Which.
+        intent: Kind,
+    },
 }
 
-/// When a cancellation takes effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CancelWhen {
-    /// At the end of what is paid for, or of the trial.
-    PeriodEnd,
-    /// At once.
-    Now,
+impl Signal {
+    /// The signal that asks for an act.
+    #[must_use]
+    pub fn asking(act: Act, when: When) -> Self {
+        match act {
+            Act::Change { offer } => Self::Change { when, offer },
+            Act::Cancel { credit } => Self::Cancel { when, credit },
+            Act::Pause { until } => Self::Pause { when, until },
+            Act::Resume => Self::Resume { when },
+            Act::MoveAnchor { day } => Self::MoveAnchor { when, day },
+        }
+    }
+
+    /// The act that it asks for, and when.
+    fn asked(self) -> Option<(Act, When)> {
+        Some(match self {
+            Self::Change { when, offer } => (Act::Change { offer }, when),
+            Self::Cancel { when, credit } => (Act::Cancel { credit }, when),
+            Self::Pause { when, until } => (Act::Pause { until }, when),
+            Self::Resume { when } => (Act::Resume, when),
+            Self::MoveAnchor { when, day } => (Act::MoveAnchor { day }, when),
+            Self::Unpaid | Self::Undo { .. } => return None,
+        })
+    }
 }
 
 /// What an ended subscription leaves behind.
@@ -208,15 +324,17 @@ pub struct Output {
 /// The workflow.
 pub struct SubscriptionWorkflow;
 
-const TRIAL_ENDING: &str = "trial-ending";
-const TRIAL_END: &str = "trial-end";
-const PERIOD_END: &str = "period-end";
+pub(crate) const START: &str = "start";
+pub(crate) const EXPIRY: &str = "expiry";
+pub(crate) const TRIAL_ENDING: &str = "trial-ending";
+pub(crate) const TRIAL_END: &str = "trial-end";
+pub(crate) const PERIOD_END: &str = "period-end";
 
 // Handle.
 
 impl Workflow for SubscriptionWorkflow {
     const NAME: &'static str = "subscription";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const ATTRIBUTES: AttributeNames = &[
         ("plan", AttributeKind::Text),
         ("currency", AttributeKind::Text),
@@ -228,30 +346,61 @@ impl Workflow for SubscriptionWorkflow {
     type Signal = Signal;
     type Output = Output;
 
-    fn start(&self, terms: Input) -> State {
+    fn start(&self, terms: Terms) -> State {
         State::Starting { terms }
     }
 
+    fn migrate(&self, from_version: i32, state: Value) -> Result<Value, String> {
+        match from_version {
+            1 => migrate::from_1(state),
+            _ => Err(format!("no way from version {from_version}")),
+        }
+    }
+
     fn attributes(&self, state: &State) -> Attributes {
-        let (terms, cancelled, ends) = match state {
-            State::Starting { terms } => (terms, false, None),
-            State::Trialing { terms, cancelled } => (terms, *cancelled, terms.trial_ends_at),
-            State::Active {
-                terms,
-                period,
-                cancelled,
-            } => (terms, *cancelled, Some(period.end)),
-            State::Ending {
-                terms, ended_at, ..
-            } => (terms, true, Some(*ended_at)),
+        let terms = state.terms();
+        let cancelled = match state {
+            State::Ending { .. } => true,
+            _ => state
+                .intents()
+                .is_some_and(|intents| intents.find(Kind::Cancel).is_some()),
         };
         let attributes = Attributes::none()
-            .text("plan", &terms.plan)
-            .text("currency", terms.price.currency().code())
+            .text("plan", &terms.offer.plan)
+            .text("currency", terms.currency.code())
             .bool("cancelled", cancelled);
-        match ends {
+        match state.ends() {
             Some(ends) => attributes.time("period_ends", ends),
             None => attributes,
+        }
+    }
+
+    fn receive(&self, state: &State, signal: &Signal) -> Reception {
+        match (state, signal) {
+            (State::Starting { .. }, _) => Reception::Defer,
+            (State::Ending { .. }, _) => Reception::Reject("the subscription is ending"),
+            (
+                State::Incomplete { .. },
+                Signal::Change { .. }
+                | Signal::Pause { .. }
+                | Signal::Resume { .. }
+                | Signal::MoveAnchor { .. },
+            ) => Reception::Reject("the first payment has not come yet"),
+            (State::Paused { .. }, Signal::Pause { .. }) => {
+                Reception::Reject("the subscription is paused already")
+            }
+            (
+                State::Scheduled { .. } | State::Trialing { .. } | State::Active { .. },
+                Signal::Resume { .. },
+            ) => Reception::Reject("the subscription is not paused"),
+            (
+                State::Scheduled { .. } | State::Trialing { .. } | State::Paused { .. },
+                Signal::MoveAnchor { .. },
+            ) => Reception::Reject("there is no period to move"),
+            (State::Scheduled { .. }, Signal::Pause { .. }) => {
+                Reception::Reject("the subscription has not begun")
+            }
+            _ => Reception::Accept,
         }
     }
 
@@ -261,271 +410,240 @@ impl Workflow for SubscriptionWorkflow {
         state: State,
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
-        match (state, event) {
-            (State::Starting { terms }, Event::Entered) => begin(cx, terms).await,
-            (State::Trialing { terms, cancelled }, Event::Entered) => {
-                trial(cx, terms, cancelled).await
-            }
-            (State::Trialing { terms, cancelled }, Event::Deadline(name)) => {
-                trial_deadline(terms, cancelled, &name)
-            }
-            (
-                State::Active {
-                    terms,
-                    period,
-                    cancelled,
-                },
-                Event::Entered,
-            ) => open_period(cx, terms, period, cancelled).await,
-            (
-                State::Active {
-                    terms,
-                    period,
-                    cancelled,
-                },
-                Event::Deadline(_),
-            ) => period_end(terms, &period, cancelled),
-            (state @ State::Trialing { .. }, Event::Signal(Signal::Cancel { when }))
-            | (state @ State::Active { .. }, Event::Signal(Signal::Cancel { when })) => {
-                cancel_wish(cx, state, when).await
-            }
-            (
-                State::Trialing { terms, .. } | State::Active { terms, .. },
-                Event::Signal(Signal::Unpaid),
-            ) => Ok(end(terms, cx.now(), EndReason::Unpaid)),
-            (
-                State::Trialing { terms, .. } | State::Active { terms, .. },
-                Event::CancelRequested,
-            ) => Ok(end(terms, cx.now(), EndReason::Canceled)),
-            (
-                State::Ending {
-                    terms,
-                    ended_at,
-                    reason,
-                },
-                Event::Entered,
-            ) => close(cx, terms, ended_at, reason).await,
-            (
-                state,
-                Event::Signal(_)
-                | Event::Deadline(_)
-                | Event::RunFinished(_)
-                | Event::Joined(_)
-                | Event::RunDeadline
-                | Event::CancelRequested,
-            ) => Ok(Transition::stay(state)),
-        }
-    }
-
-    fn receive(&self, state: &State, _signal: &Signal) -> tenure_engine::Reception {
-        match state {
-            State::Starting { .. } => tenure_engine::Reception::Defer,
-            State::Trialing { .. } | State::Active { .. } => tenure_engine::Reception::Accept,
-            State::Ending { .. } => tenure_engine::Reception::Reject("the subscription is ending"),
+        match event {
+            Event::Entered => entered(cx, state).await,
+            Event::Deadline(name) => deadline(cx, state, &name).await,
+            Event::Signal(signal) => signalled(cx, state, signal).await,
+            Event::RunFinished(run) => finished(cx, state, &run).await,
+            Event::CancelRequested => Ok(match state {
+                State::Ending { .. } => Transition::stay(state),
+                state => end(state, cx.now(), EndReason::Canceled, CreditPolicy::None),
+            }),
+            Event::Joined(_) | Event::RunDeadline => Ok(Transition::stay(state)),
         }
     }
 }
 
-// Steps.
+type Next = Result<Transition<SubscriptionWorkflow>, StepError>;
 
-const START_TRIAL: &str = "start-trial";
-const OPEN_PERIOD: &str = "open-period";
-const NOTE_CANCEL: &str = "note-cancel";
-const CLOSE: &str = "close";
-
-async fn begin(cx: &Context, terms: Input) -> Result<Transition<SubscriptionWorkflow>, StepError> {
-    if terms.trial_ends_at.is_some() {
-        let (id, shard) = (terms.subscription_id, cx.shard_id());
-        cx.transact(START_TRIAL, async |tx| {
-            Ok(store::apply(tx, id, shard, Lifecycle::Trialing, None).await?)
-        })
-        .await?;
-        let cancelled = false;
-        return Ok(Transition::go(State::Trialing { terms, cancelled }));
-    }
-    go_period(terms, 0, false)
-}
-
-async fn trial(
-    _cx: &Context,
-    terms: Input,
-    cancelled: bool,
-) -> Result<Transition<SubscriptionWorkflow>, StepError> {
-    let zone = zone_of(&terms)?;
-    let Some(ends_at) = terms.trial_ends_at else {
-        return go_period(terms, 0, cancelled);
-    };
-    let told = rules::trial_notice_at(terms.started_at, ends_at, zone);
-    let mut transition =
-        Transition::stay(State::Trialing { terms, cancelled }).at(TRIAL_END, ends_at);
-    if let Some(at) = told {
-        transition = transition.at(TRIAL_ENDING, at);
-    }
-    Ok(transition)
-}
-
-fn trial_deadline(
-    terms: Input,
-    cancelled: bool,
-    name: &str,
-) -> Result<Transition<SubscriptionWorkflow>, StepError> {
-    let ends_at = terms.trial_ends_at.unwrap_or(terms.started_at);
-    match name {
-        TRIAL_ENDING if cancelled => Ok(Transition::stay(State::Trialing { terms, cancelled })),
-        TRIAL_ENDING => {
-            let mail = notice::Input::TrialEnding {
-                plan: terms.plan_name.clone(),
-                price: terms.price,
-                ends_at,
+async fn entered(cx: &Context, state: State) -> Next {
+    match state {
+        State::Starting { terms } => steps::begin(cx, terms).await,
+        State::Incomplete { .. } => Ok(steps::await_payment(state)),
+        State::Trialing { terms, intents } => steps::trial(terms, intents),
+        State::Active {
+            terms,
+            period,
+            intents,
+        } => steps::open_period(cx, terms, period, intents).await,
+        State::Ending {
+            terms,
+            ended_at,
+            reason,
+            period,
+            credit,
+        } => {
+            let closing = steps::Closing {
+                ended_at,
+                reason,
+                period,
+                credit,
             };
-            let key = format!("trial-ending/{}", terms.subscription_id);
-            Ok(Transition::stay(State::Trialing { terms, cancelled })
-                .launch::<NoticeWorkflow>(key, &mail))
+            steps::close(cx, terms, closing).await
         }
-        _ if cancelled => Ok(end(terms, ends_at, EndReason::Canceled)),
-        _ => go_period(terms, 0, false),
+        state @ (State::Scheduled { .. } | State::Paused { .. }) => Ok(rest(state)),
     }
 }
 
-/// Notes the period and drafts its invoice, in one transaction; the invoice's run does the rest.
-async fn open_period(
-    cx: &Context,
-    terms: Input,
-    period: Period,
-    cancelled: bool,
-) -> Result<Transition<SubscriptionWorkflow>, StepError> {
-    let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
-    let invoice_id = cx.uuid();
-    let draft = invoice::Draft {
-        invoice_id,
-        subscription_id: terms.subscription_id,
-        description: format!("{} (period {})", terms.plan_name, period.index + 1),
-        price: terms.price,
-        period,
-    };
-    cx.transact(OPEN_PERIOD, async |tx| {
-        let id = terms.subscription_id;
-        store::apply(tx, id, shard, Lifecycle::Active, Some(&period)).await?;
-        Ok(invoice::store::insert(tx, tenant, shard, &draft, now).await?)
-    })
-    .await?;
-    let input = invoice::Input {
-        invoice_id,
-        currency: terms.price.currency(),
-        finalized: None,
-    };
-    Ok(Transition::stay(State::Active {
-        terms,
-        period,
-        cancelled,
-    })
-    .at(PERIOD_END, period.end)
-    .launch::<InvoiceWorkflow>(invoice_id.to_string(), &input))
-}
-
-fn period_end(
-    terms: Input,
-    period: &Period,
-    cancelled: bool,
-) -> Result<Transition<SubscriptionWorkflow>, StepError> {
-    if cancelled {
-        return Ok(end(terms, period.end, EndReason::Canceled));
+async fn deadline(cx: &Context, state: State, name: &str) -> Next {
+    if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.deadline() == name) {
+        return come_about(cx, state, kind).await;
     }
-    go_period(terms, period.index + 1, false)
-}
-
-async fn cancel_wish(
-    cx: &Context,
-    state: State,
-    when: CancelWhen,
-) -> Result<Transition<SubscriptionWorkflow>, StepError> {
-    let (terms, ends_at, rested) = match state {
-        State::Trialing { terms, .. } => {
-            let ends_at = terms.trial_ends_at.unwrap_or(terms.started_at);
-            let cancelled = true;
-            (terms.clone(), ends_at, State::Trialing { terms, cancelled })
+    match state {
+        State::Scheduled { terms, intents } => steps::start_now(cx, terms, intents).await,
+        State::Incomplete { .. } => {
+            Ok(steps::expire(state, EndReason::IncompleteExpired, cx.now()))
         }
-        State::Active { terms, period, .. } => {
-            let cancelled = true;
-            (
-                terms.clone(),
-                period.end,
-                State::Active {
-                    terms,
-                    period,
-                    cancelled,
-                },
-            )
+        State::Trialing { terms, intents } if name == TRIAL_ENDING => {
+            Ok(steps::tell_trial_ending(terms, intents))
         }
-        other @ (State::Starting { .. } | State::Ending { .. }) => {
-            return Ok(Transition::stay(other));
+        State::Trialing { terms, intents } => steps::trial_end(cx, terms, intents).await,
+        State::Active {
+            terms,
+            period,
+            intents,
+        } => steps::period_end(cx, terms, period, intents).await,
+        state @ (State::Starting { .. } | State::Paused { .. } | State::Ending { .. }) => {
+            Ok(Transition::stay(state))
         }
-    };
-    if when == CancelWhen::Now {
-        return Ok(end(terms, cx.now(), EndReason::Canceled));
     }
-    let (id, shard) = (terms.subscription_id, cx.shard_id());
-    cx.transact(NOTE_CANCEL, async |tx| {
-        Ok(store::apply_cancel_at(tx, id, shard, ends_at).await?)
-    })
-    .await?;
-    Ok(Transition::stay(rested))
 }
 
-async fn close(
-    cx: &Context,
-    terms: Input,
-    ended_at: DateTime<Utc>,
-    reason: EndReason,
-) -> Result<Transition<SubscriptionWorkflow>, StepError> {
-    let (id, shard) = (terms.subscription_id, cx.shard_id());
-    cx.transact(CLOSE, async |tx| {
-        Ok(store::apply_end(tx, id, shard, ended_at, reason.word()).await?)
-    })
-    .await?;
-    let mail = notice::Input::Cancelled {
-        plan: terms.plan_name,
-        ended_at,
-        unpaid: reason == EndReason::Unpaid,
-    };
-    Ok(Transition::complete(Output { ended_at, reason })
-        .launch::<NoticeWorkflow>(format!("cancelled/{id}"), &mail))
+/// A dated intent's instant has come.
+async fn come_about(cx: &Context, mut state: State, kind: Kind) -> Next {
+    let intent = state.intents_mut().and_then(|intents| intents.take(kind));
+    match intent {
+        Some(intent) => perform(cx, state, intent.act, intent.at).await,
+        None => Ok(Transition::stay(state)),
+    }
+}
+
+async fn signalled(cx: &Context, mut state: State, signal: Signal) -> Next {
+    match signal {
+        Signal::Unpaid => Ok(end(state, cx.now(), EndReason::Unpaid, CreditPolicy::None)),
+        Signal::Undo { intent } => {
+            if let Some(intents) = state.intents_mut() {
+                intents.take(intent);
+            }
+            steps::note_intents(cx, state).await
+        }
+        signal => {
+            let now = cx.now();
+            let Some((act, when)) = signal.asked() else {
+                return Ok(Transition::stay(state));
+            };
+            let at = match when {
+                When::Now => now,
+                When::PeriodEnd => state.ends().unwrap_or(now),
+                When::At(at) => at,
+            };
+            if at <= now {
+                return perform(cx, state, act, now).await;
+            }
+            if let Some(intents) = state.intents_mut() {
+                intents.put(Intent { act, when, at });
+            }
+            steps::note_intents(cx, state).await
+        }
+    }
+}
+
+/// Does what was asked for.
+async fn perform(cx: &Context, state: State, act: Act, at: DateTime<Utc>) -> Next {
+    match act {
+        Act::Cancel { credit } => Ok(match state {
+            State::Incomplete { .. } => steps::expire(state, EndReason::Canceled, at),
+            state => end(state, at, EndReason::Canceled, credit),
+        }),
+        Act::Change { offer } => steps::change(cx, state, offer, at).await,
+        Act::Pause { until } => steps::pause(cx, state, until, at).await,
+        Act::Resume => steps::resume(cx, state, at).await,
+        Act::MoveAnchor { day } => steps::move_anchor(cx, state, day, at).await,
+    }
+}
+
+/// The first invoice has ended.
+async fn finished(cx: &Context, state: State, run: &FinishedRun) -> Next {
+    match state {
+        State::Incomplete {
+            terms,
+            period,
+            invoice_id,
+        } if run.key == invoice_id.to_string() => {
+            steps::first_invoice_ended(cx, terms, period, invoice_id, run).await
+        }
+        state => Ok(Transition::stay(state)),
+    }
 }
 
 // Rules.
 
-fn go_period(
-    terms: Input,
-    index: u32,
-    cancelled: bool,
-) -> Result<Transition<SubscriptionWorkflow>, StepError> {
-    let zone = zone_of(&terms)?;
-    let Input {
-        anchor_on,
-        interval,
-        started_at,
-        ..
-    } = terms;
-    let period = rules::period(anchor_on, interval, index, zone, started_at);
-    Ok(Transition::go(State::Active {
-        terms,
-        period,
-        cancelled,
-    }))
+impl State {
+    /// What it was sold at.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        match self {
+            Self::Starting { terms }
+            | Self::Scheduled { terms, .. }
+            | Self::Incomplete { terms, .. }
+            | Self::Trialing { terms, .. }
+            | Self::Active { terms, .. }
+            | Self::Paused { terms, .. }
+            | Self::Ending { terms, .. } => terms,
+        }
+    }
+
+    fn intents(&self) -> Option<&Intents> {
+        match self {
+            Self::Scheduled { intents, .. }
+            | Self::Trialing { intents, .. }
+            | Self::Active { intents, .. }
+            | Self::Paused { intents, .. } => Some(intents),
+            Self::Starting { .. } | Self::Incomplete { .. } | Self::Ending { .. } => None,
+        }
+    }
+
+    fn intents_mut(&mut self) -> Option<&mut Intents> {
+        match self {
+            Self::Scheduled { intents, .. }
+            | Self::Trialing { intents, .. }
+            | Self::Active { intents, .. }
+            | Self::Paused { intents, .. } => Some(intents),
+            Self::Starting { .. } | Self::Incomplete { .. } | Self::Ending { .. } => None,
+        }
+    }
+
+    /// When what is paid for, or the trial, ends.
+    fn ends(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Starting { .. } | Self::Paused { .. } => None,
+            Self::Scheduled { terms, .. } => Some(terms.started_at),
+            Self::Trialing { terms, .. } => terms.trial_ends_at,
+            Self::Incomplete { period, .. } | Self::Active { period, .. } => Some(period.end),
+            Self::Ending { ended_at, .. } => Some(*ended_at),
+        }
+    }
 }
 
+/// Stays, with the deadlines that a state waits for.
+fn rest(state: State) -> Transition<SubscriptionWorkflow> {
+    let own = match &state {
+        State::Scheduled { terms, .. } => Some((START, terms.started_at)),
+        State::Trialing { terms, .. } => terms.trial_ends_at.map(|at| (TRIAL_END, at)),
+        State::Active { period, .. } => Some((PERIOD_END, period.end)),
+        _ => None,
+    };
+    let dated: Vec<(Kind, Option<DateTime<Utc>>)> = Kind::ALL
+        .into_iter()
+        .map(|kind| {
+            let intent = state.intents().and_then(|intents| intents.find(kind));
+            (kind, intent.filter(|one| one.is_dated()).map(|one| one.at))
+        })
+        .collect();
+    let mut transition = Transition::stay(state);
+    if let Some((name, at)) = own {
+        transition = transition.at(name, at);
+    }
+    for (kind, at) in dated {
+        transition = match at {
+            Some(at) => transition.at(kind.deadline(), at),
+            None => transition.clear(kind.deadline()),
+        };
+    }
+    transition
+}
+
+/// Goes to its end. A subscription that ends in the middle of a period says which.
 fn end(
-    terms: Input,
+    state: State,
     ended_at: DateTime<Utc>,
     reason: EndReason,
+    credit: CreditPolicy,
 ) -> Transition<SubscriptionWorkflow> {
+    let (terms, period) = match state {
+        State::Active { terms, period, .. } => (terms, (period.end > ended_at).then_some(period)),
+        State::Starting { terms }
+        | State::Incomplete { terms, .. }
+        | State::Scheduled { terms, .. }
+        | State::Trialing { terms, .. }
+        | State::Paused { terms, .. }
+        | State::Ending { terms, .. } => (terms, None),
+    };
     Transition::go(State::Ending {
         terms,
         ended_at,
         reason,
+        period,
+        credit,
     })
-}
-
-fn zone_of(terms: &Input) -> Result<Tz, StepError> {
-    calendar::zone(&terms.zone).terminal("unknown_zone")
 }

@@ -1,10 +1,10 @@
 //! The rules of a subscription's life. Pure.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::{Lifecycle, SubscriptionRow};
-use crate::calendar::{self, Interval, Period};
+use crate::calendar;
 
 /// How many local days before a trial's end its tenant is told.
 pub const TRIAL_ENDING_DAYS: u32 = 3;
@@ -16,29 +16,6 @@ pub const TRIAL_ENDING_DAYS: u32 = 3;
 pub fn trial_end(started: DateTime<Utc>, days: u32, zone: Tz) -> Option<DateTime<Utc>> {
     let first = calendar::local_day(started, zone);
     (days > 0).then(|| calendar::start_of_day(calendar::add_days(first, days), zone))
-}
-
-/// The day that periods are anchored to: that of the trial's end, or of the start.
-#[must_use]
-pub fn anchor(started: DateTime<Utc>, trial_days: u32, zone: Tz) -> NaiveDate {
-    calendar::add_days(calendar::local_day(started, zone), trial_days)
-}
-
-/// Period `index` of a subscription. The first one begins with the subscription itself, if that is
-/// later than the start of its day.
-#[must_use]
-pub fn period(
-    anchor: NaiveDate,
-    interval: Interval,
-    index: u32,
-    zone: Tz,
-    started: DateTime<Utc>,
-) -> Period {
-    let mut period = calendar::period(anchor, interval, index, zone);
-    if index == 0 {
-        period.start = period.start.max(started);
-    }
-    period
 }
 
 /// When the tenant is told that its trial ends; `None` when the trial is too short for that.
@@ -57,7 +34,9 @@ pub fn trial_notice_at(
 /// The one word that support and customers read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisplayStatus {
-    /// Made, and not begun.
+    /// Begins later.
+    Scheduled,
+    /// Begins with its first payment.
     Incomplete,
     /// In its trial.
     Trialing,
@@ -65,6 +44,8 @@ pub enum DisplayStatus {
     Active,
     /// Running, and its tenant owes in its currency.
     PastDue,
+    /// Neither used nor billed.
+    Paused,
     /// Running until its tenant's wish to end is met.
     Ending,
     /// Over.
@@ -76,7 +57,9 @@ pub enum DisplayStatus {
 pub fn display_status(row: &SubscriptionRow, owes: bool) -> DisplayStatus {
     match row.lifecycle {
         Lifecycle::Ended => DisplayStatus::Ended,
-        Lifecycle::Scheduled => DisplayStatus::Incomplete,
+        Lifecycle::Scheduled => DisplayStatus::Scheduled,
+        Lifecycle::Incomplete => DisplayStatus::Incomplete,
+        Lifecycle::Paused => DisplayStatus::Paused,
         Lifecycle::Trialing | Lifecycle::Active if owes => DisplayStatus::PastDue,
         Lifecycle::Trialing | Lifecycle::Active if row.cancel_at.is_some() => DisplayStatus::Ending,
         Lifecycle::Trialing => DisplayStatus::Trialing,
@@ -101,18 +84,6 @@ mod tests {
         // 23:30 UTC is the next day in Berlin already.
         let late = trial_end(at("2027-01-31T23:30:00Z"), 14, berlin);
         assert_eq!(late, Some(at("2027-02-14T23:00:00Z")));
-    }
-
-    #[test]
-    fn the_first_period_begins_with_the_subscription_and_later_ones_at_the_anchor() {
-        let zone = calendar::zone("Europe/Berlin").unwrap();
-        let started = at("2027-01-31T09:00:00Z");
-        let day = anchor(started, 0, zone);
-        let first = period(day, Interval::MONTH, 0, zone, started);
-        assert_eq!(first.start, started);
-        assert_eq!(first.end, at("2027-02-27T23:00:00Z"));
-        let third = period(day, Interval::MONTH, 2, zone, started);
-        assert_eq!(third.start, at("2027-03-30T22:00:00Z"));
     }
 
     #[test]

@@ -1,40 +1,93 @@
-//! The subscription's row.
+//! The rows of subscriptions: what they are, what they have, what will become of them.
 
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tenure_engine::{RunId, ShardId, TenantId};
 use uuid::Uuid;
 
+use super::intent::{Intent, Intents, When};
+use super::money::{Billed, Facts, Held};
+use super::terms::{Offer, Redeemed, Terms};
 use super::{Lifecycle, SubscriptionRow};
-use crate::calendar::{Interval, Period};
+use crate::calendar::Period;
+use crate::catalog::{Activation, Billing, Proration, WithoutMethod};
 use crate::money::Money;
+use crate::pricing::{Discount, Item};
+use crate::{invoice, tenant};
 
-/// Inserts a subscription.
-pub(super) async fn insert(conn: &mut PgConnection, row: &SubscriptionRow) -> sqlx::Result<()> {
+fn decode<E: Into<Box<dyn std::error::Error + Send + Sync>>>(error: E) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}
+
+const fn billing_word(billing: Billing) -> &'static str {
+    match billing {
+        Billing::InAdvance => "in_advance",
+        Billing::InArrears => "in_arrears",
+    }
+}
+
+const fn proration_word(proration: Proration) -> &'static str {
+    match proration {
+        Proration::Day => "day",
+        Proration::Second => "second",
+    }
+}
+
+fn count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn coupon_off(terms: &Terms) -> sqlx::Result<Option<serde_json::Value>> {
+    let coupon = terms.coupon.as_ref();
+    coupon
+        .map(|coupon| serde_json::to_value(coupon.discount.off))
+        .transpose()
+        .map_err(|error| sqlx::Error::Encode(Box::new(error)))
+}
+
+/// Inserts a subscription that has not begun.
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    run: RunId,
+    terms: &Terms,
+) -> sqlx::Result<()> {
+    let offer = &terms.offer;
     sqlx::query!(
         r#"
         insert into app.subscription
-          (subscription_id, shard_id, tenant_id, run_id, plan, interval_unit, currency, amount, zone,
-           anchor_on, started_at, trial_ends_at, lifecycle)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+          (subscription_id, shard_id, tenant_id, run_id, plan, plan_version, seats, billing_interval,
+           billing, proration, currency, amount, zone, anchor_on, started_at, trial_ends_at,
+           term_ends_at, coupon, coupon_left, coupon_off, lifecycle)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+          $20, 'scheduled')
         "#,
-        row.subscription_id,
-        row.shard_id.0,
-        row.tenant_id.0,
-        row.run_id.0,
-        row.plan,
-        row.interval.to_string(),
-        row.price.currency().code(),
-        row.price.amount(),
-        row.zone,
-        row.anchor_on,
-        row.started_at,
-        row.trial_ends_at,
-        row.lifecycle.word(),
+        terms.subscription_id,
+        shard.0,
+        tenant.0,
+        run.0,
+        offer.plan,
+        offer.plan_version,
+        offer.seats.map(count),
+        offer.interval.to_string(),
+        billing_word(offer.billing),
+        proration_word(offer.proration),
+        terms.currency.code(),
+        offer.price(terms.currency).amount(),
+        terms.zone,
+        terms.anchor_on,
+        terms.started_at,
+        terms.trial_ends_at,
+        terms.term_ends_at,
+        terms.coupon.as_ref().map(|coupon| coupon.discount.coupon.as_str()),
+        terms.coupon.as_ref().and_then(|coupon| coupon.left).map(count),
+        coupon_off(terms)?,
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    apply_items(conn, tenant, shard, terms, terms.started_at).await
 }
 
 /// Lists the tenant's subscriptions, newest first, with whether their tenant owes in their
@@ -49,17 +102,22 @@ pub(super) async fn list(
         r#"
         select
           subscription.subscription_id, subscription.run_id as "run_id: RunId", subscription.plan,
-          subscription.interval_unit, subscription.currency, subscription.amount, subscription.zone,
-          subscription.anchor_on, subscription.started_at, subscription.trial_ends_at,
+          subscription.plan_version, subscription.seats, subscription.billing_interval,
+          subscription.currency, subscription.amount, subscription.zone, subscription.started_at,
+          subscription.trial_ends_at, subscription.term_ends_at, subscription.coupon,
           subscription.lifecycle, subscription.period_index, subscription.period_start,
-          subscription.period_end, subscription.cancel_at, subscription.ended_at,
-          subscription.end_reason,
+          subscription.period_end, subscription.ended_at, subscription.end_reason,
+          intent.effective_at as "cancel_at?",
           coalesce(debt.state <> 'clear', false) as "owes!"
         from app.subscription
         left join app.debt
           on debt.tenant_id = subscription.tenant_id
           and debt.shard_id = subscription.shard_id
           and debt.currency = subscription.currency
+        left join app.subscription_intent as intent
+          on intent.subscription_id = subscription.subscription_id
+          and intent.shard_id = subscription.shard_id
+          and intent.kind = 'cancel'
         where subscription.tenant_id = $1
           and subscription.shard_id = $2
           and ($3::uuid is null or subscription.subscription_id = $3)
@@ -88,13 +146,17 @@ pub(super) async fn list(
                 tenant_id: tenant,
                 run_id: row.run_id,
                 plan: row.plan,
-                interval: row.interval_unit.parse::<Interval>().map_err(decode)?,
+                plan_version: row.plan_version,
+                seats: row.seats.map(i32::unsigned_abs),
+                interval: row.billing_interval.parse().map_err(decode)?,
                 price: Money::new(row.amount, currency),
                 zone: row.zone,
-                anchor_on: row.anchor_on,
                 started_at: row.started_at,
                 trial_ends_at: row.trial_ends_at,
-                lifecycle: Lifecycle::from_word(&row.lifecycle),
+                term_ends_at: row.term_ends_at,
+                coupon: row.coupon,
+                lifecycle: Lifecycle::from_word(&row.lifecycle)
+                    .ok_or_else(|| decode(format!("{:?} is no lifecycle", row.lifecycle)))?,
                 period,
                 cancel_at: row.cancel_at,
                 ended_at: row.ended_at,
@@ -105,15 +167,140 @@ pub(super) async fn list(
         .collect()
 }
 
-fn decode<E: std::error::Error + Send + Sync + 'static>(error: E) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
+/// Finds what a subscription is sold at, as far as its rows tell: what only matters until the first
+/// period (set-up fee, activation, what a trial without a method leads to) is the run's alone.
+pub(super) async fn find_terms(
+    conn: &mut PgConnection,
+    shard: ShardId,
+    subscription: Uuid,
+) -> sqlx::Result<Terms> {
+    let row = sqlx::query!(
+        r#"
+        select plan, plan_version, seats, billing_interval, billing, proration, currency, zone,
+          anchor_on, started_at, trial_ends_at, term_ends_at, coupon, coupon_left, coupon_off
+        from app.subscription
+        where subscription_id = $1
+          and shard_id = $2
+        "#,
+        subscription,
+        shard.0,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let items = list_items(conn, shard, subscription).await?;
+    let coupon = match (row.coupon, row.coupon_off) {
+        (Some(coupon), Some(off)) => Some(Redeemed {
+            discount: Discount {
+                coupon,
+                off: serde_json::from_value(off).map_err(decode)?,
+            },
+            left: row.coupon_left.map(i32::unsigned_abs),
+        }),
+        _ => None,
+    };
+    let plan_name = items
+        .iter()
+        .find(|item| item.item == super::terms::PLAN)
+        .map_or_else(|| row.plan.clone(), |item| item.name.clone());
+    Ok(Terms {
+        subscription_id: subscription,
+        offer: Offer {
+            plan: row.plan,
+            plan_name,
+            plan_version: row.plan_version,
+            interval: row.billing_interval.parse().map_err(decode)?,
+            billing: match row.billing.as_str() {
+                "in_arrears" => Billing::InArrears,
+                _ => Billing::InAdvance,
+            },
+            proration: match row.proration.as_str() {
+                "second" => Proration::Second,
+                _ => Proration::Day,
+            },
+            items,
+            seats: row.seats.map(i32::unsigned_abs),
+        },
+        currency: row.currency.parse().map_err(decode)?,
+        zone: row.zone,
+        anchor_on: row.anchor_on,
+        started_at: row.started_at,
+        trial_ends_at: row.trial_ends_at,
+        without_method: WithoutMethod::Bill,
+        activation: Activation::Start,
+        term_ends_at: row.term_ends_at,
+        setup_fee: None,
+        coupon,
+    })
 }
 
-/// Sets the lifecycle and, with a paid period, the period.
+/// Lists what a subscription has now, the plan first.
+pub(super) async fn list_items(
+    conn: &mut PgConnection,
+    shard: ShardId,
+    subscription: Uuid,
+) -> sqlx::Result<Vec<Item>> {
+    let rows = sqlx::query!(
+        r#"
+        select distinct on (item) item, name, unit_price, quantity
+        from app.subscription_item
+        where subscription_id = $1
+          and shard_id = $2
+          and (valid_to is null or not exists (
+            select 1
+            from app.subscription_item as live
+            where live.subscription_id = $1
+              and live.shard_id = $2
+              and live.valid_to is null))
+        order by item, valid_from desc
+        "#,
+        subscription,
+        shard.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut items: Vec<Item> = rows
+        .into_iter()
+        .map(|row| Item {
+            item: row.item,
+            name: row.name,
+            unit_price: row.unit_price,
+            quantity: row.quantity.unsigned_abs(),
+        })
+        .collect();
+    items.sort_by_key(|item| item.item != super::terms::PLAN);
+    Ok(items)
+}
+
+/// Whether a payment for one of its invoices is under way.
+pub(super) async fn is_paying(
+    conn: &mut PgConnection,
+    shard: ShardId,
+    subscription: Uuid,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+          select 1
+          from app.invoice
+          join app.payment
+            on payment.invoice_id = invoice.invoice_id
+            and payment.shard_id = invoice.shard_id
+          where invoice.subscription_id = $1
+            and invoice.shard_id = $2
+            and payment.status in ('sent', 'processing', 'requires_action')) as "paying!"
+        "#,
+        subscription,
+        shard.0,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Sets the lifecycle, the terms and, with a paid period, the period.
 pub(super) async fn apply(
     conn: &mut PgConnection,
-    subscription: Uuid,
     shard: ShardId,
+    terms: &Terms,
     lifecycle: Lifecycle,
     period: Option<&Period>,
 ) -> sqlx::Result<()> {
@@ -127,41 +314,344 @@ pub(super) async fn apply(
         where subscription_id = $1
           and shard_id = $2
         "#,
-        subscription,
+        terms.subscription_id,
         shard.0,
         lifecycle.word(),
-        period.map(|period| i32::try_from(period.index).unwrap_or(i32::MAX)),
+        period.map(|period| count(period.index)),
         period.map(|period| period.start),
         period.map(|period| period.end),
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    apply_terms(conn, shard, terms).await
 }
 
-/// Notes when it will end.
-pub(super) async fn apply_cancel_at(
+/// Sets the terms.
+pub(super) async fn apply_terms(
     conn: &mut PgConnection,
-    subscription: Uuid,
     shard: ShardId,
-    cancel_at: DateTime<Utc>,
+    terms: &Terms,
 ) -> sqlx::Result<()> {
+    let offer = &terms.offer;
     sqlx::query!(
-        "update app.subscription set cancel_at = $3 where subscription_id = $1 and shard_id = $2",
-        subscription,
+        r#"
+        update app.subscription
+        set plan = case when $3 = '' then plan else $3 end,
+          plan_version = $4, seats = $5, billing_interval = $6, billing = $7, proration = $8,
+          amount = $9, anchor_on = $10, coupon = $11, coupon_left = $12, coupon_off = $13
+        where subscription_id = $1
+          and shard_id = $2
+        "#,
+        terms.subscription_id,
         shard.0,
-        cancel_at,
+        offer.plan,
+        offer.plan_version,
+        offer.seats.map(count),
+        offer.interval.to_string(),
+        billing_word(offer.billing),
+        proration_word(offer.proration),
+        offer.price(terms.currency).amount(),
+        terms.anchor_on,
+        terms
+            .coupon
+            .as_ref()
+            .map(|coupon| coupon.discount.coupon.as_str()),
+        terms
+            .coupon
+            .as_ref()
+            .and_then(|coupon| coupon.left)
+            .map(count),
+        coupon_off(terms)?,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Ends it.
+/// Makes what it has what the terms say, from an instant on: rows end and begin, none is edited.
+pub(super) async fn apply_items(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    terms: &Terms,
+    from: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let items = &terms.offer.items;
+    let keys: Vec<String> = items.iter().map(|item| item.item.clone()).collect();
+    let names: Vec<String> = items.iter().map(|item| item.name.clone()).collect();
+    let prices: Vec<Decimal> = items.iter().map(|item| item.unit_price).collect();
+    let quantities: Vec<i32> = items.iter().map(|item| count(item.quantity)).collect();
+    sqlx::query!(
+        r#"
+        update app.subscription_item as held
+        set valid_to = greatest($3, held.valid_from)
+        where held.subscription_id = $1
+          and held.shard_id = $2
+          and held.valid_to is null
+          and not exists (
+            select 1
+            from unnest($4::text[], $5::text[], $6::numeric[], $7::integer[])
+              as wanted(item, name, unit_price, quantity)
+            where wanted.item = held.item
+              and wanted.name = held.name
+              and wanted.unit_price = held.unit_price
+              and wanted.quantity = held.quantity)
+        "#,
+        terms.subscription_id,
+        shard.0,
+        from,
+        &keys,
+        &names,
+        &prices,
+        &quantities,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        r#"
+        insert into app.subscription_item
+          (subscription_id, item, valid_from, shard_id, tenant_id, name, unit_price, quantity)
+        select $1, wanted.item, $3, $2, $8, wanted.name, wanted.unit_price, wanted.quantity
+        from unnest($4::text[], $5::text[], $6::numeric[], $7::integer[])
+          as wanted(item, name, unit_price, quantity)
+        where not exists (
+          select 1
+          from app.subscription_item as held
+          where held.subscription_id = $1
+            and held.shard_id = $2
+            and held.item = wanted.item
+            and held.valid_to is null)
+        on conflict (subscription_id, item, valid_from, shard_id) do update
+        set name = excluded.name, unit_price = excluded.unit_price, quantity = excluded.quantity,
+          valid_to = null
+        "#,
+        terms.subscription_id,
+        shard.0,
+        from,
+        &keys,
+        &names,
+        &prices,
+        &quantities,
+        tenant.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends all that it has.
+pub(super) async fn end_items(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    subscription: Uuid,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update app.subscription_item
+        set valid_to = greatest($4, valid_from)
+        where subscription_id = $1
+          and shard_id = $2
+          and tenant_id = $3
+          and valid_to is null
+        "#,
+        subscription,
+        shard.0,
+        tenant.0,
+        at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Makes its intents these.
+pub(super) async fn apply_intents(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    subscription: Uuid,
+    intents: &Intents,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let kinds: Vec<String> = intents
+        .0
+        .iter()
+        .map(|intent| intent.act.kind().word().to_owned())
+        .collect();
+    sqlx::query!(
+        r#"
+        delete from app.subscription_intent
+        where subscription_id = $1
+          and shard_id = $2
+          and tenant_id = $3
+          and kind <> all($4::text[])
+        "#,
+        subscription,
+        shard.0,
+        tenant.0,
+        &kinds,
+    )
+    .execute(&mut *conn)
+    .await?;
+    for (intent, kind) in intents.0.iter().zip(&kinds) {
+        let details =
+            serde_json::to_value(intent).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        sqlx::query!(
+            r#"
+            insert into app.subscription_intent
+              (subscription_id, kind, shard_id, tenant_id, effective_at, details, requested_at)
+            values ($1, $2, $3, $4, $5, $6, $7)
+            on conflict (subscription_id, kind, shard_id) do update
+            set effective_at = excluded.effective_at, details = excluded.details,
+              requested_at = excluded.requested_at
+            where (subscription_intent.effective_at, subscription_intent.details)
+              is distinct from (excluded.effective_at, excluded.details)
+            "#,
+            subscription,
+            kind,
+            shard.0,
+            tenant.0,
+            intent.at,
+            details,
+            now,
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Lists the intents of a subscription, soonest first.
+pub(super) async fn list_intents(
+    conn: &mut PgConnection,
+    shard: ShardId,
+    subscription: Uuid,
+) -> sqlx::Result<Vec<Intent>> {
+    let rows = sqlx::query!(
+        r#"
+        select kind, effective_at, details
+        from app.subscription_intent
+        where subscription_id = $1
+          and shard_id = $2
+        order by effective_at, kind
+        "#,
+        subscription,
+        shard.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| match serde_json::from_value::<Intent>(row.details) {
+            Ok(intent) => Ok(Intent {
+                at: row.effective_at,
+                ..intent
+            }),
+            // Brought over from version 1, which knew one kind of wish to end.
+            Err(_) if row.kind == "cancel" => Ok(Intent {
+                act: super::intent::Act::Cancel {
+                    credit: super::money::CreditPolicy::None,
+                },
+                when: When::PeriodEnd,
+                at: row.effective_at,
+            }),
+            Err(error) => Err(decode(error)),
+        })
+        .collect()
+}
+
+/// Reads what an act on a subscription has to know: the tax, what was billed for time after `from`,
+/// and what it had since.
+pub(super) async fn facts(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    subscription: Uuid,
+    from: DateTime<Utc>,
+) -> sqlx::Result<Facts> {
+    let tax = tenant::store::find_tax(conn, tenant, shard).await?;
+    let lines = invoice::store::list_billed(conn, shard, subscription, from).await?;
+    let held = sqlx::query!(
+        r#"
+        select item, name, unit_price, quantity, valid_from, valid_to
+        from app.subscription_item
+        where subscription_id = $1
+          and shard_id = $2
+          and (valid_to is null or valid_to > $3)
+          and (valid_to is null or valid_to > valid_from)
+        order by valid_from, item
+        "#,
+        subscription,
+        shard.0,
+        from,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(Facts {
+        tax,
+        billed: lines
+            .into_iter()
+            .map(|line| Billed {
+                invoice_id: line.invoice_id,
+                number: line.number,
+                tax: line.tax,
+                given: line.given,
+            })
+            .collect(),
+        held: held
+            .into_iter()
+            .map(|row| Held {
+                item: Item {
+                    item: row.item,
+                    name: row.name,
+                    unit_price: row.unit_price,
+                    quantity: row.quantity.unsigned_abs(),
+                },
+                from: row.valid_from,
+                to: row.valid_to,
+            })
+            .collect(),
+    })
+}
+
+/// Lifts the hold of a pause.
+pub(super) async fn lift_pause(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    subscription: Uuid,
+    source: &str,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update app.hold
+        set lifted_at = greatest($5, starts_at), lifted_by = $4, lift_reason = 'the subscription goes on'
+        where subscription_id = $1
+          and shard_id = $2
+          and tenant_id = $3
+          and source = $4
+          and kind = 'customer_pause'
+          and lifted_at is null
+        "#,
+        subscription,
+        shard.0,
+        tenant.0,
+        source,
+        at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends it: nothing is had and nothing comes about any more.
 pub(super) async fn apply_end(
     conn: &mut PgConnection,
-    subscription: Uuid,
+    tenant: TenantId,
     shard: ShardId,
+    subscription: Uuid,
     ended_at: DateTime<Utc>,
     reason: &str,
 ) -> sqlx::Result<()> {
@@ -177,9 +667,20 @@ pub(super) async fn apply_end(
         ended_at,
         reason,
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    apply_intents(
+        conn,
+        tenant,
+        shard,
+        subscription,
+        &Intents::default(),
+        ended_at,
+    )
+    .await?;
+    let source = format!("subscription/{subscription}");
+    lift_pause(conn, tenant, shard, subscription, &source, ended_at).await?;
+    end_items(conn, tenant, shard, subscription, ended_at).await
 }
 
 /// Lists the runs of the tenant's live subscriptions in a currency.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tenure_engine::{
     Client, ClockId, EngineError, RunRef, ShardId, Signalled, TenantId, test_clock,
@@ -11,6 +12,7 @@ use tenure_engine::{
 use super::store::{self, Customer};
 use super::{Input, KEY, Signal, TenantRow, TenantWorkflow};
 use crate::door::{DoorError, as_control, as_tenant};
+use crate::pricing::Tax;
 use crate::{calendar, clock};
 
 /// A tenant to create.
@@ -186,4 +188,44 @@ pub async fn attach_method(
         }
         signalled => Ok(signalled?),
     }
+}
+
+/// Finds the tax on what the tenant is billed. The transaction must act as the tenant.
+///
+/// # Errors
+/// [`DoorError::NotFound`].
+pub async fn find_tax(conn: &mut PgConnection, tenant: TenantId) -> Result<Option<Tax>, DoorError> {
+    let row = find(conn, tenant).await?;
+    Ok(store::find_tax(conn, tenant, row.shard_id).await?)
+}
+
+/// Sets the tax on what the tenant is billed from now on, or takes it away; what was billed stays.
+/// The transaction must act as the tenant.
+///
+/// # Errors
+/// [`DoorError::Malformed`]; [`DoorError::NotFound`].
+pub async fn set_tax(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    tax: Option<&Tax>,
+) -> Result<(), DoorError> {
+    if let Some(tax) = tax {
+        let malformed = |field, detail: &str| {
+            Err(DoorError::Malformed {
+                field,
+                detail: detail.to_owned(),
+            })
+        };
+        if tax.percent.is_sign_negative()
+            || tax.percent > Decimal::ONE_HUNDRED
+            || tax.percent.scale() > 4
+        {
+            return malformed("percent", "0 to 100, with at most 4 decimals");
+        }
+        if tax.name.trim().is_empty() || tax.name.chars().count() > 100 || tax.name.contains('\0') {
+            return malformed("name", "1 to 100 characters, such as VAT");
+        }
+    }
+    let row = find(conn, tenant).await?;
+    Ok(store::apply_tax(conn, tenant, row.shard_id, tax).await?)
 }

@@ -6,7 +6,10 @@
 mod door;
 pub(crate) mod store;
 
-pub use door::{NewTenant, attach_method, create, find, find_customer, find_named, list, names};
+pub use door::{
+    NewTenant, attach_method, create, find, find_customer, find_named, find_tax, list, names,
+    set_tax,
+};
 pub use store::Customer;
 
 use chrono::{DateTime, Utc};

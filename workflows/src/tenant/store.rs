@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Profile, TenantRow};
 use crate::ports::stripe::Method;
+use crate::pricing::Tax;
 
 /// Inserts the directory entry.
 pub(super) async fn insert(conn: &mut PgConnection, tenant: &TenantRow) -> sqlx::Result<()> {
@@ -279,4 +280,64 @@ pub(super) async fn list_debts(
     )
     .fetch_all(conn)
     .await
+}
+
+/// Finds the tax on what the tenant is billed.
+pub(crate) async fn find_tax(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> sqlx::Result<Option<Tax>> {
+    let row = sqlx::query!(
+        r#"
+        select name, percent, inclusive
+        from app.tenant_tax
+        where tenant_id = $1
+          and shard_id = $2
+        "#,
+        tenant.0,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Tax {
+        name: row.name,
+        percent: row.percent,
+        inclusive: row.inclusive,
+    }))
+}
+
+/// Sets the tax on what the tenant is billed from now on, or takes it away.
+pub(super) async fn apply_tax(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    tax: Option<&Tax>,
+) -> sqlx::Result<()> {
+    let Some(tax) = tax else {
+        sqlx::query!(
+            "delete from app.tenant_tax where tenant_id = $1 and shard_id = $2",
+            tenant.0,
+            shard.0,
+        )
+        .execute(conn)
+        .await?;
+        return Ok(());
+    };
+    sqlx::query!(
+        r#"
+        insert into app.tenant_tax (tenant_id, shard_id, name, percent, inclusive)
+        values ($1, $2, $3, $4, $5)
+        on conflict (tenant_id, shard_id) do update
+        set name = excluded.name, percent = excluded.percent, inclusive = excluded.inclusive
+        "#,
+        tenant.0,
+        shard.0,
+        tax.name,
+        tax.percent,
+        tax.inclusive,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

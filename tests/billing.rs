@@ -1,0 +1,740 @@
+//! The commercial rules through the public door, on test clocks: changes with their money, pauses,
+//! credit, refunds, taxes, coupons, fixed terms, arrears.
+
+use std::collections::BTreeMap;
+
+use tenure_client::{
+    CancelSubscription, ChangeSubscription, CreditPolicy, GrantCredit, IdempotencyKey, IntentKind,
+    Invoice, InvoiceStatus, Money, MoveAnchor, NewCreditNote, NewSubscription, NewTenant,
+    PauseSubscription, ResumeSubscription, SubscriptionAct, SubscriptionStatus, TaxRate,
+    UndoIntent, When,
+};
+use uuid::Uuid;
+
+use crate::support::app::{Subscriber, TestApp};
+
+fn key() -> IdempotencyKey {
+    IdempotencyKey::generate()
+}
+
+fn money(text: &str) -> Money {
+    let (amount, currency) = text.split_once(' ').unwrap();
+    Money {
+        amount: amount.parse().unwrap(),
+        currency: currency.to_owned(),
+    }
+}
+
+/// A clocked tenant in UTC from 1 June 2027, with a card, subscribed as `new` says.
+async fn subscribed<'a>(app: &'a TestApp, card: &str, new: NewSubscription) -> Subscriber<'a> {
+    let customer = arrived(app, card).await;
+    subscribe(customer, new).await
+}
+
+async fn arrived<'a>(app: &'a TestApp, card: &str) -> Subscriber<'a> {
+    let new = NewTenant {
+        name: "Acme".to_owned(),
+        email: "billing@acme.example".to_owned(),
+        zone: "UTC".to_owned(),
+        locale: None,
+        test_clock: Some("2027-06-01T00:00:00Z".parse().unwrap()),
+    };
+    let tenant = app.client.create_tenant(&new, &key()).await.unwrap();
+    let customer = Subscriber {
+        client: &app.client,
+        clock: tenant.test_clock_id.unwrap(),
+        tenant,
+        subscription: Uuid::nil(),
+    };
+    customer.attach(card).await;
+    customer
+}
+
+async fn subscribe<'a>(mut customer: Subscriber<'a>, new: NewSubscription) -> Subscriber<'a> {
+    let tenant = customer.tenant.tenant_id;
+    let made = customer.client.subscribe(tenant, &new, &key()).await;
+    customer.subscription = made.unwrap().subscription_id;
+    customer.advance("0h").await;
+    customer
+}
+
+fn plan(plan: &str) -> NewSubscription {
+    NewSubscription {
+        plan: plan.to_owned(),
+        currency: "EUR".to_owned(),
+        ..NewSubscription::default()
+    }
+}
+
+fn to(plan: &str, when: When) -> ChangeSubscription {
+    ChangeSubscription {
+        plan: Some(plan.to_owned()),
+        when,
+        ..ChangeSubscription::default()
+    }
+}
+
+async fn change(customer: &Subscriber<'_>, asked: &ChangeSubscription) -> SubscriptionAct {
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let sent = customer
+        .client
+        .change_subscription(tenant, id, asked, &key())
+        .await;
+    let answer = sent.unwrap();
+    customer.advance("0h").await;
+    answer
+}
+
+/// Reason, total, what credit and balance took, and status of each invoice, oldest first.
+fn brief(invoices: &[Invoice]) -> Vec<String> {
+    invoices
+        .iter()
+        .map(|one| {
+            let status = format!("{:?}", one.status).to_lowercase();
+            let credited = one.credited.amount.normalize();
+            let balance = one.balance_applied.amount.normalize();
+            format!(
+                "{} {} -{credited} -{balance} {status}",
+                one.reason, one.total.amount
+            )
+        })
+        .collect()
+}
+
+async fn balance(customer: &Subscriber<'_>) -> String {
+    let credit = customer
+        .client
+        .credit(customer.tenant.tenant_id)
+        .await
+        .unwrap();
+    let balance = credit.balances.first();
+    balance.map_or("none".to_owned(), |balance| balance.amount.to_string())
+}
+
+/// All that reached the provider, in minor units, less what went back.
+fn charged(app: &TestApp, customer: &Subscriber<'_>) -> i64 {
+    let tenant = customer.tenant.tenant_id.to_string();
+    let charges = app.sandbox.control().charges(&[("tenant", &tenant)]);
+    let paid = charges.iter().filter(|charge| charge.paid);
+    paid.map(|charge| charge.amount - charge.amount_refunded)
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_gives_back_the_rest_and_charges_the_rest_as_its_preview_said() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    customer.advance("10d").await;
+    let asked = ChangeSubscription {
+        dry_run: true,
+        ..to("scale-monthly", When::Now)
+    };
+    let told = change(&customer, &asked).await;
+    // 20 of 30 days of 49.00 back, 20 of 30 days of 199.00 on.
+    assert_eq!(told.credits[0].total, money("32.67 EUR"));
+    assert_eq!(told.credits[0].to_balance, money("32.67 EUR"));
+    assert_eq!(told.total, money("132.67 EUR"));
+    assert_eq!(told.amount_due, money("100.00 EUR"));
+    assert_eq!(told.signal_id, None);
+    assert_eq!(customer.invoices().await.len(), 1);
+    let done = change(&customer, &to("scale-monthly", When::Now)).await;
+    assert_eq!((done.amount_due, done.lines), (told.amount_due, told.lines));
+    let expected = ["cycle 49.00 -0 -0 paid", "change 132.67 -0 -32.67 paid"];
+    assert_eq!(brief(&customer.invoices().await), expected);
+    assert_eq!(charged(&app, &customer), 4900 + 10000);
+    assert_eq!(balance(&customer).await, "0.00");
+    // The period goes on, at the new price from the next one on.
+    customer.advance("20d").await;
+    let last = customer.invoices().await.pop().unwrap();
+    assert_eq!(last.total, money("199.00 EUR"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_and_down_on_one_day_costs_nothing() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    customer.advance("13d").await;
+    change(&customer, &to("scale-monthly", When::Now)).await;
+    change(&customer, &to("team-monthly", When::Now)).await;
+    let paid = charged(&app, &customer);
+    let credit = app.client.credit(customer.tenant.tenant_id).await.unwrap();
+    let left: i64 = (credit.balances[0].amount * rust_decimal::Decimal::ONE_HUNDRED)
+        .try_into()
+        .unwrap();
+    assert_eq!(paid - left, 4900, "{credit:?}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_downgrade_waits_for_the_period_and_can_be_taken_back() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("scale-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let told = change(&customer, &to("team-monthly", When::PeriodEnd)).await;
+    assert_eq!(told.amount_due, money("49.00 EUR"));
+    let shown = app.client.subscription(tenant, id).await.unwrap();
+    assert_eq!(shown.intents[0].kind, IntentKind::Change);
+    assert_eq!(
+        shown.intents[0].at.to_rfc3339(),
+        "2027-07-01T00:00:00+00:00"
+    );
+    assert_eq!(shown.subscription.plan, "scale-monthly");
+    let undo = UndoIntent {
+        intent: IntentKind::Change,
+    };
+    app.client
+        .undo_intent(tenant, id, &undo, &key())
+        .await
+        .unwrap();
+    customer.advance("0h").await;
+    let again = app.client.undo_intent(tenant, id, &undo, &key()).await;
+    assert_eq!(again.unwrap_err().status(), Some(409));
+    change(&customer, &to("team-monthly", When::PeriodEnd)).await;
+    customer.advance("31d").await;
+    let shown = app.client.subscription(tenant, id).await.unwrap();
+    assert_eq!(shown.subscription.plan, "team-monthly");
+    assert!(shown.intents.is_empty());
+    // The set-up fee came once, with the first invoice.
+    let expected = ["start 449.00 -0 -0 paid", "cycle 49.00 -0 -0 paid"];
+    assert_eq!(brief(&customer.invoices().await), expected);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seats_and_add_ons_change_alone_and_keep_what_they_were_sold_at() {
+    let app = TestApp::new().await;
+    let new = NewSubscription {
+        seats: Some(7),
+        add_ons: BTreeMap::from([("extra-storage".to_owned(), 2)]),
+        ..plan("team-monthly")
+    };
+    let customer = subscribed(&app, "pm_card_visa", new).await;
+    assert_eq!(customer.subscription().await.price, money("87.00 EUR"));
+    customer.advance("15d").await;
+    let more = ChangeSubscription {
+        seats: Some(9),
+        ..ChangeSubscription::default()
+    };
+    let told = change(&customer, &more).await;
+    // Two seats of 9.00 back for 15 of 30 days, four on; plan and storage are left alone.
+    assert_eq!(told.credits[0].total, money("9.00 EUR"));
+    assert_eq!(told.total, money("18.00 EUR"));
+    assert_eq!(told.lines.len(), 1);
+    let none = ChangeSubscription {
+        add_ons: Some(BTreeMap::new()),
+        when: When::PeriodEnd,
+        ..ChangeSubscription::default()
+    };
+    change(&customer, &none).await;
+    customer.advance("16d").await;
+    let last = customer.invoices().await.pop().unwrap();
+    assert_eq!(last.total, money("85.00 EUR"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_interval_begins_a_period_of_its_own() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    customer.advance("9d").await;
+    let told = change(&customer, &to("team-yearly", When::Now)).await;
+    assert_eq!(told.credits[0].total, money("34.30 EUR"));
+    assert_eq!(told.total, money("490.00 EUR"));
+    let found = customer.subscription().await;
+    assert_eq!(
+        found.period_end.unwrap().to_rfc3339(),
+        "2028-06-10T00:00:00+00:00"
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_gives_unused_time_back_and_a_resume_charges_the_rest() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    customer.advance("10d").await;
+    let pause = PauseSubscription {
+        until: Some("2027-06-21T00:00:00Z".parse().unwrap()),
+        ..PauseSubscription::default()
+    };
+    let told = app
+        .client
+        .pause_subscription(tenant, id, &pause, &key())
+        .await
+        .unwrap();
+    assert_eq!(told.credits[0].to_balance, money("32.67 EUR"));
+    customer.advance("0h").await;
+    let shown = app.client.subscription(tenant, id).await.unwrap();
+    assert_eq!(shown.subscription.status, SubscriptionStatus::Paused);
+    assert_eq!(shown.intents[0].kind, IntentKind::Resume);
+    assert_eq!(balance(&customer).await, "32.67");
+    let twice = app
+        .client
+        .pause_subscription(tenant, id, &pause, &key())
+        .await;
+    assert_eq!(twice.unwrap_err().status(), Some(409));
+    // It goes on by itself on its day: 10 of 30 days, paid with what was given back.
+    customer.advance("12d").await;
+    let expected = ["cycle 49.00 -0 -0 paid", "resume 16.33 -0 -16.33 paid"];
+    assert_eq!(brief(&customer.invoices().await), expected);
+    assert_eq!(balance(&customer).await, "16.34");
+    let found = customer.subscription().await;
+    assert_eq!(found.status, SubscriptionStatus::Active);
+    assert_eq!(
+        found.period_end.unwrap().to_rfc3339(),
+        "2027-07-01T00:00:00+00:00"
+    );
+    // The anchor is kept.
+    customer.advance("10d").await;
+    let last = customer.invoices().await.pop().unwrap();
+    assert_eq!(last.period_start.to_rfc3339(), "2027-07-01T00:00:00+00:00");
+    assert_eq!(last.balance_applied, money("16.34 EUR"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_without_an_end_lasts_until_somebody_resumes() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let pause = PauseSubscription {
+        when: When::PeriodEnd,
+        ..PauseSubscription::default()
+    };
+    app.client
+        .pause_subscription(tenant, id, &pause, &key())
+        .await
+        .unwrap();
+    customer.advance("75d").await;
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Paused
+    );
+    assert_eq!(customer.invoices().await.len(), 1);
+    let resume = ResumeSubscription::default();
+    let told = app
+        .client
+        .resume_subscription(tenant, id, &resume, &key())
+        .await
+        .unwrap();
+    // 15 August: 17 of 31 days.
+    assert_eq!(told.total, money("26.87 EUR"));
+    customer.advance("0h").await;
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Active
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_now_gives_back_nothing_credit_or_money() {
+    let app = TestApp::new().await;
+    for (credit, paid, kept) in [
+        (CreditPolicy::None, 4900, "none"),
+        (CreditPolicy::Credit, 4900, "32.67"),
+        (CreditPolicy::Refund, 1633, "none"),
+    ] {
+        let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+        let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+        customer.advance("10d").await;
+        let cancel = CancelSubscription {
+            credit,
+            ..CancelSubscription::default()
+        };
+        app.client
+            .cancel_subscription(tenant, id, &cancel, &key())
+            .await
+            .unwrap();
+        customer.advance("0h").await;
+        assert_eq!(
+            customer.subscription().await.status,
+            SubscriptionStatus::Ended
+        );
+        assert_eq!(charged(&app, &customer), paid, "{credit:?}");
+        assert_eq!(balance(&customer).await, kept, "{credit:?}");
+        let notes = app.client.list_credit_notes(tenant).await.unwrap();
+        assert_eq!(notes.len(), usize::from(credit != CreditPolicy::None));
+        if credit == CreditPolicy::Refund {
+            assert_eq!(notes[0].refund_status.as_deref(), Some("succeeded"));
+            assert_eq!(notes[0].number, "CN-00001");
+        }
+    }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_back_of_an_unpaid_invoice_lowers_the_debt() {
+    let app = TestApp::new().await;
+    let card = "pm_sandbox_insufficient_funds";
+    let customer = subscribed(&app, card, plan("team-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let cancel = CancelSubscription {
+        credit: CreditPolicy::Refund,
+        ..CancelSubscription::default()
+    };
+    let told = app
+        .client
+        .cancel_subscription(tenant, id, &cancel, &key())
+        .await
+        .unwrap();
+    assert_eq!(told.credits[0].to_debt, money("49.00 EUR"));
+    customer.advance("1h").await;
+    let invoice = customer.invoices().await.remove(0);
+    assert_eq!(
+        (invoice.status, invoice.amount_due),
+        (InvoiceStatus::Paid, money("0.00 EUR"))
+    );
+    assert_eq!(charged(&app, &customer), 0);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_anchor_is_bridged() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let asked = MoveAnchor {
+        day: 15,
+        when: When::PeriodEnd,
+        ..MoveAnchor::default()
+    };
+    app.client
+        .move_anchor(tenant, id, &asked, &key())
+        .await
+        .unwrap();
+    customer.advance("45d").await;
+    let dates: Vec<String> = customer
+        .invoices()
+        .await
+        .iter()
+        .map(|one| {
+            format!(
+                "{} {} {}",
+                one.period_start.date_naive(),
+                one.period_end.date_naive(),
+                one.total.amount
+            )
+        })
+        .collect();
+    // The bridge of 14 days is a part of the 30 days from 15 June.
+    assert_eq!(
+        dates,
+        [
+            "2027-06-01 2027-07-01 49.00",
+            "2027-07-01 2027-07-15 22.87",
+            "2027-07-15 2027-08-15 49.00"
+        ]
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_day_of_its_own_begins_with_a_part_of_a_period() {
+    let app = TestApp::new().await;
+    let new = NewSubscription {
+        anchor_day: Some(15),
+        ..plan("team-monthly")
+    };
+    let customer = subscribed(&app, "pm_card_visa", new).await;
+    customer.advance("20d").await;
+    let totals = customer.invoices().await;
+    // 14 of the 31 days from 15 May.
+    assert_eq!(
+        brief(&totals),
+        ["cycle 22.13 -0 -0 paid", "cycle 49.00 -0 -0 paid"]
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coupons_hold_for_their_periods_and_taxes_are_added_or_held() {
+    let app = TestApp::new().await;
+    let customer = arrived(&app, "pm_card_visa").await;
+    let tenant = customer.tenant.tenant_id;
+    let tax = TaxRate {
+        name: "VAT".to_owned(),
+        percent: "19".parse().unwrap(),
+        inclusive: false,
+    };
+    app.client
+        .set_tax(tenant, Some(&tax), &key())
+        .await
+        .unwrap();
+    let new = NewSubscription {
+        coupon: Some("welcome-20".to_owned()),
+        ..plan("team-monthly")
+    };
+    let customer = subscribe(customer, new).await;
+    customer.advance("95d").await;
+    let totals: Vec<String> = customer
+        .invoices()
+        .await
+        .iter()
+        .map(|one| {
+            format!(
+                "{} {} {}",
+                one.discount.amount, one.tax.amount, one.total.amount
+            )
+        })
+        .collect();
+    let discounted = "9.80 7.45 46.65";
+    assert_eq!(
+        totals,
+        [discounted, discounted, discounted, "0.00 9.31 58.31"]
+    );
+    let shown = customer.invoices().await.remove(0);
+    let shown = app.client.invoice(tenant, shown.invoice_id).await.unwrap();
+    assert_eq!(shown.tax_rate, Some(tax));
+    assert_eq!(shown.priced_hash.unwrap().len(), 64);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrears_are_billed_for_what_was_had_and_a_fixed_term_ends() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("pilot-quarter")).await;
+    assert!(customer.invoices().await.is_empty());
+    customer.advance("92d").await;
+    let expected = ["cycle 29.00 -0 -0 paid"; 3];
+    assert_eq!(brief(&customer.invoices().await), expected);
+    let ended = customer.subscription().await;
+    assert_eq!(ended.status, SubscriptionStatus::Ended);
+    assert_eq!(ended.end_reason.as_deref(), Some("expired"));
+    assert_eq!(
+        ended.ended_at.unwrap().to_rfc3339(),
+        "2027-09-01T00:00:00+00:00"
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_payment_that_does_not_come_lets_the_subscription_expire() {
+    let app = TestApp::new().await;
+    let card = "pm_sandbox_insufficient_funds";
+    let customer = subscribed(&app, card, plan("scale-monthly")).await;
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Incomplete
+    );
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let refused = app
+        .client
+        .change_subscription(tenant, id, &to("team-monthly", When::Now), &key())
+        .await;
+    assert_eq!(refused.unwrap_err().status(), Some(409));
+    customer.advance("24h").await;
+    let ended = customer.subscription().await;
+    assert_eq!(ended.end_reason.as_deref(), Some("incomplete_expired"));
+    assert_eq!(customer.invoices().await[0].status, InvoiceStatus::Void);
+    // Another card in time, and it begins.
+    let second = subscribed(&app, card, plan("scale-monthly")).await;
+    second.advance("5h").await;
+    second.attach("pm_card_visa").await;
+    second.advance("1h").await;
+    assert_eq!(
+        second.subscription().await.status,
+        SubscriptionStatus::Active
+    );
+    assert_eq!(charged(&app, &second), 44900);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_may_lie_ahead_or_back_but_not_before_the_tenant() {
+    let app = TestApp::new().await;
+    let customer = arrived(&app, "pm_card_visa").await;
+    customer.advance("40d").await;
+    let tenant = customer.tenant.tenant_id;
+    let early = NewSubscription {
+        start_at: Some("2027-05-31T00:00:00Z".parse().unwrap()),
+        ..plan("team-monthly")
+    };
+    let refused = app
+        .client
+        .subscribe(tenant, &early, &key())
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("exists since"), "{refused}");
+    let back = NewSubscription {
+        start_at: Some("2027-06-05T00:00:00Z".parse().unwrap()),
+        ..plan("team-monthly")
+    };
+    let customer = subscribe(customer, back).await;
+    assert_eq!(customer.invoices().await.len(), 2);
+    let ahead = NewSubscription {
+        start_at: Some("2027-08-01T00:00:00Z".parse().unwrap()),
+        ..plan("starter-monthly")
+    };
+    let customer = subscribe(customer, ahead).await;
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Scheduled
+    );
+    customer.advance("30d").await;
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Trialing
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn support_gives_back_grants_and_takes_back() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    let tenant = customer.tenant.tenant_id;
+    let invoice = customer.invoices().await.remove(0);
+    let note = |amount: Option<&str>, refund| NewCreditNote {
+        amount: amount.map(money),
+        refund,
+        reason: "an outage".to_owned(),
+    };
+    let give = async |note: NewCreditNote| {
+        app.client
+            .give_credit_note(tenant, invoice.invoice_id, &note, &key())
+            .await
+    };
+    for (wrong, says) in [
+        (note(Some("49.01 EUR"), false), "at most the 49.00 EUR"),
+        (note(Some("1.00 USD"), false), "the invoice is in EUR"),
+        (note(Some("0.00 EUR"), true), "above zero"),
+    ] {
+        let error = give(wrong).await.unwrap_err();
+        assert_eq!(error.status(), Some(422));
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let given = give(note(Some("10.00 EUR"), false)).await.unwrap();
+    assert_eq!(given.to_balance, money("10.00 EUR"));
+    let given = give(note(Some("30.00 EUR"), true)).await.unwrap();
+    assert_eq!(given.to_refund, money("30.00 EUR"));
+    customer.advance("0h").await;
+    assert_eq!(charged(&app, &customer), 1900);
+    let error = give(note(Some("10.00 EUR"), true)).await.unwrap_err();
+    assert!(
+        error.to_string().contains("at most the 9.00 EUR"),
+        "{error}"
+    );
+    let grant = GrantCredit {
+        amount: money("100.00 EUR"),
+        reason: "a gift".to_owned(),
+    };
+    app.client
+        .grant_credit(tenant, &grant, &key())
+        .await
+        .unwrap();
+    customer.advance("31d").await;
+    // The next invoice is paid with it.
+    assert_eq!(
+        customer.invoices().await.pop().unwrap().balance_applied,
+        money("49.00 EUR")
+    );
+    assert_eq!(balance(&customer).await, "61.00");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_refused_with_what_can_and_changes_nothing() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let client = &app.client;
+    let before = client.subscription(tenant, id).await.unwrap();
+    let asked = |seats, add_on: Option<(&str, u32)>| ChangeSubscription {
+        seats,
+        add_ons: add_on.map(|(key, quantity)| BTreeMap::from([(key.to_owned(), quantity)])),
+        ..ChangeSubscription::default()
+    };
+    let cases = [
+        (to("team-monthly", When::Now), 409, "is just that already"),
+        (to("nowhere", When::Now), 422, "no plan is called"),
+        (asked(Some(0), None), 422, "0 seats"),
+        (
+            asked(None, Some(("extra-storage", 51))),
+            422,
+            "1 to 50 can be had",
+        ),
+        (
+            asked(None, Some(("nothing", 1))),
+            422,
+            "no add-on is called",
+        ),
+        (
+            to(
+                "scale-monthly",
+                When::At("2027-05-01T00:00:00Z".parse().unwrap()),
+            ),
+            422,
+            "is past",
+        ),
+    ];
+    for (asked, status, says) in cases {
+        let error = client
+            .change_subscription(tenant, id, &asked, &key())
+            .await
+            .unwrap_err();
+        assert_eq!(error.status(), Some(status), "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let asked = ResumeSubscription::default();
+    let resume = client.resume_subscription(tenant, id, &asked, &key()).await;
+    assert!(resume.unwrap_err().to_string().contains("is not paused"));
+    let day = MoveAnchor {
+        day: 32,
+        ..MoveAnchor::default()
+    };
+    let moved = client
+        .move_anchor(tenant, id, &day, &key())
+        .await
+        .unwrap_err();
+    assert_eq!(moved.status(), Some(422));
+    let coupon = NewSubscription {
+        coupon: Some("nothing".to_owned()),
+        ..plan("team-monthly")
+    };
+    let error = client.subscribe(tenant, &coupon, &key()).await.unwrap_err();
+    assert!(error.to_string().contains("no coupon is called"), "{error}");
+    customer.advance("0h").await;
+    assert_eq!(client.subscription(tenant, id).await.unwrap(), before);
+    assert_eq!(customer.invoices().await.len(), 1);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_work_changes_nothing_of_what_is_owed() {
+    let app = TestApp::new().await;
+    let acts = async |customer: &Subscriber<'_>| {
+        let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+        let at = |text: &str| When::At(format!("{text}T00:00:00Z").parse().unwrap());
+        let asked = to("scale-monthly", at("2027-06-12"));
+        app.client
+            .change_subscription(tenant, id, &asked, &key())
+            .await
+            .unwrap();
+        let pause = PauseSubscription {
+            when: at("2027-07-05"),
+            until: Some("2027-08-20T00:00:00Z".parse().unwrap()),
+            dry_run: false,
+        };
+        app.client
+            .pause_subscription(tenant, id, &pause, &key())
+            .await
+            .unwrap();
+        customer.advance("0h").await;
+    };
+    let stepwise = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    acts(&stepwise).await;
+    for _ in 0..20 {
+        stepwise.advance("5d").await;
+    }
+    let at_once = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    acts(&at_once).await;
+    at_once.advance("100d").await;
+    assert_eq!(at_once.ledger().await, stepwise.ledger().await);
+    assert_eq!(balance(&at_once).await, balance(&stepwise).await);
+    assert_eq!(charged(&app, &at_once), charged(&app, &stepwise));
+    assert!(at_once.ledger().await.len() >= 4);
+    app.finish().await;
+}

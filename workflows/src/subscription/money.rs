@@ -1,0 +1,398 @@
+//! What acts on a subscription come to in money. Pure: the same functions tell a preview and make the
+//! change, so what was shown is what is done.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::terms::{Offer, SETUP_FEE, Terms};
+use crate::calendar::{self, Period};
+use crate::catalog::Billing;
+use crate::money::Currency;
+use crate::pricing::{
+    Bill, Charge, Credit, CreditLine, Given, Item, Span, Tax, Unused, credit, cut, measure,
+};
+
+/// What the rows say of a subscription's money.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// The tenant's tax.
+    pub tax: Option<Tax>,
+    /// What was billed for time to come, of invoices that are not void.
+    pub billed: Vec<Billed>,
+    /// What it had, and when.
+    pub held: Vec<Held>,
+}
+
+/// A line of an invoice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Billed {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// The line.
+    pub number: i32,
+    /// The tax of the invoice.
+    pub tax: Option<Tax>,
+    /// The line, and what was given back of it.
+    pub given: Given,
+}
+
+/// An item in the time in which it held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    /// What, and how many.
+    pub item: Item,
+    /// Inclusive.
+    pub from: DateTime<Utc>,
+    /// Exclusive; `None` while it holds.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// What is given back of one invoice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GiveBack {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// Its lines, by number.
+    pub lines: Vec<(i32, CreditLine)>,
+    /// Of the tax.
+    pub tax: Decimal,
+    /// In all, with tax.
+    pub total: Decimal,
+}
+
+/// What an act comes to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// What is given back.
+    pub credits: Vec<GiveBack>,
+    /// What is charged.
+    pub bill: Option<Bill>,
+}
+
+/// What a change comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// The terms from then on.
+    pub terms: Terms,
+    /// The period from then on.
+    pub period: Period,
+    /// From when on it holds: the act's instant, at the start of its day where days are counted.
+    pub from: DateTime<Utc>,
+    /// In money.
+    pub outcome: Outcome,
+}
+
+fn bill(terms: &Terms, charges: Vec<Charge>, tax: Option<&Tax>) -> Option<Bill> {
+    let charges: Vec<Charge> = charges
+        .into_iter()
+        .filter(|charge| charge.span.units > 0 && charge.item.quantity > 0)
+        .collect();
+    (!charges.is_empty())
+        .then(|| Bill::new(terms.currency, charges, terms.discount(), tax.cloned()))
+}
+
+fn charges(items: &[Item], span: Span) -> Vec<Charge> {
+    let each = items.iter().cloned();
+    each.map(|item| Charge { item, span }).collect()
+}
+
+/// What a period costs that begins now; nothing yet where it is billed at its end.
+#[must_use]
+pub fn open(terms: &Terms, period: &Period, zone: Tz, tax: Option<&Tax>) -> Option<Bill> {
+    let mut all = match terms.offer.billing {
+        Billing::InAdvance => {
+            let span = terms.span(period.index, period.start, period.end, zone);
+            charges(&terms.offer.items, span)
+        }
+        Billing::InArrears => Vec::new(),
+    };
+    if let Some(fee) = terms.setup_fee {
+        all.push(Charge {
+            item: Item {
+                item: SETUP_FEE.to_owned(),
+                name: format!("Set-up of {}", terms.offer.plan_name),
+                unit_price: fee,
+                quantity: 1,
+            },
+            span: Span {
+                start: period.start,
+                end: period.end,
+                units: 1,
+                of: 1,
+            },
+        });
+    }
+    bill(terms, all, tax)
+}
+
+/// What a period that is billed at its end costs until `until`; nothing where it was billed before.
+#[must_use]
+pub fn used(
+    terms: &Terms,
+    period: &Period,
+    until: DateTime<Utc>,
+    zone: Tz,
+    facts: &Facts,
+) -> Option<Bill> {
+    if terms.offer.billing == Billing::InAdvance {
+        return None;
+    }
+    let part = |held: &Held| {
+        let start = held.from.max(period.start);
+        let end = held.to.map_or(until, |to| to.min(until));
+        (start < end).then(|| Charge {
+            item: held.item.clone(),
+            span: terms.span(period.index, start, end, zone),
+        })
+    };
+    bill(
+        terms,
+        facts.held.iter().filter_map(part).collect(),
+        facts.tax.as_ref(),
+    )
+}
+
+/// What is given back of the lines of `items` from an instant on.
+fn give_back(
+    facts: &Facts,
+    from: DateTime<Utc>,
+    terms: &Terms,
+    zone: Tz,
+    is_over: impl Fn(&Item) -> bool,
+) -> Vec<GiveBack> {
+    let mut all: Vec<GiveBack> = Vec::new();
+    for billed in &facts.billed {
+        let Charge { item, span } = &billed.given.line.charge;
+        let until = billed.given.until;
+        if item.item == SETUP_FEE || until <= from || !is_over(item) {
+            continue;
+        }
+        let units = |start| {
+            let units = measure(start, until, terms.offer.proration, zone);
+            scale(units, span, terms, zone)
+        };
+        let unused = Unused {
+            start: from.max(span.start),
+            units: units(from.max(span.start)),
+            of: units(span.start),
+        };
+        let tax = billed.tax.as_ref();
+        let Some(line) = credit(&billed.given, unused, tax, terms.currency) else {
+            continue;
+        };
+        let inclusive = tax.is_some_and(|tax| tax.inclusive);
+        let sum = Credit::of(std::slice::from_ref(&line), inclusive);
+        match all
+            .iter_mut()
+            .find(|one| one.invoice_id == billed.invoice_id)
+        {
+            Some(one) => {
+                one.lines.push((billed.number, line));
+                one.tax += sum.tax;
+                one.total += sum.total;
+            }
+            None => all.push(GiveBack {
+                invoice_id: billed.invoice_id,
+                lines: vec![(billed.number, line)],
+                tax: sum.tax,
+                total: sum.total,
+            }),
+        }
+    }
+    all
+}
+
+/// A line that was counted in another unit than the plan counts in now keeps its own.
+fn scale(unused: i64, span: &Span, terms: &Terms, zone: Tz) -> i64 {
+    let now = measure(span.start, span.end, terms.offer.proration, zone);
+    if now == span.units || now == 0 {
+        unused
+    } else {
+        // In whole units of the line, in the tenant's favour.
+        (unused * span.units + now - 1) / now
+    }
+}
+
+/// Where an act cuts a period.
+fn cut_at(terms: &Terms, period: &Period, at: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+    cut(at, terms.offer.proration, zone).clamp(period.start, period.end)
+}
+
+/// Another offer within a period.
+///
+/// Items that stay as they are are left alone. Of those that go or change, what was paid for the rest
+/// of the period is given back, and what comes is charged for it. Another interval, or another time of
+/// billing, begins a period of its own that day (as Stripe resets its anchor).
+#[must_use]
+pub fn change(
+    terms: &Terms,
+    period: &Period,
+    offer: &Offer,
+    at: DateTime<Utc>,
+    zone: Tz,
+    facts: &Facts,
+) -> Changed {
+    let from = cut_at(terms, period, at, zone);
+    let mut next = terms.clone();
+    next.offer = offer.clone();
+    if terms.offer.restarts(offer) {
+        next.anchor_on = calendar::local_day(from, zone);
+        let mut first = next.natural(0, zone);
+        first.start = first.start.max(from);
+        let credits = give_back(facts, from, terms, zone, |_| true);
+        let mut outcome = Outcome {
+            credits,
+            bill: open(&next, &first, zone, facts.tax.as_ref()),
+        };
+        if let Some(used) = used(terms, period, from, zone, facts) {
+            outcome.bill = Some(join(used, outcome.bill));
+        }
+        return Changed {
+            terms: next,
+            period: first,
+            from,
+            outcome,
+        };
+    }
+    let stays = |item: &Item| offer.items.contains(item) && terms.offer.items.contains(item);
+    let mut outcome = Outcome::default();
+    if offer.billing == Billing::InAdvance {
+        outcome.credits = give_back(facts, from, terms, zone, |item| !stays(item));
+        let comes: Vec<Item> = offer
+            .items
+            .iter()
+            .filter(|item| !stays(item))
+            .cloned()
+            .collect();
+        let span = terms.span(period.index, from, period.end, zone);
+        outcome.bill = bill(&next, charges(&comes, span), facts.tax.as_ref());
+    }
+    Changed {
+        terms: next,
+        period: *period,
+        from,
+        outcome,
+    }
+}
+
+/// Two bills of one invoice.
+fn join(mut first: Bill, second: Option<Bill>) -> Bill {
+    if let Some(second) = second {
+        first.charges.extend(second.charges);
+    }
+    first
+}
+
+/// No more of it from an instant on: what was paid for the rest is given back, what was used and not
+/// billed yet is charged.
+#[must_use]
+pub fn stop(
+    terms: &Terms,
+    period: &Period,
+    at: DateTime<Utc>,
+    zone: Tz,
+    facts: &Facts,
+) -> (DateTime<Utc>, Outcome) {
+    let from = cut_at(terms, period, at, zone);
+    let outcome = Outcome {
+        credits: give_back(facts, from, terms, zone, |_| true),
+        bill: used(terms, period, from, zone, facts),
+    };
+    (from, outcome)
+}
+
+/// Goes on after a pause: until the natural period's end, at the price of that part.
+#[must_use]
+pub fn resume(
+    terms: &Terms,
+    at: DateTime<Utc>,
+    zone: Tz,
+    tax: Option<&Tax>,
+) -> (Period, Option<Bill>) {
+    let from = cut(at, terms.offer.proration, zone);
+    let period = terms.period_from(from, zone);
+    let bill = open(terms, &period, zone, tax);
+    (period, bill)
+}
+
+/// Another day of the month. The bridge until the first such day costs its part of the natural period
+/// that it lies in.
+#[must_use]
+pub fn move_anchor(
+    terms: &Terms,
+    period: &Period,
+    day: u32,
+    at: DateTime<Utc>,
+    zone: Tz,
+    facts: &Facts,
+) -> Changed {
+    let from = cut_at(terms, period, at, zone);
+    let mut next = terms.clone();
+    let until = calendar::local_day(from, zone);
+    next.anchor_on = calendar::anchor_before(until, day).unwrap_or(terms.anchor_on);
+    let bridge = next.period_from(from, zone);
+    let outcome = Outcome {
+        credits: give_back(facts, from, terms, zone, |_| true),
+        bill: match used(terms, period, from, zone, facts) {
+            Some(used) => Some(join(used, open(&next, &bridge, zone, facts.tax.as_ref()))),
+            None => open(&next, &bridge, zone, facts.tax.as_ref()),
+        },
+    };
+    Changed {
+        terms: next,
+        period: bridge,
+        from,
+        outcome,
+    }
+}
+
+/// Where what is given back of an invoice goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Split {
+    /// Off what is still owed.
+    pub to_debt: Decimal,
+    /// To the tenant's balance.
+    pub to_balance: Decimal,
+    /// Back to the payment method.
+    pub to_refund: Decimal,
+}
+
+/// What may be done with what is given back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreditPolicy {
+    /// Nothing is given back.
+    #[default]
+    None,
+    /// It lowers the debt, then adds to the balance.
+    Credit,
+    /// It lowers the debt, then goes back to the payment method as far as that paid, then adds to the
+    /// balance.
+    Refund,
+}
+
+/// Splits what is given back of an invoice of which `due` is owed and `refundable` was paid by a
+/// method (Lago's and Meteroid's rule: a refund never exceeds what was paid).
+#[must_use]
+pub fn split(total: Decimal, due: Decimal, refundable: Decimal, policy: CreditPolicy) -> Split {
+    let to_debt = total.min(due.max(Decimal::ZERO));
+    let rest = total - to_debt;
+    let to_refund = match policy {
+        CreditPolicy::Refund => rest.min(refundable.max(Decimal::ZERO)),
+        CreditPolicy::None | CreditPolicy::Credit => Decimal::ZERO,
+    };
+    Split {
+        to_debt,
+        to_balance: rest - to_refund,
+        to_refund,
+    }
+}
+
+/// The zero of a currency.
+#[must_use]
+pub fn nothing(currency: Currency) -> Decimal {
+    crate::money::Money::zero(currency).amount()
+}

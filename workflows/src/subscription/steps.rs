@@ -1,0 +1,855 @@
+//! What a subscription's visits do: each step is one transaction, and what it comes to is decided in
+//! [`money`](super::money).
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use tenure_engine::{
+    Context, FinishedRun, ResultExt as _, ShardId, StepError, TenantId, Transition,
+};
+use uuid::Uuid;
+
+use super::intent::{Act, Intent, Intents, Kind, When};
+use super::money::{self, Changed, CreditPolicy, Outcome};
+use super::terms::{Offer, Terms};
+use super::{
+    EXPIRY, EndReason, Lifecycle, Next, Output, State, SubscriptionWorkflow, TRIAL_ENDING, end,
+    rest, rules, store,
+};
+use crate::calendar::{self, Period};
+use crate::catalog::{Activation, Billing, WithoutMethod};
+use crate::hold;
+use crate::invoice::{self, InvoiceWorkflow, Reason};
+use crate::notice::{self, NoticeWorkflow};
+use crate::refund::{self, RefundWorkflow};
+use crate::tenant;
+
+/// How long a first payment may take; Stripe's incomplete subscriptions expire after as long.
+const FIRST_PAYMENT: TimeDelta = TimeDelta::hours(23);
+
+const START_TRIAL: &str = "start-trial";
+const OPEN_PERIOD: &str = "open-period";
+const BILL_PERIOD: &str = "bill-period";
+const LOOK_FOR_METHOD: &str = "look-for-method";
+const NOTE_INTENTS: &str = "note-intents";
+const CHANGE: &str = "change";
+const PAUSE: &str = "pause";
+const RESUME: &str = "resume";
+const ACTIVATE: &str = "activate";
+const CLOSE: &str = "close";
+
+/// What a step left for other runs to do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Left {
+    /// A draft.
+    invoice: Option<Uuid>,
+    /// Invoices of which a debt was taken, with the credit note that did.
+    credited: Vec<(Uuid, Uuid)>,
+    /// Credit notes that go back to a payment method.
+    refunds: Vec<Uuid>,
+}
+
+/// How a subscription is closed.
+pub(super) struct Closing {
+    pub(super) ended_at: DateTime<Utc>,
+    pub(super) reason: EndReason,
+    pub(super) period: Option<Period>,
+    pub(super) credit: CreditPolicy,
+}
+
+/// For whom a step writes, and when.
+#[derive(Clone, Copy)]
+struct Desk {
+    tenant: TenantId,
+    shard: ShardId,
+    now: DateTime<Utc>,
+}
+
+impl Desk {
+    fn new(cx: &Context) -> Self {
+        Self {
+            tenant: cx.tenant_id(),
+            shard: cx.shard_id(),
+            now: cx.now(),
+        }
+    }
+
+    async fn facts(
+        self,
+        tx: &mut PgConnection,
+        terms: &Terms,
+        from: DateTime<Utc>,
+    ) -> sqlx::Result<money::Facts> {
+        store::facts(tx, self.tenant, self.shard, terms.subscription_id, from).await
+    }
+
+    /// Writes down what an act comes to.
+    async fn settle(
+        self,
+        tx: &mut PgConnection,
+        terms: &Terms,
+        outcome: &Outcome,
+        draft: Option<(Reason, Period)>,
+        policy: CreditPolicy,
+    ) -> Result<Left, StepError> {
+        let mut left = Left::default();
+        if policy != CreditPolicy::None {
+            for give in &outcome.credits {
+                let note = invoice::credit::NewCreditNote {
+                    invoice_id: give.invoice_id,
+                    lines: &give.lines,
+                    tax: give.tax,
+                    total: give.total,
+                    policy,
+                    reason: "unused time",
+                    author: "subscription",
+                };
+                let given =
+                    invoice::credit::give(tx, self.tenant, self.shard, &note, self.now).await?;
+                if given.split.to_debt > money::nothing(terms.currency) {
+                    left.credited.push((give.invoice_id, given.credit_note_id));
+                }
+                if given.split.to_refund > money::nothing(terms.currency) {
+                    left.refunds.push(given.credit_note_id);
+                }
+            }
+        }
+        if let (Some(bill), Some((reason, period))) = (&outcome.bill, draft) {
+            let draft = invoice::Draft {
+                invoice_id: tenure_engine::new_uuid(self.shard),
+                subscription_id: terms.subscription_id,
+                reason,
+                start: period.start,
+                end: period.end,
+                bill,
+            };
+            invoice::store::insert(tx, self.tenant, self.shard, &draft, self.now).await?;
+            left.invoice = Some(draft.invoice_id);
+        }
+        Ok(left)
+    }
+}
+
+/// Lets other runs do what a step left for them.
+fn follow(
+    mut transition: Transition<SubscriptionWorkflow>,
+    left: Left,
+    terms_currency: crate::money::Currency,
+) -> Transition<SubscriptionWorkflow> {
+    if let Some(invoice_id) = left.invoice {
+        let input = invoice::Input::new(invoice_id, terms_currency);
+        transition = transition.launch::<InvoiceWorkflow>(invoice_id.to_string(), &input);
+    }
+    for (invoice_id, note) in left.credited {
+        transition = transition.signal_key::<InvoiceWorkflow>(
+            invoice_id.to_string(),
+            format!("credited:{note}"),
+            &invoice::Signal::Credited,
+        );
+    }
+    for note in left.refunds {
+        let input = refund::Input {
+            credit_note_id: note,
+        };
+        transition = transition.launch::<RefundWorkflow>(note.to_string(), &input);
+    }
+    transition
+}
+
+fn zone_of(terms: &Terms) -> Result<Tz, StepError> {
+    terms.zone().terminal("unknown_zone")
+}
+
+// The beginning.
+
+pub(super) async fn begin(cx: &Context, terms: Terms) -> Next {
+    if terms.started_at > cx.now() {
+        let intents = Intents::default();
+        return Ok(Transition::go(State::Scheduled { terms, intents }));
+    }
+    start_now(cx, terms, Intents::default()).await
+}
+
+/// Its start has come.
+pub(super) async fn start_now(cx: &Context, terms: Terms, mut intents: Intents) -> Next {
+    if let Some(cancel) = intents.take_at_end(Kind::Cancel, terms.started_at) {
+        let state = State::Starting { terms };
+        return Ok(end(
+            state,
+            cancel.at,
+            EndReason::Canceled,
+            CreditPolicy::None,
+        ));
+    }
+    let mut terms = terms;
+    if let Some(Intent {
+        act: Act::Change { offer },
+        ..
+    }) = intents.take_at_end(Kind::Change, terms.started_at)
+    {
+        terms.offer = offer;
+    }
+    if terms.trial_ends_at.is_some() {
+        let (shard, lifecycle) = (cx.shard_id(), Lifecycle::Trialing);
+        cx.transact(START_TRIAL, async |tx| {
+            Ok(store::apply(tx, shard, &terms, lifecycle, None).await?)
+        })
+        .await?;
+        return Ok(Transition::go(State::Trialing { terms, intents }));
+    }
+    go_period(terms, intents, None)
+}
+
+/// Goes to the period that begins at `from`; without, to the first.
+fn go_period(terms: Terms, intents: Intents, from: Option<DateTime<Utc>>) -> Next {
+    let zone = zone_of(&terms)?;
+    let from = from.unwrap_or_else(|| terms.trial_ends_at.unwrap_or(terms.started_at));
+    let period = terms.period_from(from, zone);
+    Ok(Transition::go(State::Active {
+        terms,
+        period,
+        intents,
+    }))
+}
+
+// The trial.
+
+pub(super) fn trial(terms: Terms, intents: Intents) -> Next {
+    let zone = zone_of(&terms)?;
+    let Some(ends_at) = terms.trial_ends_at else {
+        return go_period(terms, intents, None);
+    };
+    let told = rules::trial_notice_at(terms.started_at, ends_at, zone);
+    let transition = rest(State::Trialing { terms, intents });
+    Ok(match told {
+        Some(at) => transition.at(TRIAL_ENDING, at),
+        None => transition,
+    })
+}
+
+pub(super) fn tell_trial_ending(
+    terms: Terms,
+    intents: Intents,
+) -> Transition<SubscriptionWorkflow> {
+    let ends_at = terms.trial_ends_at.unwrap_or(terms.started_at);
+    let key = format!("trial-ending/{}", terms.subscription_id);
+    let mail = notice::Input::TrialEnding {
+        plan: terms.offer.plan_name.clone(),
+        price: terms.offer.price(terms.currency),
+        ends_at,
+    };
+    let moot = intents.find(Kind::Cancel).is_some();
+    let stays = Transition::stay(State::Trialing { terms, intents });
+    if moot {
+        stays
+    } else {
+        stays.launch::<NoticeWorkflow>(key, &mail)
+    }
+}
+
+pub(super) async fn trial_end(cx: &Context, mut terms: Terms, mut intents: Intents) -> Next {
+    let ends_at = terms.trial_ends_at.unwrap_or(terms.started_at);
+    if intents.take_at_end(Kind::Cancel, ends_at).is_some() {
+        let state = State::Trialing { terms, intents };
+        return Ok(end(state, ends_at, EndReason::Canceled, CreditPolicy::None));
+    }
+    if let Some(Intent {
+        act: Act::Change { offer },
+        ..
+    }) = intents.take_at_end(Kind::Change, ends_at)
+    {
+        terms.offer = offer;
+    }
+    if terms.without_method != WithoutMethod::Bill {
+        let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+        let has_method: bool = cx
+            .transact(LOOK_FOR_METHOD, async |tx| {
+                let customer = tenant::store::find_customer(tx, tenant, shard).await?;
+                Ok(customer.is_some_and(|customer| customer.method.is_some()))
+            })
+            .await?;
+        let state = State::Trialing {
+            terms: terms.clone(),
+            intents: intents.clone(),
+        };
+        match terms.without_method {
+            WithoutMethod::End if !has_method => {
+                return Ok(end(
+                    state,
+                    ends_at,
+                    EndReason::TrialExpired,
+                    CreditPolicy::None,
+                ));
+            }
+            WithoutMethod::Pause if !has_method => return pause(cx, state, None, ends_at).await,
+            _ => {}
+        }
+    }
+    go_period(terms, intents, Some(ends_at))
+}
+
+// Periods.
+
+/// Notes the period and drafts its invoice, in one transaction; the invoice's run does the rest.
+pub(super) async fn open_period(
+    cx: &Context,
+    mut terms: Terms,
+    period: Period,
+    mut intents: Intents,
+) -> Next {
+    let desk = Desk::new(cx);
+    let invoice_id = cx.uuid();
+    let zone = zone_of(&terms)?;
+    let first = terms.activation == Activation::FirstPayment;
+    let lifecycle = if first {
+        Lifecycle::Incomplete
+    } else {
+        Lifecycle::Active
+    };
+    intents.follow(period.end);
+    // Runs of version 1 answered nothing here, and had an invoice always.
+    let drafted: Option<bool> = cx
+        .transact(OPEN_PERIOD, async |tx| {
+            let tax = tenant::store::find_tax(tx, desk.tenant, desk.shard).await?;
+            store::apply(tx, desk.shard, &terms, lifecycle, Some(&period)).await?;
+            store::apply_items(tx, desk.tenant, desk.shard, &terms, period.start).await?;
+            let id = terms.subscription_id;
+            store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?;
+            let Some(bill) = money::open(&terms, &period, zone, tax.as_ref()) else {
+                return Ok(Some(false));
+            };
+            let draft = invoice::Draft {
+                invoice_id,
+                subscription_id: terms.subscription_id,
+                reason: if first { Reason::Start } else { Reason::Cycle },
+                start: period.start,
+                end: period.end,
+                bill: &bill,
+            };
+            invoice::store::insert(tx, desk.tenant, desk.shard, &draft, desk.now).await?;
+            Ok(Some(true))
+        })
+        .await?;
+    terms.setup_fee = None;
+    terms.activation = Activation::Start;
+    let (key, currency) = (invoice_id.to_string(), terms.currency);
+    let input = invoice::Input::new(invoice_id, currency);
+    if drafted == Some(false) {
+        if first {
+            return activate(cx, terms, period, intents).await;
+        }
+        return Ok(rest(State::Active {
+            terms,
+            period,
+            intents,
+        }));
+    }
+    if first {
+        let state = State::Incomplete {
+            terms,
+            period,
+            invoice_id,
+        };
+        return Ok(Transition::go(state).start::<InvoiceWorkflow>(key, &input));
+    }
+    let state = State::Active {
+        terms,
+        period,
+        intents,
+    };
+    Ok(rest(state).launch::<InvoiceWorkflow>(key, &input))
+}
+
+pub(super) fn await_payment(state: State) -> Transition<SubscriptionWorkflow> {
+    let until = state.terms().started_at + FIRST_PAYMENT;
+    Transition::stay(state).at(EXPIRY, until)
+}
+
+/// The first invoice was paid, or will not be.
+pub(super) async fn first_invoice_ended(
+    cx: &Context,
+    terms: Terms,
+    period: Period,
+    invoice_id: Uuid,
+    run: &FinishedRun,
+) -> Next {
+    match run.output::<InvoiceWorkflow>()? {
+        invoice::Output::Paid => activate(cx, terms, period, Intents::default()).await,
+        invoice::Output::Uncollectible | invoice::Output::Void => {
+            let state = State::Incomplete {
+                terms,
+                period,
+                invoice_id,
+            };
+            let ended_at = cx.now();
+            Ok(end(
+                state,
+                ended_at,
+                EndReason::IncompleteExpired,
+                CreditPolicy::None,
+            ))
+        }
+    }
+}
+
+async fn activate(cx: &Context, terms: Terms, period: Period, intents: Intents) -> Next {
+    let shard = cx.shard_id();
+    cx.transact(ACTIVATE, async |tx| {
+        Ok(store::apply(tx, shard, &terms, Lifecycle::Active, Some(&period)).await?)
+    })
+    .await?;
+    Ok(rest(State::Active {
+        terms,
+        period,
+        intents,
+    })
+    .clear(EXPIRY))
+}
+
+/// Gives up waiting for the first payment: its invoice is taken back.
+pub(super) fn expire(
+    state: State,
+    reason: EndReason,
+    at: DateTime<Utc>,
+) -> Transition<SubscriptionWorkflow> {
+    let invoice = match &state {
+        State::Incomplete { invoice_id, .. } => Some(*invoice_id),
+        _ => None,
+    };
+    let ends = end(state, at, reason, CreditPolicy::None);
+    match invoice {
+        Some(invoice) => ends.signal_key::<InvoiceWorkflow>(
+            invoice.to_string(),
+            format!("void:{invoice}"),
+            &invoice::Signal::Void,
+        ),
+        None => ends,
+    }
+}
+
+/// A period has ended: what it used is billed where that comes last, and what was to come about with
+/// its end does.
+pub(super) async fn period_end(
+    cx: &Context,
+    mut terms: Terms,
+    period: Period,
+    mut intents: Intents,
+) -> Next {
+    let zone = zone_of(&terms)?;
+    let currency = terms.currency;
+    let mut left = Left::default();
+    if terms.offer.billing == Billing::InArrears {
+        let desk = Desk::new(cx);
+        left = cx
+            .transact(BILL_PERIOD, async |tx| {
+                let facts = desk.facts(tx, &terms, period.start).await?;
+                let outcome = Outcome {
+                    credits: Vec::new(),
+                    bill: money::used(&terms, &period, period.end, zone, &facts),
+                };
+                let draft = Some((Reason::Cycle, period));
+                desk.settle(tx, &terms, &outcome, draft, CreditPolicy::None)
+                    .await
+            })
+            .await?;
+    }
+    terms.pass_period();
+    let at = period.end;
+    let state = |terms, intents| State::Active {
+        terms,
+        period,
+        intents,
+    };
+    if intents.take_at_end(Kind::Cancel, at).is_some() {
+        let ends = end(
+            state(terms, intents),
+            at,
+            EndReason::Canceled,
+            CreditPolicy::None,
+        );
+        return Ok(follow(ends, left, currency));
+    }
+    if terms.is_over(at) {
+        let ends = end(
+            state(terms, intents),
+            at,
+            EndReason::Expired,
+            CreditPolicy::None,
+        );
+        return Ok(follow(ends, left, currency));
+    }
+    let mut next = period.index.checked_add(1);
+    if let Some(Intent {
+        act: Act::Change { offer },
+        ..
+    }) = intents.take_at_end(Kind::Change, at)
+    {
+        if terms.offer.restarts(&offer) {
+            terms.anchor_on = calendar::local_day(at, zone);
+            next = Some(0);
+        }
+        terms.offer = offer;
+    }
+    if let Some(Intent {
+        act: Act::MoveAnchor { day },
+        ..
+    }) = intents.take_at_end(Kind::MoveAnchor, at)
+    {
+        let until = calendar::local_day(at, zone);
+        terms.anchor_on = calendar::anchor_before(until, day).unwrap_or(terms.anchor_on);
+        next = None;
+    }
+    if let Some(Intent {
+        act: Act::Pause { until },
+        ..
+    }) = intents.take_at_end(Kind::Pause, at)
+    {
+        let pauses = pause_from(cx, terms, None, intents, until, at).await?;
+        return Ok(follow(pauses, left, currency));
+    }
+    let period = match next {
+        Some(index) => terms.natural(index, zone),
+        None => terms.period_from(at, zone),
+    };
+    let opens = Transition::go(State::Active {
+        terms,
+        period,
+        intents,
+    });
+    Ok(follow(opens, left, currency))
+}
+
+// Acts.
+
+pub(super) async fn note_intents(cx: &Context, state: State) -> Next {
+    let desk = Desk::new(cx);
+    let intents = state.intents().cloned().unwrap_or_default();
+    let id = state.terms().subscription_id;
+    cx.transact(NOTE_INTENTS, async |tx| {
+        Ok(store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?)
+    })
+    .await?;
+    Ok(rest(state))
+}
+
+/// Another offer, now.
+pub(super) async fn change(cx: &Context, state: State, offer: Offer, at: DateTime<Utc>) -> Next {
+    let (terms, period, mut intents) = match state {
+        State::Active {
+            terms,
+            period,
+            intents,
+        } => (terms, period, intents),
+        mut other => {
+            // Nothing was billed for what comes: it is only sold at something else.
+            match &mut other {
+                State::Scheduled { terms, .. }
+                | State::Trialing { terms, .. }
+                | State::Paused { terms, .. } => terms.offer = offer,
+                _ => {}
+            }
+            return note_terms(cx, other).await;
+        }
+    };
+    let desk = Desk::new(cx);
+    let zone = zone_of(&terms)?;
+    intents.take(Kind::Change);
+    let (changed, left) = cx
+        .transact(CHANGE, async |tx| {
+            let facts = desk.facts(tx, &terms, at.min(period.start)).await?;
+            let changed = money::change(&terms, &period, &offer, at, zone, &facts);
+            let left = apply_changed(tx, desk, &changed, &intents, Reason::Change).await?;
+            Ok((Kept::of(&changed), left))
+        })
+        .await?;
+    Ok(go_on(changed, left, intents))
+}
+
+pub(super) async fn move_anchor(cx: &Context, state: State, day: u32, at: DateTime<Utc>) -> Next {
+    let State::Active {
+        terms,
+        period,
+        mut intents,
+    } = state
+    else {
+        return Ok(Transition::stay(state));
+    };
+    let desk = Desk::new(cx);
+    let zone = zone_of(&terms)?;
+    intents.take(Kind::MoveAnchor);
+    let (changed, left) = cx
+        .transact(CHANGE, async |tx| {
+            let facts = desk.facts(tx, &terms, at.min(period.start)).await?;
+            let changed = money::move_anchor(&terms, &period, day, at, zone, &facts);
+            let left = apply_changed(tx, desk, &changed, &intents, Reason::Change).await?;
+            Ok((Kept::of(&changed), left))
+        })
+        .await?;
+    Ok(go_on(changed, left, intents))
+}
+
+/// What a visit keeps of a change.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    terms: Terms,
+    period: Period,
+}
+
+impl Kept {
+    fn of(changed: &Changed) -> Self {
+        Self {
+            terms: changed.terms.clone(),
+            period: changed.period,
+        }
+    }
+}
+
+async fn apply_changed(
+    tx: &mut PgConnection,
+    desk: Desk,
+    changed: &Changed,
+    intents: &Intents,
+    reason: Reason,
+) -> Result<Left, StepError> {
+    let Changed {
+        terms,
+        period,
+        from,
+        outcome,
+    } = changed;
+    let mut intents = intents.clone();
+    intents.follow(period.end);
+    store::apply(tx, desk.shard, terms, Lifecycle::Active, Some(period)).await?;
+    store::apply_items(tx, desk.tenant, desk.shard, terms, *from).await?;
+    let id = terms.subscription_id;
+    store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?;
+    let bills = Period {
+        start: *from,
+        ..*period
+    };
+    let draft = Some((reason, bills));
+    desk.settle(tx, terms, outcome, draft, CreditPolicy::Credit)
+        .await
+}
+
+fn go_on(kept: Kept, left: Left, mut intents: Intents) -> Transition<SubscriptionWorkflow> {
+    let Kept { terms, period } = kept;
+    let currency = terms.currency;
+    intents.follow(period.end);
+    let state = State::Active {
+        terms,
+        period,
+        intents,
+    };
+    follow(rest(state), left, currency)
+}
+
+/// Notes terms that nothing was billed at yet.
+async fn note_terms(cx: &Context, mut state: State) -> Next {
+    if let Some(intents) = state.intents_mut() {
+        intents.take(Kind::Change);
+    }
+    let desk = Desk::new(cx);
+    let (terms, intents) = (
+        state.terms().clone(),
+        state.intents().cloned().unwrap_or_default(),
+    );
+    cx.transact(CHANGE, async |tx| {
+        store::apply_terms(tx, desk.shard, &terms).await?;
+        store::apply_items(tx, desk.tenant, desk.shard, &terms, desk.now).await?;
+        let id = terms.subscription_id;
+        Ok(store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?)
+    })
+    .await?;
+    Ok(rest(state))
+}
+
+pub(super) async fn pause(
+    cx: &Context,
+    state: State,
+    until: Option<DateTime<Utc>>,
+    at: DateTime<Utc>,
+) -> Next {
+    match state {
+        State::Active {
+            terms,
+            period,
+            mut intents,
+        } => {
+            intents.take(Kind::Pause);
+            pause_from(cx, terms, Some(period), intents, until, at).await
+        }
+        State::Trialing { terms, mut intents } => {
+            intents.take(Kind::Pause);
+            pause_from(cx, terms, None, intents, until, at).await
+        }
+        state => Ok(Transition::stay(state)),
+    }
+}
+
+/// Pauses, in the middle of a period or between two.
+async fn pause_from(
+    cx: &Context,
+    terms: Terms,
+    period: Option<Period>,
+    mut intents: Intents,
+    until: Option<DateTime<Utc>>,
+    at: DateTime<Utc>,
+) -> Next {
+    if let Some(at) = until {
+        let (act, when) = (Act::Resume, When::At(at));
+        intents.put(Intent { act, when, at });
+    }
+    let desk = Desk::new(cx);
+    let (zone, currency) = (zone_of(&terms)?, terms.currency);
+    let left = cx
+        .transact(PAUSE, async |tx| {
+            let id = terms.subscription_id;
+            store::apply(tx, desk.shard, &terms, Lifecycle::Paused, None).await?;
+            store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?;
+            hold::store::insert(tx, desk.shard, &customer_pause(desk, id, at)).await?;
+            let Some(period) = period else {
+                return Ok(Left::default());
+            };
+            let facts = desk.facts(tx, &terms, period.start).await?;
+            let (from, outcome) = money::stop(&terms, &period, at, zone, &facts);
+            store::end_items(tx, desk.tenant, desk.shard, id, from).await?;
+            let bills = Period {
+                end: from.max(period.start + TimeDelta::seconds(1)),
+                ..period
+            };
+            let draft = Some((Reason::Final, bills));
+            desk.settle(tx, &terms, &outcome, draft, CreditPolicy::Credit)
+                .await
+        })
+        .await?;
+    let paused = Transition::go(State::Paused {
+        terms,
+        since: at,
+        intents,
+    });
+    Ok(follow(paused, left, currency))
+}
+
+/// The hold of a pause: its run places it and lifts it.
+fn customer_pause(desk: Desk, subscription: Uuid, at: DateTime<Utc>) -> hold::HoldRow {
+    let source = source_of(subscription);
+    hold::HoldRow {
+        hold_id: tenure_engine::new_uuid(desk.shard),
+        tenant_id: desk.tenant,
+        subscription_id: Some(subscription),
+        kind: hold::Kind::CustomerPause,
+        source: Some(source.clone()),
+        starts_at: at,
+        ends_at: None,
+        blocks: hold::Kind::CustomerPause.blocks(),
+        reason: "the subscription is paused".to_owned(),
+        author: source,
+        placed_at: desk.now,
+        lifted: None,
+    }
+}
+
+fn source_of(subscription: Uuid) -> String {
+    format!("subscription/{subscription}")
+}
+
+pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Next {
+    let State::Paused {
+        terms,
+        since,
+        mut intents,
+    } = state
+    else {
+        return Ok(Transition::stay(state));
+    };
+    intents.take(Kind::Resume);
+    let desk = Desk::new(cx);
+    let (zone, currency) = (zone_of(&terms)?, terms.currency);
+    let in_trial = terms
+        .trial_ends_at
+        .is_some_and(|ends| ends > at && since < ends);
+    let (period, left): (Option<Period>, Left) = cx
+        .transact(RESUME, async |tx| {
+            let id = terms.subscription_id;
+            store::lift_pause(tx, desk.tenant, desk.shard, id, &source_of(id), at).await?;
+            store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?;
+            if in_trial {
+                store::apply(tx, desk.shard, &terms, Lifecycle::Trialing, None).await?;
+                return Ok((None, Left::default()));
+            }
+            let tax = tenant::store::find_tax(tx, desk.tenant, desk.shard).await?;
+            let (period, bill) = money::resume(&terms, at, zone, tax.as_ref());
+            store::apply(tx, desk.shard, &terms, Lifecycle::Active, Some(&period)).await?;
+            store::apply_items(tx, desk.tenant, desk.shard, &terms, period.start).await?;
+            let outcome = Outcome {
+                credits: Vec::new(),
+                bill,
+            };
+            let draft = Some((Reason::Resume, period));
+            let left = desk
+                .settle(tx, &terms, &outcome, draft, CreditPolicy::None)
+                .await?;
+            Ok((Some(period), left))
+        })
+        .await?;
+    let mut terms = terms;
+    let Some(period) = period else {
+        return Ok(Transition::go(State::Trialing { terms, intents }));
+    };
+    terms.setup_fee = None;
+    intents.follow(period.end);
+    let state = State::Active {
+        terms,
+        period,
+        intents,
+    };
+    Ok(follow(rest(state), left, currency))
+}
+
+// The end.
+
+pub(super) async fn close(cx: &Context, terms: Terms, closing: Closing) -> Next {
+    let Closing {
+        ended_at,
+        reason,
+        period,
+        credit,
+    } = closing;
+    let (id, currency) = (terms.subscription_id, terms.currency);
+    // Runs of version 1 answered nothing here.
+    let left: Option<Left> = cx
+        .transact(CLOSE, async |tx| {
+            let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+            store::apply_end(tx, tenant, shard, id, ended_at, reason.word()).await?;
+            let Some(period) = period else {
+                return Ok(None);
+            };
+            let desk = Desk {
+                tenant,
+                shard,
+                now: ended_at,
+            };
+            let zone = zone_of(&terms)?;
+            let facts = desk.facts(tx, &terms, period.start).await?;
+            let (from, outcome) = money::stop(&terms, &period, ended_at, zone, &facts);
+            let bills = Period {
+                end: from.max(period.start + TimeDelta::seconds(1)),
+                ..period
+            };
+            let draft = Some((Reason::Final, bills));
+            Ok(Some(
+                desk.settle(tx, &terms, &outcome, draft, credit).await?,
+            ))
+        })
+        .await?;
+    let mail = notice::Input::Cancelled {
+        plan: terms.offer.plan_name,
+        ended_at,
+        unpaid: reason == EndReason::Unpaid,
+    };
+    let ends = Transition::complete(Output { ended_at, reason })
+        .launch::<NoticeWorkflow>(format!("cancelled/{id}"), &mail);
+    Ok(follow(ends, left.unwrap_or_default(), currency))
+}

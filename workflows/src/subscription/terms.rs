@@ -1,0 +1,303 @@
+//! What a subscription was sold at: its items, its calendar, and what an offer makes of it. Pure.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::calendar::{self, Interval, Period, UnknownZone};
+use crate::catalog::{
+    self, Activation, AddOnTerms, Billing, CouponTerms, Off, Plan, Proration, WithoutMethod,
+};
+use crate::door::DoorError;
+use crate::money::{Currency, Money};
+use crate::pricing::{Discount, DiscountOff, Item, Span, measure};
+
+/// The item that every subscription has.
+pub const PLAN: &str = "plan";
+/// Seats beyond those that the plan includes.
+pub const SEATS: &str = "seats";
+/// What is charged once.
+pub const SETUP_FEE: &str = "setup-fee";
+
+/// What a subscription is sold at. A change replaces the offer and keeps the rest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The plan's key.
+    pub plan: String,
+    /// Its name, for mails.
+    pub plan_name: String,
+    /// Its version.
+    pub plan_version: i32,
+    /// Length of a period.
+    pub interval: Interval,
+    /// When a period is billed.
+    pub billing: Billing,
+    /// What proration counts in.
+    pub proration: Proration,
+    /// What it has so many of, with prices.
+    pub items: Vec<Item>,
+    /// How many seats, where the plan has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<u32>,
+}
+
+/// What a subscription's run knows of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The row.
+    pub subscription_id: Uuid,
+    /// What it is sold at.
+    #[serde(flatten)]
+    pub offer: Offer,
+    /// The currency of its prices.
+    pub currency: Currency,
+    /// IANA zone in which its periods begin.
+    pub zone: String,
+    /// The day that periods are counted from, and whose day of the month they return to.
+    pub anchor_on: NaiveDate,
+    /// When it began, or will.
+    pub started_at: DateTime<Utc>,
+    /// End of the trial, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_ends_at: Option<DateTime<Utc>>,
+    /// What becomes of it when the trial ends without a payment method.
+    #[serde(default)]
+    pub without_method: WithoutMethod,
+    /// When it counts as begun.
+    #[serde(default)]
+    pub activation: Activation,
+    /// When a fixed term ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term_ends_at: Option<DateTime<Utc>>,
+    /// Charged with the first paid period, and gone then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup_fee: Option<Decimal>,
+    /// The coupon, while it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coupon: Option<Redeemed>,
+}
+
+/// A coupon that was redeemed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redeemed {
+    /// What comes off.
+    #[serde(flatten)]
+    pub discount: Discount,
+    /// For how many periods, this one included; for ever when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u32>,
+}
+
+/// How many of an add-on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AddOn {
+    /// Its key.
+    pub key: String,
+    /// What it offers.
+    pub terms: AddOnTerms,
+    /// How many.
+    pub quantity: u32,
+}
+
+/// Makes an offer of a plan: so many seats, and add-ons.
+///
+/// # Errors
+/// [`DoorError::NotSoldIn`]; [`DoorError::Malformed`] for seats that the plan does not have, add-ons
+/// that do not go with it, or more than can be had.
+pub fn offer(
+    plan: &Plan,
+    currency: Currency,
+    seats: Option<u32>,
+    add_ons: &[AddOn],
+) -> Result<Offer, DoorError> {
+    let malformed = |field, detail: String| Err(DoorError::Malformed { field, detail });
+    let terms = &plan.terms;
+    let mut items = vec![Item {
+        item: PLAN.to_owned(),
+        name: terms.name.clone(),
+        unit_price: catalog::price_in(&terms.prices, &plan.plan, currency)?.amount(),
+        quantity: 1,
+    }];
+    let seats = match (&terms.seats, seats) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            return malformed("seats", format!("plan {:?} has no seats", plan.plan));
+        }
+        (Some(offered), wanted) => {
+            let wanted = wanted.unwrap_or(offered.included);
+            if wanted == 0 || offered.most.is_some_and(|most| wanted > most) {
+                let most = offered
+                    .most
+                    .map_or("any number".to_owned(), |most| most.to_string());
+                return malformed("seats", format!("{wanted} seats; 1 to {most} can be had"));
+            }
+            if let Some(more) = wanted
+                .checked_sub(offered.included)
+                .filter(|more| *more > 0)
+            {
+                items.push(Item {
+                    item: SEATS.to_owned(),
+                    name: format!("Seats beyond {}", offered.included),
+                    unit_price: catalog::price_in(&offered.prices, &plan.plan, currency)?.amount(),
+                    quantity: more,
+                });
+            }
+            Some(wanted)
+        }
+    };
+    for AddOn {
+        key,
+        terms: add_on,
+        quantity,
+    } in add_ons
+    {
+        if !terms.add_ons.contains(key) {
+            let known = terms.add_ons.join(", ");
+            let detail = format!(
+                "add-on {key:?} does not go with {:?} (those that do: {known})",
+                plan.plan
+            );
+            return malformed("add_ons", detail);
+        }
+        if *quantity == 0 || add_on.most.is_some_and(|most| *quantity > most) {
+            let most = add_on
+                .most
+                .map_or("any number".to_owned(), |most| most.to_string());
+            return malformed(
+                "add_ons",
+                format!("{quantity} of {key:?}; 1 to {most} can be had"),
+            );
+        }
+        items.push(Item {
+            item: key.clone(),
+            name: add_on.name.clone(),
+            unit_price: catalog::price_in(&add_on.prices, key, currency)?.amount(),
+            quantity: *quantity,
+        });
+    }
+    Ok(Offer {
+        plan: plan.plan.clone(),
+        plan_name: terms.name.clone(),
+        plan_version: plan.version,
+        interval: terms.interval,
+        billing: terms.billing,
+        proration: terms.proration,
+        items,
+        seats,
+    })
+}
+
+/// Redeems a coupon in a currency.
+///
+/// # Errors
+/// [`DoorError::NotSoldIn`] for an amount of another currency.
+pub fn redeem(key: &str, terms: &CouponTerms, currency: Currency) -> Result<Redeemed, DoorError> {
+    let off = match &terms.off {
+        Off::Percent(percent) => DiscountOff::Percent(*percent),
+        Off::Amount(prices) => {
+            DiscountOff::Amount(catalog::price_in(prices, key, currency)?.amount())
+        }
+    };
+    Ok(Redeemed {
+        discount: Discount {
+            coupon: key.to_owned(),
+            off,
+        },
+        left: match terms.duration {
+            catalog::Duration::Once => Some(1),
+            catalog::Duration::Periods(periods) => Some(periods),
+            catalog::Duration::Forever => None,
+        },
+    })
+}
+
+impl Offer {
+    /// Price of a period before discounts.
+    #[must_use]
+    pub fn price(&self, currency: Currency) -> Money {
+        let each = self.items.iter();
+        let sum = each.map(|item| item.unit_price * Decimal::from(item.quantity));
+        Money::new(sum.sum(), currency)
+    }
+
+    /// Whether a change to it begins a period of its own.
+    #[must_use]
+    pub fn restarts(&self, other: &Self) -> bool {
+        self.interval != other.interval || self.billing != other.billing
+    }
+}
+
+impl Terms {
+    /// The zone of its days.
+    ///
+    /// # Errors
+    /// When it is none; it was checked when the subscription was made.
+    pub fn zone(&self) -> Result<Tz, UnknownZone> {
+        calendar::zone(&self.zone)
+    }
+
+    /// The natural period of an index.
+    #[must_use]
+    pub fn natural(&self, index: u32, zone: Tz) -> Period {
+        calendar::period(self.anchor_on, self.offer.interval, index, zone)
+    }
+
+    /// The period that begins at `from`, within the natural one that holds it.
+    #[must_use]
+    pub fn period_from(&self, from: DateTime<Utc>, zone: Tz) -> Period {
+        let day = calendar::local_day(from, zone);
+        let index = calendar::index_of(self.anchor_on, self.offer.interval, day).unwrap_or(0);
+        let natural = self.natural(index, zone);
+        Period {
+            start: natural.start.max(from),
+            ..natural
+        }
+    }
+
+    /// A part of the natural period of an index.
+    #[must_use]
+    pub fn span(&self, index: u32, start: DateTime<Utc>, end: DateTime<Utc>, zone: Tz) -> Span {
+        let natural = self.natural(index, zone);
+        let by = self.offer.proration;
+        Span {
+            start,
+            end,
+            units: measure(start, end, by, zone),
+            of: measure(natural.start, natural.end, by, zone).max(1),
+        }
+    }
+
+    /// What comes off now.
+    #[must_use]
+    pub fn discount(&self) -> Option<Discount> {
+        let holds = |coupon: &&Redeemed| coupon.left != Some(0);
+        self.coupon
+            .as_ref()
+            .filter(holds)
+            .map(|coupon| coupon.discount.clone())
+    }
+
+    /// A period has passed: the coupon holds for one less.
+    pub fn pass_period(&mut self) {
+        if let Some(coupon) = &mut self.coupon
+            && let Some(left) = &mut coupon.left
+        {
+            *left = left.saturating_sub(1);
+        }
+        if self
+            .coupon
+            .as_ref()
+            .is_some_and(|coupon| coupon.left == Some(0))
+        {
+            self.coupon = None;
+        }
+    }
+
+    /// Whether its fixed term is over at the end of a period.
+    #[must_use]
+    pub fn is_over(&self, end: DateTime<Utc>) -> bool {
+        self.term_ends_at.is_some_and(|over| over <= end)
+    }
+}

@@ -21,6 +21,7 @@ mod holds;
 mod keys;
 mod metrics;
 mod postgres;
+mod reconcile;
 mod retention;
 mod schedules;
 mod schema;

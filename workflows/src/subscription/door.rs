@@ -169,6 +169,7 @@ pub async fn create(
         zone: tenant.zone.clone(),
         anchor_on,
         started_at,
+        ahead: started_at > now,
         trial_ends_at,
         without_method: plan.terms.trial.without_method,
         activation: plan.terms.activation,

@@ -164,7 +164,7 @@ fn zone_of(terms: &Terms) -> Result<Tz, StepError> {
 // The beginning.
 
 pub(super) async fn begin(cx: &Context, terms: Terms) -> Next {
-    if terms.started_at > cx.now() {
+    if terms.ahead {
         let intents = Intents::default();
         return Ok(Transition::go(State::Scheduled { terms, intents }));
     }

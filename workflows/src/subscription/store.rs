@@ -224,6 +224,7 @@ pub(super) async fn find_terms(
         zone: row.zone,
         anchor_on: row.anchor_on,
         started_at: row.started_at,
+        ahead: false,
         trial_ends_at: row.trial_ends_at,
         without_method: WithoutMethod::Bill,
         activation: Activation::Start,

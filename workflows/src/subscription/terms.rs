@@ -59,6 +59,9 @@ pub struct Terms {
     pub anchor_on: NaiveDate,
     /// When it began, or will.
     pub started_at: DateTime<Utc>,
+    /// Whether that lay ahead when it was made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ahead: bool,
     /// End of the trial, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial_ends_at: Option<DateTime<Utc>>,

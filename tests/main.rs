@@ -16,6 +16,7 @@ mod fault_matrix;
 mod features;
 mod filter;
 mod flow;
+mod holds;
 mod keys;
 mod metrics;
 mod postgres;

@@ -342,7 +342,7 @@ async fn audit(
     Ok(())
 }
 
-fn check_reason(author: &Author) -> Result<(), EngineError> {
+pub(crate) fn check_reason(author: &Author) -> Result<(), EngineError> {
     let length = author.reason.trim().chars().count();
     if length == 0 || length > MAX_REASON {
         return Err(malformed("reason", "it has 1 to 2,000 characters"));

@@ -40,6 +40,7 @@ mod tally;
 mod upkeep;
 mod worker;
 // Doors.
+pub mod audit;
 pub mod bulk;
 mod client;
 pub mod deploy;

@@ -5,13 +5,14 @@ use crate::{
     AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
     AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult,
     BulkResultFilter, CancelSubscription, ChangeSchedule, ClientError, ConfirmBulk, DataKey,
-    DestroyKeys, FlowLimit, IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold,
-    LegalHoldFilter, LiftLegalHold, Mail, MailFilter, NewSchedule, NewSubscription, NewTenant,
-    Page, Pause, PlaceLegalHold, Plan, PrepareBulk, PutRetention, RetentionPolicy, RewrapKeys,
-    RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
-    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
-    SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter,
-    TenantWeight, TestClock, Transition, Whoami, Workflow,
+    DestroyKeys, FlowLimit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceDetail,
+    KeysRewrapped, LegalHold, LegalHoldFilter, LiftHold, LiftLegalHold, Mail, MailFilter,
+    NewSchedule, NewSubscription, NewTenant, Page, Pause, PlaceHold, PlaceLegalHold, Plan,
+    PrepareBulk, PutRetention, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter,
+    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
+    ScheduleRunStarted, SendSignal, SetFlowLimit, SetTenantWeight, Signal, SignalAccepted,
+    StartRun, Step, Subscription, Tenant, TenantFilter, TenantWeight, TestClock, Transition,
+    Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -114,6 +115,39 @@ impl Client {
                 key,
             )
             .await
+    }
+
+    /// Lists a tenant's holds, and whether its service is on.
+    pub async fn list_holds(
+        &self,
+        tenant_id: Uuid,
+        filter: &HoldFilter,
+    ) -> Result<Holds, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/holds");
+        self.transport.get_with(&path, filter).await
+    }
+
+    /// Places a hold on a tenant or one of its subscriptions.
+    pub async fn place_hold(
+        &self,
+        tenant_id: Uuid,
+        hold: &PlaceHold,
+        key: &IdempotencyKey,
+    ) -> Result<Hold, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/holds");
+        self.transport.post(&path, hold, key).await
+    }
+
+    /// Lifts a hold that a person placed.
+    pub async fn lift_hold(
+        &self,
+        tenant_id: Uuid,
+        hold_id: Uuid,
+        lift: &LiftHold,
+        key: &IdempotencyKey,
+    ) -> Result<Hold, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/holds/{hold_id}/lift");
+        self.transport.post(&path, lift, key).await
     }
 
     /// Subscribes a tenant to a plan.

@@ -17,6 +17,7 @@ mod bulk;
 mod error;
 pub mod filter;
 mod flow;
+mod hold;
 mod idempotency;
 mod invoice;
 mod key;
@@ -48,6 +49,7 @@ pub use flow::{
     ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, Pause, PauseScope, SetFlowLimit,
     SetTenantWeight, TenantWeight,
 };
+pub use hold::{Hold, HoldBlocks, HoldFilter, HoldKind, Holds, LiftHold, PlaceHold, Service};
 pub use idempotency::IdempotencyKey;
 pub use invoice::{Invoice, InvoiceDetail, InvoiceLine, InvoiceStatus};
 pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};

@@ -13,6 +13,7 @@ mod run;
 mod schedule;
 mod serve;
 mod story;
+mod tenant;
 mod token;
 
 use std::ffi::OsString;
@@ -54,6 +55,9 @@ enum Command {
     /// API tokens: create, list, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Tenants, through the API: hold.
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
     /// Runs, through the API: list, count, show, signal, act.
     #[command(subcommand)]
     Run(run::RunCommand),
@@ -166,6 +170,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(command) => migrate::run(command).await?,
         Command::PlanDeploy(args) => return plan_deploy::run(args).await,
         Command::Token(command) => token::run(command).await?,
+        Command::Tenant(command) => tenant::run(command).await?,
         Command::Run(command) => run::run(command).await?,
         Command::Flow(command) => flow::run(command).await?,
         Command::Bulk(command) => bulk::run(command).await?,

@@ -5,6 +5,7 @@ mod bulk;
 mod filter;
 mod flow;
 mod health;
+mod holds;
 mod invoices;
 mod keys;
 mod mails;
@@ -67,6 +68,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(whoami::router())
         .merge(plans::router())
         .merge(tenants::router())
+        .merge(holds::router())
         .merge(subscriptions::router())
         .merge(invoices::router())
         .merge(mails::router())

@@ -6,6 +6,7 @@
 mod acts;
 mod api;
 mod bulk;
+mod catalog;
 mod config;
 mod console;
 mod console_pty;

@@ -4,15 +4,15 @@ use crate::transport::Transport;
 use crate::{
     AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
     AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult,
-    BulkResultFilter, CancelSubscription, ChangeSchedule, ClientError, ConfirmBulk, DataKey,
-    DestroyKeys, FlowLimit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceDetail,
-    KeysRewrapped, LegalHold, LegalHoldFilter, LiftHold, LiftLegalHold, Mail, MailFilter,
-    NewSchedule, NewSubscription, NewTenant, Page, Pause, PlaceHold, PlaceLegalHold, Plan,
-    PrepareBulk, PutRetention, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter,
-    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
-    ScheduleRunStarted, SendSignal, SetFlowLimit, SetTenantWeight, Signal, SignalAccepted,
-    StartRun, Step, Subscription, Tenant, TenantFilter, TenantWeight, TestClock, Transition,
-    Whoami, Workflow,
+    BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished, ChangeSchedule,
+    ClientError, ConfirmBulk, DataKey, DestroyKeys, FlowLimit, Hold, HoldFilter, Holds,
+    IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter, LiftHold,
+    LiftLegalHold, Mail, MailFilter, NewSchedule, NewSubscription, NewTenant, Page, Pause,
+    PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog, PutRetention, RetentionPolicy,
+    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
+    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
+    SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter,
+    TenantWeight, TestClock, Transition, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -72,9 +72,32 @@ impl Client {
         self.transport.get("/v1/workflows").await
     }
 
-    /// Lists the plans of the catalogue.
+    /// Lists the plans that can be subscribed to.
     pub async fn list_plans(&self) -> Result<Vec<Plan>, ClientError> {
         self.transport.get("/v1/plans").await
+    }
+
+    /// Lists all versions of a plan, newest first.
+    pub async fn list_plan_versions(&self, plan: &str) -> Result<Vec<Plan>, ClientError> {
+        let path = format!("/v1/plans/{}/versions", segment(plan));
+        self.transport.get(&path).await
+    }
+
+    /// Lists the current version of every entry of the catalogue.
+    pub async fn list_catalog(&self) -> Result<Vec<CatalogEntry>, ClientError> {
+        self.transport.get("/v1/catalog").await
+    }
+
+    /// Publishes a catalogue, given as its file holds it; or tells what would become of it.
+    pub async fn publish_catalog(
+        &self,
+        catalog: &serde_json::Value,
+        publish: &PublishCatalog,
+        key: &IdempotencyKey,
+    ) -> Result<CatalogPublished, ClientError> {
+        self.transport
+            .post_with("/v1/catalog", publish, catalog, key)
+            .await
     }
 }
 

@@ -56,7 +56,7 @@ pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
 pub use mail::{Mail, MailFilter, MailStatus};
 pub use money::Money;
 pub use page::Page;
-pub use plan::Plan;
+pub use plan::{CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PublishCatalog};
 pub use retention::{
     LegalHold, LegalHoldFilter, LiftLegalHold, PlaceLegalHold, PutRetention, RetentionAction,
     RetentionPolicy,

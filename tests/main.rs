@@ -13,6 +13,7 @@ mod console_pty;
 mod crash;
 mod deploy;
 mod engine;
+mod entitlements;
 mod fault_matrix;
 mod features;
 mod filter;

@@ -37,6 +37,7 @@ fn samples(version: i64) -> Option<&'static str> {
         17 => Some(include_str!("../fixtures/migrations/0017.sql")),
         20 => Some(include_str!("../fixtures/migrations/0020.sql")),
         22 => Some(include_str!("../fixtures/migrations/0022.sql")),
+        25 => Some(include_str!("../fixtures/migrations/0025.sql")),
         _ => None,
     }
 }

@@ -5,12 +5,13 @@ use crate::{
     AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
     AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult,
     BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished, ChangeSchedule,
-    ClientError, ConfirmBulk, DataKey, DestroyKeys, FlowLimit, Hold, HoldFilter, Holds,
-    IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter, LiftHold,
-    LiftLegalHold, Mail, MailFilter, NewSchedule, NewSubscription, NewTenant, Page, Pause,
-    PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog, PutRetention, RetentionPolicy,
-    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
-    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
+    ClearOverride, ClientError, ConfirmBulk, DataKey, DestroyKeys, EntitlementOverride,
+    Entitlements, FeatureEntitlement, FlowLimit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice,
+    InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter, LiftHold, LiftLegalHold, Mail,
+    MailFilter, NewSchedule, NewSubscription, NewTenant, Page, Pause, PlaceHold, PlaceLegalHold,
+    Plan, PrepareBulk, PublishCatalog, PutRetention, RetentionPolicy, RewrapKeys, RotateKey,
+    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
+    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
     SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter,
     TenantWeight, TestClock, Transition, Whoami, Workflow,
 };
@@ -270,6 +271,59 @@ impl Client {
                 key,
             )
             .await
+    }
+}
+
+/// Entitlements.
+impl Client {
+    /// Asks which features and limits a tenant has now, and why.
+    pub async fn entitlements(&self, tenant_id: Uuid) -> Result<Entitlements, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/entitlements");
+        self.transport.get(&path).await
+    }
+
+    /// Asks what a tenant has of one feature; a feature that nothing names is not refused.
+    pub async fn entitlement(
+        &self,
+        tenant_id: Uuid,
+        feature: &str,
+    ) -> Result<FeatureEntitlement, ClientError> {
+        let feature = segment(feature);
+        let path = format!("/v1/tenants/{tenant_id}/entitlements/{feature}");
+        self.transport.get(&path).await
+    }
+
+    /// Lists what support gives a tenant in place of what it has bought, also what has expired.
+    pub async fn list_overrides(
+        &self,
+        tenant_id: Uuid,
+    ) -> Result<Vec<EntitlementOverride>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/overrides");
+        self.transport.get(&path).await
+    }
+
+    /// Gives a tenant a value of a feature in place of what it has bought.
+    pub async fn set_override(
+        &self,
+        tenant_id: Uuid,
+        feature: &str,
+        set: &SetOverride,
+        key: &IdempotencyKey,
+    ) -> Result<EntitlementOverride, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/overrides/{}", segment(feature));
+        self.transport.put(&path, set, key).await
+    }
+
+    /// Takes an override away: what it was.
+    pub async fn clear_override(
+        &self,
+        tenant_id: Uuid,
+        feature: &str,
+        clear: &ClearOverride,
+        key: &IdempotencyKey,
+    ) -> Result<EntitlementOverride, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/overrides/{}", segment(feature));
+        self.transport.delete(&path, clear, key).await
     }
 }
 

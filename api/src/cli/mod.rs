@@ -4,6 +4,7 @@ pub mod bench;
 mod bulk;
 mod catalog;
 mod dev;
+mod entitlement;
 mod flow;
 mod key;
 mod migrate;

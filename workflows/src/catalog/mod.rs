@@ -226,7 +226,7 @@ impl Entry {
         }
     }
 
-    fn from_terms(kind: &str, terms: Value) -> Result<Self, serde_json::Error> {
+    pub(crate) fn from_terms(kind: &str, terms: Value) -> Result<Self, serde_json::Error> {
         Ok(match kind {
             "plan" => Self::Plan(serde_json::from_value(terms)?),
             "add_on" => Self::AddOn(serde_json::from_value(terms)?),

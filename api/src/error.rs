@@ -255,6 +255,10 @@ fn door(error: &DoorError) -> Verdict {
         DoorError::NotSoldIn { .. } | DoorError::UnknownCurrency(_) => {
             invalid(text).at("/currency")
         }
+        DoorError::BadCatalogue { place, .. } => invalid(text).at(match place.as_str() {
+            "" => String::new(),
+            place => format!("/{}", place.replace('.', "/")),
+        }),
         DoorError::UnknownZone(_) => invalid(text).at("/zone"),
         DoorError::Malformed { field, .. } => invalid(text).at(format!("/{field}")),
         DoorError::NotFound { .. } => not_found("not_found", text),

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod cli;
 pub mod config;
+mod entitlements;
 pub mod error;
 mod extract;
 mod idempotency;

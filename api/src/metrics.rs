@@ -258,6 +258,7 @@ pub(crate) async fn serve(
 async fn scrape(State((handle, state)): State<(PrometheusHandle, AppState)>) -> impl IntoResponse {
     look_at_pool("engine", state.client().pool());
     look_at_pool("api", state.pool());
+    look_at_pool("readers", state.readers());
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], handle.render())
 }

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::StripeConfig;
 use crate::state::AppState;
 
+/// The most connections for reads of one statement: each is busy for a fraction of a millisecond.
+const READERS: u32 = 8;
+
 /// What to serve.
 pub struct ServeConfig {
     /// The database, with the migrated schema.
@@ -67,7 +70,14 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     let engine_pool = tenure_engine::connect(config.database.clone(), &config.pool)
         .await
         .context("cannot connect to the database; is it migrated (tenure migrate up)?")?;
-    let api_pool = tenure_engine::connect(config.database, &config.pool)
+    let api_pool = tenure_engine::connect(config.database.clone(), &config.pool)
+        .await
+        .context("cannot connect to the database")?;
+    let reader_pool = PoolConfig {
+        max_connections: READERS,
+        ..config.pool
+    };
+    let readers = tenure_engine::connect_control(config.database, &reader_pool)
         .await
         .context("cannot connect to the database")?;
     let stripe = Stripe::new(&config.stripe.url, &config.stripe.secret_key)
@@ -89,6 +99,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     let state = AppState::new(
         client,
         api_pool,
+        readers,
         config.stripe.webhook_secrets,
         config.environment,
     );

@@ -8,6 +8,7 @@ use tenure_engine::seal::Keyring;
 use tenure_engine::{Client, TenantId};
 
 use crate::auth::Caller;
+use crate::entitlements::Entitlements;
 use crate::error::ApiError;
 
 /// The API's dependencies; cheap to clone.
@@ -17,23 +18,29 @@ pub struct AppState(Arc<Inner>);
 struct Inner {
     client: Client,
     pool: PgPool,
+    readers: PgPool,
+    entitlements: Entitlements,
     webhook_secrets: Vec<String>,
     environment: String,
     draining: AtomicBool,
 }
 
 impl AppState {
-    /// `pool` is the API's own, so that its requests never starve the worker.
+    /// `pool` is the API's own, so that its requests never starve the worker; `readers` acts as
+    /// control, for reads of one statement.
     #[must_use]
     pub fn new(
         client: Client,
         pool: PgPool,
+        readers: PgPool,
         webhook_secrets: Vec<String>,
         environment: String,
     ) -> Self {
         Self(Arc::new(Inner {
             client,
             pool,
+            readers,
+            entitlements: Entitlements::default(),
             webhook_secrets,
             environment,
             draining: AtomicBool::new(false),
@@ -62,6 +69,16 @@ impl AppState {
         &self.0.pool
     }
 
+    /// Connections that act as control, for reads of one statement.
+    pub(crate) fn readers(&self) -> &PgPool {
+        &self.0.readers
+    }
+
+    /// What is kept of entitlements between requests.
+    pub(crate) fn entitlements(&self) -> &Entitlements {
+        &self.0.entitlements
+    }
+
     pub(crate) fn webhook_secrets(&self) -> &[String] {
         &self.0.webhook_secrets
     }
@@ -73,6 +90,7 @@ impl AppState {
 
     pub(crate) async fn close(&self) {
         self.0.pool.close().await;
+        self.0.readers.close().await;
         self.0.client.pool().close().await;
     }
 

@@ -72,7 +72,7 @@ pub use id::{
 };
 pub use limit::{Limit, Need, Rate};
 pub use payload::DEFAULT_PAYLOAD_LIMIT;
-pub use pool::{PoolConfig, begin, connect};
+pub use pool::{PoolConfig, begin, connect, connect_control};
 pub use priority::Priority;
 pub use registry::{Registry, RegistryBuilder};
 pub use retry::{Exhausted, RetryPolicy};

@@ -38,6 +38,26 @@ impl Default for PoolConfig {
 /// # Errors
 /// When the database cannot be reached or the role is missing.
 pub async fn connect(options: PgConnectOptions, config: &PoolConfig) -> sqlx::Result<PgPool> {
+    connect_as(options, config, "set role tenure_engine").await
+}
+
+/// Opens a pool whose connections act as role `tenure_control`: for single statements on control
+/// tables, which then need no transaction to say for whom they speak.
+///
+/// # Errors
+/// When the database cannot be reached or the role is missing.
+pub async fn connect_control(
+    options: PgConnectOptions,
+    config: &PoolConfig,
+) -> sqlx::Result<PgPool> {
+    connect_as(options, config, "set role tenure_control").await
+}
+
+async fn connect_as(
+    options: PgConnectOptions,
+    config: &PoolConfig,
+    set_role: &'static str,
+) -> sqlx::Result<PgPool> {
     let options = options.options([
         (
             "idle_in_transaction_session_timeout",
@@ -59,9 +79,7 @@ pub async fn connect(options: PgConnectOptions, config: &PoolConfig) -> sqlx::Re
     pool = pool.after_connect(move |conn, _| {
         let offset = offset.clone();
         Box::pin(async move {
-            sqlx::raw_sql("set role tenure_engine")
-                .execute(&mut *conn)
-                .await?;
+            sqlx::raw_sql(set_role).execute(&mut *conn).await?;
             // A new connection is handed out without being asked for again below.
             match offset {
                 Some(offset) => move_clock(conn, &offset).await,

@@ -31,6 +31,14 @@ pub enum DoorError {
         /// Its key.
         key: String,
     },
+    /// A catalogue does not fit.
+    #[error("{}: {detail}", if place.is_empty() { "the catalogue" } else { place })]
+    BadCatalogue {
+        /// The way to what is wrong, such as `plans.team.prices.JPY`; empty for the whole.
+        place: String,
+        /// What was wrong, and what would be right.
+        detail: String,
+    },
     /// Not a currency.
     #[error(transparent)]
     UnknownCurrency(#[from] UnknownCurrency),

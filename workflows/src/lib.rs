@@ -28,6 +28,7 @@ pub mod ports;
 pub mod catalog;
 pub mod clock;
 pub mod dunning;
+pub mod entitlement;
 pub mod hold;
 pub mod invoice;
 pub mod notice;

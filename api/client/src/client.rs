@@ -4,17 +4,18 @@ use crate::transport::Transport;
 use crate::{
     AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted,
     AdvanceAccepted, AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation,
-    BulkResult, BulkResultFilter, CancelSubscription, ChangeSchedule, ChangeSubscription,
-    ClientError, ConfirmBulk, Credit, CreditNote, DataKey, DestroyKeys, FlowLimit, GrantCredit,
-    Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold,
-    LegalHoldFilter, LiftHold, LiftLegalHold, Mail, MailFilter, MoveAnchor, NewCreditNote,
-    NewSchedule, NewSubscription, NewTenant, Page, Pause, PauseSubscription, PlaceHold,
-    PlaceLegalHold, Plan, PrepareBulk, PutRetention, ResumeSubscription, RetentionPolicy,
-    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
-    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
-    SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, SubscriptionAct,
-    SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition,
-    UndoIntent, Whoami, Workflow,
+    BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished,
+    ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk, Credit,
+    CreditNote, DataKey, DestroyKeys, EntitlementOverride, Entitlements, FeatureEntitlement,
+    FlowLimit, GrantCredit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceDetail,
+    KeysRewrapped, LegalHold, LegalHoldFilter, LiftHold, LiftLegalHold, Mail, MailFilter,
+    MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, Page, Pause,
+    PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog, PutRetention,
+    ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter,
+    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
+    ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal,
+    SignalAccepted, StartRun, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate,
+    Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -74,9 +75,32 @@ impl Client {
         self.transport.get("/v1/workflows").await
     }
 
-    /// Lists the plans of the catalogue.
+    /// Lists the plans that can be subscribed to.
     pub async fn list_plans(&self) -> Result<Vec<Plan>, ClientError> {
         self.transport.get("/v1/plans").await
+    }
+
+    /// Lists all versions of a plan, newest first.
+    pub async fn list_plan_versions(&self, plan: &str) -> Result<Vec<Plan>, ClientError> {
+        let path = format!("/v1/plans/{}/versions", segment(plan));
+        self.transport.get(&path).await
+    }
+
+    /// Lists the current version of every entry of the catalogue.
+    pub async fn list_catalog(&self) -> Result<Vec<CatalogEntry>, ClientError> {
+        self.transport.get("/v1/catalog").await
+    }
+
+    /// Publishes a catalogue, given as its file holds it; or tells what would become of it.
+    pub async fn publish_catalog(
+        &self,
+        catalog: &serde_json::Value,
+        publish: &PublishCatalog,
+        key: &IdempotencyKey,
+    ) -> Result<CatalogPublished, ClientError> {
+        self.transport
+            .post_with("/v1/catalog", publish, catalog, key)
+            .await
     }
 }
 
@@ -377,6 +401,59 @@ impl Client {
                 key,
             )
             .await
+    }
+}
+
+/// Entitlements.
+impl Client {
+    /// Asks which features and limits a tenant has now, and why.
+    pub async fn entitlements(&self, tenant_id: Uuid) -> Result<Entitlements, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/entitlements");
+        self.transport.get(&path).await
+    }
+
+    /// Asks what a tenant has of one feature; a feature that nothing names is not refused.
+    pub async fn entitlement(
+        &self,
+        tenant_id: Uuid,
+        feature: &str,
+    ) -> Result<FeatureEntitlement, ClientError> {
+        let feature = segment(feature);
+        let path = format!("/v1/tenants/{tenant_id}/entitlements/{feature}");
+        self.transport.get(&path).await
+    }
+
+    /// Lists what support gives a tenant in place of what it has bought, also what has expired.
+    pub async fn list_overrides(
+        &self,
+        tenant_id: Uuid,
+    ) -> Result<Vec<EntitlementOverride>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/overrides");
+        self.transport.get(&path).await
+    }
+
+    /// Gives a tenant a value of a feature in place of what it has bought.
+    pub async fn set_override(
+        &self,
+        tenant_id: Uuid,
+        feature: &str,
+        set: &SetOverride,
+        key: &IdempotencyKey,
+    ) -> Result<EntitlementOverride, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/overrides/{}", segment(feature));
+        self.transport.put(&path, set, key).await
+    }
+
+    /// Takes an override away: what it was.
+    pub async fn clear_override(
+        &self,
+        tenant_id: Uuid,
+        feature: &str,
+        clear: &ClearOverride,
+        key: &IdempotencyKey,
+    ) -> Result<EntitlementOverride, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/overrides/{}", segment(feature));
+        self.transport.delete(&path, clear, key).await
     }
 }
 

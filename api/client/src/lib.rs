@@ -14,6 +14,7 @@
 //! ```
 
 mod bulk;
+mod entitlement;
 mod error;
 pub mod filter;
 mod flow;
@@ -44,6 +45,10 @@ pub use bulk::{
     ConfirmBulk, PrepareBulk,
 };
 pub use client::Client;
+pub use entitlement::{
+    ClearOverride, Entitlement, EntitlementAddOn, EntitlementOverride, EntitlementReason,
+    EntitlementSource, Entitlements, FeatureEntitlement, SetOverride,
+};
 pub use error::{ClientError, FieldError, Problem};
 pub use flow::{
     ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, Pause, PauseScope, SetFlowLimit,
@@ -59,7 +64,7 @@ pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
 pub use mail::{Mail, MailFilter, MailStatus};
 pub use money::Money;
 pub use page::Page;
-pub use plan::Plan;
+pub use plan::{CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PublishCatalog};
 pub use retention::{
     LegalHold, LegalHoldFilter, LiftLegalHold, PlaceLegalHold, PutRetention, RetentionAction,
     RetentionPolicy,

@@ -86,6 +86,18 @@ impl Transport {
         self.answer(path, request).await
     }
 
+    /// Changes something with `POST` and a query, once per key.
+    pub(crate) async fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        body: &impl Serialize,
+        key: &IdempotencyKey,
+    ) -> Result<T, ClientError> {
+        let request = self.once(Method::POST, path, key).query(query).json(body);
+        self.answer(path, request).await
+    }
+
     /// Puts something in its place with `PUT`, once per key.
     pub(crate) async fn put<T: DeserializeOwned>(
         &self,

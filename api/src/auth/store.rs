@@ -1,7 +1,7 @@
 //! The token's row.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use tenure_client::Role;
 use tenure_engine::TenantId;
 use uuid::Uuid;
@@ -81,6 +81,53 @@ pub(super) async fn find_by_digest(
             revoked_at: row.revoked_at,
         };
         (token, row.now)
+    }))
+}
+
+/// What a tenant's entitlements follow from, as the database tells it.
+pub(crate) struct TenantFacts {
+    /// The tenant's time.
+    pub(crate) now: DateTime<Utc>,
+    /// The facts.
+    pub(crate) facts: String,
+}
+
+/// Finds a token, the time, and what the entitlements of `tenant` follow from. The pool's connections
+/// act as control.
+pub(super) async fn find_with_facts(
+    pool: &PgPool,
+    digest: &[u8],
+    tenant: TenantId,
+) -> sqlx::Result<Option<(TokenRow, DateTime<Utc>, Option<TenantFacts>)>> {
+    let row = sqlx::query!(
+        r#"
+        select
+          token.token_id, token.name, token.role, token.tenant_id as "tenant_id: TenantId",
+          token.expires_at, token.revoked_at, engine.now() as "now!",
+          told.tenant_now as "tenant_now?", told.facts as "facts?"
+        from app.token
+        left join lateral app.entitlement_facts($2) as told on true
+        where token.digest = $1
+        "#,
+        digest,
+        tenant.0,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| {
+        let token = TokenRow {
+            token_id: row.token_id,
+            name: row.name,
+            role: role(&row.role),
+            tenant_id: row.tenant_id,
+            expires_at: row.expires_at,
+            revoked_at: row.revoked_at,
+        };
+        let facts = match (row.tenant_now, row.facts) {
+            (Some(now), Some(facts)) => Some(TenantFacts { now, facts }),
+            _ => None,
+        };
+        (token, row.now, facts)
     }))
 }
 

@@ -2,7 +2,9 @@
 
 pub mod bench;
 mod bulk;
+mod catalog;
 mod dev;
+mod entitlement;
 mod flow;
 mod key;
 mod migrate;
@@ -58,6 +60,9 @@ enum Command {
     /// Tenants, through the API: hold.
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// The catalogue: check a file; load and show it through the API.
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// Runs, through the API: list, count, show, signal, act.
     #[command(subcommand)]
     Run(run::RunCommand),
@@ -171,6 +176,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::PlanDeploy(args) => return plan_deploy::run(args).await,
         Command::Token(command) => token::run(command).await?,
         Command::Tenant(command) => tenant::run(command).await?,
+        Command::Catalog(command) => catalog::run(command).await?,
         Command::Run(command) => run::run(command).await?,
         Command::Flow(command) => flow::run(command).await?,
         Command::Bulk(command) => bulk::run(command).await?,

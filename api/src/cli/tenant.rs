@@ -6,6 +6,7 @@ use tenure_client::{
 };
 use uuid::Uuid;
 
+use super::entitlement::{self, EntitlementsArgs, OverrideCommand};
 use super::run::{ApiArgs, print};
 
 /// What to do with tenants.
@@ -14,6 +15,11 @@ pub(super) enum TenantCommand {
     /// Holds on a tenant or its subscriptions: list, place, lift.
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// Show which features and limits a tenant has now, and why.
+    Entitlements(EntitlementsArgs),
+    /// What support gives a tenant in place of what it has bought: list, set, clear.
+    #[command(subcommand)]
+    Override(OverrideCommand),
 }
 
 /// What to do with holds.
@@ -98,6 +104,8 @@ fn parse_kind(text: &str) -> Result<HoldKind, String> {
 pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
     match command {
         TenantCommand::Hold(command) => hold(command).await,
+        TenantCommand::Entitlements(args) => entitlement::show(args).await,
+        TenantCommand::Override(command) => entitlement::run(command).await,
     }
 }
 

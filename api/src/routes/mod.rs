@@ -2,6 +2,7 @@
 
 mod actions;
 mod bulk;
+mod entitlements;
 mod filter;
 mod flow;
 mod health;
@@ -70,6 +71,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(tenants::router())
         .merge(holds::router())
         .merge(subscriptions::router())
+        .merge(entitlements::router())
         .merge(invoices::router())
         .merge(mails::router())
         .merge(test_clocks::router())

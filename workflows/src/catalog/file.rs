@@ -30,10 +30,22 @@ struct CatalogFile {
 /// `"retired": true` is refused to everybody who does not have it.
 ///
 /// # Errors
-/// [`DoorError::Malformed`], with the place that is wrong and what would be right.
+/// [`DoorError::BadCatalogue`], with the place that is wrong and what would be right.
 pub fn parse(json: &str) -> Result<Vec<NewEntry>, DoorError> {
+    from_value(serde_json::from_str(json).map_err(|error| malformed("", &error.to_string()))?)
+}
+
+/// Reads a catalogue from a value, as [`parse`] does from text.
+///
+/// # Errors
+/// [`DoorError::BadCatalogue`], with the place that is wrong and what would be right.
+pub fn from_value(value: Value) -> Result<Vec<NewEntry>, DoorError> {
+    // A list would be taken for the fields in their order.
+    if !value.is_object() {
+        return Err(malformed("", "an object with plans, add_ons and coupons"));
+    }
     let file: CatalogFile =
-        serde_json::from_str(json).map_err(|error| malformed("catalogue", &error.to_string()))?;
+        serde_json::from_value(value).map_err(|error| malformed("", &error.to_string()))?;
     let mut entries = Vec::new();
     for (key, terms) in file.add_ons {
         let place = format!("add_ons.{key}");
@@ -79,9 +91,9 @@ fn entry(place: &str, key: String, retired: bool, entry: Entry) -> Result<NewEnt
 }
 
 fn malformed(place: &str, detail: &str) -> DoorError {
-    DoorError::Malformed {
-        field: "catalogue",
-        detail: format!("{place}: {detail}"),
+    DoorError::BadCatalogue {
+        place: place.to_owned(),
+        detail: detail.to_owned(),
     }
 }
 
@@ -90,8 +102,10 @@ fn read<T: serde::de::DeserializeOwned>(
     place: &str,
     mut terms: Value,
 ) -> Result<(T, bool), DoorError> {
-    let retired = terms.as_object_mut().and_then(|it| it.remove("retired"));
-    let retired = match retired {
+    let Some(fields) = terms.as_object_mut() else {
+        return Err(malformed(place, "an object with the entry's fields"));
+    };
+    let retired = match fields.remove("retired") {
         None => false,
         Some(Value::Bool(retired)) => retired,
         Some(_) => return Err(malformed(&format!("{place}.retired"), "true or false")),
@@ -179,6 +193,10 @@ fn check_most(place: &str, most: Option<u32>) -> Result<(), DoorError> {
 fn check_features(place: &str, features: &BTreeMap<String, Value>) -> Result<(), DoorError> {
     for (feature, value) in features {
         let at = format!("{place}.features.{feature}");
+        if !is_feature(feature) {
+            let detail = "a feature's key has 1 to 100 characters of a-z, 0-9, -, _ and .";
+            return Err(malformed(&at, detail));
+        }
         match value {
             Value::Bool(_) | Value::String(_) => {}
             Value::Number(number) if number.as_u64().is_some() => {}
@@ -186,6 +204,13 @@ fn check_features(place: &str, features: &BTreeMap<String, Value>) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Whether a text can be a feature's key.
+#[must_use]
+pub fn is_feature(key: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    (1..=100).contains(&key.len()) && key.chars().all(fits)
 }
 
 fn check_prices(place: &str, prices: &Prices) -> Result<(), DoorError> {
@@ -271,6 +296,15 @@ mod tests {
             (
                 plan(r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"features":{"a":-1}}"#),
                 "plans.x.features.a: true, false",
+            ),
+            (
+                plan(r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"features":{"A":1}}"#),
+                "plans.x.features.A: a feature's key has",
+            ),
+            (plan("[]"), "plans.x: an object"),
+            (
+                r#"{"plan": {}}"#.to_owned(),
+                "the catalogue: unknown field `plan`",
             ),
             (
                 coupon(r#""off":{"percent":"120"},"duration":"once""#),

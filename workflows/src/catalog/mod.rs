@@ -8,9 +8,9 @@
 mod file;
 mod store;
 
-pub use file::parse;
+pub use file::{from_value, is_feature, parse};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
@@ -204,8 +204,9 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// The stored word.
-    const fn kind(&self) -> &'static str {
+    /// The stored word: `plan`, `add_on` or `coupon`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
         match self {
             Self::Plan(_) => "plan",
             Self::AddOn(_) => "add_on",
@@ -213,7 +214,11 @@ impl Entry {
         }
     }
 
-    fn to_terms(&self) -> Result<Value, serde_json::Error> {
+    /// What it offers, as a catalogue's file says it.
+    ///
+    /// # Errors
+    /// Never, for terms that were read.
+    pub fn to_terms(&self) -> Result<Value, serde_json::Error> {
         match self {
             Self::Plan(terms) => serde_json::to_value(terms),
             Self::AddOn(terms) => serde_json::to_value(terms),
@@ -221,7 +226,7 @@ impl Entry {
         }
     }
 
-    fn from_terms(kind: &str, terms: Value) -> Result<Self, serde_json::Error> {
+    pub(crate) fn from_terms(kind: &str, terms: Value) -> Result<Self, serde_json::Error> {
         Ok(match kind {
             "plan" => Self::Plan(serde_json::from_value(terms)?),
             "add_on" => Self::AddOn(serde_json::from_value(terms)?),
@@ -270,7 +275,7 @@ pub struct Plan {
 /// What publishing did to an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// plan, add_on or coupon.
+    /// `plan`, `add_on` or `coupon`.
     pub kind: &'static str,
     /// Its key.
     pub key: String,
@@ -278,6 +283,10 @@ pub struct Change {
     pub version: i32,
     /// Whether this publication made it.
     pub new: bool,
+    /// Whether that version is refused to everybody who does not have it.
+    pub retired: bool,
+    /// The fields that differ from the version before; empty for what is new or the same.
+    pub changed: Vec<String>,
 }
 
 /// Publishes a catalogue: what differs from the current version, or is new, becomes a new version.
@@ -311,9 +320,30 @@ pub async fn publish(
             key: new.key.clone(),
             version,
             new: same.is_none(),
+            retired: new.retired,
+            changed: known.map_or_else(Vec::new, |known| differences(known, new)),
         });
     }
     Ok(changes)
+}
+
+/// The fields in which an entry differs from its current version, by name.
+fn differences(known: &Published, new: &NewEntry) -> Vec<String> {
+    let fields = |entry: &Entry| match entry.to_terms() {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (before, after) = (fields(&known.entry), fields(&new.entry));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut changed: Vec<String> = names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .cloned()
+        .collect();
+    if known.retired != new.retired {
+        changed.push("retired".to_owned());
+    }
+    changed
 }
 
 /// Lists the current version of every entry, by kind and key.
@@ -327,14 +357,14 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<Published>, DoorError> 
 /// Lists all versions of a plan, newest first.
 ///
 /// # Errors
-/// [`DoorError::UnknownPlan`].
+/// [`DoorError::NotFound`].
 pub async fn list_versions(
     conn: &mut PgConnection,
     plan: &str,
 ) -> Result<Vec<Published>, DoorError> {
     let versions = store::list_versions(conn, "plan", plan).await?;
     if versions.is_empty() {
-        return Err(DoorError::UnknownPlan(plan.to_owned()));
+        return Err(DoorError::not_found("plan", plan));
     }
     Ok(versions)
 }

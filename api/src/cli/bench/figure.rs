@@ -66,6 +66,7 @@ fn aim(workload: &str, metric: &str) -> Option<&'static str> {
         ("W4", "crowd_p99_ms") => "<= 15",
         ("W8", "statements_per_s") => "<= 2",
         ("W8", "process_cpu_percent") => "<= 0.5",
+        ("E1", "read_p99_ms") => "<= 2",
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use tenure_engine::{Client, Registry, RunRef, ShardId, TenantId, Worker, WorkerConfig, tenant};
 use tokio_util::sync::CancellationToken;
 
+use super::entitlement;
 use super::figure::{Measured, percentile};
 use super::workflows::{Call, Listener, Steps};
 
@@ -34,15 +35,17 @@ pub(crate) enum Workload {
     Latency,
     Signals,
     Idle,
+    Entitlements,
 }
 
 /// All of them, by name.
-pub(crate) const WORKLOADS: [(&str, Workload); 5] = [
+pub(crate) const WORKLOADS: [(&str, Workload); 6] = [
     ("W1", Workload::OneStep),
     ("W2", Workload::TenSteps),
     ("W2L", Workload::Latency),
     ("W4", Workload::Signals),
     ("W8", Workload::Idle),
+    ("E1", Workload::Entitlements),
 ];
 
 impl Workload {
@@ -53,6 +56,7 @@ impl Workload {
             Self::Latency => latency(bench).await,
             Self::Signals => signals(bench).await,
             Self::Idle => idle(bench).await,
+            Self::Entitlements => entitlement::measure(bench.pool(), bench.scale).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A figure is the median of several runs, and its ratio to the limit measured in the same run,
 //! because machines differ and are noisy. Nothing here is used by the product.
 
+mod entitlement;
 mod figure;
 mod limit;
 mod load;
@@ -19,8 +20,8 @@ use figure::{Figure, Machine};
 /// Measures the engine against the limit of Postgres on this machine.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Workloads to run: W1, W2, W2L, W4, W8. All when none is named.
-    #[arg(value_parser = ["W1", "W2", "W2L", "W4", "W8"])]
+    /// Workloads to run: W1, W2, W2L, W4, W8, and E1: entitlements. All when none is named.
+    #[arg(value_parser = ["W1", "W2", "W2L", "W4", "W8", "E1"])]
     workloads: Vec<String>,
     /// Repetitions of each workload; the median is reported.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]

@@ -1,0 +1,169 @@
+//! `tenure tenant entitlements` and `tenure tenant override`.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
+use tenure_client::{
+    ClearOverride, Entitlement, EntitlementOverride, EntitlementSource, Entitlements,
+    IdempotencyKey, SetOverride,
+};
+use uuid::Uuid;
+
+use super::run::{ApiArgs, print};
+
+/// `tenure tenant entitlements`.
+#[derive(Debug, clap::Args)]
+pub(super) struct EntitlementsArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// The tenant.
+    tenant: Uuid,
+}
+
+/// What to do with overrides.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum OverrideCommand {
+    /// List the overrides, also those that have expired.
+    List {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+    },
+    /// Give the tenant a value of a feature in place of what it has bought.
+    Set {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+        /// The feature.
+        feature: String,
+        /// true, false, a whole number, or a text.
+        value: String,
+        /// Until when it counts, in the tenant's time; until it is cleared otherwise.
+        #[arg(long)]
+        until: Option<DateTime<Utc>>,
+        /// Why; kept with it and in the audit.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take an override away: what the tenant has bought counts again.
+    Clear {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+        /// The feature.
+        feature: String,
+        /// Why; kept in the audit.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+pub(super) async fn show(args: EntitlementsArgs) -> anyhow::Result<()> {
+    let entitled = args.api.client()?.entitlements(args.tenant).await?;
+    print(&args.api, &entitled, || print_entitlements(&entitled))
+}
+
+pub(super) async fn run(command: OverrideCommand) -> anyhow::Result<()> {
+    match command {
+        OverrideCommand::List { api, tenant } => {
+            let found = api.client()?.list_overrides(tenant).await?;
+            print(&api, &found, || found.iter().for_each(print_override))
+        }
+        OverrideCommand::Set {
+            api,
+            tenant,
+            feature,
+            value,
+            until,
+            reason,
+        } => {
+            let set = SetOverride {
+                value: parse_value(&value),
+                expires_at: until,
+                reason,
+            };
+            let (client, key) = (api.client()?, IdempotencyKey::generate());
+            let done = client.set_override(tenant, &feature, &set, &key).await?;
+            print(&api, &done, || print_override(&done))
+        }
+        OverrideCommand::Clear {
+            api,
+            tenant,
+            feature,
+            reason,
+        } => {
+            let (clear, key) = (ClearOverride { reason }, IdempotencyKey::generate());
+            let client = api.client()?;
+            let done = client
+                .clear_override(tenant, &feature, &clear, &key)
+                .await?;
+            print(&api, &done, || println!("cleared {}", done.feature))
+        }
+    }
+}
+
+/// A switch or a number where it reads as one, otherwise a text.
+fn parse_value(text: &str) -> Value {
+    match (text.parse::<bool>(), text.parse::<u64>()) {
+        (Ok(on), _) => Value::from(on),
+        (_, Ok(number)) => Value::from(number),
+        _ => Value::from(text),
+    }
+}
+
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn print_entitlements(entitled: &Entitlements) {
+    for (feature, one) in &entitled.features {
+        println!("{feature}  {}  {}", one.value, because(one));
+    }
+    match entitled.valid_until {
+        Some(until) => println!("until {}", instant(until)),
+        None => println!("until somebody acts"),
+    }
+}
+
+/// Why a feature has its value, in words.
+fn because(one: &Entitlement) -> String {
+    match &one.source {
+        Some(EntitlementSource::Plan { plan, version, .. }) => {
+            format!("plan {plan}, version {version}")
+        }
+        Some(EntitlementSource::AddOn {
+            plan,
+            version,
+            add_ons,
+            ..
+        }) => {
+            let add_ons: Vec<String> = add_ons
+                .iter()
+                .map(|one| format!("{} x {}", one.quantity, one.add_on))
+                .collect();
+            format!(
+                "plan {plan}, version {version}, with {}",
+                add_ons.join(", ")
+            )
+        }
+        Some(EntitlementSource::Override { author, expires_at }) => {
+            let until =
+                expires_at.map_or_else(String::new, |at| format!(", until {}", instant(at)));
+            format!("override by {author}{until}")
+        }
+        Some(EntitlementSource::Hold { hold_id, hold }) => {
+            format!("shut by hold {hold_id} ({})", hold.as_str())
+        }
+        _ => one.reason.as_str().to_owned(),
+    }
+}
+
+fn print_override(one: &EntitlementOverride) {
+    let until = one
+        .expires_at
+        .map_or_else(String::new, |at| format!("  until {}", instant(at)));
+    let (feature, value, author, reason) = (&one.feature, &one.value, &one.author, &one.reason);
+    println!("{feature}  {value}{until}  {author}: {reason}");
+}

@@ -36,6 +36,7 @@ fn samples(version: i64) -> Option<&'static str> {
         19 => Some(include_str!("../fixtures/migrations/0019.sql")),
         17 => Some(include_str!("../fixtures/migrations/0017.sql")),
         20 => Some(include_str!("../fixtures/migrations/0020.sql")),
+        21 => Some(include_str!("../fixtures/migrations/0021.sql")),
         _ => None,
     }
 }

@@ -14,6 +14,7 @@
 //! ```
 
 mod bulk;
+mod dunning;
 mod error;
 pub mod filter;
 mod flow;
@@ -44,6 +45,11 @@ pub use bulk::{
     ConfirmBulk, PrepareBulk,
 };
 pub use client::Client;
+pub use dunning::{
+    AssignDunningPolicy, Debt, DebtState, DunningAssignment, DunningExemption, DunningPolicy,
+    DunningPolicyFilter, DunningScope, ExemptFromDunning, LastDecline, LiftExemption,
+    LoadDunningPolicy, UnpaidInvoice,
+};
 pub use error::{ClientError, FieldError, Problem};
 pub use flow::{
     ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, Pause, PauseScope, SetFlowLimit,
@@ -53,7 +59,7 @@ pub use hold::{Hold, HoldBlocks, HoldFilter, HoldKind, Holds, LiftHold, PlaceHol
 pub use idempotency::IdempotencyKey;
 pub use invoice::{Invoice, InvoiceDetail, InvoiceLine, InvoiceStatus};
 pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
-pub use mail::{Mail, MailFilter, MailStatus};
+pub use mail::{Mail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter};
 pub use money::Money;
 pub use page::Page;
 pub use plan::{Interval, Plan};

@@ -1,7 +1,9 @@
 //! The routes: one file a resource, each offering `router()`.
 
 mod actions;
+mod audit;
 mod bulk;
+mod dunning;
 mod filter;
 mod flow;
 mod health;
@@ -69,6 +71,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(plans::router())
         .merge(tenants::router())
         .merge(holds::router())
+        .merge(dunning::router())
         .merge(subscriptions::router())
         .merge(invoices::router())
         .merge(mails::router())

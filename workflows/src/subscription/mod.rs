@@ -414,13 +414,18 @@ async fn open_period(
         currency: terms.price.currency(),
         finalized: None,
     };
-    Ok(Transition::stay(State::Active {
+    let renewal = renewal_notice(&terms, &period);
+    let transition = Transition::stay(State::Active {
         terms,
         period,
         cancelled,
     })
     .at(PERIOD_END, period.end)
-    .launch::<InvoiceWorkflow>(invoice_id.to_string(), &input))
+    .launch::<InvoiceWorkflow>(invoice_id.to_string(), &input);
+    Ok(match renewal {
+        Some((key, mail)) => transition.launch::<NoticeWorkflow>(key, &mail),
+        None => transition,
+    })
 }
 
 fn period_end(
@@ -524,6 +529,18 @@ fn end(
         ended_at,
         reason,
     })
+}
+
+/// The mail that tells of the next period of a yearly plan; its run waits for the day.
+fn renewal_notice(terms: &Input, period: &Period) -> Option<(String, notice::Input)> {
+    let mail = notice::Input::RenewalComing {
+        subscription_id: terms.subscription_id,
+        plan: terms.plan_name.clone(),
+        price: terms.price,
+        renews_at: period.end,
+    };
+    let key = format!("renewal/{}/{}", terms.subscription_id, period.index + 1);
+    (terms.interval == Interval::Year).then_some((key, mail))
 }
 
 fn zone_of(terms: &Input) -> Result<Tz, StepError> {

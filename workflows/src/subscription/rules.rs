@@ -63,7 +63,7 @@ pub enum DisplayStatus {
     Trialing,
     /// Paid up.
     Active,
-    /// Running, and its tenant owes in its currency.
+    /// Running, and an invoice of it is unpaid.
     PastDue,
     /// Running until its tenant's wish to end is met.
     Ending,

@@ -37,8 +37,9 @@ pub(super) async fn insert(conn: &mut PgConnection, row: &SubscriptionRow) -> sq
     Ok(())
 }
 
-/// Lists the tenant's subscriptions, newest first, with whether their tenant owes in their
-/// currency; one of them when `subscription` names it.
+/// Lists the tenant's subscriptions, newest first, with whether something is owed for them: an
+/// invoice of theirs is open and was declined. What is owed for another one is no matter of theirs
+/// (killbill/killbill#1997). One of them when `subscription` names it.
 pub(super) async fn list(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -54,12 +55,14 @@ pub(super) async fn list(
           subscription.lifecycle, subscription.period_index, subscription.period_start,
           subscription.period_end, subscription.cancel_at, subscription.ended_at,
           subscription.end_reason,
-          coalesce(debt.state <> 'clear', false) as "owes!"
+          exists (
+            select from app.invoice
+            join app.payment using (invoice_id, shard_id)
+            where invoice.subscription_id = subscription.subscription_id
+              and invoice.shard_id = subscription.shard_id
+              and invoice.status = 'open'
+              and payment.status = 'declined') as "owes!"
         from app.subscription
-        left join app.debt
-          on debt.tenant_id = subscription.tenant_id
-          and debt.shard_id = subscription.shard_id
-          and debt.currency = subscription.currency
         where subscription.tenant_id = $1
           and subscription.shard_id = $2
           and ($3::uuid is null or subscription.subscription_id = $3)
@@ -180,29 +183,4 @@ pub(super) async fn apply_end(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Lists the runs of the tenant's live subscriptions in a currency.
-pub(crate) async fn list_live_runs(
-    conn: &mut PgConnection,
-    tenant: TenantId,
-    shard: ShardId,
-    currency: &str,
-) -> sqlx::Result<Vec<RunId>> {
-    sqlx::query_scalar!(
-        r#"
-        select run_id as "run_id: RunId"
-        from app.subscription
-        where tenant_id = $1
-          and shard_id = $2
-          and currency = $3
-          and lifecycle <> 'ended'
-        order by subscription_id
-        "#,
-        tenant.0,
-        shard.0,
-        currency,
-    )
-    .fetch_all(conn)
-    .await
 }

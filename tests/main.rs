@@ -11,6 +11,7 @@ mod console;
 mod console_pty;
 mod crash;
 mod deploy;
+mod dunning;
 mod engine;
 mod fault_matrix;
 mod features;

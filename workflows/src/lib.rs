@@ -11,7 +11,7 @@
 //! | [`subscription`] | subscription | lifecycle, periods, the wish to cancel |
 //! | [`invoice`] | invoice | draft, open, paid, uncollectible |
 //! | [`payment`] | attempt at an invoice | the charge and its outcome |
-//! | [`dunning`] | tenant and currency | the ladder and the debt |
+//! | [`dunning`] | tenant and currency | the ladder, the debt and its holds |
 //! | [`notice`] | mail | one message, sent once |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
 //! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |

@@ -47,8 +47,8 @@ pub(super) enum PolicyCommand {
         /// The policy's key.
         policy: Option<String>,
         /// This version instead of the newest.
-        #[arg(long)]
-        version: Option<i32>,
+        #[arg(long = "policy-version")]
+        policy_version: Option<i32>,
     },
     /// Say who goes by a policy.
     Assign(AssignArgs),
@@ -99,8 +99,8 @@ pub(super) async fn run(command: PolicyCommand) -> anyhow::Result<()> {
         PolicyCommand::Show {
             api,
             policy,
-            version,
-        } => show(&api, policy, version).await,
+            policy_version,
+        } => show(&api, policy, policy_version).await,
         PolicyCommand::Assign(args) => assign(args).await,
     }
 }

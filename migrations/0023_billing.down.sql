@@ -7,7 +7,7 @@ drop table app.credit_balance;
 drop table app.credit_note_line;
 drop table app.credit_note;
 drop table app.credit_series;
-drop index app.invoice_by_subscription;
+drop index app.invoice_of_subscription;
 alter table app.invoice_line
   drop column item,
   drop column unit_price,

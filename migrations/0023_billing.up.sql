@@ -179,7 +179,7 @@ comment on column app.invoice_line.discount is 'What came off.';
 comment on column app.invoice_line.tax is 'Added to the amount, or held by it.';
 comment on column app.invoice_line.percent_off is 'The percentage that came off.';
 comment on column app.invoice_line.amount is 'After discounts; rounded to the currency''s minor unit, half away from zero.';
-create index invoice_by_subscription on app.invoice (subscription_id, shard_id);
+create index invoice_of_subscription on app.invoice (subscription_id, shard_id);
 
 -- Credit.
 create table app.credit_series (

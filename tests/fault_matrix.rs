@@ -23,12 +23,12 @@ use crate::support::app::{SANDBOX_KEY, seed};
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The provider and the mails of one play.
-struct Outside {
+pub(crate) struct Outside {
     sandbox: SandboxHandle,
     mails: Arc<TempDir>,
 }
 
-async fn scene() -> Scene<Outside> {
+pub(crate) async fn scene() -> Scene<Outside> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let database = support::database().await;
     seed(&database).await;
@@ -55,15 +55,15 @@ async fn scene() -> Scene<Outside> {
 
 /// What must not depend on what went wrong.
 #[derive(Debug, PartialEq)]
-struct Facts {
-    subscriptions: Vec<String>,
-    invoices: Vec<String>,
-    charges: Vec<usize>,
-    notices: Vec<String>,
+pub(crate) struct Facts {
+    pub(crate) subscriptions: Vec<String>,
+    pub(crate) invoices: Vec<String>,
+    pub(crate) charges: Vec<usize>,
+    pub(crate) notices: Vec<String>,
     files: usize,
 }
 
-async fn facts(play: &Play, outside: &Outside) -> Result<Facts, PlayError> {
+pub(crate) async fn facts(play: &Play, outside: &Outside) -> Result<Facts, PlayError> {
     let tenant = play.tenant();
     let mut tx = tenure_engine::begin(play.client().pool()).await?;
     as_tenant(&mut tx, tenant).await?;
@@ -96,7 +96,7 @@ async fn facts(play: &Play, outside: &Outside) -> Result<Facts, PlayError> {
 }
 
 /// A tenant with a card.
-async fn arrive(
+pub(crate) async fn arrive(
     play: &mut Play,
     card: &str,
     test_clock: Option<DateTime<Utc>>,
@@ -129,7 +129,7 @@ async fn give(play: &Play, card: &str) -> Result<(), PlayError> {
     play.settle().await
 }
 
-async fn subscribe(play: &Play, plan: &str) -> Result<uuid::Uuid, PlayError> {
+pub(crate) async fn subscribe(play: &Play, plan: &str) -> Result<uuid::Uuid, PlayError> {
     let (client, tenant) = (play.client(), play.tenant());
     let new = NewSubscription {
         plan: plan.to_owned(),

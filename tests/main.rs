@@ -13,6 +13,7 @@ mod console;
 mod console_pty;
 mod crash;
 mod deploy;
+mod dunning;
 mod engine;
 mod entitlements;
 mod fault_matrix;

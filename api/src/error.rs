@@ -261,6 +261,7 @@ fn door(error: &DoorError) -> Verdict {
         }),
         DoorError::UnknownZone(_) => invalid(text).at("/zone"),
         DoorError::Malformed { field, .. } => invalid(text).at(format!("/{field}")),
+        DoorError::BadPolicy { place, .. } => invalid(text).at(format!("/document{place}")),
         DoorError::NotFound { .. } => not_found("not_found", text),
         DoorError::Conflict(_) => conflict("conflict", text),
         DoorError::Engine(error) => engine(error),

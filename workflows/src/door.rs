@@ -61,6 +61,14 @@ pub enum DoorError {
         /// What was asked for.
         id: String,
     },
+    /// A dunning policy does not fit.
+    #[error("{place}: {detail}")]
+    BadPolicy {
+        /// JSON Pointer (RFC 6901) into the document.
+        place: String,
+        /// What was wrong, and what would be right.
+        detail: String,
+    },
     /// The subscription cannot do that any more.
     #[error("{0}")]
     Conflict(String),

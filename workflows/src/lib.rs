@@ -11,7 +11,7 @@
 //! | [`subscription`] | subscription | lifecycle, periods, the wish to cancel |
 //! | [`invoice`] | invoice | draft, open, paid, uncollectible |
 //! | [`payment`] | attempt at an invoice | the charge and its outcome |
-//! | [`dunning`] | tenant and currency | the ladder and the debt |
+//! | [`dunning`] | tenant and currency | the ladder, the debt and its holds |
 //! | [`refund`] | credit note that goes back | what is given back to the payment method |
 //! | [`notice`] | mail | one message, sent once |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |

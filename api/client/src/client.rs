@@ -3,19 +3,21 @@
 use crate::transport::Transport;
 use crate::{
     AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted,
-    AdvanceAccepted, AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation,
-    BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished,
-    ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk, Credit,
-    CreditNote, DataKey, DestroyKeys, EntitlementOverride, Entitlements, FeatureEntitlement,
-    FlowLimit, GrantCredit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceDetail,
-    KeysRewrapped, LegalHold, LegalHoldFilter, LiftHold, LiftLegalHold, Mail, MailFilter,
-    MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, Page, Pause,
-    PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog, PutRetention,
-    ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter,
-    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
-    ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal,
-    SignalAccepted, StartRun, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate,
-    Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Whoami, Workflow,
+    AdvanceAccepted, AdvanceTestClock, AssignDunningPolicy, AttachPaymentMethod, Breaker,
+    BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry,
+    CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk,
+    Credit, CreditNote, DataKey, Debt, DestroyKeys, DunningAssignment, DunningExemption,
+    DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements, ExemptFromDunning,
+    FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice,
+    InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter, LiftExemption, LiftHold,
+    LiftLegalHold, LoadDunningPolicy, Mail, MailFilter, MoveAnchor, NewCreditNote, NewSchedule,
+    NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter, Page, Pause, PauseSubscription,
+    PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog, PutRetention, ResumeSubscription,
+    RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter,
+    RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted,
+    SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal, SignalAccepted, StartRun, Step,
+    Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight,
+    TestClock, Transition, UndoIntent, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -380,6 +382,14 @@ impl Client {
         self.transport.get_with("/v1/mails", filter).await
     }
 
+    /// Looks at a mail of a kind, with made-up facts.
+    pub async fn preview_notice(
+        &self,
+        filter: &NoticePreviewFilter,
+    ) -> Result<NoticePreview, ClientError> {
+        self.transport.get_with("/v1/notices/preview", filter).await
+    }
+
     /// Looks at a test clock.
     pub async fn test_clock(&self, test_clock_id: Uuid) -> Result<TestClock, ClientError> {
         self.transport
@@ -454,6 +464,87 @@ impl Client {
     ) -> Result<EntitlementOverride, ClientError> {
         let path = format!("/v1/tenants/{tenant_id}/overrides/{}", segment(feature));
         self.transport.delete(&path, clear, key).await
+    }
+}
+
+/// Dunning.
+impl Client {
+    /// Shows how a tenant's debts stand, by currency.
+    pub async fn list_debts(&self, tenant_id: Uuid) -> Result<Vec<Debt>, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/debt"))
+            .await
+    }
+
+    /// Lists a tenant's exemptions from dunning, newest first, those that are over too.
+    pub async fn list_exemptions(
+        &self,
+        tenant_id: Uuid,
+    ) -> Result<Vec<DunningExemption>, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/dunning-exemptions"))
+            .await
+    }
+
+    /// Spares a tenant the steps and the end of dunning for a while.
+    pub async fn exempt_from_dunning(
+        &self,
+        tenant_id: Uuid,
+        exempt: &ExemptFromDunning,
+        key: &IdempotencyKey,
+    ) -> Result<DunningExemption, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/dunning-exemptions");
+        self.transport.post(&path, exempt, key).await
+    }
+
+    /// Takes an exemption back.
+    pub async fn lift_exemption(
+        &self,
+        tenant_id: Uuid,
+        exemption_id: Uuid,
+        lift: &LiftExemption,
+        key: &IdempotencyKey,
+    ) -> Result<DunningExemption, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/dunning-exemptions/{exemption_id}/lift");
+        self.transport.post(&path, lift, key).await
+    }
+
+    /// Lists the versions of dunning policies, newest first.
+    pub async fn list_dunning_policies(
+        &self,
+        filter: &DunningPolicyFilter,
+    ) -> Result<Vec<DunningPolicy>, ClientError> {
+        self.transport
+            .get_with("/v1/dunning-policies", filter)
+            .await
+    }
+
+    /// Loads a dunning policy as its next version.
+    pub async fn load_dunning_policy(
+        &self,
+        policy: &str,
+        load: &LoadDunningPolicy,
+        key: &IdempotencyKey,
+    ) -> Result<DunningPolicy, ClientError> {
+        let policy = utf8_percent_encode(policy, SEGMENT);
+        let path = format!("/v1/dunning-policies/{policy}");
+        self.transport.put(&path, load, key).await
+    }
+
+    /// Lists who goes by which dunning policy.
+    pub async fn list_dunning_assignments(&self) -> Result<Vec<DunningAssignment>, ClientError> {
+        self.transport.get("/v1/dunning-assignments").await
+    }
+
+    /// Says who goes by a dunning policy; answers with all assignments.
+    pub async fn assign_dunning_policy(
+        &self,
+        assign: &AssignDunningPolicy,
+        key: &IdempotencyKey,
+    ) -> Result<Vec<DunningAssignment>, ClientError> {
+        self.transport
+            .put("/v1/dunning-assignments", assign, key)
+            .await
     }
 }
 

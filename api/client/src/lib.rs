@@ -14,6 +14,7 @@
 //! ```
 
 mod bulk;
+mod dunning;
 mod entitlement;
 mod error;
 pub mod filter;
@@ -45,6 +46,11 @@ pub use bulk::{
     ConfirmBulk, PrepareBulk,
 };
 pub use client::Client;
+pub use dunning::{
+    AssignDunningPolicy, Debt, DebtState, DunningAssignment, DunningExemption, DunningPolicy,
+    DunningPolicyFilter, DunningScope, ExemptFromDunning, LastDecline, LiftExemption,
+    LoadDunningPolicy, UnpaidInvoice,
+};
 pub use entitlement::{
     ClearOverride, Entitlement, EntitlementAddOn, EntitlementOverride, EntitlementReason,
     EntitlementSource, Entitlements, FeatureEntitlement, SetOverride,
@@ -61,7 +67,7 @@ pub use invoice::{
     InvoiceLine, InvoiceStatus, NewCreditNote, TaxRate,
 };
 pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
-pub use mail::{Mail, MailFilter, MailStatus};
+pub use mail::{Mail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter};
 pub use money::Money;
 pub use page::Page;
 pub use plan::{CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PublishCatalog};

@@ -51,3 +51,30 @@ pub struct MailFilter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
+
+/// Query of `GET /v1/notices/preview`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct NoticePreviewFilter {
+    /// Which of the product's mails, such as `receipt`.
+    pub kind: String,
+    /// BCP 47 language; English when none is given, and where there is no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+}
+
+/// A mail with made-up facts, as it would be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NoticePreview {
+    /// Which of the product's mails it is.
+    pub kind: String,
+    /// The language that it is written in.
+    pub locale: String,
+    /// Its subject.
+    pub subject: String,
+    /// Its text part.
+    pub text: String,
+    /// Its HTML part.
+    pub html: String,
+}

@@ -4,10 +4,12 @@ pub mod bench;
 mod bulk;
 mod catalog;
 mod dev;
+mod dunning;
 mod entitlement;
 mod flow;
 mod key;
 mod migrate;
+mod notice;
 mod plan_deploy;
 mod postgres;
 mod retention;
@@ -57,7 +59,13 @@ enum Command {
     /// API tokens: create, list, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Tenants, through the API: hold.
+    /// Dunning policies: check a file, and through the API load, list, show, assign.
+    #[command(subcommand)]
+    DunningPolicy(dunning::PolicyCommand),
+    /// Mails, through the API: preview.
+    #[command(subcommand)]
+    Notice(notice::NoticeCommand),
+    /// Tenants, through the API: hold, debt, exempt.
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
     /// The catalogue: check a file; load and show it through the API.
@@ -175,6 +183,8 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(command) => migrate::run(command).await?,
         Command::PlanDeploy(args) => return plan_deploy::run(args).await,
         Command::Token(command) => token::run(command).await?,
+        Command::DunningPolicy(command) => dunning::run(command).await?,
+        Command::Notice(command) => notice::run(command).await?,
         Command::Tenant(command) => tenant::run(command).await?,
         Command::Catalog(command) => catalog::run(command).await?,
         Command::Run(command) => run::run(command).await?,

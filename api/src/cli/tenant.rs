@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tenure_client::{
-    Hold, HoldBlocks, HoldFilter, HoldKind, Holds, IdempotencyKey, LiftHold, PlaceHold,
+    Debt, DunningExemption, ExemptFromDunning, Hold, HoldBlocks, HoldFilter, HoldKind, Holds,
+    IdempotencyKey, LiftExemption, LiftHold, PlaceHold,
 };
 use uuid::Uuid;
 
@@ -20,6 +21,56 @@ pub(super) enum TenantCommand {
     /// What support gives a tenant in place of what it has bought: list, set, clear.
     #[command(subcommand)]
     Override(OverrideCommand),
+    /// Show what is owed, by currency, and what comes next.
+    Debt {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+    },
+    /// Exemptions from dunning: list, grant, lift.
+    #[command(subcommand)]
+    Exempt(ExemptCommand),
+}
+
+/// What to do with exemptions.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum ExemptCommand {
+    /// List the exemptions, newest first, those that are over too.
+    List {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+    },
+    /// Spare a tenant the steps and the end of dunning until an instant; attempts go on.
+    Grant {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+        /// Until when, in the tenant's time, such as 2027-01-31T09:00:00Z; at most a year ahead.
+        #[arg(long)]
+        until: DateTime<Utc>,
+        /// Of what is owed in this currency; of all otherwise.
+        #[arg(long)]
+        currency: Option<String>,
+        /// Why; kept with it and in the audit.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take an exemption back.
+    Lift {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+        /// The exemption.
+        exemption_id: Uuid,
+        /// Why; kept with it and in the audit.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// What to do with holds.
@@ -106,6 +157,116 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
         TenantCommand::Hold(command) => hold(command).await,
         TenantCommand::Entitlements(args) => entitlement::show(args).await,
         TenantCommand::Override(command) => entitlement::run(command).await,
+        TenantCommand::Debt { api, tenant } => {
+            let debts = api.client()?.list_debts(tenant).await?;
+            print(&api, &debts, || debts.iter().for_each(print_debt))
+        }
+        TenantCommand::Exempt(command) => exempt(command).await,
+    }
+}
+
+async fn exempt(command: ExemptCommand) -> anyhow::Result<()> {
+    let key = IdempotencyKey::generate();
+    match command {
+        ExemptCommand::List { api, tenant } => {
+            let all = api.client()?.list_exemptions(tenant).await?;
+            print(&api, &all, || all.iter().for_each(print_exemption))
+        }
+        ExemptCommand::Grant {
+            api,
+            tenant,
+            until,
+            currency,
+            reason,
+        } => {
+            let exempt = ExemptFromDunning {
+                currency,
+                ends_at: until,
+                reason,
+            };
+            let client = api.client()?;
+            let granted = client.exempt_from_dunning(tenant, &exempt, &key).await?;
+            print(&api, &granted, || print_exemption(&granted))
+        }
+        ExemptCommand::Lift {
+            api,
+            tenant,
+            exemption_id,
+            reason,
+        } => {
+            let (client, lift) = (api.client()?, LiftExemption { reason });
+            let lifted = client
+                .lift_exemption(tenant, exemption_id, &lift, &key)
+                .await?;
+            print(&api, &lifted, || print_exemption(&lifted))
+        }
+    }
+}
+
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn print_debt(debt: &Debt) {
+    let since = debt
+        .since
+        .map_or_else(String::new, |at| format!(" since {}", instant(at)));
+    println!(
+        "{}  {}  {}{since}",
+        debt.currency,
+        debt.state.as_str(),
+        debt.owed
+    );
+    for unpaid in &debt.unpaid {
+        let (invoice, of) = (unpaid.invoice_id, unpaid.subscription_id);
+        println!("  {}  invoice {invoice}  subscription {of}", unpaid.total);
+    }
+    if let Some(last) = &debt.last_decline {
+        println!(
+            "  declined {}  {} ({})",
+            instant(last.at),
+            last.code,
+            last.class
+        );
+    }
+    let coming = [
+        ("tried again", debt.next_attempt_at),
+        (
+            debt.next_step.as_deref().unwrap_or("step"),
+            debt.next_step_at,
+        ),
+        ("ends", debt.ends_at),
+    ];
+    for (what, at) in coming {
+        if let Some(at) = at {
+            println!("  {what} {}", instant(at));
+        }
+    }
+    match (&debt.policy, debt.policy_version) {
+        (Some(policy), Some(version)) => println!("  policy {policy} {version}"),
+        _ => println!("  policy built in"),
+    }
+    if let Some(exemption) = &debt.exemption {
+        print!("  exempt ");
+        print_exemption(exemption);
+    }
+}
+
+fn print_exemption(exemption: &DunningExemption) {
+    let of = exemption.currency.as_deref().unwrap_or("all");
+    let until = instant(exemption.ends_at);
+    let (author, reason) = (&exemption.author, &exemption.reason);
+    println!(
+        "{}  {of}  until {until}  {author}: {reason}",
+        exemption.exemption_id
+    );
+    let parts = (
+        exemption.lifted_at,
+        &exemption.lifted_by,
+        &exemption.lift_reason,
+    );
+    if let (Some(at), Some(by), Some(reason)) = parts {
+        println!("  lifted {}  {by}: {reason}", instant(at));
     }
 }
 
@@ -167,7 +328,6 @@ fn print_holds(holds: &Holds) {
 }
 
 fn print_hold(hold: &Hold) {
-    let instant = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
     let whom = hold
         .subscription_id
         .map_or_else(|| "all".to_owned(), |id| format!("subscription {id}"));

@@ -3,24 +3,22 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use sqlx::PgConnection;
 use tenure_client::{
     Hold, HoldBlocks, HoldFilter, HoldKind, Holds, LiftHold, PlaceHold, Problem, Role, Service,
 };
 use tenure_engine::TenantId;
-use tenure_engine::audit::{self, Deed};
-use tenure_engine::flow::Author;
 use tenure_workflows::hold::{self, Blocks, Filter, HoldRow, Kind, NewHold, rules};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::audit::note;
 use super::flow::author;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
 use crate::idempotency::{Done, Key, once};
-use crate::state::{AppState, as_engine};
+use crate::state::AppState;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -91,7 +89,8 @@ async fn place(
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
         let placed = answer(hold::place(conn, tenant_id, &new, &author.actor).await?);
-        note(conn, &author, "place hold", None, &placed).await?;
+        let subject = placed.hold_id.to_string();
+        note(conn, &author, "place hold", &subject, None, &placed).await?;
         Ok(Done::created(placed))
     })
     .await
@@ -121,29 +120,11 @@ async fn lift(
             ..lifted.clone()
         });
         let lifted = answer(lifted);
-        note(conn, &author, "lift hold", Some(&before), &lifted).await?;
+        let subject = lifted.hold_id.to_string();
+        note(conn, &author, "lift hold", &subject, Some(&before), &lifted).await?;
         Ok(Done::ok(lifted))
     })
     .await
-}
-
-/// Notes in the audit what was done to a hold; the transaction acts as the engine afterwards.
-async fn note(
-    conn: &mut PgConnection,
-    author: &Author,
-    action: &str,
-    before: Option<&Hold>,
-    after: &Hold,
-) -> Result<(), ApiError> {
-    let json = |hold| serde_json::to_value(hold).map_err(|_| ApiError::Internal);
-    let deed = Deed {
-        action,
-        subject: &after.hold_id.to_string(),
-        before: json(before)?,
-        after: json(Some(after))?,
-    };
-    as_engine(conn).await?;
-    Ok(audit::note(conn, author, &deed).await?)
 }
 
 fn answer(row: HoldRow) -> Hold {

@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use tenure_client::{Mail, MailFilter, MailStatus, Page, Problem};
+use tenure_client::{
+    Mail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter, Page, Problem,
+};
 use tenure_engine::TenantId;
 use tenure_workflows::notice::{self, NoticeRow};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,6 +21,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(list_of_tenant))
+        .routes(routes!(preview))
 }
 
 /// List the mails to all tenants, newest first.
@@ -53,6 +56,25 @@ async fn list_of_tenant(
     tenure_workflows::tenant::find(&mut tx, tenant_id).await?;
     let rows = notice::list(&mut tx, Some(tenant_id), None, i64::from(MAX_PAGE)).await?;
     Ok(Json(rows.into_iter().map(to_json).collect()))
+}
+
+/// Look at a mail of a kind with made-up facts, in a language.
+#[utoipa::path(get, path = "/v1/notices/preview", tag = "Mails", params(NoticePreviewFilter),
+    responses((status = 200, body = NoticePreview), (status = 401, body = Problem),
+    (status = 422, body = Problem)))]
+async fn preview(
+    _caller: Caller,
+    Query(filter): Query<NoticePreviewFilter>,
+) -> Result<Json<NoticePreview>, ApiError> {
+    let locale = filter.locale.as_deref().unwrap_or("en");
+    let written = notice::preview(&filter.kind, locale)?;
+    Ok(Json(NoticePreview {
+        kind: filter.kind,
+        locale: written.locale.to_owned(),
+        subject: written.subject,
+        text: written.text,
+        html: written.html,
+    }))
 }
 
 fn to_json(row: NoticeRow) -> Mail {

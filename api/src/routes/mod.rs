@@ -1,7 +1,9 @@
 //! The routes: one file a resource, each offering `router()`.
 
 mod actions;
+mod audit;
 mod bulk;
+mod dunning;
 mod entitlements;
 mod filter;
 mod flow;
@@ -70,6 +72,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(plans::router())
         .merge(tenants::router())
         .merge(holds::router())
+        .merge(dunning::router())
         .merge(subscriptions::router())
         .merge(entitlements::router())
         .merge(invoices::router())

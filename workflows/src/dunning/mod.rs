@@ -1,29 +1,40 @@
 //! Dunning: what follows when a tenant owes, in one currency.
 //!
-//! One run per tenant and currency, for as long as the tenant is. Whether there is a debt is read
-//! from the open invoices each time, never remembered: what was paid by another way clears it too.
-//! A hard decline is not tried again with the same method; its ladder only reminds, until a new
-//! method comes, which is tried at once.
+//! One run per tenant and currency, for as long as the tenant is. Each event makes it look: it reads
+//! what is open and was declined, asks the tenant's policy what follows, and writes the debt and its
+//! holds in one transaction. Whether there is a debt is never remembered: what was paid, refunded or
+//! credited by another way counts at the next look, for which anybody may ask (`Reevaluate`).
+//!
+//! What follows is one pure function, `rules::decide`; when and what is data, `policy`.
 
+mod door;
+mod look;
+pub mod policy;
 pub mod rules;
-mod store;
+pub(crate) mod store;
+
+pub use door::{
+    Assignment, AssignmentScope, DebtRow, DebtView, ExemptionRow, LastDeclineView, NewExemption,
+    PolicyRow, UnpaidView, assign, assignments, debts, exempt, exemptions, lift_exemption,
+    load_policy, policies, reevaluate,
+};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tenure_engine::{
-    AttributeKind, AttributeNames, Attributes, Context, Event, ResultExt as _, RunId, StepError,
-    Transition, Workflow,
+    AttributeKind, AttributeNames, Attributes, Context, Event, StepError, Transition, Workflow,
 };
 use uuid::Uuid;
 
-use crate::calendar;
 use crate::invoice::{self, InvoiceWorkflow};
 use crate::money::Currency;
 use crate::notice::{self, NoticeWorkflow};
-use crate::payment::rules::DeclineClass;
+use crate::payment::rules::{AUTHENTICATION_REQUIRED, DeclineClass};
 use crate::subscription::{self, SubscriptionWorkflow};
-use crate::tenant;
-use rules::{Next, next_rung};
+use look::{Ask, Looked, Stored};
+use policy::EndAction;
+use rules::{Decision, Stage};
 
 // Input.
 
@@ -39,7 +50,7 @@ pub struct Input {
 /// Where dunning is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum State {
-    /// Nothing is owed.
+    /// Nothing is owed, or what was is given up.
     Clear {
         /// The currency.
         currency: Currency,
@@ -48,17 +59,42 @@ pub enum State {
     PastDue(Debt),
 }
 
-/// A debt, from the first failure on.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// A debt, as the run keeps it: its position, and what it is found by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Debt {
     /// The currency.
     pub currency: Currency,
-    /// Since the first failure.
+    /// Since the first failure, as of the last look.
     pub since: DateTime<Utc>,
     /// How many rungs have been climbed.
     pub rungs: u32,
-    /// Whether the same method is tried again by itself.
-    pub retried: bool,
+    /// How it stood at the last look.
+    #[serde(default = "past_due")]
+    pub stage: Stage,
+    /// The policy's step that held then.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// Up to when it has asked for payment.
+    #[serde(default)]
+    pub asked_at: Option<DateTime<Utc>>,
+}
+
+const fn past_due() -> Stage {
+    Stage::PastDue
+}
+
+impl Debt {
+    /// One that is looked at for the first time.
+    const fn new(currency: Currency, since: DateTime<Utc>) -> Self {
+        Self {
+            currency,
+            since,
+            rungs: 0,
+            stage: Stage::Clear,
+            step: None,
+            asked_at: None,
+        }
+    }
 }
 
 /// A failed attempt at an invoice.
@@ -83,23 +119,28 @@ pub enum Signal {
     Paid,
     /// The tenant has a new payment method.
     MethodChanged,
+    /// Something that a debt follows from has changed: a refund, a credit, a policy, an exemption.
+    Reevaluate,
 }
 
 /// The workflow.
 pub struct DunningWorkflow;
 
 const RUNG: &str = "rung";
+const STEP: &str = "step";
 const FINAL: &str = "final";
+const EXEMPTION: &str = "exemption-end";
 
 // Handle.
 
 impl Workflow for DunningWorkflow {
     const NAME: &'static str = "dunning";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const ATTRIBUTES: AttributeNames = &[
         ("currency", AttributeKind::Text),
         ("since", AttributeKind::Time),
         ("rungs", AttributeKind::Number),
+        ("stage", AttributeKind::Text),
     ];
     type Input = Input;
     type State = State;
@@ -110,13 +151,20 @@ impl Workflow for DunningWorkflow {
         State::Clear { currency }
     }
 
+    /// Version 1 kept the same two states; what it did not know has a default, and whether the same
+    /// method is tried again is read from the declines now.
+    fn migrate(&self, _from_version: i32, state: Value) -> Result<Value, String> {
+        Ok(state)
+    }
+
     fn attributes(&self, state: &State) -> Attributes {
         match state {
             State::Clear { currency } => Attributes::none().text("currency", currency.code()),
             State::PastDue(debt) => Attributes::none()
                 .text("currency", debt.currency.code())
                 .time("since", debt.since)
-                .number("rungs", f64::from(debt.rungs)),
+                .number("rungs", f64::from(debt.rungs))
+                .text("stage", debt.stage.word()),
         }
     }
 
@@ -128,26 +176,23 @@ impl Workflow for DunningWorkflow {
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
             (State::Clear { currency }, Event::Signal(Signal::PaymentFailed(failure))) => {
-                let debt = Debt {
-                    currency,
-                    since: cx.now(),
-                    rungs: 0,
-                    retried: true,
-                };
-                failed(cx, debt, failure).await
+                failed(cx, Debt::new(currency, cx.now()), false, failure).await
             }
             (State::PastDue(debt), Event::Signal(Signal::PaymentFailed(failure))) => {
-                failed(cx, debt, failure).await
+                failed(cx, debt, true, failure).await
             }
-            (State::PastDue(debt), Event::Deadline(name)) if name == FINAL => {
-                give_up(cx, debt).await
+            (State::Clear { currency }, Event::Signal(Signal::Reevaluate)) => {
+                let debt = Debt::new(currency, cx.now());
+                let looked = look(cx, &debt, false, false).await?;
+                Ok(follow(cx, debt, looked, "look"))
             }
-            (State::PastDue(debt), Event::Deadline(_)) => climb(cx, debt).await,
-            (State::PastDue(mut debt), Event::Signal(Signal::MethodChanged)) => {
-                debt.retried = true;
-                collect_all(cx, debt, "method").await
+            (State::PastDue(debt), Event::Deadline(_)) => again(cx, debt, false, "rung").await,
+            (State::PastDue(debt), Event::Signal(Signal::MethodChanged)) => {
+                again(cx, debt, true, "method").await
             }
-            (State::PastDue(debt), Event::Signal(Signal::Paid)) => look_again(cx, debt).await,
+            (State::PastDue(debt), Event::Signal(Signal::Paid | Signal::Reevaluate)) => {
+                again(cx, debt, false, "look").await
+            }
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
             (
                 state,
@@ -166,60 +211,110 @@ impl Workflow for DunningWorkflow {
 
 const STORE_DEBT: &str = "store-debt";
 const READ_OPEN: &str = "read-open-invoices";
-const CLEAR_DEBT: &str = "clear-debt";
-const EXHAUST_DEBT: &str = "exhaust-debt";
 
-/// Notes the debt, tells the tenant, and waits for the next rung.
+/// An attempt failed: looks, and tells the tenant.
 async fn failed(
     cx: &Context,
-    mut debt: Debt,
+    debt: Debt,
+    owing: bool,
     failure: Failure,
 ) -> Result<Transition<DunningWorkflow>, StepError> {
-    debt.retried = failure.class.is_retried();
-    let next = store_debt(cx, debt).await?;
-    let mail = notice::Input::PaymentFailed {
-        invoice_id: failure.invoice_id,
-        code: failure.code,
-        next_attempt_at: match next {
-            Next::Retry(at) if debt.retried => Some(at),
-            Next::Retry(_) | Next::Final(_) => None,
-        },
-        ends_at: match next {
-            Next::Retry(_) => None,
-            Next::Final(at) => Some(at),
-        },
-    };
-    let key = format!(
-        "payment-failed/{}/{}",
-        failure.invoice_id, failure.generation
-    );
-    Ok(wait_for(next, debt).launch::<NoticeWorkflow>(key, &mail))
-}
-
-/// A rung has come: try again, unless that cannot work, and wait for the next.
-async fn climb(cx: &Context, mut debt: Debt) -> Result<Transition<DunningWorkflow>, StepError> {
-    debt.rungs += 1;
-    if debt.retried {
-        let tag = format!("rung-{}", debt.rungs);
-        return collect_all(cx, debt, &tag).await;
+    let looked = look(cx, &debt, owing, false).await?;
+    let decision = looked.decision.clone();
+    let transition = follow(cx, debt, looked, "failed");
+    if decision.stage == Stage::Clear {
+        // It was paid meanwhile.
+        return Ok(transition);
     }
-    let next = store_debt(cx, debt).await?;
-    Ok(wait_for(next, debt))
+    let (invoice, generation) = (failure.invoice_id, failure.generation);
+    if failure.code == AUTHENTICATION_REQUIRED {
+        let mail = notice::Input::ActionNeeded {
+            invoice_id: invoice,
+            link: None,
+        };
+        let key = format!("action-needed/{invoice}/{generation}");
+        return Ok(transition.launch::<NoticeWorkflow>(key, &mail));
+    }
+    let mail = notice::Input::PaymentFailed {
+        invoice_id: invoice,
+        code: failure.code,
+        next_attempt_at: decision.retry_at,
+        ends_at: decision.ends_at.filter(|_| decision.retry_at.is_none()),
+        hard: !failure.class.is_retried(),
+    };
+    let key = format!("payment-failed/{invoice}/{generation}");
+    Ok(transition.launch::<NoticeWorkflow>(key, &mail))
 }
 
-/// Asks every open invoice to be collected now.
-async fn collect_all(
+/// Looks again at what was owed.
+async fn again(
     cx: &Context,
     debt: Debt,
+    collect_now: bool,
     tag: &str,
 ) -> Result<Transition<DunningWorkflow>, StepError> {
-    let open = read_open(cx, debt.currency).await?;
-    if open.is_empty() {
-        return clear(cx, debt).await;
+    // Visits that version 1 began have recorded this before anything else, so it stays the first.
+    let (tenant, shard, currency) = (cx.tenant_id(), cx.shard_id(), debt.currency);
+    let _: Vec<Uuid> = cx
+        .transact(READ_OPEN, async |tx| {
+            Ok(invoice::store::list_open(tx, tenant, shard, currency.code()).await?)
+        })
+        .await?;
+    let looked = look(cx, &debt, true, collect_now).await?;
+    Ok(follow(cx, debt, looked, tag))
+}
+
+async fn look(
+    cx: &Context,
+    debt: &Debt,
+    owing: bool,
+    collect_now: bool,
+) -> Result<Looked, StepError> {
+    let ask = Ask {
+        tenant: cx.tenant_id(),
+        shard: cx.shard_id(),
+        debt,
+        owing,
+        collect_now,
+    };
+    let stored: Stored = cx
+        .transact(STORE_DEBT, async |tx| {
+            Ok(Stored::Looked(Box::new(look::look(tx, ask).await?)))
+        })
+        .await?;
+    Ok(stored.looked(debt))
+}
+
+/// What was decided, as a transition.
+fn follow(cx: &Context, debt: Debt, looked: Looked, tag: &str) -> Transition<DunningWorkflow> {
+    let Looked {
+        at,
+        decision,
+        invoices,
+        runs,
+    } = looked;
+    let currency = debt.currency;
+    let Some(since) = decision.since else {
+        return clear(&debt);
+    };
+    match decision.end {
+        Some(action @ (EndAction::Cancel | EndAction::Uncollectible)) => {
+            let transition = Transition::go(State::Clear { currency });
+            return give_up(transition, currency, since, action, &invoices, &runs);
+        }
+        Some(EndAction::Suspend | EndAction::Leave) | None => {}
     }
-    let next = store_debt(cx, debt).await?;
-    let mut transition = wait_for(next, debt);
-    for invoice in open {
+    let asked = decision.rung || !decision.collect.is_empty();
+    let next = Debt {
+        currency,
+        since,
+        rungs: debt.rungs + u32::from(decision.rung),
+        stage: decision.stage,
+        step: decision.step.clone(),
+        asked_at: if asked { Some(at) } else { debt.asked_at },
+    };
+    let mut transition = tell(wait_for(&decision, next), &debt, &decision);
+    for invoice in &decision.collect {
         // The visit makes the id unique: a method may change twice between two rungs.
         let signal_id = format!("collect:{tag}:{}", cx.uuid());
         transition = transition.signal_key::<InvoiceWorkflow>(
@@ -228,110 +323,100 @@ async fn collect_all(
             &invoice::Signal::Collect,
         );
     }
-    Ok(transition)
+    transition
 }
 
-/// Something was paid: is there a debt still?
-async fn look_again(cx: &Context, debt: Debt) -> Result<Transition<DunningWorkflow>, StepError> {
-    if read_open(cx, debt.currency).await?.is_empty() {
-        clear(cx, debt).await
-    } else {
-        Ok(Transition::stay(State::PastDue(debt)))
-    }
-}
-
-async fn clear(cx: &Context, debt: Debt) -> Result<Transition<DunningWorkflow>, StepError> {
-    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+/// Nothing is owed any more.
+fn clear(debt: &Debt) -> Transition<DunningWorkflow> {
     let currency = debt.currency;
-    cx.transact(CLEAR_DEBT, async |tx| {
-        Ok(store::apply(tx, tenant, shard, currency.code(), None, None).await?)
-    })
-    .await?;
+    if debt.stage == Stage::Clear {
+        return Transition::stay(State::Clear { currency });
+    }
     let key = format!("recovered/{currency}/{}", debt.since.timestamp());
-    Ok(Transition::go(State::Clear { currency })
-        .launch::<NoticeWorkflow>(key, &notice::Input::Recovered {}))
+    Transition::go(State::Clear { currency })
+        .launch::<NoticeWorkflow>(key, &notice::Input::Recovered {})
 }
 
-/// The ladder has ended: subscriptions end, invoices are written off.
-async fn give_up(cx: &Context, debt: Debt) -> Result<Transition<DunningWorkflow>, StepError> {
-    let (tenant, shard, currency) = (cx.tenant_id(), cx.shard_id(), debt.currency);
-    let open = read_open(cx, currency).await?;
-    if open.is_empty() {
-        return clear(cx, debt).await;
-    }
-    let runs: Vec<RunId> = cx
-        .transact(EXHAUST_DEBT, async |tx| {
-            store::apply_exhausted(tx, tenant, shard, currency.code()).await?;
-            Ok(subscription::store::list_live_runs(tx, tenant, shard, currency.code()).await?)
-        })
-        .await?;
-    let since = debt.since.timestamp();
-    let mut transition = Transition::go(State::Clear { currency }).launch::<NoticeWorkflow>(
-        format!("final/{currency}/{since}"),
-        &notice::Input::Final {},
-    );
+/// The ladder has ended: invoices are written off, and subscriptions end if the policy says so.
+fn give_up(
+    mut transition: Transition<DunningWorkflow>,
+    currency: Currency,
+    since: DateTime<Utc>,
+    action: EndAction,
+    invoices: &[Uuid],
+    runs: &[tenure_engine::RunId],
+) -> Transition<DunningWorkflow> {
+    let since = since.timestamp();
+    let mail = notice::Input::Final {
+        ends: action == EndAction::Cancel,
+    };
+    transition = transition.launch::<NoticeWorkflow>(format!("final/{currency}/{since}"), &mail);
     for run in runs {
         let signal_id = format!("unpaid:{since}");
         transition = transition.signal::<SubscriptionWorkflow>(
-            run,
+            *run,
             signal_id,
             &subscription::Signal::Unpaid,
         );
     }
-    for invoice in open {
+    for invoice in invoices {
         transition = transition.signal_key::<InvoiceWorkflow>(
             invoice.to_string(),
             format!("write-off:{since}"),
             &invoice::Signal::WriteOff,
         );
     }
-    Ok(transition)
+    transition
 }
 
-async fn store_debt(cx: &Context, debt: Debt) -> Result<Next, StepError> {
-    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
-    let next: DateTime<Utc> = cx
-        .transact(STORE_DEBT, async |tx| {
-            let next = next_of(tx, tenant, debt).await?;
-            let attempt = matches!(next, Next::Retry(_)).then_some(next.at());
-            let attempt = attempt.filter(|_| debt.retried);
-            let code = debt.currency.code();
-            store::apply(tx, tenant, shard, code, Some(debt.since), attempt).await?;
-            Ok(next.at())
-        })
-        .await?;
-    let last = rules::RETRY_DAYS.len() as u32;
-    Ok(if debt.rungs < last {
-        Next::Retry(next)
-    } else {
-        Next::Final(next)
-    })
-}
-
-async fn next_of(
-    tx: &mut sqlx::PgConnection,
-    tenant_id: tenure_engine::TenantId,
-    debt: Debt,
-) -> Result<Next, StepError> {
-    let profile = tenant::store::find_profile(tx, tenant_id).await?;
-    let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
-    Ok(next_rung(debt.since, debt.rungs, zone))
-}
-
-async fn read_open(cx: &Context, currency: Currency) -> Result<Vec<Uuid>, StepError> {
-    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
-    cx.transact(READ_OPEN, async |tx| {
-        Ok(invoice::store::list_open(tx, tenant, shard, currency.code()).await?)
-    })
-    .await
+/// Tells the tenant what has changed since the last look.
+fn tell(
+    transition: Transition<DunningWorkflow>,
+    before: &Debt,
+    decision: &Decision,
+) -> Transition<DunningWorkflow> {
+    let (currency, Some(since)) = (before.currency, decision.since) else {
+        return transition;
+    };
+    let since = since.timestamp();
+    if decision.stage == Stage::Exhausted {
+        let key = format!("final/{currency}/{since}");
+        return transition.launch::<NoticeWorkflow>(key, &notice::Input::Final { ends: false });
+    }
+    let Some(step) = decision
+        .step
+        .as_ref()
+        .filter(|step| before.step.as_ref() != Some(*step))
+    else {
+        return transition;
+    };
+    let next = decision.next_step.as_ref().map(|next| next.at);
+    let until = next.or(decision.ends_at);
+    let about = match decision.stage {
+        Stage::Grace => notice::Input::Grace { currency, until },
+        Stage::Suspended => notice::Input::Suspended { currency, until },
+        Stage::Clear | Stage::PastDue | Stage::Exhausted => return transition,
+    };
+    let key = format!("{}/{currency}/{since}/{step}", about.kind());
+    transition.launch::<NoticeWorkflow>(key, &about)
 }
 
 // Rules.
 
-fn wait_for(next: Next, debt: Debt) -> Transition<DunningWorkflow> {
-    let transition = Transition::stay(State::PastDue(debt));
-    match next {
-        Next::Retry(at) => transition.clear(FINAL).at(RUNG, at),
-        Next::Final(at) => transition.clear(RUNG).at(FINAL, at),
+fn wait_for(decision: &Decision, debt: Debt) -> Transition<DunningWorkflow> {
+    let next_step = decision.next_step.as_ref().map(|next| next.at);
+    let deadlines = [
+        (RUNG, decision.retry_at),
+        (STEP, next_step),
+        (FINAL, decision.ends_at),
+        (EXEMPTION, decision.exempt_until),
+    ];
+    let mut transition = Transition::stay(State::PastDue(debt));
+    for (name, at) in deadlines {
+        transition = match at {
+            Some(at) => transition.at(name, at),
+            None => transition.clear(name),
+        };
     }
+    transition
 }

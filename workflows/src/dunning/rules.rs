@@ -1,72 +1,402 @@
-//! The ladder: when a failed payment is tried again, and when it is given up. Pure.
+//! What follows from a debt: one function from the facts to the next step. Pure.
+//!
+//! Nothing is remembered that can be read: a debt is what is open and was declined, it began with
+//! the first of these declines, and what is held follows from that and the policy. So it does not
+//! matter by which way something was paid, refunded, charged back or credited (Kill Bill re-enters
+//! and clears its overdue states by balances, too). All that a run keeps is up to when it has asked
+//! for payment.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
+use super::policy::{Action, EndAction, Policy, Scope, When};
 use crate::calendar;
+use crate::hold::{Blocks, Kind};
+use crate::money::Money;
+use crate::payment::rules::DeclineClass;
 
-/// Local days after the first failure on which collection is tried again.
-pub const RETRY_DAYS: [u32; 4] = [1, 3, 5, 7];
-/// The local day on which the ladder ends.
-pub const FINAL_DAY: u32 = 9;
-/// The local hour of each rung: when people can be reached and banks are open.
-pub const HOUR: u32 = 10;
-
-/// What comes next on the ladder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Try again then.
-    Retry(DateTime<Utc>),
-    /// Give up then.
-    Final(DateTime<Utc>),
+/// An invoice that is open and was declined.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unpaid {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// What it is for.
+    pub subscription_id: Uuid,
+    /// What is owed.
+    pub total: Money,
+    /// When it was finalised.
+    pub finalized_at: DateTime<Utc>,
+    /// When it was first declined.
+    pub failed_at: DateTime<Utc>,
+    /// When the last attempt at it was sent.
+    pub tried_at: DateTime<Utc>,
 }
 
-impl Next {
-    /// When it is.
+/// The last decline of what is unpaid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastDecline {
+    /// What a retry could change.
+    pub class: DeclineClass,
+    /// The method that was declined; `None` when there was none to charge.
+    pub method: Option<String>,
+}
+
+/// All that a decision is made from.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// What is unpaid, the oldest first.
+    pub unpaid: &'a [Unpaid],
+    /// The last decline of these.
+    pub last_decline: Option<&'a LastDecline>,
+    /// The method that would be charged now.
+    pub method: Option<&'a str>,
+    /// How often that method was tried within the policy's ceiling of days.
+    pub tries_of_method: u32,
+    /// Up to when support spares the tenant, if it does.
+    pub exempt_until: Option<DateTime<Utc>>,
+    /// The policy.
+    pub policy: &'a Policy,
+    /// Up to when the run has asked for payment.
+    pub asked_at: Option<DateTime<Utc>>,
+    /// Whether somebody asks to collect now, because the method has changed.
+    pub collect_now: bool,
+    /// The tenant's time.
+    pub now: DateTime<Utc>,
+    /// The tenant's zone.
+    pub zone: Tz,
+    /// What spreads this debt's attempts: the tenant.
+    pub seed: Uuid,
+}
+
+/// How a debt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Nothing is owed.
+    Clear,
+    /// Something is owed.
+    PastDue,
+    /// And a step gives time to pay.
+    Grace,
+    /// And a step has suspended what is unpaid.
+    Suspended,
+    /// And the ladder has ended.
+    Exhausted,
+}
+
+impl Stage {
+    /// The stored spelling.
     #[must_use]
-    pub fn at(self) -> DateTime<Utc> {
+    pub const fn word(self) -> &'static str {
         match self {
-            Self::Retry(at) | Self::Final(at) => at,
+            Self::Clear => "clear",
+            Self::PastDue => "past_due",
+            Self::Grace => "grace",
+            Self::Suspended => "suspended",
+            Self::Exhausted => "exhausted",
         }
     }
 }
 
-/// What follows `rungs` retries of a debt that began at `since`.
+/// A hold that should stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The subscription; `None` for all that is the tenant's.
+    pub subscription_id: Option<Uuid>,
+    /// What it is for.
+    pub kind: Kind,
+    /// What it blocks.
+    pub blocks: Blocks,
+}
+
+/// Something that comes by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coming {
+    /// The step's name.
+    pub step: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// What follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// How the debt stands.
+    pub stage: Stage,
+    /// Since when, if something is owed.
+    pub since: Option<DateTime<Utc>>,
+    /// The step that holds, if one does.
+    pub step: Option<String>,
+    /// Which holds should stand; all others of dunning should not.
+    pub holds: Vec<Wanted>,
+    /// Which invoices are to be collected now.
+    pub collect: Vec<Uuid>,
+    /// Whether a rung is due now, even if the ceiling lets nothing be collected.
+    pub rung: bool,
+    /// How the ladder has ended, if it has.
+    pub end: Option<EndAction>,
+    /// When is tried again by itself.
+    pub retry_at: Option<DateTime<Utc>>,
+    /// Which step comes next.
+    pub next_step: Option<Coming>,
+    /// When the ladder ends.
+    pub ends_at: Option<DateTime<Utc>>,
+    /// When an exemption is over that spares the tenant now.
+    pub exempt_until: Option<DateTime<Utc>>,
+}
+
+impl Decision {
+    /// Nothing is owed, nothing follows.
+    #[must_use]
+    pub const fn clear() -> Self {
+        Self {
+            stage: Stage::Clear,
+            since: None,
+            step: None,
+            holds: Vec::new(),
+            collect: Vec::new(),
+            rung: false,
+            end: None,
+            retry_at: None,
+            next_step: None,
+            ends_at: None,
+            exempt_until: None,
+        }
+    }
+}
+
+/// Decides what follows from the facts.
 #[must_use]
-pub fn next_rung(since: DateTime<Utc>, rungs: u32, zone: Tz) -> Next {
-    let first = calendar::local_day(since, zone);
-    let on = |days| calendar::at_hour(calendar::add_days(first, days), HOUR, zone);
-    match RETRY_DAYS.get(rungs as usize) {
-        Some(days) => Next::Retry(on(*days)),
-        None => Next::Final(on(FINAL_DAY)),
+pub fn decide(facts: &Facts<'_>) -> Decision {
+    let Some(since) = facts.unpaid.iter().map(|one| one.failed_at).min() else {
+        return Decision::clear();
+    };
+    let calendar = Calendar::new(facts, since);
+    let exempt_until = facts.exempt_until.filter(|until| *until > facts.now);
+    let mut decision = Decision {
+        stage: Stage::PastDue,
+        since: Some(since),
+        exempt_until,
+        ..Decision::clear()
+    };
+    let ends_at = calendar.end();
+    if exempt_until.is_none() {
+        if ends_at.is_some_and(|at| at <= facts.now) {
+            return ended(facts, &calendar, decision);
+        }
+        enter_step(facts, &calendar, &mut decision);
+    }
+    // A step or the end that an exemption holds back comes when that is over.
+    let not_before = |at: DateTime<Utc>| exempt_until.map_or(at, |until| at.max(until));
+    decision.ends_at = ends_at.map(not_before);
+    decision.next_step = calendar
+        .next_step(exempt_until.is_some())
+        .map(|(step, at)| Coming {
+            step,
+            at: not_before(at),
+        });
+    climb(facts, &calendar, &mut decision);
+    decision
+}
+
+/// The ladder has ended: nothing more comes by itself.
+fn ended(facts: &Facts<'_>, calendar: &Calendar<'_>, mut decision: Decision) -> Decision {
+    let action = facts.policy.end.action;
+    match action {
+        EndAction::Suspend => decision.holds = wanted(facts, Kind::DebtSuspension, None),
+        EndAction::Leave => {
+            if let Some((index, _)) = calendar.current_step() {
+                let step = &facts.policy.steps[index];
+                decision.holds = wanted(facts, step.action.hold(), Some(step.blocked()));
+            }
+        }
+        EndAction::Cancel | EndAction::Uncollectible => {}
+    }
+    decision.stage = Stage::Exhausted;
+    decision.end = Some(action);
+    // Another method is news, also after the end.
+    if facts.collect_now {
+        decision.collect = affordable(facts);
+    }
+    decision
+}
+
+/// The last step that has come is the one that holds.
+fn enter_step(facts: &Facts<'_>, calendar: &Calendar<'_>, decision: &mut Decision) {
+    let Some((index, _)) = calendar.current_step() else {
+        return;
+    };
+    let step = &facts.policy.steps[index];
+    decision.stage = match step.action {
+        Action::Grace => Stage::Grace,
+        Action::Suspend => Stage::Suspended,
+    };
+    decision.step = Some(step.name.clone());
+    decision.holds = wanted(facts, step.action.hold(), Some(step.blocked()));
+}
+
+/// The holds of a step: on what is unpaid and nothing else, unless the policy holds the tenant.
+fn wanted(facts: &Facts<'_>, kind: Kind, blocks: Option<Blocks>) -> Vec<Wanted> {
+    let blocks = blocks.unwrap_or(kind.blocks());
+    let on = |subscription_id| Wanted {
+        subscription_id,
+        kind,
+        blocks,
+    };
+    match facts.policy.scope {
+        Scope::Tenant => vec![on(None)],
+        Scope::Subscription => {
+            let mut held: Vec<Uuid> = facts.unpaid.iter().map(|one| one.subscription_id).collect();
+            held.sort_unstable();
+            held.dedup();
+            held.into_iter().map(|id| on(Some(id))).collect()
+        }
+    }
+}
+
+/// Attempts: those that are due now, and when the next one is.
+fn climb(facts: &Facts<'_>, calendar: &Calendar<'_>, decision: &mut Decision) {
+    let since = facts.unpaid.iter().map(|one| one.failed_at).min();
+    let tried = facts.unpaid.iter().map(|one| one.tried_at).max();
+    let position = [since, tried, facts.asked_at].into_iter().flatten().max();
+    let Some(position) = position else {
+        return;
+    };
+    let rungs = calendar.rungs();
+    decision.rung = rungs.iter().any(|at| *at > position && *at <= facts.now);
+    decision.retry_at = rungs
+        .into_iter()
+        .find(|at| *at > position && *at > facts.now);
+    if decision.rung || facts.collect_now {
+        decision.collect = affordable(facts);
+    }
+}
+
+/// What is unpaid, as far as the ceiling on the method goes; the oldest first.
+fn affordable(facts: &Facts<'_>) -> Vec<Uuid> {
+    let room = match (&facts.policy.ceiling, facts.method) {
+        (Some(ceiling), Some(_)) => ceiling.attempts.saturating_sub(facts.tries_of_method),
+        // Without a method nothing reaches a network.
+        _ => u32::MAX,
+    };
+    let all = facts.unpaid.iter().map(|one| one.invoice_id);
+    all.take(usize::try_from(room).unwrap_or(usize::MAX))
+        .collect()
+}
+
+/// The instants of a policy, for one debt.
+struct Calendar<'a> {
+    facts: &'a Facts<'a>,
+    first: NaiveDate,
+    oldest: NaiveDate,
+}
+
+impl<'a> Calendar<'a> {
+    fn new(facts: &'a Facts<'a>, since: DateTime<Utc>) -> Self {
+        let oldest = facts.unpaid.iter().map(|one| one.finalized_at).min();
+        Self {
+            facts,
+            first: calendar::local_day(since, facts.zone),
+            oldest: calendar::local_day(oldest.unwrap_or(since), facts.zone),
+        }
+    }
+
+    /// When is tried again after a decline like the last one. What was declined with another method
+    /// says nothing of this one: time may help.
+    fn rungs(&self) -> Vec<DateTime<Utc>> {
+        let facts = self.facts;
+        let class = match facts.last_decline {
+            Some(last) if last.method.as_deref() == facts.method && !facts.collect_now => {
+                last.class
+            }
+            _ => DeclineClass::Soft,
+        };
+        let ladder = facts.policy.ladders.of(class);
+        let on = |day: &u32| {
+            let day = calendar::add_days(self.first, *day);
+            calendar::at_hour(day, ladder.hour, facts.zone) + self.jitter(day)
+        };
+        ladder.days.iter().map(on).collect()
+    }
+
+    /// The debt's share of the jitter on a day: the same whenever it is asked for.
+    fn jitter(&self, day: NaiveDate) -> TimeDelta {
+        let minutes = self.facts.policy.jitter_minutes;
+        if minutes == 0 {
+            return TimeDelta::zero();
+        }
+        let mut hash = Sha256::new();
+        hash.update(self.facts.seed.as_bytes());
+        hash.update(day.to_string());
+        let hash = hash.finalize();
+        let share = u64::from_be_bytes(hash[..8].try_into().unwrap_or_default());
+        let seconds = share % (u64::from(minutes) * 60);
+        TimeDelta::seconds(i64::try_from(seconds).unwrap_or_default())
+    }
+
+    /// When a day of the policy comes, if its conditions ever hold: facts may have to change first.
+    fn at(&self, day: u32, hour: u32, when: &When) -> Option<DateTime<Utc>> {
+        if !self.holds(when) {
+            return None;
+        }
+        let zone = self.facts.zone;
+        let on = calendar::at_hour(calendar::add_days(self.first, day), hour, zone);
+        let aged = when.oldest_days_at_least.and_then(|days| {
+            let day = self.oldest.checked_add_days(Days::new(u64::from(days)))?;
+            Some(calendar::at_hour(day, hour, zone))
+        });
+        Some(aged.map_or(on, |aged| aged.max(on)))
+    }
+
+    /// Whether the conditions hold that time alone does not change.
+    fn holds(&self, when: &When) -> bool {
+        let facts = self.facts;
+        let count = u32::try_from(facts.unpaid.len()).unwrap_or(u32::MAX);
+        let owed: Decimal = facts.unpaid.iter().map(|one| one.total.amount()).sum();
+        let currency = facts.unpaid.first().map(|one| one.total.currency());
+        let threshold = currency.and_then(|currency| when.amount_at_least.get(&currency));
+        let class = facts.last_decline.map(|last| last.class);
+        let classed = || class.is_some_and(|class| when.last_decline.contains(&class));
+        when.unpaid_at_least.is_none_or(|least| count >= least)
+            && threshold.is_none_or(|least| owed >= *least)
+            && (when.last_decline.is_empty() || classed())
+    }
+
+    fn end(&self) -> Option<DateTime<Utc>> {
+        let end = &self.facts.policy.end;
+        self.at(end.day, end.hour, &end.when)
+    }
+
+    fn steps(&self) -> impl Iterator<Item = (usize, DateTime<Utc>)> {
+        let steps = self.facts.policy.steps.iter().enumerate();
+        steps.filter_map(|(index, step)| {
+            let at = self.at(step.day, step.hour, &step.when)?;
+            Some((index, at))
+        })
+    }
+
+    /// The last step, in the policy's order, that has come.
+    fn current_step(&self) -> Option<(usize, DateTime<Utc>)> {
+        self.steps().filter(|(_, at)| *at <= self.facts.now).last()
+    }
+
+    /// The first step that is to come; of those that an exemption holds back, the last that has.
+    fn next_step(&self, held_back: bool) -> Option<(String, DateTime<Utc>)> {
+        let name = |(index, at): (usize, _)| (self.facts.policy.steps[index].name.clone(), at);
+        if held_back && let Some(step) = self.current_step() {
+            return Some(name(step));
+        }
+        let now = self.facts.now;
+        self.steps()
+            .filter(|(_, at)| *at > now)
+            .min_by_key(|(_, at)| *at)
+            .map(name)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ladder_climbs_at_ten_local_and_ends() {
-        let zone = calendar::zone("Europe/Berlin").unwrap();
-        let since: DateTime<Utc> = "2027-03-27T23:00:00Z".parse().unwrap();
-        // Local day 2027-03-28, on which summer time begins.
-        let days: Vec<_> = (0..6)
-            .map(|rungs| match next_rung(since, rungs, zone) {
-                Next::Retry(at) => format!("retry {}", at.to_rfc3339()),
-                Next::Final(at) => format!("final {}", at.to_rfc3339()),
-            })
-            .collect();
-        assert_eq!(
-            days,
-            [
-                "retry 2027-03-29T08:00:00+00:00",
-                "retry 2027-03-31T08:00:00+00:00",
-                "retry 2027-04-02T08:00:00+00:00",
-                "retry 2027-04-04T08:00:00+00:00",
-                "final 2027-04-06T08:00:00+00:00",
-                "final 2027-04-06T08:00:00+00:00",
-            ]
-        );
-    }
-}
+mod tests;

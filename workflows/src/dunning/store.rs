@@ -1,60 +1,528 @@
-//! The debt row.
+//! The debt row, the facts that it follows from, policies and exemptions.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::PgConnection;
-use tenure_engine::{ShardId, TenantId};
+use tenure_engine::{RunId, ShardId, TenantId};
+use uuid::Uuid;
 
-/// Records how the debt stands; clear when there is no `since`.
+use super::policy::Policy;
+use super::rules::{Decision, LastDecline, Unpaid};
+use super::{Assignment, AssignmentScope, DebtRow, ExemptionRow, PolicyRow};
+use crate::hold::Lifted;
+use crate::money::{Currency, Money};
+use crate::payment::rules::DeclineClass;
+
+/// Lists what the tenant owes in a currency: invoices that are open and were declined, the oldest
+/// first.
+pub(super) async fn list_unpaid(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    currency: Currency,
+) -> sqlx::Result<Vec<Unpaid>> {
+    let rows = sqlx::query!(
+        r#"
+        select invoice.invoice_id, invoice.subscription_id,
+          invoice.total - invoice.credited - invoice.balance_applied as "total!",
+          invoice.finalized_at as "finalized_at!",
+          min(payment.settled_at) filter (where payment.status = 'declined') as "failed_at!",
+          max(payment.sent_at) as "tried_at!"
+        from app.invoice
+        join app.payment using (invoice_id, shard_id)
+        where invoice.tenant_id = $1
+          and invoice.shard_id = $2
+          and invoice.currency = $3
+          and invoice.status = 'open'
+        group by invoice.invoice_id, invoice.shard_id
+        having bool_or(payment.status = 'declined')
+        order by invoice.number
+        "#,
+        tenant.0,
+        shard.0,
+        currency.code(),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Unpaid {
+            invoice_id: row.invoice_id,
+            subscription_id: row.subscription_id,
+            total: Money::new(row.total, currency),
+            finalized_at: row.finalized_at,
+            failed_at: row.failed_at,
+            tried_at: row.tried_at,
+        })
+        .collect())
+}
+
+/// A decline, as it is shown.
+#[derive(Debug, Clone)]
+pub(super) struct Decline {
+    pub(super) last: LastDecline,
+    pub(super) code: String,
+    pub(super) at: DateTime<Utc>,
+}
+
+/// Finds the last decline of what is owed in a currency.
+pub(super) async fn find_last_decline(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    currency: Currency,
+) -> sqlx::Result<Option<Decline>> {
+    let row = sqlx::query!(
+        r#"
+        select payment.decline_class as "class!", payment.decline_code as "code!", payment.method_id,
+          payment.settled_at as "at!"
+        from app.invoice
+        join app.payment using (invoice_id, shard_id)
+        where invoice.tenant_id = $1
+          and invoice.shard_id = $2
+          and invoice.currency = $3
+          and invoice.status = 'open'
+          and payment.status = 'declined'
+        order by payment.settled_at desc, payment.generation desc, payment.invoice_id desc
+        limit 1
+        "#,
+        tenant.0,
+        shard.0,
+        currency.code(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        let class = DeclineClass::from_word(&row.class)
+            .ok_or_else(|| sqlx::Error::Decode(format!("{:?} is no class", row.class).into()))?;
+        Ok(Decline {
+            last: LastDecline {
+                class,
+                method: row.method_id,
+            },
+            code: row.code,
+            at: row.at,
+        })
+    })
+    .transpose()
+}
+
+/// Counts the attempts with a method since an instant.
+pub(super) async fn count_tries(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    method: &str,
+    since: DateTime<Utc>,
+) -> sqlx::Result<u32> {
+    let tries = sqlx::query_scalar!(
+        r#"
+        select count(*) as "tries!"
+        from app.payment
+        where tenant_id = $1
+          and shard_id = $2
+          and method_id = $3
+          and sent_at > $4
+        "#,
+        tenant.0,
+        shard.0,
+        method,
+        since,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(tries).unwrap_or(u32::MAX))
+}
+
+/// Lists the runs of the subscriptions that still live, of those that are named.
+pub(super) async fn list_runs(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    subscriptions: &[Uuid],
+) -> sqlx::Result<Vec<RunId>> {
+    sqlx::query_scalar!(
+        r#"
+        select run_id as "run_id: RunId"
+        from app.subscription
+        where tenant_id = $1
+          and shard_id = $2
+          and subscription_id = any($3)
+          and lifecycle <> 'ended'
+        order by subscription_id
+        "#,
+        tenant.0,
+        shard.0,
+        subscriptions,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// A policy and which one it is; `None` is the one that is built in.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) policy: Policy,
+    pub(crate) of: Option<(String, i32)>,
+}
+
+/// Finds the policy that a tenant goes by for a subscription: its own, that of the plan, the
+/// default, the one that is built in; each in its newest version.
+pub(crate) async fn find_policy_for(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    subscription: Option<Uuid>,
+) -> sqlx::Result<Chosen> {
+    let row = sqlx::query!(
+        r#"
+        select policy.policy, policy.version, policy.document
+        from app.dunning_assignment assignment
+        join app.dunning_policy policy using (policy)
+        where (assignment.scope, assignment.subject) in (
+            ('tenant', $1),
+            ('plan', (
+              select subscription.plan
+              from app.subscription
+              where subscription.subscription_id = $2
+                and subscription.shard_id = $3)),
+            ('default', ''))
+        order by array_position(array['tenant', 'plan', 'default'], assignment.scope), policy.version desc
+        limit 1
+        "#,
+        tenant.to_string(),
+        subscription,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else {
+        return Ok(Chosen {
+            policy: Policy::built_in(),
+            of: None,
+        });
+    };
+    let policy = serde_json::from_value(row.document);
+    Ok(Chosen {
+        policy: policy.map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        of: Some((row.policy, row.version)),
+    })
+}
+
+/// Records how the debt stands.
 pub(super) async fn apply(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,
-    currency: &str,
-    since: Option<DateTime<Utc>>,
-    next_attempt_at: Option<DateTime<Utc>>,
+    currency: Currency,
+    decision: &Decision,
+    policy: Option<&(String, i32)>,
 ) -> sqlx::Result<()> {
-    let state = if since.is_some() { "past_due" } else { "clear" };
     sqlx::query!(
         r#"
-        insert into app.debt (tenant_id, currency, shard_id, state, since, next_attempt_at)
-        values ($1, $2, $3, $4, $5, $6)
+        insert into app.debt
+          (tenant_id, currency, shard_id, state, since, next_attempt_at, step, policy, policy_version,
+           next_step, next_step_at, ends_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         on conflict (tenant_id, currency, shard_id) do update
         set state = excluded.state,
           since = excluded.since,
-          next_attempt_at = excluded.next_attempt_at
+          next_attempt_at = excluded.next_attempt_at,
+          step = excluded.step,
+          policy = excluded.policy,
+          policy_version = excluded.policy_version,
+          next_step = excluded.next_step,
+          next_step_at = excluded.next_step_at,
+          ends_at = excluded.ends_at
         "#,
         tenant.0,
-        currency,
+        currency.code(),
         shard.0,
-        state,
-        since,
-        next_attempt_at,
+        decision.stage.word(),
+        decision.since,
+        decision.retry_at,
+        decision.step,
+        policy.map(|(name, _)| name),
+        policy.map(|(_, version)| *version),
+        decision.next_step.as_ref().map(|next| &next.step),
+        decision.next_step.as_ref().map(|next| next.at),
+        decision.ends_at,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Marks the debt as one on which the ladder has ended.
-pub(super) async fn apply_exhausted(
+/// Lists the tenant's debts by currency, those that are clear too.
+pub(super) async fn list_debts(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,
-    currency: &str,
+) -> sqlx::Result<Vec<DebtRow>> {
+    let rows = sqlx::query!(
+        r#"
+        select currency, state, since, next_attempt_at, step, policy, policy_version, next_step,
+          next_step_at, ends_at
+        from app.debt
+        where tenant_id = $1
+          and shard_id = $2
+        order by currency
+        "#,
+        tenant.0,
+        shard.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let currency = row.currency.parse();
+            Ok(DebtRow {
+                currency: currency.map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+                state: row.state,
+                since: row.since,
+                next_attempt_at: row.next_attempt_at,
+                step: row.step,
+                policy: row.policy.zip(row.policy_version),
+                next_step: row.next_step.zip(row.next_step_at),
+                ends_at: row.ends_at,
+            })
+        })
+        .collect()
+}
+
+/// Up to when the tenant is exempt in a currency, if it is.
+pub(super) async fn find_exempt_until(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    currency: Currency,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        r#"
+        select max(ends_at)
+        from app.dunning_exemption
+        where tenant_id = $1
+          and shard_id = $2
+          and (currency is null or currency = $3)
+          and ends_at > $4
+          and lifted_at is null
+        "#,
+        tenant.0,
+        shard.0,
+        currency.code(),
+        now,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Inserts an exemption.
+pub(super) async fn insert_exemption(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    row: &ExemptionRow,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        update app.debt
-        set state = 'exhausted', next_attempt_at = null
-        where tenant_id = $1
-          and currency = $2
-          and shard_id = $3
+        insert into app.dunning_exemption
+          (exemption_id, shard_id, tenant_id, currency, ends_at, reason, author, placed_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
         "#,
-        tenant.0,
-        currency,
+        row.exemption_id,
         shard.0,
+        tenant.0,
+        row.currency.map(Currency::code),
+        row.ends_at,
+        row.reason,
+        row.author,
+        row.placed_at,
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Takes an exemption back; `false` when that was done before.
+pub(super) async fn apply_exemption_lift(
+    conn: &mut PgConnection,
+    exemption: Uuid,
+    shard: ShardId,
+    lifted: &Lifted,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        update app.dunning_exemption
+        set lifted_at = $3, lifted_by = $4, lift_reason = $5
+        where exemption_id = $1
+          and shard_id = $2
+          and lifted_at is null
+        "#,
+        exemption,
+        shard.0,
+        lifted.at,
+        lifted.by,
+        lifted.reason,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Lists the tenant's exemptions, newest first.
+pub(super) async fn list_exemptions(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> sqlx::Result<Vec<ExemptionRow>> {
+    let rows = sqlx::query!(
+        r#"
+        select exemption_id, currency, ends_at, reason, author, placed_at, lifted_at, lifted_by,
+          lift_reason
+        from app.dunning_exemption
+        where tenant_id = $1
+          and shard_id = $2
+        order by exemption_id desc
+        "#,
+        tenant.0,
+        shard.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let currency = row.currency.map(|code| code.parse()).transpose();
+            let lifted = match (row.lifted_at, row.lifted_by, row.lift_reason) {
+                (Some(at), Some(by), Some(reason)) => Some(Lifted { at, by, reason }),
+                _ => None,
+            };
+            Ok(ExemptionRow {
+                exemption_id: row.exemption_id,
+                currency: currency.map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+                ends_at: row.ends_at,
+                reason: row.reason,
+                author: row.author,
+                placed_at: row.placed_at,
+                lifted,
+            })
+        })
+        .collect()
+}
+
+/// Inserts a version of a policy, unless somebody else has inserted it meanwhile (`None`).
+pub(super) async fn insert_policy(
+    conn: &mut PgConnection,
+    policy: &str,
+    version: i32,
+    document: &Value,
+    author: &str,
+    reason: &str,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        r#"
+        insert into app.dunning_policy (policy, version, document, author, reason, loaded_at)
+        values ($1, $2, $3, $4, $5, engine.now())
+        on conflict (policy, version) do nothing
+        returning loaded_at
+        "#,
+        policy,
+        version,
+        document,
+        author,
+        reason,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Lists versions of policies, by key and newest first: all, or those of one.
+pub(super) async fn list_policies(
+    conn: &mut PgConnection,
+    policy: Option<&str>,
+) -> sqlx::Result<Vec<PolicyRow>> {
+    sqlx::query_as!(
+        PolicyRow,
+        r#"
+        select policy, version, document, author, reason, loaded_at
+        from app.dunning_policy
+        where ($1::text is null or policy = $1)
+        order by policy, version desc
+        "#,
+        policy,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Assigns a policy.
+pub(super) async fn put_assignment(
+    conn: &mut PgConnection,
+    scope: &AssignmentScope,
+    policy: &str,
+    author: &str,
+    reason: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        with current as (select engine.now() as at)
+        insert into app.dunning_assignment (scope, subject, policy, author, reason, assigned_at)
+        select $1, $2, $3, $4, $5, at
+        from current
+        on conflict (scope, subject) do update
+        set policy = excluded.policy,
+          author = excluded.author,
+          reason = excluded.reason,
+          assigned_at = excluded.assigned_at
+        "#,
+        scope.word(),
+        scope.subject(),
+        policy,
+        author,
+        reason,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes an assignment away.
+pub(super) async fn delete_assignment(
+    conn: &mut PgConnection,
+    scope: &AssignmentScope,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "delete from app.dunning_assignment where scope = $1 and subject = $2",
+        scope.word(),
+        scope.subject(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Lists the assignments.
+pub(super) async fn list_assignments(conn: &mut PgConnection) -> sqlx::Result<Vec<Assignment>> {
+    let rows = sqlx::query!(
+        r#"
+        select scope, subject, policy, author, reason, assigned_at
+        from app.dunning_assignment
+        order by scope, subject
+        "#
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let scope = AssignmentScope::from_words(&row.scope, &row.subject);
+            let unread = || sqlx::Error::Decode(format!("{:?} is no scope", row.scope).into());
+            Ok(Assignment {
+                scope: scope.ok_or_else(unread)?,
+                policy: row.policy,
+                author: row.author,
+                reason: row.reason,
+                assigned_at: row.assigned_at,
+            })
+        })
+        .collect()
 }

@@ -641,10 +641,12 @@ async fn credited(
             Ok(settled)
         })
         .await?;
-    if settled {
-        return Ok(Transition::go(State::Paid { of, generation }));
-    }
-    Ok(Transition::stay(State::Open { of, generation }))
+    let tell = of.clone();
+    Ok(if settled {
+        tell_dunning(Transition::go(State::Paid { of, generation }), cx, tell)
+    } else {
+        tell_dunning(Transition::stay(State::Open { of, generation }), cx, tell)
+    })
 }
 
 /// Takes the invoice back; what the balance paid of it goes back there.
@@ -667,13 +669,21 @@ async fn void(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow>, St
         Ok(store::apply_void(tx, of.invoice_id, shard, now).await?)
     })
     .await?;
-    let signal_id = format!("void:{}", of.invoice_id);
-    Ok(
-        Transition::complete(Output::Void).signal_key::<DunningWorkflow>(
-            of.currency.to_string(),
-            signal_id,
-            &dunning::Signal::Paid,
-        ),
+    Ok(tell_dunning(Transition::complete(Output::Void), cx, of))
+}
+
+/// What is owed has changed without a payment: dunning looks anew.
+fn tell_dunning(
+    transition: Transition<InvoiceWorkflow>,
+    cx: &Context,
+    of: Input,
+) -> Transition<InvoiceWorkflow> {
+    let currency = of.currency;
+    transition.signal_with_start::<DunningWorkflow>(
+        currency.to_string(),
+        &dunning::Input { currency },
+        format!("changed:{}:{}", of.invoice_id, cx.uuid()),
+        &dunning::Signal::Reevaluate,
     )
 }
 

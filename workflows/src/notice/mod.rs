@@ -1,25 +1,34 @@
 //! A notice: one mail, written once and handed over until the server has it.
 //!
-//! The run's key is what must be told once only, so a repeated launch is no second mail. The words
-//! are kept as they were sent. A mail that has become moot is kept too, as suppressed.
+//! The run's key is what must be told once only, so a repeated launch is no second mail. It is
+//! written when its time has come: some days ahead of what it tells of, and outside the quiet hours
+//! of the tenant's zone, as the tenant's policy says. What has become moot by then is suppressed.
+//! The words are kept as they were sent; a mail that was suppressed is kept, too.
 
+pub(crate) mod rules;
 mod store;
+mod template;
 mod text;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::PgConnection;
 use tenure_engine::{
-    Context, Event, ResultExt as _, RetryPolicy, StepError, TenantId, Transition, Workflow,
+    Context, Event, ResultExt as _, RetryPolicy, ShardId, StepError, TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
 use crate::calendar;
 use crate::door::DoorError;
+use crate::dunning;
 use crate::environment::Environment;
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::ports::mail::Mail;
 use crate::tenant;
+use rules::Verdict;
+use template::Locale;
+use text::Reader;
 
 // Input.
 
@@ -35,6 +44,17 @@ pub enum Input {
         price: Money,
         /// When it ends.
         ends_at: DateTime<Utc>,
+    },
+    /// A period of a yearly plan ends soon and another follows.
+    RenewalComing {
+        /// The subscription; once it is to end, the mail is moot.
+        subscription_id: Uuid,
+        /// The plan's name.
+        plan: String,
+        /// What the next period costs.
+        price: Money,
+        /// When it begins.
+        renews_at: DateTime<Utc>,
     },
     /// An invoice was paid.
     Receipt {
@@ -55,11 +75,50 @@ pub enum Input {
         next_attempt_at: Option<DateTime<Utc>>,
         /// When all ends, if this was the last attempt.
         ends_at: Option<DateTime<Utc>>,
+        /// Whether the same method is not tried again.
+        #[serde(default)]
+        hard: bool,
+    },
+    /// The customer must confirm a payment (3-D Secure).
+    ActionNeeded {
+        /// The invoice; once it is paid, the mail is moot.
+        invoice_id: Uuid,
+        /// Where; the policy's page when the provider names none.
+        link: Option<String>,
+    },
+    /// The card that is charged expires soon.
+    CardExpiring {
+        /// The method; once another is charged, the mail is moot.
+        method_id: String,
+        /// Its brand.
+        brand: String,
+        /// Its last four digits.
+        last4: String,
+        /// Its last day.
+        expires_on: NaiveDate,
+    },
+    /// A debt is in grace.
+    Grace {
+        /// Its currency.
+        currency: Currency,
+        /// When something follows.
+        until: Option<DateTime<Utc>>,
+    },
+    /// What is unpaid is suspended.
+    Suspended {
+        /// Its currency.
+        currency: Currency,
+        /// When something follows.
+        until: Option<DateTime<Utc>>,
     },
     /// Nothing is owed any more.
     Recovered {},
     /// The ladder has ended.
-    Final {},
+    Final {
+        /// Whether the subscription has ended, too.
+        #[serde(default = "ends")]
+        ends: bool,
+    },
     /// A subscription has ended.
     Cancelled {
         /// The plan's name.
@@ -71,16 +130,40 @@ pub enum Input {
     },
 }
 
+const fn ends() -> bool {
+    true
+}
+
+/// The words of all kinds of mail.
+pub const KINDS: [&str; 11] = [
+    "trial_ending",
+    "renewal_coming",
+    "receipt",
+    "payment_failed",
+    "action_needed",
+    "card_expiring",
+    "grace",
+    "suspended",
+    "final_notice",
+    "cancelled",
+    "recovered",
+];
+
 impl Input {
     /// The stored word for what it is about.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::TrialEnding { .. } => "trial_ending",
+            Self::RenewalComing { .. } => "renewal_coming",
             Self::Receipt { .. } => "receipt",
             Self::PaymentFailed { .. } => "payment_failed",
+            Self::ActionNeeded { .. } => "action_needed",
+            Self::CardExpiring { .. } => "card_expiring",
+            Self::Grace { .. } => "grace",
+            Self::Suspended { .. } => "suspended",
             Self::Recovered {} => "recovered",
-            Self::Final {} => "final_notice",
+            Self::Final { .. } => "final_notice",
             Self::Cancelled { .. } => "cancelled",
         }
     }
@@ -119,6 +202,13 @@ pub enum State {
         /// What it is about.
         about: Input,
     },
+    /// Its hour has not come.
+    Waiting {
+        /// What it is about.
+        about: Input,
+        /// When it has.
+        until: DateTime<Utc>,
+    },
 }
 
 /// A mail is told nothing.
@@ -154,7 +244,7 @@ impl NoticeWorkflow {
 
 impl Workflow for NoticeWorkflow {
     const NAME: &'static str = "notice";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     type Input = Input;
     type State = State;
     type Signal = Signal;
@@ -164,6 +254,11 @@ impl Workflow for NoticeWorkflow {
         State::Sending { about }
     }
 
+    /// Version 1 knew no waiting, and fewer kinds; what it wrote is read as it is.
+    fn migrate(&self, _from_version: i32, state: Value) -> Result<Value, String> {
+        Ok(state)
+    }
+
     async fn handle(
         &self,
         cx: &Context,
@@ -171,7 +266,13 @@ impl Workflow for NoticeWorkflow {
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
-            (State::Sending { about }, Event::Entered) => self.send(cx, &about).await,
+            (State::Sending { about }, Event::Entered) => self.send(cx, about).await,
+            (State::Waiting { about, until }, Event::Entered) => {
+                Ok(Transition::stay(State::Waiting { about, until }).at(HOUR_COMES, until))
+            }
+            (State::Waiting { about, .. }, Event::Deadline(_)) => {
+                Ok(Transition::go(State::Sending { about }))
+            }
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
             (
                 state,
@@ -187,6 +288,7 @@ impl Workflow for NoticeWorkflow {
 
 // Steps.
 
+const HOUR_COMES: &str = "hour";
 const WRITE_MAIL: &str = "write-mail";
 const SEND_MAIL: &str = "send-mail";
 const MARK_SENT: &str = "mark-sent";
@@ -200,28 +302,39 @@ const MAIL_POLICY: RetryPolicy = RetryPolicy {
 };
 
 /// A written mail, as the journal keeps it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Written {
     recipient: String,
     subject: String,
     text: String,
     moot: bool,
+    /// The HTML part; version 1 made it of the text.
+    #[serde(default)]
+    html: Option<String>,
+    /// It was not written: its hour comes then.
+    #[serde(default)]
+    later: Option<DateTime<Utc>>,
 }
 
 impl NoticeWorkflow {
-    async fn send(&self, cx: &Context, about: &Input) -> Result<Transition<Self>, StepError> {
+    async fn send(&self, cx: &Context, about: Input) -> Result<Transition<Self>, StepError> {
         let notice_id = cx.uuid();
-        let written = write(cx, about, notice_id).await?;
+        let written = write(cx, &about, notice_id).await?;
+        if let Some(until) = written.later {
+            return Ok(Transition::go(State::Waiting { about, until }));
+        }
         if written.moot {
             return Ok(Transition::complete(Output::Suppressed));
         }
+        let html = written.html.as_ref();
+        let html = html.map_or_else(|| template::escape(&written.text), Clone::clone);
         cx.step(SEND_MAIL, &MAIL_POLICY, async |_| {
             let mail = Mail {
                 id: notice_id.to_string(),
                 to: &written.recipient,
                 subject: &written.subject,
                 text: &written.text,
-                html: &text::html(&written.text),
+                html: &html,
             };
             self.environment.mailer().send(&mail).await
         })
@@ -235,18 +348,33 @@ impl NoticeWorkflow {
     }
 }
 
+/// Writes the mail, unless its hour has not come.
 async fn write(cx: &Context, about: &Input, notice_id: Uuid) -> Result<Written, StepError> {
     let (tenant_id, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
     cx.transact(WRITE_MAIL, async |tx| {
         let profile = tenant::store::find_profile(tx, tenant_id).await?;
         let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
-        let words = text::write(about, &profile.name, zone);
-        let moot = match about {
-            Input::PaymentFailed { invoice_id, .. } => {
-                !store::is_open(tx, *invoice_id, shard).await?
-            }
-            _ => false,
-        };
+        let chosen = dunning::store::find_policy_for(tx, tenant_id, shard, None).await?;
+        let notices = chosen.policy.notices;
+        let verdict = rules::when(about, &notices, now, zone);
+        if let Verdict::At(later) = verdict {
+            return Ok(Written {
+                later: Some(later),
+                ..Written::default()
+            });
+        }
+        let link = notices.billing_link.as_deref();
+        let link = link.map(|link| fill_link(link, tenant_id, about));
+        let words = text::write(
+            about,
+            Reader {
+                name: &profile.name,
+                zone,
+                locale: Locale::of_tag(&profile.locale),
+                link: link.as_deref(),
+            },
+        );
+        let moot = verdict == Verdict::Never || is_moot(tx, tenant_id, shard, about).await?;
         let row = NoticeRow {
             notice_id,
             tenant_id,
@@ -258,16 +386,68 @@ async fn write(cx: &Context, about: &Input, notice_id: Uuid) -> Result<Written, 
             created_at: now,
             sent_at: None,
         };
-        let html = text::html(&row.body_text);
-        store::insert(tx, tenant_id, shard, cx.key(), &html, &row, now).await?;
+        store::insert(tx, tenant_id, shard, cx.key(), &words.html, &row, now).await?;
         Ok(Written {
             recipient: row.recipient,
             subject: row.subject,
             text: row.body_text,
+            html: Some(words.html),
             moot,
+            later: None,
         })
     })
     .await
+}
+
+/// Whether what a mail tells of is not so any more.
+async fn is_moot(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    about: &Input,
+) -> sqlx::Result<bool> {
+    Ok(match about {
+        Input::PaymentFailed { invoice_id, .. } | Input::ActionNeeded { invoice_id, .. } => {
+            !store::is_open(conn, *invoice_id, shard).await?
+        }
+        Input::RenewalComing {
+            subscription_id, ..
+        } => !store::renews(conn, *subscription_id, shard).await?,
+        Input::CardExpiring { method_id, .. } => {
+            let customer = tenant::store::find_customer(conn, tenant, shard).await?;
+            let method = customer.and_then(|customer| customer.method);
+            method.is_none_or(|method| method.id != *method_id)
+        }
+        Input::Grace { currency, .. } => {
+            store::find_debt_state(conn, tenant, shard, *currency)
+                .await?
+                .as_deref()
+                != Some("grace")
+        }
+        Input::Suspended { currency, .. } => {
+            let state = store::find_debt_state(conn, tenant, shard, *currency).await?;
+            state.as_deref() != Some("suspended")
+        }
+        Input::TrialEnding { .. }
+        | Input::Receipt { .. }
+        | Input::Recovered {}
+        | Input::Final { .. }
+        | Input::Cancelled { .. } => false,
+    })
+}
+
+// Rules.
+
+/// The page on which a tenant pays; an invoice's own where the mail is about one.
+fn fill_link(link: &str, tenant: TenantId, about: &Input) -> String {
+    let invoice = match about {
+        Input::PaymentFailed { invoice_id, .. } | Input::ActionNeeded { invoice_id, .. } => {
+            invoice_id.to_string()
+        }
+        _ => String::new(),
+    };
+    link.replace("{tenant}", &tenant.to_string())
+        .replace("{invoice}", &invoice)
 }
 
 // Doors.
@@ -284,4 +464,45 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<NoticeRow>, DoorError> {
     Ok(store::list(conn, tenant, after, limit).await?)
+}
+
+/// A mail as it could be, to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The language that it is written in: the one that was asked for, or English.
+    pub locale: &'static str,
+    /// The subject line.
+    pub subject: String,
+    /// The text part.
+    pub text: String,
+    /// The HTML part.
+    pub html: String,
+}
+
+/// Writes a mail of a kind with made-up facts, in the language of a BCP 47 tag.
+///
+/// # Errors
+/// [`DoorError::Malformed`] for what is no kind.
+pub fn preview(kind: &str, locale: &str) -> Result<Preview, DoorError> {
+    let sample = text::sample(kind).ok_or_else(|| DoorError::Malformed {
+        field: "kind",
+        detail: format!(
+            "{kind:?} is no kind of mail; there are {}",
+            KINDS.join(", ")
+        ),
+    })?;
+    let locale = Locale::of_tag(locale);
+    let reader = Reader {
+        name: "Acme",
+        zone: chrono_tz::UTC,
+        locale,
+        link: Some("https://shop.example/billing"),
+    };
+    let words = text::write(&sample, reader);
+    Ok(Preview {
+        locale: locale.tag(),
+        subject: words.subject,
+        text: words.text,
+        html: words.html,
+    })
 }

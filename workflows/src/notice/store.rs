@@ -6,6 +6,7 @@ use tenure_engine::{ShardId, TenantId};
 use uuid::Uuid;
 
 use super::NoticeRow;
+use crate::money::Currency;
 
 /// Inserts a mail that waits to be handed over, or that is moot.
 pub(super) async fn insert(
@@ -83,6 +84,50 @@ pub(super) async fn is_open(
         shard.0,
     )
     .fetch_one(conn)
+    .await
+}
+
+/// Whether a subscription goes on into another period.
+pub(super) async fn renews(
+    conn: &mut PgConnection,
+    subscription: Uuid,
+    shard: ShardId,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+          select from app.subscription
+          where subscription_id = $1
+            and shard_id = $2
+            and lifecycle <> 'ended'
+            and not exists (
+              select from app.subscription_intent as intent
+              where intent.subscription_id = $1
+                and intent.shard_id = $2
+                and intent.kind = 'cancel')
+        ) as "renews!"
+        "#,
+        subscription,
+        shard.0,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// How the tenant's debt in a currency stands.
+pub(super) async fn find_debt_state(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    currency: Currency,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "select state from app.debt where tenant_id = $1 and shard_id = $2 and currency = $3",
+        tenant.0,
+        shard.0,
+        currency.code(),
+    )
+    .fetch_optional(conn)
     .await
 }
 

@@ -5,6 +5,12 @@
 //! The intent is written before the charge is sent, and the idempotency key is (invoice,
 //! generation), whichever run or operator sends it. Providers forget keys: a charge that may have
 //! been sent before is therefore looked up by its metadata first, and only sent when there is none.
+//!
+//! # When the provider cannot be asked
+//!
+//! That is no decline: nothing is known of the card. The same attempt is made again, under the same
+//! key, on a ladder of its own (Kill Bill's: five minutes, doubling, eight times), and dunning hears
+//! nothing of it. Only then does a person have to look.
 
 pub mod rules;
 pub(crate) mod store;
@@ -14,14 +20,19 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tenure_engine::{
-    Context, Event, Limit, Need, Rate, Reception, RetryPolicy, StepError, Transition, Workflow,
+    Context, Event, Exhausted, Limit, Need, Rate, Reception, RetryPolicy, StepError, Transition,
+    Workflow,
 };
 use uuid::Uuid;
 
+use crate::dunning;
+use crate::dunning::policy::Gateway;
 use crate::environment::Environment;
 use crate::invoice;
 use crate::money::Money;
+use crate::notice::{self, NoticeWorkflow};
 use crate::ports::stripe::{Charge, Charged, STRIPE};
 use crate::tenant;
 use rules::{DeclineClass, classify};
@@ -52,6 +63,18 @@ pub enum State {
     Charging {
         /// Which attempt.
         of: Input,
+        /// How often the provider could not be asked before.
+        #[serde(default)]
+        waits: u32,
+    },
+    /// The provider could not be asked; the same attempt is made again.
+    Unreachable {
+        /// Which attempt.
+        of: Input,
+        /// How often it could not be asked.
+        waits: u32,
+        /// In how many minutes it is asked again.
+        minutes: u32,
     },
     /// The provider waits for the customer or for the bank.
     Pending {
@@ -103,10 +126,12 @@ impl PaymentWorkflow {
 }
 
 const LOOK: &str = "look";
+const ASK_AGAIN: &str = "ask-again";
 /// Webhooks can be lost: the charge is looked at this often anyway.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
-/// Charges are retried for some minutes; an outage beyond that is for a human to see.
+/// Charges are retried for some minutes; after that the policy's gateway ladder follows, and at its
+/// end a person.
 const CHARGE_POLICY: RetryPolicy = RetryPolicy {
     max_attempts: 12,
     dependency: Some(STRIPE),
@@ -121,7 +146,7 @@ const CHARGES: Limit = Limit::named("stripe-charges").rate(Rate::per_second(80))
 
 impl Workflow for PaymentWorkflow {
     const NAME: &'static str = "payment";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     type Input = Input;
     type State = State;
     type Signal = Signal;
@@ -129,19 +154,24 @@ impl Workflow for PaymentWorkflow {
     const LIMITS: &'static [Limit] = &[CHARGES];
 
     fn start(&self, of: Input) -> State {
-        State::Charging { of }
+        State::Charging { of, waits: 0 }
+    }
+
+    /// Version 1 did not wait for a provider that could not be asked.
+    fn migrate(&self, _from_version: i32, state: Value) -> Result<Value, String> {
+        Ok(state)
     }
 
     fn needs(&self, state: &State) -> Vec<Need> {
         match state {
             State::Charging { .. } => vec![CHARGES.shared()],
-            State::Pending { .. } => Vec::new(),
+            State::Unreachable { .. } | State::Pending { .. } => Vec::new(),
         }
     }
 
     fn receive(&self, state: &State, _signal: &Signal) -> Reception {
         match state {
-            State::Charging { .. } => Reception::Defer,
+            State::Charging { .. } | State::Unreachable { .. } => Reception::Defer,
             State::Pending { .. } => Reception::Accept,
         }
     }
@@ -153,10 +183,14 @@ impl Workflow for PaymentWorkflow {
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
-            (State::Charging { of }, Event::Entered) => match self.charge(cx, &of).await? {
-                Some(charged) => settle(cx, of, charged).await,
-                None => Ok(Transition::complete(Output::Succeeded)),
-            },
+            (State::Charging { of, waits }, Event::Entered) => self.charge(cx, of, waits).await,
+            (state @ State::Unreachable { minutes, .. }, Event::Entered) => {
+                let wait = Duration::from_secs(60 * u64::from(minutes));
+                Ok(Transition::stay(state).after(ASK_AGAIN, wait))
+            }
+            (State::Unreachable { of, waits, .. }, Event::Deadline(_)) => {
+                Ok(Transition::go(State::Charging { of, waits }))
+            }
             (State::Pending { of, intent }, Event::Entered) => {
                 Ok(Transition::stay(State::Pending { of, intent }).after(LOOK, LOOK_EVERY))
             }
@@ -192,21 +226,51 @@ struct Intent {
     money: Money,
     /// Nobody had written it down before, so nobody can have sent it.
     first: bool,
+    /// How long the provider is asked again when it cannot be reached.
+    #[serde(default)]
+    gateway: Gateway,
 }
 
 impl PaymentWorkflow {
-    /// Charges what is owed; `None` when nothing is, because a credit note came in between.
-    async fn charge(&self, cx: &Context, of: &Input) -> Result<Option<Charged>, StepError> {
-        let intent = write_intent(cx, of).await?;
+    async fn charge(
+        &self,
+        cx: &Context,
+        of: Input,
+        waits: u32,
+    ) -> Result<Transition<Self>, StepError> {
+        let intent = write_intent(cx, &of).await?;
         if intent.money.is_zero() {
-            return Ok(None);
+            // A credit note came in between: nothing is owed any more.
+            return Ok(Transition::complete(Output::Succeeded));
         }
+        let gateway = intent.gateway;
+        let last = waits >= gateway.attempts;
+        let charged = self.send(cx, &of, intent, last).await;
+        match charged {
+            Err(error) if !error.is_terminal() => {
+                let minutes = ask_again_in(&gateway, waits);
+                let waits = waits + 1;
+                Ok(Transition::go(State::Unreachable { of, waits, minutes }))
+            }
+            charged => settle(cx, of, charged?).await,
+        }
+    }
+
+    /// Sends the charge, unless it is found to have been sent. An error comes back when the provider
+    /// could not be asked and this was not the last time.
+    async fn send(
+        &self,
+        cx: &Context,
+        of: &Input,
+        intent: Intent,
+        last: bool,
+    ) -> Result<Charged, StepError> {
         let Some(method) = intent.method else {
-            return Ok(Some(Charged::Declined {
+            return Ok(Charged::Declined {
                 intent: None,
                 code: "no_payment_method".to_owned(),
                 advice: None,
-            }));
+            });
         };
         let charge = Charge {
             customer: intent.customer,
@@ -220,20 +284,26 @@ impl PaymentWorkflow {
                 ("generation".to_owned(), of.generation.to_string()),
             ]),
         };
-        let charged = cx
-            .step(CHARGE, &CHARGE_POLICY, async |step| {
-                let stripe = self.environment.stripe();
-                // A repeat, another visit or another run may have sent it; the provider may have
-                // forgotten the key by now.
-                if (step.repeated || !intent.first)
-                    && let Some(known) = stripe.find_charge(&charge).await?
-                {
-                    return Ok(known);
-                }
-                stripe.charge(&charge).await
-            })
-            .await?;
-        Ok(Some(charged))
+        let policy = RetryPolicy {
+            exhausted: if last {
+                Exhausted::Stuck
+            } else {
+                Exhausted::Return
+            },
+            ..CHARGE_POLICY
+        };
+        cx.step(CHARGE, &policy, async |step| {
+            let stripe = self.environment.stripe();
+            // A repeat, another visit or another run may have sent it; the provider may have
+            // forgotten the key by now.
+            if (step.repeated || !intent.first)
+                && let Some(known) = stripe.find_charge(&charge).await?
+            {
+                return Ok(known);
+            }
+            stripe.charge(&charge).await
+        })
+        .await
     }
 
     async fn fetch(&self, cx: &Context, intent: &str) -> Result<Charged, StepError> {
@@ -268,11 +338,14 @@ async fn write_intent(cx: &Context, of: &Input) -> Result<Intent, StepError> {
         )
         .await?;
         let amount = store::find_amount(tx, of.invoice_id, of.generation, shard).await?;
+        let of = Some(invoice.subscription_id);
+        let chosen = dunning::store::find_policy_for(tx, tenant_id, shard, of).await?;
         Ok(Intent {
             customer: customer.provider_customer_id,
             method,
             money: Money::new(amount, invoice.total.currency()),
             first,
+            gateway: chosen.policy.ladders.gateway,
         })
     })
     .await
@@ -301,13 +374,26 @@ async fn settle(
             let class = class.unwrap_or(DeclineClass::Soft);
             Transition::complete(Output::Declined { code, class })
         }
-        Charged::RequiresAction { intent } | Charged::Processing { intent } => {
-            Transition::go(State::Pending { of, intent })
+        Charged::RequiresAction { intent, link } => {
+            let (invoice_id, generation) = (of.invoice_id, of.generation);
+            let mail = notice::Input::ActionNeeded { invoice_id, link };
+            let key = format!("action-needed/{invoice_id}/{generation}");
+            Transition::go(State::Pending { of, intent }).launch::<NoticeWorkflow>(key, &mail)
         }
+        Charged::Processing { intent } => Transition::go(State::Pending { of, intent }),
     })
 }
 
 // Rules.
+
+/// In how many minutes a provider is asked again that could not be asked `waits` times before.
+fn ask_again_in(gateway: &Gateway, waits: u32) -> u32 {
+    let doubled = 2_u32.saturating_pow(waits);
+    gateway
+        .first_minutes
+        .saturating_mul(doubled)
+        .min(gateway.cap_minutes)
+}
 
 fn outcome<'a>(
     charged: &'a Charged,
@@ -317,7 +403,7 @@ fn outcome<'a>(
     let (status, intent) = match charged {
         Charged::Succeeded { intent } => ("succeeded", Some(intent.as_str())),
         Charged::Declined { intent, .. } => ("declined", intent.as_deref()),
-        Charged::RequiresAction { intent } => ("requires_action", Some(intent.as_str())),
+        Charged::RequiresAction { intent, .. } => ("requires_action", Some(intent.as_str())),
         Charged::Processing { intent } => ("processing", Some(intent.as_str())),
     };
     let decline = match (charged, class) {
@@ -329,5 +415,22 @@ fn outcome<'a>(
         intent,
         decline,
         settled_at: matches!(status, "succeeded" | "declined").then_some(now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreachable_provider_is_asked_again_at_doubling_intervals_up_to_a_cap() {
+        let mut gateway = Gateway::default();
+        let waits = |gateway: &Gateway| -> Vec<u32> {
+            (0..8).map(|waits| ask_again_in(gateway, waits)).collect()
+        };
+        assert_eq!(waits(&gateway), [5, 10, 20, 40, 80, 160, 320, 640]);
+        gateway.cap_minutes = 60;
+        assert_eq!(waits(&gateway), [5, 10, 20, 40, 60, 60, 60, 60]);
+        assert_eq!(ask_again_in(&gateway, u32::MAX), 60);
     }
 }

@@ -28,6 +28,14 @@ impl DeclineClass {
         }
     }
 
+    /// Reads the stored spelling.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Hard, Self::Data, Self::Soft]
+            .into_iter()
+            .find(|class| class.word() == word)
+    }
+
     /// Whether trying the same method again by itself makes sense.
     #[must_use]
     pub const fn is_retried(self) -> bool {
@@ -35,8 +43,11 @@ impl DeclineClass {
     }
 }
 
+/// The bank wants the customer to confirm: nothing that time or another try would change.
+pub const AUTHENTICATION_REQUIRED: &str = "authentication_required";
+
 const HARD: [&str; 18] = [
-    "authentication_required",
+    AUTHENTICATION_REQUIRED,
     "card_not_supported",
     "currency_not_supported",
     "fraudulent",

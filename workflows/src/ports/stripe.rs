@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Days, Months, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use stripe::{Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError, StripeRequest};
 use stripe_billing::test_helpers_test_clock::{
@@ -48,6 +48,9 @@ pub struct Method {
     pub brand: String,
     /// The last four digits.
     pub last4: String,
+    /// A card's last day: the last one of the month that it bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_on: Option<NaiveDate>,
 }
 
 /// What is to be charged, and for what.
@@ -87,6 +90,9 @@ pub enum Charged {
     RequiresAction {
         /// Stripe's id of the payment intent.
         intent: String,
+        /// Where the customer acts, if Stripe names a page.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<String>,
     },
     /// Under way at an asynchronous rail.
     Processing {
@@ -318,7 +324,12 @@ fn read(intent: &PaymentIntent) -> Charged {
         PaymentIntentStatus::Succeeded => Charged::Succeeded { intent: id },
         PaymentIntentStatus::Processing => Charged::Processing { intent: id },
         PaymentIntentStatus::RequiresAction | PaymentIntentStatus::RequiresConfirmation => {
-            Charged::RequiresAction { intent: id }
+            let action = intent.next_action.as_ref();
+            let page = action.and_then(|action| action.redirect_to_url.as_ref());
+            Charged::RequiresAction {
+                intent: id,
+                link: page.and_then(|page| page.url.clone()),
+            }
         }
         _ => {
             let error = intent.last_payment_error.as_deref();
@@ -348,7 +359,16 @@ fn describe_method(method: &PaymentMethod) -> Method {
         id: method.id.to_string(),
         brand: card.map_or_else(|| method.type_.to_string(), |card| card.brand.clone()),
         last4: card.map_or_else(|| "----".to_owned(), |card| card.last4.clone()),
+        expires_on: card.and_then(|card| last_day(card.exp_year, card.exp_month)),
     }
+}
+
+/// The last day of a month.
+fn last_day(year: i64, month: i64) -> Option<NaiveDate> {
+    let first = NaiveDate::from_ymd_opt(year.try_into().ok()?, month.try_into().ok()?, 1)?;
+    first
+        .checked_add_months(Months::new(1))?
+        .checked_sub_days(Days::new(1))
 }
 
 pub(super) fn strategy(key: &str) -> Result<RequestStrategy, StepError> {

@@ -42,7 +42,7 @@ pub enum DisplayStatus {
     Trialing,
     /// Paid up.
     Active,
-    /// Running, and its tenant owes in its currency.
+    /// Running, and an invoice of it is unpaid.
     PastDue,
     /// Neither used nor billed.
     Paused,

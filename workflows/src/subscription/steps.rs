@@ -17,7 +17,7 @@ use super::{
     EXPIRY, EndReason, Lifecycle, Next, Output, State, SubscriptionWorkflow, TRIAL_ENDING, end,
     rest, rules, store,
 };
-use crate::calendar::{self, Period};
+use crate::calendar::{self, Interval, Period};
 use crate::catalog::{Activation, Billing, WithoutMethod};
 use crate::hold;
 use crate::invoice::{self, InvoiceWorkflow, Reason};
@@ -353,12 +353,30 @@ pub(super) async fn open_period(
         };
         return Ok(Transition::go(state).start::<InvoiceWorkflow>(key, &input));
     }
+    let renewal = renewal_notice(&terms, &period);
     let state = State::Active {
         terms,
         period,
         intents,
     };
-    Ok(rest(state).launch::<InvoiceWorkflow>(key, &input))
+    let opened = rest(state).launch::<InvoiceWorkflow>(key, &input);
+    Ok(match renewal {
+        Some((key, mail)) => opened.launch::<NoticeWorkflow>(key, &mail),
+        None => opened,
+    })
+}
+
+/// The mail that tells of the next period of a yearly plan; its run waits for the day.
+fn renewal_notice(terms: &Terms, period: &Period) -> Option<(String, notice::Input)> {
+    let mail = notice::Input::RenewalComing {
+        subscription_id: terms.subscription_id,
+        plan: terms.offer.plan_name.clone(),
+        price: terms.offer.price(terms.currency),
+        renews_at: period.end,
+    };
+    let next = period.start.timestamp();
+    let key = format!("renewal/{}/{next}", terms.subscription_id);
+    (terms.offer.interval == Interval::YEAR).then_some((key, mail))
 }
 
 pub(super) fn await_payment(state: State) -> Transition<SubscriptionWorkflow> {

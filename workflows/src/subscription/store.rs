@@ -90,8 +90,9 @@ pub(super) async fn insert(
     apply_items(conn, tenant, shard, terms, terms.started_at).await
 }
 
-/// Lists the tenant's subscriptions, newest first, with whether their tenant owes in their
-/// currency; one of them when `subscription` names it.
+/// Lists the tenant's subscriptions, newest first, with whether something is owed for them: an
+/// invoice of theirs is open and was declined. What is owed for another one is no matter of theirs
+/// (killbill/killbill#1997). One of them when `subscription` names it.
 pub(super) async fn list(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -108,12 +109,14 @@ pub(super) async fn list(
           subscription.lifecycle, subscription.period_index, subscription.period_start,
           subscription.period_end, subscription.ended_at, subscription.end_reason,
           intent.effective_at as "cancel_at?",
-          coalesce(debt.state <> 'clear', false) as "owes!"
+          exists (
+            select from app.invoice
+            join app.payment on payment.invoice_id = invoice.invoice_id and payment.shard_id = $2
+            where invoice.subscription_id = subscription.subscription_id
+              and invoice.shard_id = $2
+              and invoice.status = 'open'
+              and payment.status = 'declined') as "owes!"
         from app.subscription
-        left join app.debt
-          on debt.tenant_id = subscription.tenant_id
-          and debt.shard_id = subscription.shard_id
-          and debt.currency = subscription.currency
         left join app.subscription_intent as intent
           on intent.subscription_id = subscription.subscription_id
           and intent.shard_id = subscription.shard_id
@@ -682,29 +685,4 @@ pub(super) async fn apply_end(
     let source = format!("subscription/{subscription}");
     lift_pause(conn, tenant, shard, subscription, &source, ended_at).await?;
     end_items(conn, tenant, shard, subscription, ended_at).await
-}
-
-/// Lists the runs of the tenant's live subscriptions in a currency.
-pub(crate) async fn list_live_runs(
-    conn: &mut PgConnection,
-    tenant: TenantId,
-    shard: ShardId,
-    currency: &str,
-) -> sqlx::Result<Vec<RunId>> {
-    sqlx::query_scalar!(
-        r#"
-        select run_id as "run_id: RunId"
-        from app.subscription
-        where tenant_id = $1
-          and shard_id = $2
-          and currency = $3
-          and lifecycle <> 'ended'
-        order by subscription_id
-        "#,
-        tenant.0,
-        shard.0,
-        currency,
-    )
-    .fetch_all(conn)
-    .await
 }

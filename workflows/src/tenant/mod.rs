@@ -15,12 +15,14 @@ pub use store::Customer;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tenure_engine::{
-    ClockId, Context, Event, Reception, RetryPolicy, ShardId, StepError, TenantId, Transition,
-    Workflow,
+    ClockId, Context, Event, Reception, ResultExt as _, RetryPolicy, ShardId, StepError, TenantId,
+    Transition, Workflow,
 };
 
+use crate::calendar;
 use crate::dunning;
 use crate::environment::Environment;
+use crate::notice::{self, NoticeWorkflow};
 use crate::ports::stripe::{Method, STRIPE};
 
 /// The one key of a tenant's run.
@@ -65,6 +67,13 @@ pub struct Profile {
     /// Whether it is bound to a test clock.
     #[serde(default)]
     pub clocked: bool,
+    /// The language of its mails.
+    #[serde(default = "english")]
+    pub locale: String,
+}
+
+fn english() -> String {
+    "en".to_owned()
 }
 
 // States and signals.
@@ -140,6 +149,9 @@ impl Workflow for TenantWorkflow {
             (State::Ready, Event::Signal(Signal::AttachMethod { method })) => {
                 self.attach(cx, &method).await
             }
+            (State::Ready, Event::Deadline(name)) if name == CARD_EXPIRING => {
+                card_expiring(cx).await
+            }
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
             (
                 state,
@@ -163,6 +175,11 @@ const STORE_CUSTOMER: &str = "store-customer";
 const READ_CUSTOMER: &str = "read-customer";
 const ATTACH_METHOD: &str = "attach-method";
 const STORE_METHOD: &str = "store-method";
+const PLAN_CARD_NOTICE: &str = "plan-card-notice";
+const READ_METHOD: &str = "read-method";
+
+/// When the tenant is told that its card expires.
+const CARD_EXPIRING: &str = "card-expiring";
 
 impl TenantWorkflow {
     async fn provision(&self, cx: &Context) -> Result<Transition<Self>, StepError> {
@@ -241,6 +258,10 @@ impl TenantWorkflow {
             .await?;
         let mut transition = Transition::stay(State::Ready);
         if let Ok(method) = attached {
+            transition = match plan_card_notice(cx, &method).await? {
+                Some(at) => transition.at(CARD_EXPIRING, at),
+                None => transition.clear(CARD_EXPIRING),
+            };
             for currency in debts {
                 // The same method again is news: there may be money on it now.
                 let signal_id = format!("method:{}:{}", method.id, cx.uuid());
@@ -253,4 +274,52 @@ impl TenantWorkflow {
         }
         Ok(transition)
     }
+}
+
+/// When the tenant is to be told that a card expires; never for what does not.
+async fn plan_card_notice(
+    cx: &Context,
+    method: &Method,
+) -> Result<Option<DateTime<Utc>>, StepError> {
+    let Some(expires_on) = method.expires_on else {
+        return Ok(None);
+    };
+    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+    cx.transact(PLAN_CARD_NOTICE, async |tx| {
+        let profile = store::find_profile(tx, tenant).await?;
+        let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
+        let chosen = dunning::store::find_policy_for(tx, tenant, shard, None).await?;
+        let days = chosen.policy.notices.card_expiring_days;
+        let end = calendar::start_of_day(calendar::add_days(expires_on, 1), zone);
+        Ok((days > 0)
+            .then(|| notice::rules::ahead_of(end, days, zone))
+            .flatten())
+    })
+    .await
+}
+
+/// The card that is charged expires soon.
+async fn card_expiring(cx: &Context) -> Result<Transition<TenantWorkflow>, StepError> {
+    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+    let method: Option<Method> = cx
+        .transact(READ_METHOD, async |tx| {
+            let customer = store::find_customer(tx, tenant, shard).await?;
+            Ok(customer.and_then(|customer| customer.method))
+        })
+        .await?;
+    let transition = Transition::stay(State::Ready);
+    let Some((method, expires_on)) = method.and_then(|method| {
+        let expires_on = method.expires_on?;
+        Some((method, expires_on))
+    }) else {
+        return Ok(transition);
+    };
+    let key = format!("card-expiring/{}/{expires_on}", method.id);
+    let mail = notice::Input::CardExpiring {
+        method_id: method.id,
+        brand: method.brand,
+        last4: method.last4,
+        expires_on,
+    };
+    Ok(transition.launch::<NoticeWorkflow>(key, &mail))
 }

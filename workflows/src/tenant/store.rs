@@ -124,7 +124,7 @@ pub(crate) async fn find_profile(
     sqlx::query_as!(
         Profile,
         r#"
-        select name, email, zone, test_clock_id is not null as "clocked!"
+        select name, email, zone, test_clock_id is not null as "clocked!", locale
         from app.tenant
         where tenant_id = $1
         "#,
@@ -177,7 +177,8 @@ pub(crate) async fn find_customer(
 ) -> sqlx::Result<Option<Customer>> {
     let row = sqlx::query!(
         r#"
-        select provider_customer_id, default_method_id, method_brand, method_last4, method_error
+        select provider_customer_id, default_method_id, method_brand, method_last4, method_error,
+          method_expires_on
         from app.customer
         where tenant_id = $1
           and shard_id = $2
@@ -190,7 +191,12 @@ pub(crate) async fn find_customer(
     Ok(row.map(|row| {
         let parts = (row.default_method_id, row.method_brand, row.method_last4);
         let method = match parts {
-            (Some(id), Some(brand), Some(last4)) => Some(Method { id, brand, last4 }),
+            (Some(id), Some(brand), Some(last4)) => Some(Method {
+                id,
+                brand,
+                last4,
+                expires_on: row.method_expires_on,
+            }),
             _ => None,
         };
         Customer {
@@ -227,7 +233,8 @@ pub(super) async fn apply_method(
     sqlx::query!(
         r#"
         update app.customer
-        set default_method_id = $3, method_brand = $4, method_last4 = $5, method_error = null
+        set default_method_id = $3, method_brand = $4, method_last4 = $5, method_error = null,
+          method_expires_on = $6
         where tenant_id = $1
           and shard_id = $2
         "#,
@@ -236,6 +243,7 @@ pub(super) async fn apply_method(
         method.id,
         method.brand,
         method.last4,
+        method.expires_on,
     )
     .execute(conn)
     .await?;

@@ -1,0 +1,205 @@
+//! A look at a debt: read the facts, decide, write what follows. One transaction, so that the debt
+//! row and the holds are never of two opinions.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use tenure_engine::{ResultExt as _, RunId, ShardId, StepError, TenantId};
+use uuid::Uuid;
+
+use super::policy::EndAction;
+use super::rules::{self, Decision, Facts, Stage, Unpaid, Wanted};
+use super::{Debt, store};
+use crate::hold::{self, HoldRow, Lifted};
+use crate::money::Currency;
+use crate::{calendar, tenant};
+
+/// What a look came to, as the journal keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Stored {
+    /// What was decided.
+    Looked(Box<Looked>),
+    /// What version 1 kept: when something comes next.
+    Next(DateTime<Utc>),
+}
+
+/// What was decided, and whom it concerns.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Looked {
+    pub(super) at: DateTime<Utc>,
+    pub(super) decision: Decision,
+    /// What is unpaid.
+    pub(super) invoices: Vec<Uuid>,
+    /// The subscriptions that end, when that is how it ends.
+    pub(super) runs: Vec<RunId>,
+}
+
+impl Stored {
+    /// What to go on with: a visit that version 1 began looks again when it said that something comes.
+    pub(super) fn looked(self, debt: &Debt) -> Looked {
+        match self {
+            Self::Looked(looked) => *looked,
+            Self::Next(at) => Looked {
+                at: debt.since,
+                decision: Decision {
+                    stage: Stage::PastDue,
+                    since: Some(debt.since),
+                    retry_at: Some(at),
+                    ..Decision::clear()
+                },
+                invoices: Vec::new(),
+                runs: Vec::new(),
+            },
+        }
+    }
+}
+
+/// Whose debt is looked at, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) tenant: TenantId,
+    pub(super) shard: ShardId,
+    pub(super) debt: &'a Debt,
+    /// Whether something was owed at the last look.
+    pub(super) owing: bool,
+    /// Whether what is unpaid is to be collected now, whatever the ladder says.
+    pub(super) collect_now: bool,
+}
+
+/// Looks at a debt. The transaction must act as the tenant.
+pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked, StepError> {
+    let (tenant, shard, currency) = (ask.tenant, ask.shard, ask.debt.currency);
+    let unpaid = store::list_unpaid(conn, tenant, shard, currency).await?;
+    let Some(oldest) = unpaid.first() else {
+        return clear(conn, ask).await;
+    };
+    let now = tenure_engine::tenant::now(conn, tenant).await?;
+    let chosen = store::find_policy_for(conn, tenant, shard, Some(oldest.subscription_id)).await?;
+    let profile = tenant::store::find_profile(conn, tenant).await?;
+    let last = store::find_last_decline(conn, tenant, shard, currency).await?;
+    let customer = tenant::store::find_customer(conn, tenant, shard).await?;
+    let method = customer.and_then(|customer| customer.method);
+    let method = method.as_ref().map(|method| method.id.as_str());
+    let tries_of_method = match (method, chosen.policy.ceiling) {
+        (Some(method), Some(ceiling)) => {
+            let since = now - TimeDelta::days(i64::from(ceiling.days));
+            store::count_tries(conn, tenant, shard, method, since).await?
+        }
+        _ => 0,
+    };
+    let facts = Facts {
+        unpaid: &unpaid,
+        last_decline: last.as_ref().map(|decline| &decline.last),
+        method,
+        tries_of_method,
+        exempt_until: store::find_exempt_until(conn, tenant, shard, currency, now).await?,
+        policy: &chosen.policy,
+        asked_at: ask.debt.asked_at,
+        collect_now: ask.collect_now,
+        now,
+        zone: calendar::zone(&profile.zone).terminal("unknown_zone")?,
+        seed: tenant.0,
+    };
+    let decision = rules::decide(&facts);
+    store::apply(conn, tenant, shard, currency, &decision, chosen.of.as_ref()).await?;
+    sync_holds(conn, ask, &decision.holds, now).await?;
+    Ok(Looked {
+        at: now,
+        runs: ending(conn, ask, &decision, &unpaid).await?,
+        invoices: unpaid.iter().map(|one| one.invoice_id).collect(),
+        decision,
+    })
+}
+
+/// Nothing is owed. How the last debt ended stays in its row until there is another.
+async fn clear(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked, StepError> {
+    let (tenant, shard, debt) = (ask.tenant, ask.shard, ask.debt);
+    let decision = Decision::clear();
+    if ask.owing {
+        let now = tenure_engine::tenant::now(conn, tenant).await?;
+        store::apply(conn, tenant, shard, debt.currency, &decision, None).await?;
+        sync_holds(conn, ask, &[], now).await?;
+    }
+    Ok(Looked {
+        at: debt.since,
+        decision,
+        invoices: Vec::new(),
+        runs: Vec::new(),
+    })
+}
+
+async fn ending(
+    conn: &mut PgConnection,
+    ask: Ask<'_>,
+    decision: &Decision,
+    unpaid: &[Unpaid],
+) -> sqlx::Result<Vec<RunId>> {
+    if decision.end != Some(EndAction::Cancel) {
+        return Ok(Vec::new());
+    }
+    let of: Vec<Uuid> = unpaid.iter().map(|one| one.subscription_id).collect();
+    store::list_runs(conn, ask.tenant, ask.shard, &of).await
+}
+
+/// What dunning in a currency signs its holds with.
+pub(super) fn source(currency: Currency) -> String {
+    format!("dunning/{currency}")
+}
+
+/// Lifts the holds that should not stand any more and places those that should, and leaves alone
+/// what stands as it should and what anybody else has placed.
+async fn sync_holds(
+    conn: &mut PgConnection,
+    ask: Ask<'_>,
+    wanted: &[Wanted],
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let (tenant, shard, source) = (ask.tenant, ask.shard, source(ask.debt.currency));
+    let mut standing = hold::store::list(conn, tenant, shard, false, None).await?;
+    standing.retain(|hold| hold.source.as_deref() == Some(&source));
+    let fits = |hold: &HoldRow, wanted: &Wanted| {
+        (hold.subscription_id, hold.kind, hold.blocks)
+            == (wanted.subscription_id, wanted.kind, wanted.blocks)
+    };
+    for hold in &standing {
+        if wanted.iter().any(|wanted| fits(hold, wanted)) {
+            continue;
+        }
+        let superseded = wanted
+            .iter()
+            .any(|one| one.subscription_id == hold.subscription_id);
+        let reason = if superseded {
+            "another step holds"
+        } else {
+            "nothing of it is held any more"
+        };
+        let lifted = Lifted {
+            at: now,
+            by: source.clone(),
+            reason: reason.to_owned(),
+        };
+        hold::store::apply_lift(conn, hold.hold_id, shard, &lifted).await?;
+    }
+    for one in wanted {
+        if standing.iter().any(|hold| fits(hold, one)) {
+            continue;
+        }
+        let placed = HoldRow {
+            hold_id: tenure_engine::new_uuid(shard),
+            tenant_id: tenant,
+            subscription_id: one.subscription_id,
+            kind: one.kind,
+            source: Some(source.clone()),
+            starts_at: now,
+            ends_at: None,
+            blocks: one.blocks,
+            reason: format!("what is owed in {} is unpaid", ask.debt.currency),
+            author: source.clone(),
+            placed_at: now,
+            lifted: None,
+        };
+        hold::store::insert(conn, shard, &placed).await?;
+    }
+    Ok(())
+}

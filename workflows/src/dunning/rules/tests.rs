@@ -1,0 +1,322 @@
+//! The rules as tables.
+
+use serde_json::json;
+
+use super::*;
+
+const CARD: &str = "pm_1";
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn unpaid(number: u128, subscription: u128, amount: i64, failed_at: &str) -> Unpaid {
+    Unpaid {
+        invoice_id: Uuid::from_u128(number),
+        subscription_id: Uuid::from_u128(subscription),
+        total: Money::new(Decimal::from(amount), "EUR".parse().unwrap()),
+        finalized_at: at(failed_at),
+        failed_at: at(failed_at),
+        tried_at: at(failed_at),
+    }
+}
+
+fn declined(class: DeclineClass) -> LastDecline {
+    LastDecline {
+        class,
+        method: Some(CARD.to_owned()),
+    }
+}
+
+fn facts<'a>(
+    policy: &'a Policy,
+    unpaid: &'a [Unpaid],
+    last: &'a LastDecline,
+    now: &str,
+) -> Facts<'a> {
+    Facts {
+        unpaid,
+        last_decline: Some(last),
+        method: Some(CARD),
+        tries_of_method: 1,
+        exempt_until: None,
+        policy,
+        asked_at: None,
+        collect_now: false,
+        now: at(now),
+        zone: chrono_tz::UTC,
+        seed: Uuid::from_u128(7),
+    }
+}
+
+fn patient() -> Policy {
+    let document = json!({
+        "ladders": { "soft": { "days": [1, 3] } },
+        "steps": [
+            { "name": "grace", "day": 2, "action": "grace" },
+            { "name": "suspension", "day": 5, "action": "suspend" },
+        ],
+        "end": { "day": 10, "action": "leave" },
+    });
+    Policy::parse(document).unwrap()
+}
+
+#[test]
+fn the_built_in_ladder_climbs_at_ten_local_and_ends() {
+    let policy = Policy::built_in();
+    let berlin = calendar::zone("Europe/Berlin").unwrap();
+    let soft = declined(DeclineClass::Soft);
+    // Local day 2027-03-28, on which summer time begins.
+    let open = [unpaid(1, 51, 19, "2027-03-27T23:00:00Z")];
+    let mut facts = facts(&policy, &open, &soft, "2027-03-27T23:00:00Z");
+    facts.zone = berlin;
+    let mut seen = Vec::new();
+    while let Some(next) = decide(&facts).retry_at {
+        seen.push(next.to_rfc3339());
+        facts.now = next;
+        let due = decide(&facts);
+        assert_eq!((due.rung, due.collect.len()), (true, 1), "{next}");
+        facts.asked_at = Some(next);
+        assert!(!decide(&facts).rung, "asked once");
+    }
+    assert_eq!(
+        seen,
+        [
+            "2027-03-29T08:00:00+00:00",
+            "2027-03-31T08:00:00+00:00",
+            "2027-04-02T08:00:00+00:00",
+            "2027-04-04T08:00:00+00:00",
+        ]
+    );
+    let last = decide(&facts);
+    assert_eq!(last.ends_at, Some(at("2027-04-06T08:00:00Z")));
+    assert_eq!((last.stage, last.end), (Stage::PastDue, None));
+    facts.now = at("2027-04-06T08:00:00Z");
+    let over = decide(&facts);
+    assert_eq!(
+        (over.stage, over.end),
+        (Stage::Exhausted, Some(EndAction::Cancel))
+    );
+    assert!(over.collect.is_empty() && over.retry_at.is_none() && over.holds.is_empty());
+}
+
+#[test]
+fn the_stage_follows_from_the_day() {
+    let policy = patient();
+    let soft = declined(DeclineClass::Soft);
+    let open = [unpaid(1, 51, 19, "2027-03-01T00:00:00Z")];
+    let cases = [
+        ("2027-03-01T12:00:00Z", Stage::PastDue, 0),
+        ("2027-03-03T09:59:59Z", Stage::PastDue, 0),
+        ("2027-03-03T10:00:00Z", Stage::Grace, 1),
+        ("2027-03-06T09:59:59Z", Stage::Grace, 1),
+        ("2027-03-06T10:00:00Z", Stage::Suspended, 1),
+        // The end is to leave it: what was held stays held.
+        ("2027-03-11T10:00:00Z", Stage::Exhausted, 1),
+    ];
+    for (now, stage, holds) in cases {
+        let decision = decide(&facts(&policy, &open, &soft, now));
+        assert_eq!(
+            (decision.stage, decision.holds.len()),
+            (stage, holds),
+            "{now}"
+        );
+    }
+    let decision = decide(&facts(&policy, &[], &soft, "2027-03-06T10:00:00Z"));
+    assert_eq!(decision, Decision::clear(), "nothing is remembered");
+    // With the older invoice gone the debt is younger.
+    let younger = [unpaid(2, 51, 19, "2027-03-05T00:00:00Z")];
+    let decision = decide(&facts(&policy, &younger, &soft, "2027-03-06T10:00:00Z"));
+    assert_eq!(decision.stage, Stage::PastDue);
+}
+
+#[test]
+fn what_is_held_is_what_is_unpaid() {
+    let mut policy = patient();
+    let soft = declined(DeclineClass::Soft);
+    let day = "2027-03-01T00:00:00Z";
+    let open = [
+        unpaid(1, 51, 19, day),
+        unpaid(2, 52, 19, day),
+        unpaid(3, 51, 19, day),
+    ];
+    let now = "2027-03-04T00:00:00Z";
+    let held = |policy: &Policy| -> Vec<Option<u128>> {
+        let decision = decide(&facts(policy, &open, &soft, now));
+        let on = decision.holds.iter().map(|hold| hold.subscription_id);
+        on.map(|id| id.map(|id| id.as_u128())).collect()
+    };
+    assert_eq!(held(&policy), [Some(51), Some(52)]);
+    policy.scope = Scope::Tenant;
+    assert_eq!(held(&policy), [None]);
+}
+
+#[test]
+fn each_class_has_its_ladder_and_another_method_begins_anew() {
+    let mut policy = patient();
+    policy.ladders.data.days = vec![4];
+    let open = [unpaid(1, 51, 19, "2027-03-01T00:00:00Z")];
+    let cases = [
+        (DeclineClass::Soft, CARD, Some("2027-03-02T10:00:00Z")),
+        (DeclineClass::Data, CARD, Some("2027-03-05T10:00:00Z")),
+        (DeclineClass::Hard, CARD, None),
+        (DeclineClass::Hard, "pm_2", Some("2027-03-02T10:00:00Z")),
+    ];
+    for (class, method, expected) in cases {
+        let last = declined(class);
+        let mut facts = facts(&policy, &open, &last, "2027-03-01T00:00:00Z");
+        facts.method = Some(method);
+        assert_eq!(
+            decide(&facts).retry_at,
+            expected.map(at),
+            "{class:?} {method}"
+        );
+    }
+    // Given again, it is tried at once, whatever it was declined for.
+    let hard = declined(DeclineClass::Hard);
+    let mut facts = facts(&policy, &open, &hard, "2027-03-01T00:00:00Z");
+    facts.collect_now = true;
+    assert_eq!(decide(&facts).collect.len(), 1);
+}
+
+#[test]
+fn rungs_that_were_missed_are_one_attempt() {
+    let policy = patient();
+    let soft = declined(DeclineClass::Soft);
+    let open = [unpaid(1, 51, 19, "2027-03-01T00:00:00Z")];
+    let decision = decide(&facts(&policy, &open, &soft, "2027-03-04T12:00:00Z"));
+    assert!(decision.rung);
+    assert_eq!(decision.retry_at, None, "both rungs are behind");
+    // An attempt that somebody else made on the way stands for the rungs before it.
+    let mut tried = open.clone();
+    tried[0].tried_at = at("2027-03-02T11:00:00Z");
+    let decision = decide(&facts(&policy, &tried, &soft, "2027-03-02T12:00:00Z"));
+    assert!(!decision.rung);
+    assert_eq!(decision.retry_at, Some(at("2027-03-04T10:00:00Z")));
+}
+
+#[test]
+fn the_ceiling_lets_the_oldest_through_first() {
+    let policy = Policy::built_in();
+    let soft = declined(DeclineClass::Soft);
+    let day = "2027-03-01T00:00:00Z";
+    let open = [unpaid(1, 51, 19, day), unpaid(2, 51, 19, day)];
+    for (tries, expected) in [(0, 2), (13, 2), (14, 1), (15, 0), (16, 0)] {
+        let mut facts = facts(&policy, &open, &soft, "2027-03-02T10:00:00Z");
+        facts.tries_of_method = tries;
+        let decision = decide(&facts);
+        assert!(decision.rung);
+        let first = decision.collect.first();
+        assert_eq!(decision.collect.len(), expected, "{tries} tries");
+        assert!(first.is_none_or(|first| first.as_u128() == 1));
+    }
+    let mut facts = facts(&policy, &open, &soft, "2027-03-02T10:00:00Z");
+    (facts.method, facts.tries_of_method) = (None, 99);
+    assert_eq!(decide(&facts).collect.len(), 2, "nothing reaches a network");
+}
+
+#[test]
+fn an_exemption_spares_steps_and_end_and_attempts_go_on() {
+    let policy = patient();
+    let soft = declined(DeclineClass::Soft);
+    let open = [unpaid(1, 51, 19, "2027-03-01T00:00:00Z")];
+    let until = at("2027-03-20T00:00:00Z");
+    let mut facts = facts(&policy, &open, &soft, "2027-03-12T00:00:00Z");
+    facts.exempt_until = Some(until);
+    let spared = decide(&facts);
+    assert_eq!((spared.stage, spared.end), (Stage::PastDue, None));
+    assert!(spared.holds.is_empty());
+    assert!(spared.rung, "attempts go on");
+    assert_eq!(spared.ends_at, Some(until));
+    assert_eq!(spared.exempt_until, Some(until));
+    let next = spared.next_step.unwrap();
+    assert_eq!((next.step.as_str(), next.at), ("suspension", until));
+    facts.now = until;
+    assert_eq!(decide(&facts).stage, Stage::Exhausted, "it is over");
+}
+
+#[test]
+fn a_step_holds_only_while_its_conditions_do() {
+    let soft = declined(DeclineClass::Soft);
+    let day = "2027-03-01T00:00:00Z";
+    let one = [unpaid(1, 51, 19, day)];
+    let two = [unpaid(1, 51, 19, day), unpaid(2, 51, 19, day)];
+    let step = |when: serde_json::Value| {
+        let document = json!({
+            "ladders": { "soft": {} },
+            "steps": [{ "name": "shut", "day": 1, "action": "suspend", "when": when }],
+            "end": { "day": 30, "action": "cancel" },
+        });
+        Policy::parse(document).unwrap()
+    };
+    let hard = declined(DeclineClass::Hard);
+    let cases = [
+        (json!({}), &one[..], &soft, true),
+        (json!({ "unpaid_at_least": 2 }), &one[..], &soft, false),
+        (json!({ "unpaid_at_least": 2 }), &two[..], &soft, true),
+        (
+            json!({ "amount_at_least": { "EUR": "19.00" } }),
+            &one[..],
+            &soft,
+            true,
+        ),
+        (
+            json!({ "amount_at_least": { "EUR": "19.01" } }),
+            &one[..],
+            &soft,
+            false,
+        ),
+        (
+            json!({ "amount_at_least": { "EUR": "38" } }),
+            &two[..],
+            &soft,
+            true,
+        ),
+        (
+            json!({ "amount_at_least": { "USD": "500" } }),
+            &one[..],
+            &soft,
+            true,
+        ),
+        (
+            json!({ "last_decline": ["hard", "data"] }),
+            &one[..],
+            &soft,
+            false,
+        ),
+        (
+            json!({ "last_decline": ["hard", "data"] }),
+            &one[..],
+            &hard,
+            true,
+        ),
+        (json!({ "oldest_days_at_least": 3 }), &one[..], &soft, false),
+        (json!({ "oldest_days_at_least": 2 }), &one[..], &soft, true),
+    ];
+    for (when, open, last, held) in cases {
+        let policy = step(when.clone());
+        let decision = decide(&facts(&policy, open, last, "2027-03-03T10:00:00Z"));
+        assert_eq!(decision.stage == Stage::Suspended, held, "{when}");
+        let comes = decision.next_step.map(|next| next.at);
+        let aged = when.get("oldest_days_at_least").is_some() && !held;
+        assert_eq!(comes, aged.then(|| at("2027-03-04T10:00:00Z")), "{when}");
+    }
+}
+
+#[test]
+fn jitter_stays_within_its_bound_and_is_the_same_each_time() {
+    let mut policy = Policy::built_in();
+    policy.jitter_minutes = 90;
+    let soft = declined(DeclineClass::Soft);
+    let open = [unpaid(1, 51, 19, "2027-03-01T00:00:00Z")];
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..50 {
+        let mut facts = facts(&policy, &open, &soft, "2027-03-01T00:00:00Z");
+        facts.seed = Uuid::from_u128(seed);
+        let first = decide(&facts).retry_at.unwrap();
+        assert_eq!(decide(&facts).retry_at, Some(first));
+        assert!(first >= at("2027-03-02T10:00:00Z") && first < at("2027-03-02T11:30:00Z"));
+        seen.insert(first);
+    }
+    assert!(seen.len() > 40, "{} different instants", seen.len());
+}

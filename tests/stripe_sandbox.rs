@@ -1,6 +1,11 @@
 //! The Stripe sandbox, driven by the real Stripe client: what Tenure relies on holds in it.
 
+mod challenge;
+mod disputes;
 mod faults;
+mod official;
+mod rails;
+mod refunds;
 mod shop;
 mod webhooks;
 

@@ -33,6 +33,38 @@ async fn a_charge_whose_answer_was_lost_is_not_made_again() {
     }
 }
 
+#[tokio::test]
+async fn an_error_says_when_to_come_back_and_is_replayed_when_it_was_kept() {
+    let shop = Shop::open().await;
+    let body = "name=Acme";
+    let create = |key| shop.raw_as(KEY, Some(key), "POST", "v1/customers", body);
+    let mut busy = Failure::new(FailureKind::RateLimit, 1);
+    busy.retry_after_seconds = Some(7);
+    busy.should_retry = Some(true);
+    shop.control().fail_next(busy);
+    let refused = create("a").await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.headers["retry-after"], "7");
+    assert_eq!(refused.headers["stripe-should-retry"], "true");
+    assert_eq!(create("a").await.status, 200, "nothing was kept of it");
+
+    let mut broken = Failure::new(FailureKind::ErrorAfter, 1);
+    broken.status = Some(502);
+    broken.kept = true;
+    shop.control().fail_next(broken);
+    assert_eq!(create("b").await.status, 502);
+    let again = create("b").await;
+    assert_eq!(
+        again.status, 502,
+        "Stripe answers the first result for good"
+    );
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    shop.control().forget_idempotency_keys(Some("b")).unwrap();
+    assert_eq!(create("b").await.status, 200);
+    let listed = shop.raw("GET", "v1/customers", "").await;
+    assert_eq!(listed.body["data"].as_array().unwrap().len(), 3);
+}
+
 /// One thread: the first request holds its key before the second can be sent.
 #[tokio::test]
 async fn a_key_is_held_while_its_first_request_runs() {

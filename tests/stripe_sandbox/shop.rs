@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use stripe::{Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError, StripeRequest};
 use stripe_core::customer::CreateCustomer;
+use stripe_core::event::ListEvent;
 use stripe_core::payment_intent::{CreatePaymentIntent, CreatePaymentIntentOffSession};
 use stripe_payment::payment_method::AttachPaymentMethod;
-use stripe_sandbox::{Control, Sandbox, SandboxConfig, SandboxHandle};
+use stripe_sandbox::{Control, LedgerLine, Sandbox, SandboxConfig, SandboxHandle};
 use stripe_shared::{ApiErrors, Customer, PaymentIntent, PaymentMethod};
 use stripe_types::Currency;
 
@@ -84,6 +85,68 @@ impl Shop {
             .request_strategy(keyed(key))
             .send(&self.client)
             .await
+    }
+
+    /// A test clock of the provider's; returns its id.
+    pub(super) async fn clock(&self, at: i64) -> String {
+        let path = "v1/test_helpers/test_clocks";
+        let made = self.raw("POST", path, &format!("frozen_time={at}")).await;
+        made.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Moves a test clock.
+    pub(super) async fn advance(&self, clock: &str, to: i64) {
+        let path = format!("v1/test_helpers/test_clocks/{clock}/advance");
+        let moved = self.raw("POST", &path, &format!("frozen_time={to}")).await;
+        assert_eq!(moved.body["frozen_time"], to);
+    }
+
+    /// A customer that lives by a clock, with a payment method that attaches.
+    pub(super) async fn clocked(&self, clock: &str, method: &str) -> (Customer, PaymentMethod) {
+        let customer = CreateCustomer::new()
+            .test_clock(clock)
+            .send(&self.client)
+            .await
+            .unwrap();
+        let method = self.attach(&customer, method).await.unwrap();
+        (customer, method)
+    }
+
+    /// The types of the events so far, oldest first, from the one after a number of them.
+    pub(super) async fn told(&self, skipped: usize) -> Vec<String> {
+        let events = ListEvent::new()
+            .limit(100)
+            .send(&self.client)
+            .await
+            .unwrap();
+        assert!(!events.has_more);
+        let types = events.data.iter().rev().skip(skipped);
+        types.map(|event| event.type_.as_str().to_owned()).collect()
+    }
+
+    /// The ledger's only line.
+    pub(super) fn ledger(&self, customer: &Customer) -> LedgerLine {
+        let mut lines = self.control().ledger(Some(customer.id.as_str()));
+        assert_eq!(lines.len(), 1);
+        lines.remove(0)
+    }
+
+    /// Asks the control door over HTTP; an empty text asks with GET.
+    pub(super) async fn door(&self, path: &str, body: &str) -> Raw {
+        let url = format!("{}sandbox/{path}", self.sandbox.url());
+        let client = reqwest::Client::new();
+        let request = if body.is_empty() {
+            client.get(url)
+        } else {
+            client.post(url).body(body.to_owned())
+        };
+        let request = request.header("content-type", "application/json");
+        let answer = request.send().await.unwrap();
+        Raw {
+            status: answer.status().as_u16(),
+            headers: answer.headers().clone(),
+            body: answer.json().await.unwrap(),
+        }
     }
 
     /// How often money was taken for an invoice.

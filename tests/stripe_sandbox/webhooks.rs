@@ -17,9 +17,17 @@ use super::shop::{KEY, Shop};
 
 /// A listener that keeps what it is told and refuses on request.
 #[derive(Clone, Default)]
-struct Listener {
-    heard: Arc<Mutex<Vec<(String, Value)>>>,
+pub(super) struct Listener {
+    heard: Arc<Mutex<Vec<Heard>>>,
     refusals: Arc<Mutex<VecDeque<StatusCode>>>,
+}
+
+/// A delivery as it came.
+#[derive(Clone)]
+pub(super) struct Heard {
+    pub(super) signature: String,
+    pub(super) body: String,
+    event: Value,
 }
 
 impl Listener {
@@ -34,11 +42,15 @@ impl Listener {
         (listener, url)
     }
 
-    fn types(&self) -> Vec<String> {
+    pub(super) fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    pub(super) fn types(&self) -> Vec<String> {
         let heard = self.heard.lock().unwrap();
         heard
             .iter()
-            .map(|(_, event)| event["type"].as_str().unwrap().to_owned())
+            .map(|heard| heard.event["type"].as_str().unwrap().to_owned())
             .collect()
     }
 }
@@ -64,16 +76,15 @@ async fn hear(State(listener): State<Listener>, headers: HeaderMap, body: Bytes)
             "not signed with {secret}"
         );
     }
-    let event = serde_json::from_str(text).unwrap();
-    listener
-        .heard
-        .lock()
-        .unwrap()
-        .push((header.to_owned(), event));
+    listener.heard.lock().unwrap().push(Heard {
+        signature: header.to_owned(),
+        body: text.to_owned(),
+        event: serde_json::from_str(text).unwrap(),
+    });
     StatusCode::OK
 }
 
-async fn shop_with_listener() -> (Shop, Listener) {
+pub(super) async fn shop_with_listener() -> (Shop, Listener) {
     let (listener, url) = Listener::start().await;
     let mut config = SandboxConfig::new(KEY);
     config.webhook_retry_milliseconds = 1;
@@ -85,7 +96,7 @@ async fn shop_with_listener() -> (Shop, Listener) {
     (Shop::with(config).await, listener)
 }
 
-async fn quiet(shop: &Shop) {
+pub(super) async fn quiet(shop: &Shop) {
     assert!(
         shop.control()
             .wait_until_quiet(Duration::from_secs(30))
@@ -121,8 +132,8 @@ async fn every_change_is_told_in_order_and_signed() {
             "payment_intent.succeeded"
         ]
     );
-    let heard = listener.heard.lock().unwrap().clone();
-    let (_, last) = heard.last().unwrap();
+    let heard = listener.heard();
+    let last = &heard.last().unwrap().event;
     assert_eq!(last["data"]["object"]["metadata"]["invoice"], "in_1");
     assert_eq!(last["request"]["idempotency_key"], "k");
     let told = last["data"]["object"].as_object().unwrap();

@@ -1,11 +1,11 @@
 //! A real SMTP server that somebody else wrote: `aiosmtpd`, in a Python environment of the suite's.
 
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+
+use super::python::Environment;
 
 /// The version that the suite talks to.
-const PACKAGE: &str = "aiosmtpd==1.4.6";
+static PYTHON: Environment = Environment::new("smtp-server", "aiosmtpd", "1.4.6");
 
 /// A running server that keeps what it gets in a folder (a Maildir).
 pub(crate) struct SmtpServer {
@@ -21,47 +21,13 @@ impl Drop for SmtpServer {
     }
 }
 
-/// The environment's interpreter; made once.
-fn python() -> &'static PathBuf {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("smtp-server");
-        let python = home.join("bin/python");
-        let works = Command::new(&python)
-            .args(["-c", "import aiosmtpd"])
-            .status();
-        if !works.is_ok_and(|status| status.success()) {
-            let venv = Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(&home)
-                .status();
-            assert!(
-                venv.expect("python3 runs").success(),
-                "python3 -m venv works"
-            );
-            let pip = Command::new(&python)
-                .args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                    PACKAGE,
-                ])
-                .status();
-            assert!(pip.expect("pip runs").success(), "pip installs {PACKAGE}");
-        }
-        python
-    })
-}
-
 impl SmtpServer {
     pub(crate) async fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let folder = tempfile::tempdir().unwrap();
-        let child = Command::new(python())
+        let child = Command::new(PYTHON.python())
             .args(["-m", "aiosmtpd", "--nosetuid", "--listen"])
             .arg(format!("127.0.0.1:{port}"))
             .args(["--class", "aiosmtpd.handlers.Mailbox"])

@@ -3,12 +3,12 @@
 use crate::transport::Transport;
 use crate::{
     AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted,
-    AdvanceTestClock, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult,
-    BulkResultFilter, CancelSubscription, ChangeSchedule, ClientError, ConfirmBulk, DataKey,
-    DestroyKeys, FlowLimit, IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold,
-    LegalHoldFilter, LiftLegalHold, Mail, MailFilter, NewSchedule, NewSubscription, NewTenant,
-    Page, Pause, PlaceLegalHold, Plan, PrepareBulk, PutRetention, RetentionPolicy, RewrapKeys,
-    RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
+    AdvanceTestClock, AllowedAction, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation,
+    BulkResult, BulkResultFilter, CancelSubscription, ChangeSchedule, ClientError, ConfirmBulk,
+    DataKey, DestroyKeys, FlowLimit, IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped,
+    LegalHold, LegalHoldFilter, LiftLegalHold, Mail, MailFilter, NewSchedule, NewSubscription,
+    NewTenant, Page, Pause, PlaceLegalHold, Plan, PrepareBulk, PutRetention, RetentionPolicy,
+    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
     ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
     SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, Tenant, TenantFilter,
     TenantWeight, TestClock, Transition, Whoami, Workflow,
@@ -462,6 +462,11 @@ fn segment(name: &str) -> String {
 
 /// One verb to many runs.
 impl Client {
+    /// Lists what can be done to many runs, and whether this token may.
+    pub async fn list_bulk_verbs(&self) -> Result<Vec<AllowedAction>, ClientError> {
+        self.transport.get("/v1/bulk-verbs").await
+    }
+
     /// Freezes the runs that a filter finds; nothing is done until [`Client::confirm_bulk`].
     pub async fn prepare_bulk(
         &self,

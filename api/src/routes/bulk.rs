@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::response::Response;
 use sqlx::PgConnection;
 use tenure_client::{
-    AbortBulk, ActionArgs, BulkFilter, BulkOperation, BulkOutcome, BulkResult, BulkResultFilter,
-    BulkStatus, ConfirmBulk, Page, PrepareBulk, Problem, RunFilter,
+    AbortBulk, ActionArgs, AllowedAction, BulkFilter, BulkOperation, BulkOutcome, BulkResult,
+    BulkResultFilter, BulkStatus, ConfirmBulk, Page, PrepareBulk, Problem, RunFilter,
 };
 use tenure_engine::bulk::{self, Action, Bulk, BulkLine, NewBulk};
 use tenure_engine::{BulkId, RunId, SYSTEM_TENANT, search};
@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 use super::actions::{VERBS, VerbRow, check_args, invalid, needed, restart_from, verb_of};
 use super::filter::understand;
+use super::runs_view::allowed;
 use super::{cursor, page, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -24,11 +25,27 @@ use crate::state::{AppState, as_engine, see_as};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .routes(routes!(verbs))
         .routes(routes!(list, prepare))
         .routes(routes!(show))
         .routes(routes!(results))
         .routes(routes!(confirm))
         .routes(routes!(abort))
+}
+
+/// List what can be done to many runs at once: what each verb takes, and whether the asker may.
+#[utoipa::path(get, path = "/v1/bulk-verbs", tag = "Runs", responses(
+    (status = 200, body = Vec<AllowedAction>), (status = 401, body = Problem)))]
+async fn verbs(caller: Caller) -> Json<Vec<AllowedAction>> {
+    let verbs = VERBS.iter().map(|verb| {
+        let mut action = allowed(verb, Ok(()), &caller);
+        // A restarted run's key is made from the old one.
+        action.args.retain(|arg| arg.name != "key");
+        // What it would do is told run by run, or not at all.
+        action.dry_run = false;
+        action
+    });
+    Json(verbs.collect())
 }
 
 /// Freeze the runs that a filter finds, to do one verb to each. Nothing is done until the number of

@@ -9,6 +9,7 @@ mod bulk;
 mod config;
 mod console;
 mod console_pty;
+mod console_verbs;
 mod crash;
 mod deploy;
 mod engine;

@@ -99,7 +99,8 @@ fn it_begins_only_with_the_number_that_was_selected() {
     insta::assert_snapshot!("bulk_confirm_80x24", desk.frame(80, 24));
     desk.type_text("11");
     desk.key(KeyCode::Enter);
-    desk.type_text("checked with Ada");
+    assert!(desk.text().contains("> the provider"), "as it was prepared");
+    desk.retype("checked with Ada");
     desk.key(KeyCode::Enter);
     assert!(desk.text().contains("! runs: to go on, type 12"));
     desk.key(KeyCode::BackTab);

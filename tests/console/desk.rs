@@ -49,7 +49,8 @@ impl Desk {
 
     fn on(who: Whoami, theme: Theme) -> Self {
         let now = start();
-        let model = Model::new(who, theme, now);
+        let workflows = ["dunning", "notice", "payment"].map(str::to_owned);
+        let model = Model::new(who, theme, now).with_workflows(workflows.to_vec());
         let mut desk = Self {
             model,
             now,

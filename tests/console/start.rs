@@ -15,6 +15,10 @@ fn a_run_is_started_like_the_one_under_the_cursor_and_then_shown() {
     desk.key(KeyCode::Char('N'));
     insta::assert_snapshot!("start_80x24", desk.frame(80, 24));
     insta::assert_snapshot!("start_40x12", desk.frame(40, 12));
+    desk.retype("no");
+    assert!(desk.text().contains("one of notice"), "those that fit");
+    desk.retype("dunning");
+    assert!(!desk.text().contains("one of"), "it is one of them");
     desk.enters(2);
     desk.type_text("sub_900");
     desk.key(KeyCode::Enter);

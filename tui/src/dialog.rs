@@ -68,9 +68,9 @@ impl Dialog {
             latest: subject.target.seen(),
             args: args.collect(),
             field: Field::Keep,
+            reason: Input::new(form.because.clone()),
             form,
             subject,
-            reason: Input::default(),
             stage: Stage::Filling,
             refused: None,
         };

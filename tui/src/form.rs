@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Number(i64),
     /// One of these words.
     Choice(Vec<String>),
+    /// The name of a workflow. The server knows best which there are.
+    Workflow,
     /// An id.
     Id,
     /// Exactly this, so that nobody does it by the way.
@@ -85,6 +87,8 @@ fn has(run: &RunDetail, name: &str) -> String {
     let next = run.deadlines.iter().min_by_key(|deadline| deadline.at);
     match (name, next) {
         ("state", _) => run.data.to_string(),
+        // The old key is taken.
+        ("key", _) => format!("{}-again", run.summary.key),
         ("name", Some(next)) => next.name.clone(),
         ("at", Some(next)) => next.at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         _ => String::new(),
@@ -102,6 +106,8 @@ pub(crate) struct Form {
     pub(crate) args: Vec<Arg>,
     /// Whether a reason is asked for: wherever the audit keeps one.
     pub(crate) reason: bool,
+    /// The reason that stands there at first.
+    pub(crate) because: String,
     /// Whether the server can say beforehand what it would do.
     pub(crate) dry_run: bool,
 }
@@ -114,6 +120,7 @@ impl Form {
             help: help.to_owned(),
             args,
             reason: true,
+            because: String::new(),
             dry_run: false,
         }
     }
@@ -140,7 +147,7 @@ pub(crate) fn read(arg: &Arg, text: &str) -> Result<Option<Value>, String> {
         };
     }
     let value = match &arg.kind {
-        Kind::Text => json!(text),
+        Kind::Text | Kind::Workflow => json!(text),
         Kind::Json => serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?,
         Kind::Time => {
             let at = instant(text);

@@ -238,6 +238,13 @@ const DOORS: &[Context] = &[
     Context::Tenants,
     Context::Tenant,
 ];
+/// The same where lines unfold as well.
+const UNFOLDING: &[Context] = &[
+    Context::Flow,
+    Context::Retention,
+    Context::Bulks,
+    Context::Tenant,
+];
 const TREES: &[Context] = &[
     Context::Detail,
     Context::Mails,
@@ -322,7 +329,7 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::Open, &[Context::List], &[Key::plain(KeyCode::Enter)], "Open the run under the cursor", Some("open")),
     row(Command::Open, PLAIN, &[Key::plain(KeyCode::Enter), Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
     row(Command::Open, DOORS, &[Key::plain(KeyCode::Enter)], "Open what is under the cursor: its run, tenant or operation; else unfold it", Some("open")),
-    row(Command::Unfold, DOORS, &[Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
+    row(Command::Unfold, UNFOLDING, &[Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
     row(Command::EditFilter, &[Context::List], &[Key::char('/')], "Edit the filter, such as workflow:dunning status:stuck", Some("filter")),
     row(Command::EditFilter, &[Context::Tenants], &[Key::char('/')], "Look for another tenant", Some("find")),
     row(Command::ApplyFilter, FILTERED, &[Key::plain(KeyCode::Enter)], "Use the line as typed", Some("use it")),

@@ -35,6 +35,8 @@ pub struct Model {
     pub(crate) size: (u16, u16),
     pub(crate) focused: bool,
     pub(crate) who: Whoami,
+    /// The workflows that the server named when the console began.
+    pub(crate) workflows: Vec<String>,
     pub(crate) theme: Theme,
     pub(crate) list: RunList,
     /// Screens over the list; the last is on show.
@@ -124,6 +126,7 @@ impl Model {
             size: SIZE,
             focused: true,
             who,
+            workflows: Vec::new(),
             theme,
             list: RunList::default(),
             over: Vec::new(),
@@ -134,6 +137,12 @@ impl Model {
             link: Link::new(now),
             intents: 0,
         }
+    }
+
+    /// The same, knowing which workflows there are.
+    #[must_use]
+    pub fn with_workflows(self, workflows: Vec<String>) -> Self {
+        Self { workflows, ..self }
     }
 
     /// The list of runs, which is always there.

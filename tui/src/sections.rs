@@ -8,6 +8,7 @@ use crate::retention;
 use crate::theme::{self, Tone};
 use crate::tree::{Node, Piece};
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use tenure_client::{
     DeadlineClock, Invoice, InvoiceStatus, Money, RunSummary, Subscription, SubscriptionStatus,
@@ -70,12 +71,12 @@ impl Section {
 
 /// Who it is, how it pays, and what it owes.
 pub(crate) fn head(known: &TenantAnswer) -> Vec<Node> {
-    let tenant = &known.tenant;
+    let (tenant, zone) = (&known.tenant, zone(known));
     let id = tenant.tenant_id.to_string();
     let who = vec![
         (Tone::Strong, format!("{}  ", tenant.name)),
         (Tone::Plain, format!("{}  ", tenant.email)),
-        (Tone::Dim, format!("{}  {id}", tenant.zone)),
+        (Tone::Dim, format!("{} time", tenant.zone)),
     ];
     let mut pays = match &tenant.default_payment_method {
         Some(card) => vec![(
@@ -87,11 +88,9 @@ pub(crate) fn head(known: &TenantAnswer) -> Vec<Node> {
     if let Some(error) = &tenant.payment_method_error {
         pays.push((Tone::Bad, format!("  ! the last one was refused: {error}")));
     }
-    let since = tenant.created_at.format("%d %b %Y");
-    pays.push((Tone::Dim, format!("  tenant since {since}")));
     if let Some(clock) = &known.clock {
-        let at = clock.now.format("%d %b %Y %H:%M");
-        pays.push((Tone::Warn, format!("  on a test clock: {at}")));
+        let at = minute(clock.now, zone);
+        pays.push((Tone::Warn, format!("  (on a test clock: {at})")));
     }
     let copy = |pieces: &[Piece]| {
         pieces
@@ -99,10 +98,12 @@ pub(crate) fn head(known: &TenantAnswer) -> Vec<Node> {
             .map(|(_, words)| words.as_str())
             .collect::<String>()
     };
+    let since = format!("tenant {id}, since {}", day(tenant.created_at, zone));
     let owes = owes(&known.invoices);
     let words = copy(&pays);
     vec![
-        Node::leaf("who", who, id),
+        Node::leaf("who", who, &tenant.email),
+        Node::leaf("since", vec![(Tone::Dim, since)], id),
         Node::leaf("pays", pays, words),
         Node::leaf("owes", owes.clone(), copy(&owes)),
     ]
@@ -139,11 +140,11 @@ fn owes(invoices: &Part<Vec<Invoice>>) -> Vec<Piece> {
 fn subscriptions(known: &TenantAnswer, _columns: usize) -> Section {
     let part = &known.subscriptions;
     Section::new("SUBSCRIPTIONS", "it never had one", part, |one| {
-        (subscription(one), Some(Door::Run(one.run_id)))
+        (subscription(one, zone(known)), Some(Door::Run(one.run_id)))
     })
 }
 
-fn subscription(one: &Subscription) -> Node {
+fn subscription(one: &Subscription, zone: Tz) -> Node {
     let id = format!("subscription {}", one.subscription_id);
     let (tone, status) = match one.status {
         SubscriptionStatus::Trialing => (Tone::Good, ". trialing"),
@@ -159,10 +160,10 @@ fn subscription(one: &Subscription) -> Node {
         one.period_end,
         one.trial_ends_at,
     ) {
-        (Some(at), ..) => format!("ended {}", day(at)),
-        (_, Some(at), ..) => format!("ends {}", day(at)),
-        (_, _, Some(at), _) => format!("period ends {}", day(at)),
-        (_, _, _, Some(at)) => format!("trial ends {}", day(at)),
+        (Some(at), ..) => format!("ended {}", day(at, zone)),
+        (_, Some(at), ..) => format!("ends {}", day(at, zone)),
+        (_, _, Some(at), _) => format!("period ends {}", day(at, zone)),
+        (_, _, _, Some(at)) => format!("trial ends {}", day(at, zone)),
         _ => String::new(),
     };
     let why = one.end_reason.as_ref().map(|why| format!(" ({why})"));
@@ -173,7 +174,8 @@ fn subscription(one: &Subscription) -> Node {
         (Tone::Plain, format!("{when}{}", why.unwrap_or_default())),
     ];
     let period = one.period_start.zip(one.period_end);
-    let period = period.map(|(from, to)| format!("period {} to {}", day(from), day(to)));
+    let period =
+        period.map(|(from, to)| format!("period {} to {}", day(from, zone), day(to, zone)));
     let children = [
         note(&id, "period", period.unwrap_or_default()),
         note(&id, "id", format!("subscription {}", one.subscription_id)),
@@ -213,7 +215,7 @@ fn next(known: &TenantAnswer, _columns: usize) -> Section {
     for run in known.runs.iter().flatten() {
         coming.extend(run.next_at.map(|at| Coming {
             at,
-            what: format!("{} {} ({}) acts", run.workflow, run.key, run.state),
+            what: format!("{} in {} acts  {}", run.workflow, run.state, run.key),
             door: Door::Run(run.run_id),
             on_tenants_clock: run.next_clock == Some(DeadlineClock::Tenant),
         }));
@@ -225,7 +227,7 @@ fn next(known: &TenantAnswer, _columns: usize) -> Section {
     };
     coming.retain(|one| !past(one));
     coming.sort_by_key(|one| one.at);
-    let mut place = 0;
+    let (mut place, zone) = (0, zone(known));
     Section::new("NEXT", "nothing by itself", &Ok(coming), |one| {
         place += 1;
         let mark = if one.on_tenants_clock {
@@ -234,7 +236,7 @@ fn next(known: &TenantAnswer, _columns: usize) -> Section {
             ""
         };
         let line = vec![
-            cell(Tone::Strong, &format!("{}{mark}", minute(one.at)), 28),
+            cell(Tone::Strong, &format!("{}{mark}", minute(one.at, zone)), 28),
             (Tone::Plain, one.what.clone()),
         ];
         let node = Node::leaf(format!("next {place}"), line, one.at.to_rfc3339());
@@ -244,7 +246,7 @@ fn next(known: &TenantAnswer, _columns: usize) -> Section {
 
 fn invoices(known: &TenantAnswer, _columns: usize) -> Section {
     Section::new("INVOICES", "none yet", &known.invoices, |one| {
-        (invoice(one), at_work_on(one, known))
+        (invoice(one, zone(known)), at_work_on(one, known))
     })
 }
 
@@ -256,7 +258,7 @@ fn at_work_on(invoice: &Invoice, known: &TenantAnswer) -> Option<Door> {
     Some(Door::Run(run.run_id))
 }
 
-fn invoice(one: &Invoice) -> Node {
+fn invoice(one: &Invoice, zone: Tz) -> Node {
     let id = format!("invoice {}", one.invoice_id);
     let (tone, status) = match one.status {
         InvoiceStatus::Draft => (Tone::Dim, ". draft"),
@@ -266,7 +268,8 @@ fn invoice(one: &Invoice) -> Node {
         InvoiceStatus::Uncollectible => (Tone::Warn, "x given up"),
     };
     let number = one.number.as_deref().unwrap_or("no number");
-    let period = format!("{} to {}", day(one.period_start), day(one.period_end));
+    let date = |at: DateTime<Utc>| at.with_timezone(&zone).format("%d %b %y").to_string();
+    let period = format!("{} - {}", date(one.period_start), date(one.period_end));
     let due = format!("due {}", one.amount_due);
     let due = if one.status == InvoiceStatus::Open {
         due
@@ -274,18 +277,18 @@ fn invoice(one: &Invoice) -> Node {
         String::new()
     };
     let line = vec![
-        cell(tone, status, 12),
-        cell(Tone::Strong, number, 16),
-        cell(Tone::Plain, &one.total.to_string(), 14),
-        cell(Tone::Plain, &period, 26),
-        (Tone::Bad, due),
+        cell(tone, status, 11),
+        cell(Tone::Strong, number, 11),
+        cell(Tone::Plain, &one.total.to_string(), 12),
+        cell(Tone::Bad, &due, 14),
+        (Tone::Plain, period),
     ];
     let tried = match one.attempts {
         0 => String::new(),
         1 => "one payment was tried".to_owned(),
         count => format!("{count} payments were tried"),
     };
-    let paid = one.paid_at.map(|at| format!("paid {}", minute(at)));
+    let paid = one.paid_at.map(|at| format!("paid {}", minute(at, zone)));
     let children = [
         note(&id, "paid", paid.unwrap_or_default()),
         note(&id, "tried", tried),
@@ -316,10 +319,11 @@ fn live(run: &RunSummary) -> Node {
 }
 
 fn schedules(known: &TenantAnswer, _columns: usize) -> Section {
+    let zone = zone(known);
     Section::new("SCHEDULES", "none", &known.schedules, |one| {
         let next = match (one.paused, one.next_slot) {
             (true, _) => (Tone::Warn, "= paused".to_owned()),
-            (false, Some(at)) => (Tone::Plain, format!("next {}", minute(at))),
+            (false, Some(at)) => (Tone::Plain, format!("next {}", minute(at, zone))),
             (false, None) => (Tone::Plain, "no slot ever comes".to_owned()),
         };
         let line = vec![
@@ -348,12 +352,13 @@ fn mails(known: &TenantAnswer, columns: usize) -> Section {
 }
 
 fn keys(known: &TenantAnswer, _columns: usize) -> Section {
+    let zone = zone(known);
     let section = Section::new("KEYS", "its payloads are not sealed", &known.keys, |key| {
         let state = match key.destroyed_at {
-            Some(at) => (Tone::Bad, format!("x destroyed {}", minute(at))),
+            Some(at) => (Tone::Bad, format!("x destroyed {}", minute(at, zone))),
             None => (
                 Tone::Good,
-                format!("+ seals from {}", minute(key.usable_at)),
+                format!("+ seals from {}", minute(key.usable_at, zone)),
             ),
         };
         let line = vec![
@@ -373,10 +378,15 @@ fn keys(known: &TenantAnswer, _columns: usize) -> Section {
     section.folded()
 }
 
-fn day(at: DateTime<Utc>) -> String {
-    at.format("%d %b %Y").to_string()
+/// Business dates are read in the tenant's zone: a period that ends at its midnight ends that day.
+fn zone(known: &TenantAnswer) -> Tz {
+    known.tenant.zone.parse().unwrap_or(Tz::UTC)
 }
 
-fn minute(at: DateTime<Utc>) -> String {
-    at.format("%d %b %Y %H:%M").to_string()
+fn day(at: DateTime<Utc>, zone: Tz) -> String {
+    at.with_timezone(&zone).format("%d %b %Y").to_string()
+}
+
+fn minute(at: DateTime<Utc>, zone: Tz) -> String {
+    at.with_timezone(&zone).format("%d %b %Y %H:%M").to_string()
 }

@@ -6,8 +6,8 @@ use crate::event::{
     Answer, Content, FlowAnswer, Request, RetentionAnswer, RunAnswer, TenantAnswer,
 };
 use tenure_client::{
-    BulkFilter, BulkResultFilter, Client, ClientError, LegalHoldFilter, MailFilter, RunCountFilter,
-    RunFilter, RunStatus, ScheduleFilter, Tenant, TenantFilter, TestClock,
+    BulkFilter, BulkOutcome, BulkResultFilter, Client, ClientError, LegalHoldFilter, MailFilter,
+    RunCountFilter, RunFilter, RunStatus, ScheduleFilter, Tenant, TenantFilter, TestClock,
 };
 use uuid::Uuid;
 
@@ -64,37 +64,13 @@ pub(super) async fn ask(client: &Client, request: Request) -> Result<Answer, Cli
         }
         Request::Flow => flow(client).await?,
         Request::Retention => retention(client).await?,
-        Request::Many(filter) => {
-            let filter = RunCountFilter {
-                filter: Some(filter),
-            };
-            let (count, verbs) =
-                tokio::try_join!(client.count_runs(&filter), client.list_bulk_verbs())?;
-            Answer::Many(count, verbs)
-        }
-        Request::Bulks => {
-            let filter = BulkFilter {
-                limit: Some(BULKS),
-                ..BulkFilter::default()
-            };
-            Answer::Bulks(client.list_bulk_operations(&filter).await?.items)
-        }
+        Request::Many(filter) => many(client, filter).await?,
+        Request::Bulks => bulks(client).await?,
         Request::Bulk {
             bulk_operation_id,
             outcome,
             cursor,
-        } => {
-            let filter = BulkResultFilter {
-                outcome,
-                cursor,
-                limit: Some(RESULTS),
-            };
-            let (bulk, results) = tokio::try_join!(
-                client.bulk_operation(bulk_operation_id),
-                client.list_bulk_results(bulk_operation_id, &filter)
-            )?;
-            Answer::Bulk(Box::new(bulk), results)
-        }
+        } => bulk(client, bulk_operation_id, outcome, cursor).await?,
         Request::Tenants(query) => {
             let filter = TenantFilter {
                 q: (!query.is_empty()).then_some(query),
@@ -121,6 +97,41 @@ async fn schedules(client: &Client, chosen: Option<Uuid>) -> Result<Answer, Clie
     };
     let (all, chosen) = tokio::try_join!(client.list_schedules(&filter), chosen)?;
     Ok(Answer::Schedules(all.items, chosen.map(Box::new)))
+}
+
+async fn many(client: &Client, filter: String) -> Result<Answer, ClientError> {
+    let filter = RunCountFilter {
+        filter: Some(filter),
+    };
+    let (count, verbs) = tokio::try_join!(client.count_runs(&filter), client.list_bulk_verbs())?;
+    Ok(Answer::Many(count, verbs))
+}
+
+async fn bulks(client: &Client) -> Result<Answer, ClientError> {
+    let filter = BulkFilter {
+        limit: Some(BULKS),
+        ..BulkFilter::default()
+    };
+    let page = client.list_bulk_operations(&filter).await?;
+    Ok(Answer::Bulks(page.items))
+}
+
+async fn bulk(
+    client: &Client,
+    bulk_operation_id: Uuid,
+    outcome: Option<BulkOutcome>,
+    cursor: Option<String>,
+) -> Result<Answer, ClientError> {
+    let filter = BulkResultFilter {
+        outcome,
+        cursor,
+        limit: Some(RESULTS),
+    };
+    let (bulk, results) = tokio::try_join!(
+        client.bulk_operation(bulk_operation_id),
+        client.list_bulk_results(bulk_operation_id, &filter)
+    )?;
+    Ok(Answer::Bulk(Box::new(bulk), results))
 }
 
 async fn flow(client: &Client) -> Result<Answer, ClientError> {

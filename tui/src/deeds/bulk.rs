@@ -36,11 +36,14 @@ pub(crate) fn offers(who: &Whoami, bulk: &BulkOperation) -> Vec<Offer> {
     let title = format!("{} to {}", bulk.verb, runs(i64::from(bulk.selected)));
     let subject = Subject::new(Target::Bulk(Box::new(bulk.clone())), title);
     let number = Kind::Exactly(bulk.selected.to_string());
-    let confirm = Form::new(
-        CONFIRM,
-        "Confirms how many runs it acts on, and begins.",
-        vec![Arg::needed("runs", number)],
-    );
+    let confirm = Form {
+        because: bulk.reason.clone(),
+        ..Form::new(
+            CONFIRM,
+            "Confirms how many runs it acts on, and begins.",
+            vec![Arg::needed("runs", number)],
+        )
+    };
     let abort = Form::new(
         ABORT,
         "Ends it before its time. What was done stays done; the rest is left alone.",

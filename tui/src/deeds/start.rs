@@ -27,7 +27,7 @@ pub(crate) fn offer_run(
     );
     let priorities = RunPriority::ALL.map(|one| one.as_str().to_owned()).to_vec();
     let args = vec![
-        Arg::needed("workflow", Kind::Text).begins(workflow.unwrap_or_default()),
+        Arg::needed("workflow", Kind::Workflow).begins(workflow.unwrap_or_default()),
         tenant_arg(tenant),
         Arg::needed("key", Kind::Text),
         Arg::needed("input", Kind::Json),
@@ -53,7 +53,7 @@ pub(crate) fn offer_schedule(who: &Whoami, tenant: Option<(Uuid, &str)>) -> Offe
     let choice = |words: &[&str]| Kind::Choice(words.iter().map(ToString::to_string).collect());
     let args = vec![
         Arg::needed("name", Kind::Text),
-        Arg::needed("workflow", Kind::Text),
+        Arg::needed("workflow", Kind::Workflow),
         tenant_arg(tenant),
         Arg::needed("input", Kind::Json),
         Arg::needed("cron", Kind::Text),

@@ -35,11 +35,14 @@ fn refused(model: &Model, verb: &str) -> Option<String> {
     }
 }
 
+/// Opens the menu at the first verb that can be done.
 pub(super) fn show_menu(model: &mut Model) {
-    if model.offers().is_empty() {
+    let offers = model.offers();
+    if offers.is_empty() {
         model.say(Tone::Bad, "There is nothing to act on yet.");
     } else {
-        model.menu = Some(0);
+        let first = offers.iter().position(|offer| offer.refused.is_none());
+        model.menu = Some(first.unwrap_or(0));
     }
 }
 
@@ -78,6 +81,8 @@ pub(super) fn start_run(model: &mut Model) {
 
 fn new_run(model: &Model) -> Offer {
     let like = model.list.selected();
+    // The engine's own runs are no pattern for anybody.
+    let like = like.filter(|run| run.tenant_name.as_deref() != Some("system"));
     let tenant = like.map(|run| {
         let name = run.tenant_name.as_deref();
         (run.tenant_id, name.unwrap_or("a tenant"))

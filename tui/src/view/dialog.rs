@@ -43,7 +43,7 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, dialo
         height: area.height.saturating_sub(2),
         ..area
     };
-    let rows = rows(paint, room, dialog);
+    let rows = rows(paint, room, model, dialog);
     let height = u16::try_from(rows.len() + 2)
         .unwrap_or(u16::MAX)
         .min(area.height);
@@ -71,7 +71,7 @@ pub(super) fn render_small(paint: &mut Paint<'_, '_>, area: Rect, model: &Model,
         height: area.height.saturating_sub(1),
         ..area
     };
-    let rows = rows(paint, below, dialog);
+    let rows = rows(paint, below, model, dialog);
     draw(paint, below, &rows);
 }
 
@@ -113,10 +113,10 @@ fn heading(model: &Model, dialog: &Dialog) -> String {
 
 /// What is done to which run, what it takes, what will happen, the buttons, and next to them the
 /// trouble of the last try. In a low window the first goes, and then the end of what will happen.
-fn rows<'a>(paint: &Paint<'_, '_>, area: Rect, dialog: &'a Dialog) -> Vec<Row<'a>> {
+fn rows<'a>(paint: &Paint<'_, '_>, area: Rect, model: &Model, dialog: &'a Dialog) -> Vec<Row<'a>> {
     let height = usize::from(area.height);
     let mut top = about(paint, area, dialog);
-    let inputs = inputs(dialog);
+    let inputs = inputs(model, dialog);
     let mut preview = preview(paint, area, dialog);
     let mut end = buttons(area, dialog);
     end.extend(troubles(paint, area, dialog));
@@ -145,7 +145,7 @@ fn about(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'static>
     rows
 }
 
-fn inputs(dialog: &Dialog) -> Vec<Row<'_>> {
+fn inputs<'a>(model: &Model, dialog: &'a Dialog) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
     let args = dialog.form.args.iter().zip(&dialog.args);
     for (place, (arg, input)) in args.enumerate() {
@@ -155,7 +155,7 @@ fn inputs(dialog: &Dialog) -> Vec<Row<'_>> {
             &mut rows,
             dialog,
             (&format!("{}{mark}", arg.name), input, here),
-            hint(arg, input.value()),
+            hint(model, arg, input.value()),
         );
     }
     if dialog.form.reason {
@@ -193,17 +193,32 @@ fn field<'a>(
 }
 
 /// What is to be said about an argument as it is typed.
-fn hint(arg: &Arg, text: &str) -> Piece {
+fn hint(model: &Model, arg: &Arg, text: &str) -> Piece {
     match (form::read(arg, text), &arg.kind) {
+        (_, Kind::Workflow) => workflow_hint(&model.workflows, text.trim()),
         (Err(why), _) => (Tone::Warn, why),
         (Ok(None), Kind::Choice(words)) => (
             Tone::Dim,
             format!("may be left out; or {}", words.join(", ")),
         ),
         (Ok(None), _) => (Tone::Dim, "may be left out".to_owned()),
+        (Ok(Some(_)), Kind::Choice(words)) => (Tone::Dim, format!("one of {}", words.join(", "))),
         (Ok(Some(_)), Kind::Json) => (Tone::Good, "JSON is fine".to_owned()),
         (Ok(Some(_)), _) => (Tone::Good, String::new()),
     }
+}
+
+/// Which workflows could be meant.
+fn workflow_hint(known: &[String], text: &str) -> Piece {
+    if known.is_empty() || known.iter().any(|name| name == text) {
+        return (Tone::Good, String::new());
+    }
+    let meant = known.iter().filter(|name| name.contains(text));
+    let mut meant: Vec<_> = meant.map(String::as_str).collect();
+    if meant.is_empty() {
+        meant = known.iter().map(String::as_str).collect();
+    }
+    (Tone::Warn, format!("one of {}", meant.join(", ")))
 }
 
 /// What will happen, or how to learn it.
@@ -239,6 +254,10 @@ fn told(shown: &Preview) -> Vec<Piece> {
 fn buttons(area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
     let go = match dialog.stage {
         Stage::Filling | Stage::Asking => "See what will happen".to_owned(),
+        // The verb itself comes later, when the number is confirmed.
+        _ if matches!(dialog.subject.target, Target::Many(_)) => {
+            "Do it: select the runs".to_owned()
+        }
         Stage::Shown(_) | Stage::Sending(_) => format!("Do it: {}", dialog.form.verb),
     };
     let button = |field, label: &str| {
@@ -265,7 +284,8 @@ fn buttons(area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
 
 fn troubles(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
     let mut rows = Vec::new();
-    let stale = dialog.is_stale().then(|| {
+    // Once somebody tried to go on, the refusal says the same.
+    let stale = (dialog.is_stale() && dialog.refused.is_none()).then(|| {
         let target = &dialog.subject.target;
         let way = format!("{} -> {}", target.seen(), dialog.latest);
         let way = match target {

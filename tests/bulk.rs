@@ -112,6 +112,7 @@ async fn many_runs_are_paused_and_each_says_what_came_of_it() {
         let shown = client.run(run.run_id).await.unwrap();
         assert_eq!(shown.summary.status, RunStatus::Paused);
         assert_eq!(run.workflow, "tenant");
+        assert!(run.tenant_name.is_some(), "they all have the same key");
     }
     let listed = client
         .list_bulk_operations(&BulkFilter::default())

@@ -465,7 +465,7 @@ async fn who_only_looks_sees_all_and_is_told_why_nothing_can_be_done() {
     console
         .sees(&["ACT ON 1 run", "[not now: needs role support]"])
         .await;
-    back_to(&mut console, &["/ workflow:tenant"]).await;
+    back_to(&mut console, &["/ workflow:tenant", "waiting"]).await;
     console.press(ENTER);
     console.sees(&["You may: look only"]).await;
     console.press("t");

@@ -258,7 +258,7 @@ pub(crate) fn bulk(status: &str) -> BulkOperation {
 
 pub(crate) fn results() -> Vec<BulkResult> {
     parse(json!([
-        {"run_id": id(1), "tenant_id": id(101), "workflow": "dunning", "key": "sub_001",
+        {"run_id": id(1), "tenant_id": id(101), "tenant_name": "Acme GmbH", "workflow": "dunning", "key": "sub_001",
             "outcome": "done", "acted_at": "2026-11-23T14:02:00Z"},
         {"run_id": id(2), "tenant_id": id(102), "workflow": "dunning", "key": "sub_002",
             "outcome": "refused", "detail": "it is not stuck any more"},

@@ -148,10 +148,13 @@ fn node(result: &BulkResult) -> Node {
         BulkOutcome::Refused => (Tone::Bad, "x refused"),
     };
     let id = result.run_id.to_string();
+    let tenant = result.tenant_name.clone();
+    let tenant = tenant.unwrap_or_else(|| result.tenant_id.to_string());
     let line = vec![
         cell(tone, outcome, 11),
-        cell(Tone::Plain, &result.workflow, 14),
-        cell(Tone::Strong, &result.key, 20),
+        cell(Tone::Strong, &tenant, 18),
+        cell(Tone::Plain, &result.workflow, 13),
+        cell(Tone::Dim, &result.key, 12),
         (Tone::Dim, result.detail.clone().unwrap_or_default()),
     ];
     Node::leaf(&id, line, &id)

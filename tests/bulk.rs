@@ -112,6 +112,7 @@ async fn many_runs_are_paused_and_each_says_what_came_of_it() {
         let shown = client.run(run.run_id).await.unwrap();
         assert_eq!(shown.summary.status, RunStatus::Paused);
         assert_eq!(run.workflow, "tenant");
+        assert!(run.tenant_name.is_some(), "they all have the same key");
     }
     let listed = client
         .list_bulk_operations(&BulkFilter::default())
@@ -223,5 +224,33 @@ async fn an_operation_reaches_no_further_than_who_asks_for_it() {
     };
     let paused = app.client.list_runs(&paused).await.unwrap().items;
     assert_eq!((paused.len(), paused[0].tenant_id), (1, acme));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_done_to_many_runs_is_told_and_who_may() {
+    let app = TestApp::new().await;
+    let verbs = app.client.list_bulk_verbs().await.unwrap();
+    assert!(verbs.iter().all(|verb| verb.allowed && !verb.dry_run));
+    let restart = verbs.iter().find(|verb| verb.action == "restart");
+    let args: Vec<_> = restart.unwrap().args.iter().map(|arg| &arg.name).collect();
+    assert_eq!(
+        args,
+        ["state", "input"],
+        "each new run has a key of its own"
+    );
+    let mut conn = connect(&app.options).await;
+    let support = token(&mut conn, Role::Support, None).await;
+    let client = Client::new(&app.url, &support).unwrap();
+    let verbs = client.list_bulk_verbs().await.unwrap();
+    let may: Vec<_> = verbs.iter().filter(|verb| verb.allowed).collect();
+    assert_eq!(may.len(), 1);
+    assert_eq!(may[0].action, "signal");
+    let words = Some("needs role operator".to_owned());
+    assert!(
+        verbs
+            .iter()
+            .all(|verb| verb.allowed || verb.reason == words)
+    );
     app.finish().await;
 }

@@ -15,12 +15,12 @@ use crate::support::app::TestApp;
 use crate::support::process::tenure;
 use crate::support::{connect, eventually};
 
-const ENTER: &str = "\r";
+pub(crate) const ENTER: &str = "\r";
 const BACKSPACE: &str = "\x7f";
 
 /// A console and the terminal in front of it. The other end of the terminal is kept, so that what the
 /// console leaves behind can be looked at after its end.
-struct Console {
+pub(crate) struct Console {
     child: Box<dyn Child + Send + Sync>,
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
@@ -38,7 +38,7 @@ impl Drop for Console {
     }
 }
 
-fn size(rows: u16, cols: u16) -> PtySize {
+pub(crate) fn size(rows: u16, cols: u16) -> PtySize {
     PtySize {
         rows,
         cols,
@@ -52,18 +52,23 @@ fn mode(master: &dyn MasterPty) -> String {
 }
 
 impl Console {
-    fn open(app: &TestApp, size: PtySize) -> Self {
-        Self::open_program(app, size, "tenure-console")
+    pub(crate) fn open(app: &TestApp, size: PtySize) -> Self {
+        Self::open_as(app, size, &app.token)
+    }
+
+    /// Opens it with another token than the app's own.
+    pub(crate) fn open_as(app: &TestApp, size: PtySize, token: &str) -> Self {
+        Self::open_program(app, size, token, "tenure-console")
     }
 
     /// Opens a program that is built beside `tenure`.
-    fn open_program(app: &TestApp, size: PtySize, program: &str) -> Self {
+    fn open_program(app: &TestApp, size: PtySize, token: &str, program: &str) -> Self {
         let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(tenure().with_file_name(program));
         // A backtrace would push the words of a panic off the screen.
         command.env("RUST_BACKTRACE", "0");
         command.env("TENURE_URL", &app.url);
-        command.env("TENURE_TOKEN", &app.token);
+        command.env("TENURE_TOKEN", token);
         command.env("TERM", "xterm-256color");
         let child = pair.slave.spawn_command(command).unwrap();
         let (rows, cols) = (size.rows.try_into().unwrap(), size.cols.try_into().unwrap());
@@ -86,17 +91,17 @@ impl Console {
         }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
         self.keys.flush().unwrap();
     }
 
     /// Waits until all of these are on the screen at once.
-    async fn sees(&self, words: &[&str]) {
+    pub(crate) async fn sees(&self, words: &[&str]) {
         eventually(&format!("the screen shows {words:?}"), async || {
             let text = self.text();
             words.iter().all(|word| text.contains(word))
@@ -105,7 +110,7 @@ impl Console {
     }
 
     /// Gives the window another size.
-    fn resize(&self, size: PtySize) {
+    pub(crate) fn resize(&self, size: PtySize) {
         let (rows, cols) = (size.rows.try_into().unwrap(), size.cols.try_into().unwrap());
         // The parser first: what is drawn for the new size must not meet the old one.
         self.screen.lock().unwrap().set_size(rows, cols);
@@ -124,7 +129,7 @@ impl Console {
     }
 
     /// Waits for its end; returns its exit code.
-    async fn ended(&mut self) -> u32 {
+    pub(crate) async fn ended(&mut self) -> u32 {
         let child = Mutex::new(&mut self.child);
         let status = Mutex::new(None);
         eventually("the console ends", async || {
@@ -138,7 +143,7 @@ impl Console {
     }
 }
 
-async fn acme(app: &TestApp) -> Tenant {
+pub(crate) async fn acme(app: &TestApp) -> Tenant {
     let new = NewTenant {
         name: "Acme".to_owned(),
         email: "billing@acme.example".to_owned(),
@@ -281,7 +286,7 @@ async fn a_person_finds_a_stuck_run_retries_it_and_signals_another() {
     console
         .sees(&["suite: act on tenant of Acme", "[not now: "])
         .await;
-    console.press("jjjj");
+    console.press("jjj");
     console.sees(&["> pause", "Takes a reason."]).await;
     console.press(ENTER);
     console.sees(&["suite: pause, tenant of Acme"]).await;
@@ -325,7 +330,8 @@ async fn a_panic_gives_the_terminal_back_and_can_be_read() {
     let app = TestApp::new().await;
     let pristine = native_pty_system().openpty(size(24, 80)).unwrap();
     let before = mode(&*pristine.master);
-    let mut console = Console::open_program(&app, size(24, 80), "examples/falling-console");
+    let mut console =
+        Console::open_program(&app, size(24, 80), &app.token, "examples/falling-console");
     console.sees(&["live", "q quit"]).await;
     assert!(console.screen.lock().unwrap().screen().alternate_screen());
     assert_ne!(mode(&*console.master), before, "it is raw");

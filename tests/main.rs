@@ -11,6 +11,7 @@ mod catalog;
 mod config;
 mod console;
 mod console_pty;
+mod console_verbs;
 mod crash;
 mod deploy;
 mod dunning;

@@ -217,10 +217,7 @@ fn the_menu_offers_every_verb_that_the_server_names_and_opens_the_same_form() {
 #[test]
 fn a_form_begins_with_what_the_run_has_and_sends_what_was_typed() {
     let mut desk = Desk::with_detail(true);
-    desk.key(KeyCode::Char('a'));
-    desk.key(KeyCode::Char('G'));
-    desk.key(KeyCode::Up);
-    desk.key(KeyCode::Enter);
+    desk.choose("move-deadline");
     let text = desk.text();
     assert!(text.contains("> retry-charge"), "{text}");
     assert!(text.contains("2026-11-23T15:00:00Z"), "{text}");
@@ -246,11 +243,10 @@ fn a_form_begins_with_what_the_run_has_and_sends_what_was_typed() {
 #[test]
 fn what_may_be_left_out_is_not_sent() {
     let mut desk = Desk::with_detail(true);
-    desk.key(KeyCode::Char('a'));
-    desk.key(KeyCode::End);
-    desk.key(KeyCode::Enter);
+    desk.choose("restart");
     assert!(desk.text().contains("input  may be left out"));
-    desk.type_text("again");
+    assert!(desk.text().contains("> sub_001-again"));
+    desk.retype("again");
     desk.key(KeyCode::Enter);
     desk.key(KeyCode::Enter);
     desk.type_text("because");

@@ -2,12 +2,13 @@
 
 use super::desk::{Desk, glyphs, press, refused};
 use super::samples::{
-    detail_answer, mails, run, schedule, schedule_detail, signals, steps, transitions, would,
+    bulk, detail_answer, flow, mails, page, results, retention, run, schedule, schedule_detail,
+    signals, steps, tenant_answer, tenants, transitions, verbs, would,
 };
 use chrono::TimeDelta;
-use tenure_client::Page;
+use tenure_client::{Page, RunCount};
 use tenure_console::crossterm::event::{Event as TerminalEvent, KeyCode};
-use tenure_console::event::{Answer, Content, Done, Event};
+use tenure_console::event::{Answer, Content, Done, Door, Event};
 use tenure_console::theme::Theme;
 
 #[test]
@@ -18,7 +19,7 @@ fn whatever_happens_it_neither_panics_nor_lets_a_control_character_through() {
             ascii: seed % 2 == 0,
             no_color: seed % 3 == 0,
         });
-        for _ in 0..150 {
+        for _ in 0..250 {
             let event = random_event(&mut dice, &desk);
             desk.send(event);
             let (width, height) = SIZES[dice.below(SIZES.len())];
@@ -72,7 +73,7 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
         KeyCode::F(1),
         KeyCode::F(5),
     ];
-    const LETTERS: &str = "/SRaswmnpyezjkgGq?12345 {}\":a1[]\u{202e}東é";
+    const LETTERS: &str = "/SRBNaswtbfhmnpyezjkgGq?12345 {}\":a1[]\u{202e}東é";
     match dice.below(11) {
         0..=2 => press(KEYS[dice.below(KEYS.len())]),
         3..=5 => {
@@ -89,8 +90,12 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
         }
         9 => Event::Acted {
             intent: desk.intent(),
-            result: match dice.below(3) {
+            result: match dice.below(4) {
                 0 => Ok(would()),
+                3 => Ok(Done::Opens(
+                    "see".to_owned(),
+                    Door::Bulk(Box::new(bulk("prepared"))),
+                )),
                 1 => Ok(Done::Did("It is done \u{1b}[31m.".to_owned())),
                 _ => Err(refused("no \u{202e}, never")),
             },
@@ -107,7 +112,17 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
 }
 
 fn random_answer(dice: &mut Dice) -> Answer {
-    match dice.below(8) {
+    match dice.below(15) {
+        7 => Answer::Flow(Box::new(flow())),
+        8 => Answer::Retention(Box::new(retention())),
+        9 => {
+            let (runs, more) = (12, true);
+            Answer::Many(RunCount { runs, more }, verbs())
+        }
+        10 => Answer::Bulks(vec![bulk("prepared"), bulk("acting")]),
+        11 => Answer::Bulk(Box::new(bulk("acting")), page(results())),
+        12 => Answer::Tenants(page(tenants())),
+        13 => Answer::Tenant(Box::new(tenant_answer())),
         0 | 1 => {
             let runs = (0..dice.below(40)).map(|_| {
                 let number = u8::try_from(dice.below(60)).unwrap() + 1;

@@ -29,10 +29,28 @@ impl Desk {
         Self::with_theme(Theme::default())
     }
 
+    /// One whose token has a role.
+    pub(crate) fn of(role: &str) -> Self {
+        Self::with(role, Theme::default())
+    }
+
     pub(crate) fn with_theme(theme: Theme) -> Self {
+        Self::with("support", theme)
+    }
+
+    fn with(role: &str, theme: Theme) -> Self {
+        let who = json!({"token_name": "maria", "role": role, "environment": "dev"});
+        Self::on(parse(who), theme)
+    }
+
+    pub(crate) fn with_who(who: Whoami) -> Self {
+        Self::on(who, Theme::default())
+    }
+
+    fn on(who: Whoami, theme: Theme) -> Self {
         let now = start();
-        let who = json!({"token_name": "maria", "role": "support", "environment": "dev"});
-        let model = Model::new(parse::<Whoami>(who), theme, now);
+        let workflows = ["dunning", "notice", "payment"].map(str::to_owned);
+        let model = Model::new(who, theme, now).with_workflows(workflows.to_vec());
         let mut desk = Self {
             model,
             now,
@@ -129,6 +147,46 @@ impl Desk {
 
     pub(crate) fn intent(&self) -> u64 {
         self.intent
+    }
+
+    /// Enter, so many times.
+    pub(crate) fn enters(&mut self, times: usize) {
+        for _ in 0..times {
+            self.key(KeyCode::Enter);
+        }
+    }
+
+    /// The verb of the menu that begins so, chosen.
+    pub(crate) fn choose(&mut self, verb: &str) {
+        self.key(KeyCode::Char('a'));
+        for _ in 0..40 {
+            if self.text().contains(&format!("> {verb}")) {
+                break;
+            }
+            self.key(KeyCode::Down);
+        }
+        assert!(
+            self.text().contains(&format!("> {verb}")),
+            "{}",
+            self.text()
+        );
+        self.key(KeyCode::Enter);
+    }
+
+    /// Empties the field under the cursor, and types another text there.
+    pub(crate) fn retype(&mut self, text: &str) {
+        for _ in 0..60 {
+            self.key(KeyCode::Backspace);
+        }
+        self.type_text(text);
+    }
+
+    /// What is asked for, in the words of its debug form.
+    pub(crate) fn question(&self) -> String {
+        match self.asked() {
+            Some(Action::Ask { request, .. }) => format!("{request:?}"),
+            _ => String::new(),
+        }
     }
 
     /// The question that the last event led to.

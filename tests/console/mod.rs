@@ -1,12 +1,17 @@
 //! The console: what events change, what it draws at every size, and that nothing from outside
 //! reaches the terminal unescaped. No server and no terminal is needed: `update` and `render` are pure.
 
+mod bulk;
 mod change;
 mod chaos;
 mod desk;
 mod detail;
+mod flow;
 mod keys;
 mod list;
+mod retention;
 mod samples;
 mod schedules;
 mod screens;
+mod start;
+mod tenant;

@@ -3,9 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenure_client::{
-    Mail, Page, RunDetail, RunSummary, Schedule, ScheduleDetail, Signal, Step, Transition,
+    AllowedAction, BulkOperation, BulkResult, LegalHold, Mail, Page, RunDetail, RunSummary,
+    Schedule, ScheduleDetail, Signal, Step, Tenant, Transition,
 };
-use tenure_console::event::{Answer, Content, Done, RunAnswer};
+use tenure_console::event::{
+    Answer, Content, Done, FlowAnswer, RetentionAnswer, RunAnswer, TenantAnswer,
+};
 use uuid::Uuid;
 
 pub(crate) fn start() -> DateTime<Utc> {
@@ -193,4 +196,119 @@ pub(crate) fn schedule_detail(number: u8) -> ScheduleDetail {
     let members = value.as_object_mut().unwrap();
     members.extend(more.as_object().unwrap().clone());
     parse(value)
+}
+
+pub(crate) fn flow() -> FlowAnswer {
+    FlowAnswer {
+        limits: Ok(parse(json!([
+            {"name": "charges", "concurrency": 5, "rate": {"count": 10, "period_seconds": 1, "burst": 20},
+                "in_use": 5, "waiting": 12, "changed_at": "2026-11-23T13:00:00Z"},
+            {"name": "mails \u{1b}[31m", "in_use": 1, "waiting": 0, "changed_at": "2026-11-22T13:00:00Z",
+                "changed_by": "ada", "reason": "the provider asked us to"},
+        ]))),
+        pauses: Ok(parse(json!([
+            {"scope": "tenant", "name": id(101), "since": "2026-11-23T12:00:00Z", "paused_by": "ada",
+                "reason": "they move house", "waiting": 1},
+        ]))),
+        breakers: Ok(parse(json!([
+            {"name": "stripe", "state": "open", "forced": false, "changed_at": "2026-11-23T14:00:00Z",
+                "probe_at": "2026-11-23T14:05:00Z", "reason": "503 from upstream", "waiting": 3},
+        ]))),
+        weights: Err("Not found: tenants do not see this".to_owned()),
+    }
+}
+
+pub(crate) fn hold(number: u8) -> LegalHold {
+    let run = (number == 2).then(|| id(1));
+    parse(
+        json!({"hold_id": id(number), "tenant_id": id(101), "run_id": run,
+        "since": "2026-10-01T09:00:00Z", "author": "ada", "reason": "a lawsuit"}),
+    )
+}
+
+pub(crate) fn retention() -> RetentionAnswer {
+    RetentionAnswer {
+        policies: Ok(parse(json!([
+            {"workflow": "dunning", "action": "keep"},
+            {"workflow": "notice", "action": "drop", "keep_days": 30, "changed_by": "ada",
+                "changed_at": "2026-11-01T09:00:00Z", "reason": "they hold addresses"},
+        ]))),
+        holds: Ok(vec![hold(1), hold(2)]),
+    }
+}
+
+pub(crate) fn verbs() -> Vec<AllowedAction> {
+    parse(json!([
+        {"action": "retry", "allowed": true, "help": "Tries again now."},
+        {"action": "signal", "allowed": true, "help": "Puts a message into its inbox.",
+            "args": [{"name": "signal", "kind": "json", "required": true}]},
+        {"action": "terminate", "allowed": false, "reason": "needs role operator", "help": "Ends it."},
+    ]))
+}
+
+pub(crate) fn bulk(status: &str) -> BulkOperation {
+    let done = if status == "prepared" { 0 } else { 6 };
+    parse(
+        json!({"bulk_operation_id": id(60), "status": status, "verb": "retry",
+        "filter": "status:stuck workflow:dunning", "pace": 10, "stop_after": 5, "selected": 12,
+        "done": done, "moved": done / 6, "refused": 0, "actor": "maria",
+        "reason": "the provider \u{1b}[31m is back", "created_at": "2026-11-23T14:00:00Z"}),
+    )
+}
+
+pub(crate) fn results() -> Vec<BulkResult> {
+    parse(json!([
+        {"run_id": id(1), "tenant_id": id(101), "tenant_name": "Acme GmbH", "workflow": "dunning", "key": "sub_001",
+            "outcome": "done", "acted_at": "2026-11-23T14:02:00Z"},
+        {"run_id": id(2), "tenant_id": id(102), "workflow": "dunning", "key": "sub_002",
+            "outcome": "refused", "detail": "it is not stuck any more"},
+        {"run_id": id(3), "tenant_id": id(103), "workflow": "dunning", "key": "sub_003",
+            "outcome": "pending"},
+    ]))
+}
+
+pub(crate) fn tenants() -> Vec<Tenant> {
+    parse(json!([
+        {"tenant_id": id(101), "name": "Acme GmbH", "email": "ops@acme.example", "zone": "Europe/Berlin",
+            "shard_id": 7, "created_at": "2026-01-05T09:00:00Z", "test_clock_id": id(90),
+            "default_payment_method": {"brand": "visa", "last4": "0341", "provider_id": "pm_1"}},
+        {"tenant_id": id(102), "name": "Acme \u{202e}twin", "email": "x@acme.example", "zone": "UTC",
+            "shard_id": 8, "created_at": "2026-01-06T09:00:00Z"},
+    ]))
+}
+
+pub(crate) fn tenant_answer() -> TenantAnswer {
+    let mut live = run_json(1);
+    live["key"] = json!(format!("invoice-{}-0", id(71)));
+    live["tenant_id"] = json!(id(101));
+    TenantAnswer {
+        tenant: tenants().remove(0),
+        clock: Some(parse(
+            json!({"test_clock_id": id(90), "tenant_id": id(101), "status": "ready",
+            "now": "2026-12-20T09:00:00Z"}),
+        )),
+        subscriptions: Ok(parse(json!([
+            {"subscription_id": id(70), "run_id": id(5), "tenant_id": id(101), "plan": "team-monthly",
+                "status": "past_due", "price": {"amount": "49.00", "currency": "EUR"},
+                "trial_ends_at": "2026-01-19T09:00:00Z", "period_start": "2026-12-05T09:00:00Z",
+                "period_end": "2027-01-05T09:00:00Z"},
+        ]))),
+        invoices: Ok(parse(json!([
+            {"invoice_id": id(71), "number": "2026-002", "status": "open", "attempts": 2,
+                "total": {"amount": "49.00", "currency": "EUR"}, "period_start": "2026-12-05T09:00:00Z",
+                "amount_due": {"amount": "49.00", "currency": "EUR"}, "period_end": "2027-01-05T09:00:00Z"},
+            {"invoice_id": id(72), "number": "2026-001", "status": "paid", "attempts": 1,
+                "total": {"amount": "49.00", "currency": "EUR"}, "period_start": "2026-11-05T09:00:00Z",
+                "amount_due": {"amount": "0.00", "currency": "EUR"}, "period_end": "2026-12-05T09:00:00Z",
+                "paid_at": "2026-11-05T09:01:00Z"},
+        ]))),
+        runs: Ok(vec![parse(live)]),
+        schedules: Ok(vec![schedule(2)]),
+        mails: Ok(mails()),
+        holds: Ok(vec![hold(1)]),
+        keys: Ok(parse(json!([
+            {"version": 1, "master_key": "local", "created_at": "2026-01-05T09:00:00Z",
+                "usable_at": "2026-01-05T09:00:00Z"},
+        ]))),
+    }
 }

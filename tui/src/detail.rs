@@ -1,12 +1,16 @@
 //! One run: what is known of it, which tab is open, and what is folded.
 
 use crate::contents;
-use crate::dialog::{Subject, SubjectId};
-use crate::event::{Content, Request, RunAnswer};
+use crate::deeds::retention;
+use crate::event::{Answer, Content, Request, RunAnswer};
+use crate::keymap::Context;
+use crate::place::Place;
+use crate::subject::{Offer, Subject, Target};
 use crate::tree::{Folding, Node};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
-use tenure_client::{AllowedAction, RunDetail, RunSummary, Tenant, TestClock};
+use tenure_client::{AllowedAction, RunDetail, RunSummary, Tenant, TestClock, Whoami};
+use uuid::Uuid;
 
 /// A tab of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,17 +58,13 @@ impl Tab {
     }
 }
 
-/// Why an act is refused, in the server's words where it gave some.
-pub(crate) fn why_not(action: &AllowedAction) -> &str {
-    let reason = action.reason.as_deref();
-    reason.unwrap_or("the server does not allow it")
-}
-
 /// One run, looked at closely.
 #[derive(Clone, Debug)]
 pub struct Detail {
-    /// What the list showed, or what the server said last.
-    pub(crate) summary: RunSummary,
+    /// The run's id.
+    pub(crate) run_id: Uuid,
+    /// What the list showed, or what the server said last; `None` for one that only its id is known of.
+    pub(crate) summary: Option<RunSummary>,
     /// The run; `None` until the first answer.
     pub(crate) run: Option<RunDetail>,
     /// Its tenant, where it may be seen.
@@ -83,7 +83,16 @@ impl Detail {
     /// Opens a run from its line in the list.
     pub(crate) fn open(summary: RunSummary) -> Self {
         Self {
-            summary,
+            summary: Some(summary.clone()),
+            ..Self::of(summary.run_id)
+        }
+    }
+
+    /// Opens a run that only its id is known of.
+    pub(crate) fn of(run_id: Uuid) -> Self {
+        Self {
+            run_id,
+            summary: None,
             run: None,
             tenant: None,
             clock: None,
@@ -94,19 +103,8 @@ impl Detail {
         }
     }
 
-    /// The next question to the server.
-    pub(crate) fn request(&self) -> Request {
-        Request::Run {
-            run_id: self.summary.run_id,
-            tenant_id: self.summary.tenant_id,
-            tab: self.tab,
-            tenant: self.tenant.clone().map(Box::new),
-        }
-    }
-
-    /// Takes the server's answer.
-    pub(crate) fn take(&mut self, answer: RunAnswer) {
-        self.summary = answer.run.summary.clone();
+    fn keep(&mut self, answer: RunAnswer) {
+        self.summary = Some(answer.run.summary.clone());
         self.run = Some(answer.run);
         self.tenant = answer.tenant.or(self.tenant.take());
         self.clock = answer.clock;
@@ -116,12 +114,14 @@ impl Detail {
     /// The tenant's name, or what stands for it.
     pub(crate) fn tenant_name(&self) -> String {
         let named = self.tenant.as_ref().map(|tenant| tenant.name.clone());
+        let summary = self.summary.as_ref();
         named
-            .or_else(|| self.summary.tenant_name.clone())
-            .unwrap_or_else(|| {
-                let id = self.summary.tenant_id.to_string();
-                format!("tenant {}", id.get(..8).unwrap_or(&id))
+            .or_else(|| summary.and_then(|run| run.tenant_name.clone()))
+            .or_else(|| {
+                let id = summary?.tenant_id.to_string();
+                Some(format!("tenant {}", id.get(..8).unwrap_or(&id)))
             })
+            .unwrap_or_default()
     }
 
     /// Everything that could be done to the run, once it is known.
@@ -132,11 +132,8 @@ impl Detail {
     /// The run as something to act on, once it is known.
     pub(crate) fn subject(&self) -> Option<Subject> {
         let run = self.run.as_ref()?;
-        Some(Subject {
-            id: SubjectId::Run(run.summary.run_id),
-            title: format!("{} of {}", run.summary.workflow, self.tenant_name()),
-            revision: run.revision,
-        })
+        let title = format!("{} of {}", run.summary.workflow, self.tenant_name());
+        Some(Subject::new(Target::Run(self.run_id, run.revision), title))
     }
 
     /// The time on the tenant's own clock, where a test clock holds it.
@@ -148,9 +145,30 @@ impl Detail {
     pub(crate) fn content(&self) -> Option<&Content> {
         self.contents.get(&self.tab)
     }
+}
 
-    /// The open tab as lines that fold, for a window so many columns wide.
-    pub(crate) fn nodes(&self, columns: usize) -> Vec<Node> {
+impl Place for Detail {
+    fn context(&self) -> Context {
+        Context::Detail
+    }
+
+    fn request(&self) -> Request {
+        Request::Run {
+            run_id: self.run_id,
+            tenant_id: self.summary.as_ref().map(|run| run.tenant_id),
+            tab: self.tab,
+            tenant: self.tenant.clone().map(Box::new),
+        }
+    }
+
+    fn take(&mut self, answer: Answer) -> bool {
+        if let Answer::Run(answer) = answer {
+            self.keep(*answer);
+        }
+        false
+    }
+
+    fn nodes(&self, columns: usize) -> Vec<Node> {
         match (self.content(), &self.run) {
             (Some(Content::Data), Some(run)) => contents::data(run),
             (Some(content), _) => contents::nodes(content, columns),
@@ -159,12 +177,33 @@ impl Detail {
     }
 
     /// What is folded in the open tab.
-    pub(crate) fn folding(&self) -> Folding {
+    fn folding(&self) -> Folding {
         self.foldings.get(&self.tab).cloned().unwrap_or_default()
     }
 
-    /// The same, to change it.
-    pub(crate) fn folding_mut(&mut self) -> &mut Folding {
+    fn folding_mut(&mut self) -> &mut Folding {
         self.foldings.entry(self.tab).or_default()
+    }
+
+    /// What the server names, and what is kept of the run.
+    fn offers(&self, who: &Whoami, _columns: usize) -> Vec<Offer> {
+        let (Some(run), Some(subject)) = (&self.run, self.subject()) else {
+            return Vec::new();
+        };
+        let verbs = run.allowed_actions.iter();
+        let verbs = verbs.map(|action| Offer::of_server(action, &subject, Some(run)));
+        let held = Subject::new(Target::Holds, subject.title.clone());
+        let place = retention::place(who, &held, None, Some(self.run_id));
+        let holds = run.legal_holds.iter().filter_map(|hold| {
+            let target = Target::Hold(Box::new(hold.clone()));
+            retention::offer(who, &target)
+        });
+        verbs.chain([place]).chain(holds).collect()
+    }
+
+    fn latest(&self, target: &Target) -> Option<String> {
+        let run = self.run.as_ref()?;
+        let now = Target::Run(self.run_id, run.revision);
+        now.is_same(target).then(|| now.seen())
     }
 }

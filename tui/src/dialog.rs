@@ -1,19 +1,13 @@
 //! A dialog that prepares a change: what the verb takes, why, what the server says will happen, and the
-//! safe way out. The server says what each verb takes; nothing here knows a verb but `signal`, which
-//! has a path of its own.
+//! safe way out.
 
-use crate::args;
-use crate::changes::{self, Change};
-use crate::event::{Act, ScheduleVerb};
-use serde_json::{Map, Value};
-use tenure_client::{ActOnRun, ActOnSchedule, ActionAccepted, AllowedAction, RunDetail};
+use crate::changes;
+use crate::deeds::{self, Deed, Preview, runs::SIGNAL};
+use crate::event::Act;
+use crate::form::{self, Form, Values};
+use crate::subject::{Offer, Subject, Target};
+use tenure_client::ActionAccepted;
 use tui_input::Input;
-use uuid::Uuid;
-
-/// The verb that puts a message into the run's inbox.
-pub(crate) const SIGNAL: &str = "signal";
-/// The verb that tries again.
-pub(crate) const RETRY: &str = "retry";
 
 /// A place in a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,43 +20,6 @@ pub(crate) enum Field {
     Keep,
     /// The button that goes on: to what will happen, and from there to the change.
     Go,
-}
-
-/// What is acted on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Subject {
-    /// Its identity.
-    pub(crate) id: SubjectId,
-    /// What a person calls it.
-    pub(crate) title: String,
-    /// The revision that the person saw.
-    pub(crate) revision: i64,
-}
-
-/// A run or a schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SubjectId {
-    /// A run.
-    Run(Uuid),
-    /// A schedule.
-    Schedule(Uuid),
-}
-
-impl SubjectId {
-    /// The word for its kind.
-    pub(crate) const fn noun(self) -> &'static str {
-        match self {
-            Self::Run(_) => "run",
-            Self::Schedule(_) => "schedule",
-        }
-    }
-
-    /// Its number.
-    pub(crate) const fn uuid(self) -> Uuid {
-        match self {
-            Self::Run(id) | Self::Schedule(id) => id,
-        }
-    }
 }
 
 /// How far a change is.
@@ -78,26 +35,17 @@ pub(crate) enum Stage {
     Sending(Preview),
 }
 
-/// What will happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Preview {
-    /// In the server's words.
-    pub(crate) effects: Vec<String>,
-    /// What becomes of the run.
-    pub(crate) changes: Vec<Change>,
-}
-
 /// A change being prepared.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialog {
     /// Names the wish as it is typed now.
     pub(crate) intent: u64,
-    /// The verb, as the server describes it.
-    pub(crate) action: AllowedAction,
+    /// The verb and what it asks for.
+    pub(crate) form: Form,
     /// What is acted on, as it was when the dialog opened.
     pub(crate) subject: Subject,
-    /// The revision that the server named last.
-    pub(crate) latest: i64,
+    /// How the server described it last.
+    pub(crate) latest: String,
     /// What the verb takes, as it is typed.
     pub(crate) args: Vec<Input>,
     /// The reason as it is typed.
@@ -111,41 +59,45 @@ pub(crate) struct Dialog {
 }
 
 impl Dialog {
-    /// Prepares a verb. What the verb needs and the run has, where it is for one, is filled in.
-    pub(crate) fn open(
-        intent: u64,
-        action: AllowedAction,
-        subject: Subject,
-        run: Option<&RunDetail>,
-    ) -> Self {
-        let args: Vec<_> = action
-            .args
-            .iter()
-            .map(|arg| args::begin(arg, run))
-            .collect();
-        Self {
+    /// Prepares a verb. The cursor begins in its first field.
+    pub(crate) fn open(intent: u64, offer: Offer) -> Self {
+        let Offer { form, subject, .. } = offer;
+        let args = form.args.iter().map(|arg| Input::new(arg.begin.clone()));
+        let mut dialog = Self {
             intent,
-            latest: subject.revision,
+            latest: subject.target.seen(),
+            args: args.collect(),
+            field: Field::Keep,
+            reason: Input::new(form.because.clone()),
+            form,
             subject,
-            field: if args.is_empty() {
-                Field::Reason
-            } else {
-                Field::Arg(0)
-            },
-            args,
-            action,
-            reason: Input::default(),
             stage: Stage::Filling,
             refused: None,
-        }
+        };
+        dialog.field = dialog.fields().first().copied().unwrap_or(Field::Keep);
+        dialog
     }
 
-    /// Moves to another place, around the end. The safe button stands before the other one.
-    pub(crate) fn turn(&mut self, by: isize) {
+    /// All places, from the top. The safe button stands before the other one.
+    fn fields(&self) -> Vec<Field> {
         let args = (0..self.args.len()).map(Field::Arg);
-        let fields: Vec<_> = args
-            .chain([Field::Reason, Field::Keep, Field::Go])
-            .collect();
+        let reason = self.form.reason.then_some(Field::Reason);
+        args.chain(reason).chain([Field::Keep, Field::Go]).collect()
+    }
+
+    /// Whether the cursor is in the last field, from which Enter goes on.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let fields = self.fields();
+        let last = fields
+            .len()
+            .checked_sub(3)
+            .and_then(|last| fields.get(last));
+        last == Some(&self.field)
+    }
+
+    /// Moves to another place, around the end.
+    pub(crate) fn turn(&mut self, by: isize) {
+        let fields = self.fields();
         let here = fields.iter().position(|field| *field == self.field);
         let there = here.unwrap_or(0).cast_signed() + by;
         let there = there.rem_euclid(fields.len().cast_signed());
@@ -169,9 +121,9 @@ impl Dialog {
         matches!(self.stage, Stage::Asking | Stage::Sending(_))
     }
 
-    /// Whether the run changed while the dialog was open.
+    /// Whether what is acted on changed while the dialog was open.
     pub(crate) fn is_stale(&self) -> bool {
-        self.latest != self.subject.revision
+        self.latest != self.subject.target.seen()
     }
 
     /// Shows what the server says will happen.
@@ -179,12 +131,15 @@ impl Dialog {
         let mut changes = changes::between(&would.before, &would.after);
         // It rises with every act, which tells nobody anything.
         changes.retain(|change| change.path != "revision");
-        self.shown(would.effects.clone(), changes);
+        self.shown(Preview {
+            effects: would.effects.clone(),
+            changes,
+        });
     }
 
     /// Moves to the button that does it.
-    fn shown(&mut self, effects: Vec<String>, changes: Vec<Change>) {
-        self.stage = Stage::Shown(Preview { effects, changes });
+    fn shown(&mut self, preview: Preview) {
+        self.stage = Stage::Shown(preview);
         self.field = Field::Go;
     }
 
@@ -205,57 +160,54 @@ impl Dialog {
             Stage::Shown(preview) => Some(preview.clone()),
             _ => None,
         };
-        let act = self.act(shown.is_none())?;
+        let values = self.values()?;
+        let reason = self.reason.value().trim().to_owned();
+        if self.form.reason && reason.is_empty() {
+            return Err("a reason is needed".to_owned());
+        }
+        let deed = Deed {
+            subject: &self.subject,
+            verb: &self.form.verb,
+            values: &values,
+            reason: &reason,
+        };
+        let act = deeds::act(&deed, shown.is_none())?;
+        self.check()?;
         if let Some(preview) = shown {
             self.stage = Stage::Sending(preview);
-        } else if self.action.dry_run {
+        } else if self.form.dry_run {
             self.stage = Stage::Asking;
         } else {
-            self.shown(vec![self.action.help.clone()], Vec::new());
+            let preview = deeds::preview(&deed, &self.form.help);
+            self.shown(preview);
             return Ok(None);
         }
         Ok(Some(act))
     }
 
-    fn act(&self, dry_run: bool) -> Result<Act, String> {
-        let mut args = Map::new();
-        for (arg, input) in self.action.args.iter().zip(&self.args) {
-            let value =
-                args::read(arg, input.value()).map_err(|why| format!("{}: {why}", arg.name))?;
-            args.extend(value.map(|value| (arg.name.clone(), value)));
+    /// What the fields have in them, or what is wrong with the first that is wrong.
+    fn values(&self) -> Result<Values, String> {
+        let mut values = Values::default();
+        for (arg, input) in self.form.args.iter().zip(&self.args) {
+            let read = form::read(arg, input.value());
+            let value = read.map_err(|why| format!("{}: {why}", arg.name))?;
+            values
+                .0
+                .extend(value.map(|value| (arg.name.clone(), value)));
         }
-        let reason = self.reason.value().trim().to_owned();
-        if reason.is_empty() {
-            return Err("a reason is needed".to_owned());
+        Ok(values)
+    }
+
+    /// Refuses to act on what moved on. A signal waits in the inbox of whatever became of the run.
+    fn check(&self) -> Result<(), String> {
+        let is_signal = matches!(self.subject.target, Target::Run(..)) && self.form.verb == SIGNAL;
+        if is_signal || !self.is_stale() {
+            return Ok(());
         }
-        let (verb, revision) = (self.action.action.as_str(), self.subject.revision);
-        let older = || format!("this console is older than the server and cannot {verb}");
-        match self.subject.id {
-            SubjectId::Run(run_id) if verb == SIGNAL => Ok(Act::Signal {
-                run_id,
-                signal: args.remove(SIGNAL).unwrap_or_default(),
-                reason,
-            }),
-            _ if self.is_stale() => Err(format!(
-                "the {} changed since you opened this ({revision} -> {}): close it and look again",
-                self.subject.id.noun(),
-                self.latest
-            )),
-            SubjectId::Run(run_id) => Ok(Act::Verb {
-                run_id,
-                verb: verb.to_owned(),
-                body: Box::new(ActOnRun {
-                    reason,
-                    revision,
-                    dry_run,
-                    args: serde_json::from_value(Value::Object(args)).map_err(|_| older())?,
-                }),
-            }),
-            SubjectId::Schedule(schedule_id) => Ok(Act::Schedule {
-                schedule_id,
-                verb: ScheduleVerb::parse(verb).ok_or_else(older)?,
-                body: ActOnSchedule { reason, revision },
-            }),
-        }
+        let (noun, seen) = (self.subject.target.noun(), self.subject.target.seen());
+        let latest = &self.latest;
+        Err(format!(
+            "the {noun} changed since you opened this ({seen} -> {latest}): close it and look again"
+        ))
     }
 }

@@ -4,8 +4,12 @@ use crate::detail::Tab;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tenure_client::{
-    ActOnRun, ActOnSchedule, ActionAccepted, Mail, Page, RunDetail, RunFilter, RunSummary,
-    Schedule, ScheduleDetail, Signal, Step, Tenant, TestClock, Transition,
+    AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AllowedAction,
+    Breaker, BulkOperation, BulkOutcome, BulkResult, ConfirmBulk, DataKey, DestroyKeys, FlowLimit,
+    Invoice, LegalHold, LiftLegalHold, Mail, NewSchedule, Page, Pause, PlaceLegalHold, PrepareBulk,
+    PutRetention, RetentionPolicy, RotateKey, RunCount, RunDetail, RunFilter, RunSummary, Schedule,
+    ScheduleDetail, SetFlowLimit, SetTenantWeight, Signal, StartRun, Step, Subscription, Tenant,
+    TenantWeight, TestClock, Transition,
 };
 use uuid::Uuid;
 
@@ -68,8 +72,8 @@ pub enum Request {
     Run {
         /// The run.
         run_id: Uuid,
-        /// Its tenant.
-        tenant_id: Uuid,
+        /// Its tenant, once it is known.
+        tenant_id: Option<Uuid>,
         /// The tab that is open.
         tab: Tab,
         /// The tenant, once it is known.
@@ -79,6 +83,27 @@ pub enum Request {
     Mails,
     /// All schedules, and one of them closely.
     Schedules(Option<Uuid>),
+    /// Limits, pauses, breakers, weights.
+    Flow,
+    /// How long runs are kept, and legal holds.
+    Retention,
+    /// How many runs pass a filter, and what can be done to many.
+    Many(String),
+    /// The newest operations on many runs.
+    Bulks,
+    /// One of them, with a page of its runs.
+    Bulk {
+        /// The operation.
+        bulk_operation_id: Uuid,
+        /// Only runs of which this came.
+        outcome: Option<BulkOutcome>,
+        /// Where the page before ended.
+        cursor: Option<String>,
+    },
+    /// Tenants whose name, mail address or id contains a text.
+    Tenants(String),
+    /// All that is known of a tenant.
+    Tenant(Uuid),
 }
 
 /// A change that a person confirmed.
@@ -111,6 +136,71 @@ pub enum Act {
         /// The reason and the revision that the person saw.
         body: ActOnSchedule,
     },
+    /// Start a run.
+    Start(Box<StartRun>),
+    /// Make a schedule.
+    MakeSchedule(Box<NewSchedule>),
+    /// Change what flows.
+    Flow(FlowAct),
+    /// Do a verb to many runs.
+    Bulk(BulkAct),
+    /// Decide what is kept.
+    Retention(RetentionAct),
+    /// Change the keys of a tenant.
+    Keys {
+        /// The tenant.
+        tenant_id: Uuid,
+        /// What becomes of them.
+        act: KeysAct,
+    },
+}
+
+/// A change to limits, pauses, breakers or weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FlowAct {
+    /// Give a limit other numbers.
+    SetLimit(String, SetFlowLimit),
+    /// Pause a workflow, a queue or a tenant.
+    Pause(ActOnPause),
+    /// Lift such a pause.
+    Lift(ActOnPause),
+    /// Hold a breaker open.
+    OpenBreaker(String, ActOnBreaker),
+    /// Close a breaker.
+    CloseBreaker(String, ActOnBreaker),
+    /// Give a tenant a weight.
+    SetWeight(SetTenantWeight),
+}
+
+/// A step of an operation on many runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BulkAct {
+    /// Freeze a selection.
+    Prepare(Box<PrepareBulk>),
+    /// Begin with the number that was typed.
+    Confirm(Uuid, ConfirmBulk),
+    /// End it before its time.
+    Abort(Uuid, AbortBulk),
+}
+
+/// A decision on what is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RetentionAct {
+    /// For how long, of a workflow.
+    Put(String, PutRetention),
+    /// For as long as a hold stands.
+    Place(PlaceLegalHold),
+    /// As if there had been no hold.
+    Lift(Uuid, LiftLegalHold),
+}
+
+/// What becomes of a tenant's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysAct {
+    /// A new version seals.
+    Rotate(RotateKey),
+    /// Nothing can be read any more.
+    Destroy(DestroyKeys),
 }
 
 /// What the console can do to a schedule. To change one takes a form of its own, which the command
@@ -147,6 +237,19 @@ pub enum Done {
     Would(Box<ActionAccepted>),
     /// What it did, in words.
     Did(String),
+    /// The same, and what came of it is to be looked at.
+    Opens(String, Door),
+}
+
+/// The way to a screen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Door {
+    /// A run.
+    Run(Uuid),
+    /// A tenant, and its name where that is known.
+    Tenant(Uuid, Option<String>),
+    /// An operation on many runs.
+    Bulk(Box<BulkOperation>),
 }
 
 /// What the server said to a question.
@@ -160,6 +263,20 @@ pub enum Answer {
     Mails(Vec<Mail>),
     /// To [`Request::Schedules`].
     Schedules(Vec<Schedule>, Option<Box<ScheduleDetail>>),
+    /// To [`Request::Flow`].
+    Flow(Box<FlowAnswer>),
+    /// To [`Request::Retention`].
+    Retention(Box<RetentionAnswer>),
+    /// To [`Request::Many`].
+    Many(RunCount, Vec<AllowedAction>),
+    /// To [`Request::Bulks`].
+    Bulks(Vec<BulkOperation>),
+    /// To [`Request::Bulk`].
+    Bulk(Box<BulkOperation>, Page<BulkResult>),
+    /// To [`Request::Tenants`].
+    Tenants(Page<Tenant>),
+    /// To [`Request::Tenant`].
+    Tenant(Box<TenantAnswer>),
     /// To any: no.
     Failed(Refusal),
 }
@@ -175,6 +292,54 @@ pub struct RunAnswer {
     pub clock: Option<TestClock>,
     /// The contents of the tab that was asked for.
     pub content: Content,
+}
+
+/// A part of an answer: what the server told, or its no, which leaves the other parts standing.
+pub type Part<T> = Result<T, String>;
+
+/// What bounds and halts the engine.
+#[derive(Clone, Debug)]
+pub struct FlowAnswer {
+    /// Named limits.
+    pub limits: Part<Vec<FlowLimit>>,
+    /// Pauses of more than one run.
+    pub pauses: Part<Vec<Pause>>,
+    /// Outside dependencies that failed.
+    pub breakers: Part<Vec<Breaker>>,
+    /// Tenants that have more turns than others.
+    pub weights: Part<Vec<TenantWeight>>,
+}
+
+/// What becomes of that which has ended.
+#[derive(Clone, Debug)]
+pub struct RetentionAnswer {
+    /// How long the runs of each workflow are kept.
+    pub policies: Part<Vec<RetentionPolicy>>,
+    /// What is kept whatever its age.
+    pub holds: Part<Vec<LegalHold>>,
+}
+
+/// A tenant and all that is its. Another section of its page is another part here.
+#[derive(Clone, Debug)]
+pub struct TenantAnswer {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Its test clock, where it is bound to one.
+    pub clock: Option<TestClock>,
+    /// What it bought.
+    pub subscriptions: Part<Vec<Subscription>>,
+    /// What it was billed.
+    pub invoices: Part<Vec<Invoice>>,
+    /// Its runs that have not ended, the newest.
+    pub runs: Part<Vec<RunSummary>>,
+    /// What starts by itself for it.
+    pub schedules: Part<Vec<Schedule>>,
+    /// What it was written.
+    pub mails: Part<Vec<Mail>>,
+    /// Legal holds on it and on its runs.
+    pub holds: Part<Vec<LegalHold>>,
+    /// Versions of the key that seals its payloads.
+    pub keys: Part<Vec<DataKey>>,
 }
 
 /// The contents of a tab.

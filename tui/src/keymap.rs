@@ -19,7 +19,23 @@ pub enum Context {
     Mails,
     /// All schedules.
     Schedules,
-    /// The menu of what can be done to a run or a schedule.
+    /// Flow control.
+    Flow,
+    /// Retention and legal holds.
+    Retention,
+    /// The verbs for all runs that pass a filter.
+    Many,
+    /// Operations on many runs.
+    Bulks,
+    /// One of them.
+    Bulk,
+    /// The line in which a tenant is looked for.
+    Find,
+    /// Tenants that were found.
+    Tenants,
+    /// One tenant.
+    Tenant,
+    /// The menu of what can be done here.
     Menu,
     /// A dialog that will change something.
     Dialog,
@@ -29,12 +45,20 @@ pub enum Context {
 
 impl Context {
     /// Every context, in reading order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 16] = [
         Self::List,
         Self::Filter,
         Self::Detail,
         Self::Mails,
         Self::Schedules,
+        Self::Flow,
+        Self::Retention,
+        Self::Many,
+        Self::Bulks,
+        Self::Bulk,
+        Self::Find,
+        Self::Tenants,
+        Self::Tenant,
         Self::Menu,
         Self::Dialog,
         Self::Help,
@@ -48,6 +72,14 @@ impl Context {
             Self::Detail => "Run",
             Self::Mails => "Mails",
             Self::Schedules => "Schedules",
+            Self::Flow => "Flow",
+            Self::Retention => "Retention and holds",
+            Self::Many => "Verbs for many runs",
+            Self::Bulks => "Operations on many runs",
+            Self::Bulk => "Operation",
+            Self::Find => "Find a tenant",
+            Self::Tenants => "Tenants",
+            Self::Tenant => "Tenant",
             Self::Menu => "Acts",
             Self::Dialog => "Dialog",
             Self::Help => "Help",
@@ -74,8 +106,10 @@ pub enum Command {
     First,
     /// Go to the last line.
     Last,
-    /// Open or unfold what is under the cursor.
+    /// Open what is under the cursor, or unfold it where there is nothing behind it.
     Open,
+    /// Unfold or fold what is under the cursor.
+    Unfold,
     /// Edit the filter.
     EditFilter,
     /// Use the filter as typed.
@@ -88,6 +122,20 @@ pub enum Command {
     ShowMails,
     /// All schedules.
     ShowSchedules,
+    /// Flow control.
+    ShowFlow,
+    /// Retention and legal holds.
+    ShowRetention,
+    /// Operations on many runs.
+    ShowBulks,
+    /// Look for a tenant.
+    FindTenant,
+    /// The page of the run's tenant.
+    ShowTenant,
+    /// The verbs for all runs that pass the filter.
+    ActOnMany,
+    /// Prepare a new run.
+    StartRun,
     /// A tab of the run.
     ShowTab(Tab),
     /// The next tab of the run.
@@ -179,21 +227,84 @@ pub struct Binding {
     pub label: Option<&'static str>,
 }
 
+/// Where lines unfold and lead nowhere.
+const PLAIN: &[Context] = &[Context::Detail, Context::Mails, Context::Schedules];
+/// Where a line may lead to another screen.
+const DOORS: &[Context] = &[
+    Context::Flow,
+    Context::Retention,
+    Context::Bulks,
+    Context::Bulk,
+    Context::Tenants,
+    Context::Tenant,
+];
+/// The same where lines unfold as well.
+const UNFOLDING: &[Context] = &[
+    Context::Flow,
+    Context::Retention,
+    Context::Bulks,
+    Context::Tenant,
+];
+const TREES: &[Context] = &[
+    Context::Detail,
+    Context::Mails,
+    Context::Schedules,
+    Context::Flow,
+    Context::Retention,
+    Context::Bulks,
+    Context::Tenant,
+];
+const OVER: &[Context] = &[
+    Context::Detail,
+    Context::Mails,
+    Context::Schedules,
+    Context::Flow,
+    Context::Retention,
+    Context::Many,
+    Context::Bulks,
+    Context::Bulk,
+    Context::Tenants,
+    Context::Tenant,
+];
 const LOOKING: &[Context] = &[
     Context::List,
     Context::Detail,
     Context::Mails,
     Context::Schedules,
+    Context::Flow,
+    Context::Retention,
+    Context::Many,
+    Context::Bulks,
+    Context::Bulk,
+    Context::Tenants,
+    Context::Tenant,
 ];
 const SCROLLING: &[Context] = &[
     Context::List,
     Context::Detail,
     Context::Mails,
     Context::Schedules,
+    Context::Flow,
+    Context::Retention,
+    Context::Many,
+    Context::Bulks,
+    Context::Bulk,
+    Context::Tenants,
+    Context::Tenant,
     Context::Menu,
     Context::Help,
 ];
-const TREES: &[Context] = &[Context::Detail, Context::Mails, Context::Schedules];
+const ACTING: &[Context] = &[
+    Context::Detail,
+    Context::Schedules,
+    Context::Flow,
+    Context::Retention,
+    Context::Bulks,
+    Context::Bulk,
+    Context::Tenant,
+];
+const FILTERED: &[Context] = &[Context::Filter, Context::Find];
+const PAGED: &[Context] = &[Context::List, Context::Bulk];
 const EVERYWHERE: &[Context] = &Context::ALL;
 
 const fn row(
@@ -216,27 +327,39 @@ const fn row(
 #[rustfmt::skip] // A table is read by its columns.
 pub const BINDINGS: &[Binding] = &[
     row(Command::Open, &[Context::List], &[Key::plain(KeyCode::Enter)], "Open the run under the cursor", Some("open")),
-    row(Command::Open, TREES, &[Key::plain(KeyCode::Enter), Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
+    row(Command::Open, PLAIN, &[Key::plain(KeyCode::Enter), Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
+    row(Command::Open, DOORS, &[Key::plain(KeyCode::Enter)], "Open what is under the cursor: its run, tenant or operation; else unfold it", Some("open")),
+    row(Command::Unfold, UNFOLDING, &[Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
     row(Command::EditFilter, &[Context::List], &[Key::char('/')], "Edit the filter, such as workflow:dunning status:stuck", Some("filter")),
-    row(Command::ApplyFilter, &[Context::Filter], &[Key::plain(KeyCode::Enter)], "Use the filter as typed", Some("use it")),
-    row(Command::ShowMenu, &[Context::Detail, Context::Schedules], &[Key::char('a')], "Everything that can be done here, and why the rest cannot", Some("act")),
-    row(Command::Choose, &[Context::Menu], &[Key::plain(KeyCode::Enter)], "Prepare the act under the cursor; asks first", Some("choose")),
+    row(Command::EditFilter, &[Context::Tenants], &[Key::char('/')], "Look for another tenant", Some("find")),
+    row(Command::ApplyFilter, FILTERED, &[Key::plain(KeyCode::Enter)], "Use the line as typed", Some("use it")),
+    row(Command::ActOnMany, &[Context::List], &[Key::char('B')], "Do a verb to all runs that pass the filter; counts and asks first", Some("act on all")),
+    row(Command::StartRun, &[Context::List], &[Key::char('N')], "Start a run, like the one under the cursor; asks first", Some("new")),
+    row(Command::ShowMenu, ACTING, &[Key::char('a')], "Everything that can be done here, and why the rest cannot", Some("act")),
+    row(Command::Choose, &[Context::Menu, Context::Many], &[Key::plain(KeyCode::Enter)], "Prepare the act under the cursor; asks first", Some("choose")),
     row(Command::Signal, &[Context::Detail], &[Key::char('S')], "Send the run a signal; asks first", Some("signal")),
     row(Command::Retry, &[Context::Detail], &[Key::char('R')], "Try the run's failed step again now; asks first", Some("retry")),
+    row(Command::ShowTenant, &[Context::Detail], &[Key::char('t')], "The run's tenant: what it bought and owes, and all that runs for it", Some("tenant")),
     row(Command::ToggleWhy, &[Context::Detail], &[Key::char('w')], "Show all of the explanation, or its first lines", Some("why")),
     row(Command::ShowTab(Tab::Timeline), &[Context::Detail], &[Key::char('1')], "What happened: transitions and steps, newest first", None),
     row(Command::ShowTab(Tab::Data), &[Context::Detail], &[Key::char('2')], "The data of the run's state", None),
     row(Command::ShowTab(Tab::Steps), &[Context::Detail], &[Key::char('3')], "Steps and their answers", None),
     row(Command::ShowTab(Tab::Signals), &[Context::Detail], &[Key::char('4')], "Signals to the run and what became of them", None),
     row(Command::ShowTab(Tab::Mails), &[Context::Detail], &[Key::char('5')], "Mails to the run's tenant", None),
+    row(Command::NextTab, &[Context::Bulk], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Right)], "Only runs of another outcome: refused, moved, done, pending, all", Some("outcome")),
+    row(Command::PreviousTab, &[Context::Bulk], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Left)], "The outcome before", None),
     row(Command::NextTab, &[Context::Detail], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Right)], "Next tab", Some("next tab")),
     row(Command::PreviousTab, &[Context::Detail], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Left)], "Previous tab", None),
     row(Command::UnfoldAll, TREES, &[Key::char('e')], "Unfold everything", None),
     row(Command::FoldAll, TREES, &[Key::char('z')], "Fold everything", None),
-    row(Command::ShowMails, &[Context::List], &[Key::char('m')], "Mails to all tenants, newest first", Some("mails")),
-    row(Command::ShowSchedules, &[Context::List], &[Key::char('s')], "Schedules: what starts by itself, and what became of it", Some("schedules")),
-    row(Command::NextPage, &[Context::List], &[Key::char('n')], "Next page of runs", Some("next page")),
-    row(Command::PreviousPage, &[Context::List], &[Key::char('p')], "Previous page of runs", None),
+    row(Command::FindTenant, &[Context::List], &[Key::char('t')], "Find a tenant by name, mail address or id", Some("tenants")),
+    row(Command::ShowBulks, &[Context::List], &[Key::char('b')], "Operations on many runs: how far they are, and what came of each run", None),
+    row(Command::ShowFlow, &[Context::List], &[Key::char('f')], "Flow: limits, pauses, breakers, weights", None),
+    row(Command::ShowRetention, &[Context::List], &[Key::char('h')], "Legal holds, and how long finished runs are kept", None),
+    row(Command::ShowMails, &[Context::List], &[Key::char('m')], "Mails to all tenants, newest first", None),
+    row(Command::ShowSchedules, &[Context::List], &[Key::char('s')], "Schedules: what starts by itself, and what became of it", None),
+    row(Command::NextPage, PAGED, &[Key::char('n')], "Next page of runs", Some("next page")),
+    row(Command::PreviousPage, PAGED, &[Key::char('p')], "Previous page of runs", None),
     row(Command::NextField, &[Context::Dialog], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Down)], "Next field", Some("next field")),
     row(Command::PreviousField, &[Context::Dialog], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Up)], "Previous field", None),
     row(Command::Press, &[Context::Dialog], &[Key::plain(KeyCode::Enter)], "Go on: to the next field, to what will happen, to the change", Some("go on")),
@@ -249,13 +372,13 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::Copy, LOOKING, &[Key::char('y')], "Copy what is under the cursor (a run's id in the list)", None),
     row(Command::Reload, LOOKING, &[Key::plain(KeyCode::F(5)), Key::char('r')], "Ask the server again now", None),
     row(Command::Back, &[Context::List], &[Key::plain(KeyCode::Esc)], "Drop the filter", None),
-    row(Command::Back, TREES, &[Key::plain(KeyCode::Esc), Key::plain(KeyCode::Backspace)], "Back", Some("back")),
-    row(Command::Back, &[Context::Filter], &[Key::plain(KeyCode::Esc)], "Leave the filter as it was", Some("leave as it was")),
+    row(Command::Back, OVER, &[Key::plain(KeyCode::Esc), Key::plain(KeyCode::Backspace)], "Back", Some("back")),
+    row(Command::Back, FILTERED, &[Key::plain(KeyCode::Esc)], "Leave the line as it was", Some("leave as it was")),
     row(Command::Back, &[Context::Menu], &[Key::plain(KeyCode::Esc), Key::plain(KeyCode::Backspace)], "Close the menu", Some("close")),
     row(Command::Back, &[Context::Dialog], &[Key::plain(KeyCode::Esc)], "Keep everything as it is", Some("keep as it is")),
     row(Command::Back, &[Context::Help], &[Key::plain(KeyCode::Esc), Key::char('q'), Key::char('?'), Key::plain(KeyCode::F(1))], "Close the help", Some("close")),
     row(Command::Help, LOOKING, &[Key::char('?'), Key::plain(KeyCode::F(1))], "Show the keys of this place", Some("help")),
-    row(Command::Help, &[Context::Filter, Context::Menu, Context::Dialog], &[Key::plain(KeyCode::F(1))], "Show the keys of this place", Some("help")),
+    row(Command::Help, &[Context::Filter, Context::Find, Context::Menu, Context::Dialog], &[Key::plain(KeyCode::F(1))], "Show the keys of this place", Some("help")),
     row(Command::Quit, LOOKING, &[Key::char('q')], "Leave the console", Some("quit")),
     row(Command::Quit, EVERYWHERE, &[Key::control('c')], "Leave the console from anywhere; nothing is sent", None),
 ];

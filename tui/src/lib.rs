@@ -15,20 +15,31 @@ pub mod filter;
 pub mod json;
 pub mod tree;
 
+pub mod bulk;
+pub mod bulks;
 pub mod detail;
 pub mod event;
+pub mod flow;
 pub mod keymap;
 pub mod link;
 pub mod list;
 pub mod mails;
+pub mod many;
 pub mod model;
+pub mod retention;
 pub mod schedules;
+pub mod tenant;
+pub mod tenants;
 
-mod args;
 mod changes;
 mod contents;
+mod deeds;
 mod dialog;
+mod form;
+mod place;
+mod sections;
 mod slots;
+mod subject;
 
 pub mod update;
 pub mod view;

@@ -6,8 +6,6 @@
 use crate::time;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Pause between an answer and the next question.
-const POLL: TimeDelta = TimeDelta::seconds(1);
 /// Longest pause after failures.
 const BACKOFF_MAX_SECONDS: i64 = 15;
 
@@ -69,13 +67,13 @@ impl Link {
         self.asking = true;
     }
 
-    /// Notes that the server answered.
-    pub fn good(&mut self, at: DateTime<Utc>) {
+    /// Notes that the server answered; what it said is fresh for a while.
+    pub fn good(&mut self, at: DateTime<Utc>, pause: TimeDelta) {
         self.asking = false;
         self.failures = 0;
         self.trouble = None;
         self.last_good = Some(at);
-        self.next_ask = at + POLL;
+        self.next_ask = at + pause;
     }
 
     /// Notes that no useful answer came; the next question waits longer each time.

@@ -1,16 +1,25 @@
 //! Everything the console knows at one moment.
 
+use crate::bulk::Bulk;
+use crate::bulks::Bulks;
 use crate::detail::Detail;
-use crate::dialog::{Dialog, Subject};
+use crate::dialog::Dialog;
 use crate::event::Request;
+use crate::flow::Flow;
 use crate::keymap::Context;
 use crate::link::Link;
 use crate::list::RunList;
 use crate::mails::Mails;
+use crate::many::Many;
+use crate::place::Place;
+use crate::retention::Retention;
 use crate::schedules::Schedules;
+use crate::subject::Offer;
+use crate::tenant::TenantPage;
+use crate::tenants::Tenants;
 use crate::theme::{Theme, Tone};
 use chrono::{DateTime, TimeDelta, Utc};
-use tenure_client::{AllowedAction, Whoami};
+use tenure_client::Whoami;
 
 /// How long a message stays.
 const TOAST_SECONDS: i64 = 4;
@@ -26,6 +35,8 @@ pub struct Model {
     pub(crate) size: (u16, u16),
     pub(crate) focused: bool,
     pub(crate) who: Whoami,
+    /// The workflows that the server named when the console began.
+    pub(crate) workflows: Vec<String>,
     pub(crate) theme: Theme,
     pub(crate) list: RunList,
     /// Screens over the list; the last is on show.
@@ -49,6 +60,54 @@ pub enum Screen {
     Mails(Mails),
     /// All schedules.
     Schedules(Schedules),
+    /// Flow control.
+    Flow(Flow),
+    /// Retention and legal holds.
+    Retention(Retention),
+    /// What can be done to many runs.
+    Many(Many),
+    /// Operations on many runs.
+    Bulks(Bulks),
+    /// One of them.
+    Bulk(Box<Bulk>),
+    /// Tenants that were looked for.
+    Tenants(Tenants),
+    /// One tenant.
+    Tenant(Box<TenantPage>),
+}
+
+impl Screen {
+    /// What it has in common with the others.
+    pub(crate) fn place(&self) -> &dyn Place {
+        match self {
+            Self::Detail(screen) => &**screen,
+            Self::Mails(screen) => screen,
+            Self::Schedules(screen) => screen,
+            Self::Flow(screen) => screen,
+            Self::Retention(screen) => screen,
+            Self::Many(screen) => screen,
+            Self::Bulks(screen) => screen,
+            Self::Bulk(screen) => &**screen,
+            Self::Tenants(screen) => screen,
+            Self::Tenant(screen) => &**screen,
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn place_mut(&mut self) -> &mut dyn Place {
+        match self {
+            Self::Detail(screen) => &mut **screen,
+            Self::Mails(screen) => screen,
+            Self::Schedules(screen) => screen,
+            Self::Flow(screen) => screen,
+            Self::Retention(screen) => screen,
+            Self::Many(screen) => screen,
+            Self::Bulks(screen) => screen,
+            Self::Bulk(screen) => &mut **screen,
+            Self::Tenants(screen) => screen,
+            Self::Tenant(screen) => &mut **screen,
+        }
+    }
 }
 
 /// A message that goes away by itself.
@@ -67,6 +126,7 @@ impl Model {
             size: SIZE,
             focused: true,
             who,
+            workflows: Vec::new(),
             theme,
             list: RunList::default(),
             over: Vec::new(),
@@ -77,6 +137,12 @@ impl Model {
             link: Link::new(now),
             intents: 0,
         }
+    }
+
+    /// The same, knowing which workflows there are.
+    #[must_use]
+    pub fn with_workflows(self, workflows: Vec<String>) -> Self {
+        Self { workflows, ..self }
     }
 
     /// The list of runs, which is always there.
@@ -108,9 +174,7 @@ impl Model {
         match (&self.dialog, self.over.last()) {
             (Some(_), _) => Context::Dialog,
             (None, Some(_)) if self.menu.is_some() => Context::Menu,
-            (None, Some(Screen::Detail(_))) => Context::Detail,
-            (None, Some(Screen::Mails(_))) => Context::Mails,
-            (None, Some(Screen::Schedules(_))) => Context::Schedules,
+            (None, Some(screen)) => screen.place().context(),
             (None, None) if self.list.editing.is_some() => Context::Filter,
             (None, None) => Context::List,
         }
@@ -135,29 +199,17 @@ impl Model {
     /// The question that keeps the screen on show fresh.
     pub(crate) fn request(&self) -> Request {
         match self.over.last() {
-            Some(Screen::Detail(detail)) => detail.request(),
-            Some(Screen::Mails(_)) => Request::Mails,
-            Some(Screen::Schedules(schedules)) => schedules.request(),
+            Some(screen) => screen.place().request(),
             None => self.list.request(),
         }
     }
 
-    /// What a person can act on here, once it is known.
-    pub(crate) fn subject(&self) -> Option<Subject> {
-        match self.over.last()? {
-            Screen::Detail(detail) => detail.subject(),
-            Screen::Schedules(schedules) => schedules.subject(),
-            Screen::Mails(_) => None,
-        }
-    }
-
-    /// What could be done to it.
-    pub(crate) fn actions(&self) -> Vec<&AllowedAction> {
-        match self.over.last() {
-            Some(Screen::Detail(detail)) => detail.actions().iter().collect(),
-            Some(Screen::Schedules(schedules)) => schedules.actions(),
-            Some(Screen::Mails(_)) | None => Vec::new(),
-        }
+    /// What could be done here.
+    pub(crate) fn offers(&self) -> Vec<Offer> {
+        let screen = self.over.last();
+        screen.map_or_else(Vec::new, |screen| {
+            screen.place().offers(&self.who, self.columns())
+        })
     }
 
     /// Columns of the window.

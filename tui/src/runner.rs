@@ -23,12 +23,15 @@ const TICK: Duration = Duration::from_millis(500);
 /// that a refusal is an ordinary message.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let (client, who) = connect(args).await?;
+    // Only forms are the poorer without them.
+    let workflows = client.list_workflows().await.unwrap_or_default();
+    let workflows = workflows.into_iter().map(|known| known.workflow).collect();
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         bail!("the console needs a terminal; for scripts there is the command `tenure`");
     }
     let mut sources = Sources::open(Backend::new(client))?;
     let mut terminal = Terminal::enter()?;
-    let mut model = Model::new(who, args.theme(), clock::now());
+    let mut model = Model::new(who, args.theme(), clock::now()).with_workflows(workflows);
     let (columns, rows) = terminal.size()?;
     let mut event = Event::Terminal(crossterm::event::Event::Resize(columns, rows));
     loop {

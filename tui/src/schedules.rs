@@ -1,11 +1,14 @@
 //! All schedules, and closely the one under the cursor: its coming slots and what became of the last.
 
-use crate::dialog::{Subject, SubjectId};
-use crate::event::{Request, ScheduleVerb};
+use crate::deeds::start;
+use crate::event::{Answer, Request, ScheduleVerb};
+use crate::keymap::Context;
+use crate::place::Place;
 use crate::slots;
+use crate::subject::{Offer, Subject, Target};
 use crate::tree::{Folding, Node};
 use std::collections::BTreeMap;
-use tenure_client::{AllowedAction, Schedule, ScheduleDetail};
+use tenure_client::{Schedule, ScheduleDetail, Whoami};
 use uuid::Uuid;
 
 /// All schedules.
@@ -14,33 +17,47 @@ pub struct Schedules {
     /// The schedules; `None` until the first answer.
     pub(crate) all: Option<Vec<Schedule>>,
     /// What is folded.
-    pub(crate) folding: Folding,
+    folding: Folding,
     /// Those that the cursor was on, as the server described them last.
     details: BTreeMap<Uuid, ScheduleDetail>,
 }
 
 impl Schedules {
-    /// The next question to the server.
-    pub(crate) fn request(&self) -> Request {
+    fn detail(&self) -> Option<&ScheduleDetail> {
+        self.details.get(&self.chosen()?.schedule_id)
+    }
+
+    /// The schedule that the cursor is on, or in.
+    fn chosen(&self) -> Option<&Schedule> {
+        let nodes = self.nodes(0);
+        let rows = self.folding.rows(&nodes);
+        let id = &rows.get(self.folding.position(&rows))?.node.id;
+        let mut all = self.all.iter().flatten();
+        all.find(|schedule| id.starts_with(&slots::id(schedule)))
+    }
+}
+
+impl Place for Schedules {
+    fn context(&self) -> Context {
+        Context::Schedules
+    }
+
+    fn request(&self) -> Request {
         Request::Schedules(self.chosen().map(|schedule| schedule.schedule_id))
     }
 
-    /// Takes the server's answer; says whether it was the first, so that the one under the cursor is
-    /// still to be asked for.
-    pub(crate) fn take(&mut self, all: Vec<Schedule>, detail: Option<Box<ScheduleDetail>>) -> bool {
+    /// After the first answer the one under the cursor is still to be asked for.
+    fn take(&mut self, answer: Answer) -> bool {
+        let Answer::Schedules(all, detail) = answer else {
+            return false;
+        };
         let is_first = self.all.replace(all).is_none();
         let detail = detail.map(|detail| (detail.schedule.schedule_id, *detail));
         self.details.extend(detail);
         is_first
     }
 
-    /// Whether the one under the cursor is not known closely.
-    pub(crate) fn lacks_detail(&self) -> bool {
-        self.chosen().is_some() && self.detail().is_none()
-    }
-
-    /// The schedules as lines that fold.
-    pub(crate) fn nodes(&self) -> Vec<Node> {
+    fn nodes(&self, _columns: usize) -> Vec<Node> {
         let all = self.all.iter().flatten();
         all.map(|schedule| {
             let detail = self.details.get(&schedule.schedule_id);
@@ -49,43 +66,40 @@ impl Schedules {
         .collect()
     }
 
-    /// The one under the cursor as something to act on, once it is known closely.
-    pub(crate) fn subject(&self) -> Option<Subject> {
-        let schedule = &self.detail()?.schedule;
-        let tenant = slots::owner(self.chosen()?);
-        Some(Subject {
-            id: SubjectId::Schedule(schedule.schedule_id),
-            title: format!("schedule {} of {tenant}", schedule.name),
-            revision: schedule.revision,
+    fn folding(&self) -> Folding {
+        self.folding.clone()
+    }
+
+    fn folding_mut(&mut self) -> &mut Folding {
+        &mut self.folding
+    }
+
+    /// What can be done to the one under the cursor, and to make another.
+    fn offers(&self, who: &Whoami, _columns: usize) -> Vec<Offer> {
+        let mut offers = Vec::new();
+        if let (Some(detail), Some(chosen)) = (self.detail(), self.chosen()) {
+            let schedule = &detail.schedule;
+            let target = Target::Schedule(schedule.schedule_id, schedule.revision);
+            let title = format!("schedule {} of {}", schedule.name, slots::owner(chosen));
+            let subject = Subject::new(target, title);
+            let verbs = detail.allowed_actions.iter();
+            let known = verbs.filter(|action| ScheduleVerb::parse(&action.action).is_some());
+            offers.extend(known.map(|action| Offer::of_server(action, &subject, None)));
+        }
+        offers.push(start::offer_schedule(who, None));
+        offers
+    }
+
+    fn latest(&self, target: &Target) -> Option<String> {
+        let mut all = self.all.iter().flatten();
+        all.find_map(|schedule| {
+            let now = Target::Schedule(schedule.schedule_id, schedule.revision);
+            now.is_same(target).then(|| now.seen())
         })
     }
 
-    /// What could be done to it from here.
-    pub(crate) fn actions(&self) -> Vec<&AllowedAction> {
-        let actions = self.detail().into_iter();
-        actions
-            .flat_map(|detail| &detail.allowed_actions)
-            .filter(|action| ScheduleVerb::parse(&action.action).is_some())
-            .collect()
-    }
-
-    /// The revision of a schedule, as the server named it last.
-    pub(crate) fn revision(&self, schedule_id: Uuid) -> Option<i64> {
-        let all = self.all.iter().flatten();
-        let mut found = all.filter(|schedule| schedule.schedule_id == schedule_id);
-        found.next().map(|schedule| schedule.revision)
-    }
-
-    fn detail(&self) -> Option<&ScheduleDetail> {
-        self.details.get(&self.chosen()?.schedule_id)
-    }
-
-    /// The schedule that the cursor is on, or in.
-    fn chosen(&self) -> Option<&Schedule> {
-        let nodes = self.nodes();
-        let rows = self.folding.rows(&nodes);
-        let id = &rows.get(self.folding.position(&rows))?.node.id;
-        let mut all = self.all.iter().flatten();
-        all.find(|schedule| id.starts_with(&slots::id(schedule)))
+    /// Whether the one under the cursor is not known closely.
+    fn lacks(&self) -> bool {
+        self.chosen().is_some() && self.detail().is_none()
     }
 }

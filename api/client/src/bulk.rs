@@ -158,6 +158,9 @@ pub struct BulkResult {
     pub run_id: Uuid,
     /// Its tenant.
     pub tenant_id: Uuid,
+    /// The tenant's name, where the asker may see it; `system` for runs that are no tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_name: Option<String>,
     /// Its workflow.
     pub workflow: String,
     /// Its business key.

@@ -1,24 +1,7 @@
 //! The client: one method for each call of the API.
 
 use crate::transport::Transport;
-use crate::{
-    AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted,
-    AdvanceAccepted, AdvanceTestClock, AssignDunningPolicy, AttachPaymentMethod, Breaker,
-    BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry,
-    CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk,
-    Credit, CreditNote, DataKey, Debt, DestroyKeys, DunningAssignment, DunningExemption,
-    DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements, ExemptFromDunning,
-    FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice,
-    InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter, LiftExemption, LiftHold,
-    LiftLegalHold, LoadDunningPolicy, Mail, MailFilter, MoveAnchor, NewCreditNote, NewSchedule,
-    NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter, Page, Pause, PauseSubscription,
-    PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog, PutRetention, ResumeSubscription,
-    RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter,
-    RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted,
-    SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal, SignalAccepted, StartRun, Step,
-    Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight,
-    TestClock, Transition, UndoIntent, Whoami, Workflow,
-};
+use crate::{AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted, AdvanceTestClock, AllowedAction, AssignDunningPolicy, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk, Credit, CreditNote, DataKey, Debt, DestroyKeys, DunningAssignment, DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements, ExemptFromDunning, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter, LiftExemption, LiftHold, LiftLegalHold, LoadDunningPolicy, Mail, MailFilter, MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter, Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog, PutRetention, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Whoami, Workflow};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
 
@@ -794,6 +777,11 @@ fn segment(name: &str) -> String {
 
 /// One verb to many runs.
 impl Client {
+    /// Lists what can be done to many runs, and whether this token may.
+    pub async fn list_bulk_verbs(&self) -> Result<Vec<AllowedAction>, ClientError> {
+        self.transport.get("/v1/bulk-verbs").await
+    }
+
     /// Freezes the runs that a filter finds; nothing is done until [`Client::confirm_bulk`].
     pub async fn prepare_bulk(
         &self,

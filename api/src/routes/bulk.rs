@@ -5,17 +5,18 @@ use axum::extract::State;
 use axum::response::Response;
 use sqlx::PgConnection;
 use tenure_client::{
-    AbortBulk, ActionArgs, BulkFilter, BulkOperation, BulkOutcome, BulkResult, BulkResultFilter,
-    BulkStatus, ConfirmBulk, Page, PrepareBulk, Problem, RunFilter,
+    AbortBulk, ActionArgs, AllowedAction, BulkFilter, BulkOperation, BulkOutcome, BulkResult,
+    BulkResultFilter, BulkStatus, ConfirmBulk, Page, PrepareBulk, Problem, RunFilter,
 };
 use tenure_engine::bulk::{self, Action, Bulk, BulkLine, NewBulk};
-use tenure_engine::{BulkId, RunId, SYSTEM_TENANT, search};
+use tenure_engine::{BulkId, RunId, SYSTEM_TENANT, TenantId, search};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::actions::{VERBS, VerbRow, check_args, invalid, needed, restart_from, verb_of};
 use super::filter::understand;
-use super::{cursor, page, page_size};
+use super::runs_view::allowed;
+use super::{cursor, page, page_size, tenants};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
@@ -24,11 +25,27 @@ use crate::state::{AppState, as_engine, see_as};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .routes(routes!(verbs))
         .routes(routes!(list, prepare))
         .routes(routes!(show))
         .routes(routes!(results))
         .routes(routes!(confirm))
         .routes(routes!(abort))
+}
+
+/// List what can be done to many runs at once: what each verb takes, and whether the asker may.
+#[utoipa::path(get, path = "/v1/bulk-verbs", tag = "Runs", responses(
+    (status = 200, body = Vec<AllowedAction>), (status = 401, body = Problem)))]
+async fn verbs(caller: Caller) -> Json<Vec<AllowedAction>> {
+    let verbs = VERBS.iter().map(|verb| {
+        let mut action = allowed(verb, Ok(()), &caller);
+        // A restarted run's key is made from the old one.
+        action.args.retain(|arg| arg.name != "key");
+        // What it would do is told run by run, or not at all.
+        action.dry_run = false;
+        action
+    });
+    Json(verbs.collect())
 }
 
 /// Freeze the runs that a filter finds, to do one verb to each. Nothing is done until the number of
@@ -169,8 +186,16 @@ async fn results(
     bulk::find(&mut tx, bulk_id).await?;
     let rows = bulk::lines(&mut tx, bulk_id, &wanted, limit).await?;
     let last = rows.last().map(|row| row.run_id.to_string());
-    let items = rows.into_iter().map(result).collect();
-    Ok(Json(page(items, last, limit)))
+    let owners: Vec<TenantId> = rows.iter().map(|row| row.tenant_id).collect();
+    let names = tenants::names(&mut tx, &caller, &owners).await?;
+    let items = rows.into_iter().map(|row| {
+        let name = names.get(&row.tenant_id).cloned();
+        BulkResult {
+            tenant_name: name.or_else(|| tenants::system_name(row.tenant_id)),
+            ..result(row)
+        }
+    });
+    Ok(Json(page(items.collect(), last, limit)))
 }
 
 /// Confirm how many runs an operation acts on, and let it begin. Another number than the frozen one
@@ -255,6 +280,7 @@ fn result(line: BulkLine) -> BulkResult {
     BulkResult {
         run_id: line.run_id.0,
         tenant_id: line.tenant_id.0,
+        tenant_name: None,
         workflow: line.workflow,
         key: line.key,
         outcome: match line.outcome {

@@ -1,10 +1,12 @@
 //! The way to a change: menu, form, and the buttons at its end.
 
-use crate::detail::why_not;
-use crate::dialog::{Dialog, Field, RETRY, SIGNAL, Stage};
+use crate::deeds::runs::{RETRY, SIGNAL};
+use crate::deeds::start;
+use crate::dialog::{Dialog, Field, Stage};
 use crate::event::Action;
 use crate::keymap::Command;
-use crate::model::Model;
+use crate::model::{Model, Screen};
+use crate::subject::Offer;
 use crate::theme::Tone;
 
 /// Why a command cannot be used now, if so.
@@ -12,58 +14,92 @@ pub(crate) fn refusal(model: &Model, command: Command) -> Option<String> {
     match command {
         Command::Signal => refused(model, SIGNAL),
         Command::Retry => refused(model, RETRY),
+        Command::StartRun => new_run(model).refused,
+        Command::ActOnMany if model.list.filter.is_empty() => Some(NO_FILTER.to_owned()),
         _ => None,
     }
 }
 
+/// Said where an operation on many runs would be one on all of them.
+pub(super) const NO_FILTER: &str = "filter the list first (/): not every run can be meant";
+
 /// Why a verb cannot be used now. The server decides.
 fn refused(model: &Model, verb: &str) -> Option<String> {
-    if model.subject().is_none() {
+    let offers = model.offers();
+    if offers.is_empty() {
         return Some("the server has not said yet what may be done".to_owned());
     }
-    let actions = model.actions();
-    match actions.iter().find(|action| action.action == verb) {
+    match offers.into_iter().find(|offer| offer.form.verb == verb) {
         None => Some("the server does not offer it".to_owned()),
-        Some(action) if action.allowed => None,
-        Some(action) => Some(why_not(action).to_owned()),
+        Some(offer) => offer.refused,
     }
 }
 
+/// Opens the menu at the first verb that can be done.
 pub(super) fn show_menu(model: &mut Model) {
-    if model.subject().is_some() {
-        model.menu = Some(0);
-    } else {
+    let offers = model.offers();
+    if offers.is_empty() {
         model.say(Tone::Bad, "There is nothing to act on yet.");
+    } else {
+        let first = offers.iter().position(|offer| offer.refused.is_none());
+        model.menu = Some(first.unwrap_or(0));
     }
 }
 
 /// Prepares the act under the cursor. A menu from which nothing came stays open.
 pub(super) fn choose(model: &mut Model) {
-    let place = model.menu.unwrap_or_default();
-    let action = model.actions().get(place).map(|action| &action.action);
-    let Some(verb) = action.cloned() else {
+    let offer = match (model.menu, model.over.last()) {
+        (Some(place), _) => model.offers().into_iter().nth(place),
+        (None, Some(Screen::Many(many))) => many.chosen(model.columns()),
+        (None, _) => None,
+    };
+    let Some(offer) = offer else {
         return;
     };
-    prepare(model, &verb);
+    prepare(model, offer);
     if model.dialog.is_some() {
         model.menu = None;
     }
 }
 
+/// Prepares a verb by its name.
+pub(super) fn prepare_verb(model: &mut Model, verb: &str) {
+    let mut offers = model.offers().into_iter();
+    match offers.find(|offer| offer.form.verb == verb) {
+        Some(offer) => prepare(model, offer),
+        None => {
+            let why = refused(model, verb).unwrap_or_default();
+            model.say(Tone::Bad, format!("You cannot {verb} now: {why}"));
+        }
+    }
+}
+
+/// Prepares a new run, like the one under the cursor.
+pub(super) fn start_run(model: &mut Model) {
+    prepare(model, new_run(model));
+}
+
+fn new_run(model: &Model) -> Offer {
+    let like = model.list.selected();
+    // The engine's own runs are no pattern for anybody.
+    let like = like.filter(|run| run.tenant_name.as_deref() != Some("system"));
+    let tenant = like.map(|run| {
+        let name = run.tenant_name.as_deref();
+        (run.tenant_id, name.unwrap_or("a tenant"))
+    });
+    let workflow = like.map(|run| run.workflow.as_str());
+    start::offer_run(&model.who, tenant, workflow)
+}
+
 /// Opens the form of a verb, or says why not.
-pub(super) fn prepare(model: &mut Model, verb: &str) {
-    if let Some(reason) = refused(model, verb) {
-        let noun = model.subject().map_or("this", |subject| subject.id.noun());
+pub(super) fn prepare(model: &mut Model, offer: Offer) {
+    if let Some(reason) = &offer.refused {
+        let (verb, noun) = (&offer.form.verb, offer.subject.target.noun());
         let words = format!("You cannot {verb} this {noun} now: {reason}");
         return model.say(Tone::Bad, words);
     }
     let intent = model.new_intent();
-    let mut actions = model.actions().into_iter();
-    let action = actions.find(|action| action.action == verb).cloned();
-    let run = model.detail().and_then(|detail| detail.run.as_ref());
-    model.dialog = action
-        .zip(model.subject())
-        .map(|(action, subject)| Dialog::open(intent, action, subject, run));
+    model.dialog = Some(Dialog::open(intent, offer));
 }
 
 pub(super) fn turn_field(model: &mut Model, by: isize) {
@@ -91,9 +127,9 @@ pub(super) fn press(model: &mut Model) -> Vec<Action> {
         return Vec::new();
     };
     match dialog.field {
-        Field::Arg(_) => dialog.turn(1),
+        Field::Arg(_) if !dialog.is_at_end() => dialog.turn(1),
         Field::Keep => close(model),
-        Field::Reason | Field::Go => {
+        Field::Arg(_) | Field::Reason | Field::Go => {
             dialog.refused = None;
             let intent = dialog.intent;
             match dialog.go() {

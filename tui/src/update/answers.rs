@@ -1,9 +1,13 @@
 //! What the server's answers change.
 
+use super::commands;
 use crate::event::{Answer, Done, Refusal};
-use crate::model::{Model, Screen};
+use crate::model::Model;
 use crate::theme::Tone;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// How long the list of runs is fresh.
+const FRESH: TimeDelta = TimeDelta::seconds(1);
 
 /// Takes an answer to the view on show.
 pub(super) fn answer(model: &mut Model, at: DateTime<Utc>, answer: Answer) {
@@ -11,28 +15,21 @@ pub(super) fn answer(model: &mut Model, at: DateTime<Utc>, answer: Answer) {
     if let Answer::Failed(refusal) = answer {
         return failed(model, at, refusal);
     }
-    model.link.good(at);
+    let pause = model.over.last().map(|screen| screen.place().pause());
+    model.link.good(at, pause.unwrap_or(FRESH));
+    // The generation says that the view on show asked, so the answer is its own.
     match (answer, model.over.last_mut()) {
         (Answer::Runs(page), None) => model.list.take_runs(page),
-        (Answer::Run(run), Some(Screen::Detail(detail))) => {
-            let revision = run.run.revision;
-            detail.take(*run);
-            if let Some(dialog) = &mut model.dialog {
-                dialog.latest = revision;
-            }
-        }
-        (Answer::Mails(mails), Some(Screen::Mails(screen))) => screen.mails = Some(mails),
-        (Answer::Schedules(all, chosen), Some(Screen::Schedules(screen))) => {
-            if screen.take(all, chosen) {
+        (_, None) => {}
+        (answer, Some(screen)) => {
+            if screen.place_mut().take(answer) {
                 model.link.hurry(at);
             }
             if let Some(dialog) = &mut model.dialog {
-                let latest = screen.revision(dialog.subject.id.uuid());
-                dialog.latest = latest.unwrap_or(dialog.latest);
+                let latest = screen.place().latest(&dialog.subject.target);
+                dialog.latest = latest.unwrap_or_else(|| std::mem::take(&mut dialog.latest));
             }
         }
-        // The generation says that the view on show asked, so nothing else can be.
-        (_, _) => {}
     }
 }
 
@@ -51,6 +48,14 @@ pub(super) fn acted(model: &mut Model, intent: u64, result: Result<Done, Refusal
         (Ok(Done::Did(words)), dialog) => {
             if dialog.is_some() {
                 model.dialog = None;
+            }
+            model.say(Tone::Good, words);
+        }
+        (Ok(Done::Opens(words, door)), dialog) => {
+            // Who left the form meanwhile is elsewhere, and stays there.
+            if dialog.is_some() {
+                model.dialog = None;
+                commands::enter_new(model, door);
             }
             model.say(Tone::Good, words);
         }

@@ -1,17 +1,26 @@
 //! What a command does in the place where it was given.
 
 use super::acts;
+use crate::bulk::Bulk;
+use crate::bulks::Bulks;
+use crate::deeds::bulk::CONFIRM;
+use crate::deeds::runs::{RETRY, SIGNAL};
 use crate::detail::{Detail, Tab};
-use crate::dialog::{RETRY, SIGNAL};
-use crate::event::Action;
+use crate::event::{Action, Door};
 use crate::filter::Filter;
+use crate::flow::Flow;
 use crate::keymap::{self, Command, Context};
 use crate::list::RunList;
 use crate::mails::Mails;
+use crate::many::Many;
 use crate::model::{Model, Screen};
+use crate::retention::Retention;
 use crate::schedules::Schedules;
+use crate::tenant::TenantPage;
+use crate::tenants::Tenants;
 use crate::theme::Tone;
 use crate::tree::{Folding, Node};
+use tenure_client::BulkStatus;
 use tui_input::Input;
 
 /// Moves further than any list is long.
@@ -30,19 +39,25 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
         Command::First => step(model, -FAR),
         Command::Last => step(model, FAR),
         Command::Open => open(model),
+        Command::Unfold => fold(model, |folding, nodes| folding.toggle(nodes)),
         Command::UnfoldAll => fold(model, |folding, _| folding.set_all(true)),
         Command::FoldAll => fold(model, |folding, _| folding.set_all(false)),
-        Command::EditFilter => {
-            model.list.editing = Some(Input::new(model.list.filter.text.clone()));
-        }
+        Command::EditFilter => edit_filter(model),
         Command::ApplyFilter => apply_filter(model),
-        Command::NextPage => turn_page(model, RunList::next_page, "this is the last page"),
-        Command::PreviousPage => turn_page(model, RunList::previous_page, "this is the first page"),
+        Command::NextPage => turn_page(model, true),
+        Command::PreviousPage => turn_page(model, false),
         Command::ShowMails => show(model, Screen::Mails(Mails::default())),
         Command::ShowSchedules => show(model, Screen::Schedules(Schedules::default())),
+        Command::ShowFlow => show(model, Screen::Flow(Flow::default())),
+        Command::ShowRetention => show(model, Screen::Retention(Retention::default())),
+        Command::ShowBulks => show(model, Screen::Bulks(Bulks::default())),
+        Command::FindTenant => show(model, Screen::Tenants(Tenants::default())),
+        Command::ShowTenant => show_tenant(model),
+        Command::ActOnMany => act_on_many(model),
+        Command::StartRun => acts::start_run(model),
         Command::ShowTab(tab) => show_tab(model, |_| tab),
-        Command::NextTab => show_tab(model, |tab| tab.turned(1)),
-        Command::PreviousTab => show_tab(model, |tab| tab.turned(-1)),
+        Command::NextTab => turn_tab(model, 1),
+        Command::PreviousTab => turn_tab(model, -1),
         Command::ToggleWhy => {
             if let Some(detail) = model.detail_mut() {
                 detail.why_open = !detail.why_open;
@@ -50,8 +65,8 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
         }
         Command::ShowMenu => acts::show_menu(model),
         Command::Choose => acts::choose(model),
-        Command::Signal => acts::prepare(model, SIGNAL),
-        Command::Retry => acts::prepare(model, RETRY),
+        Command::Signal => acts::prepare_verb(model, SIGNAL),
+        Command::Retry => acts::prepare_verb(model, RETRY),
         Command::NextField => acts::turn_field(model, 1),
         Command::PreviousField => acts::turn_field(model, -1),
     }
@@ -64,15 +79,27 @@ fn back(model: &mut Model) {
         Context::Dialog => acts::close(model),
         Context::Menu => model.menu = None,
         Context::Filter => model.list.editing = None,
-        Context::Detail | Context::Mails | Context::Schedules => {
-            model.over.pop();
-            model.link.renew(model.now);
-        }
+        Context::Find if leave_typing(model) => {}
         Context::List if !model.list.filter.is_empty() => {
             model.list = RunList::default();
             model.link.renew(model.now);
         }
         Context::List => {}
+        _ => {
+            model.over.pop();
+            model.link.renew(model.now);
+        }
+    }
+}
+
+/// Leaves the line for what is looked for as it was; nothing to go back to if that is nothing.
+fn leave_typing(model: &mut Model) -> bool {
+    match model.over.last_mut() {
+        Some(Screen::Tenants(tenants)) if tenants.found.is_some() => {
+            tenants.editing = None;
+            true
+        }
+        _ => false,
     }
 }
 
@@ -81,7 +108,7 @@ fn step(model: &mut Model, by: isize) {
     if let Some(scroll) = &mut model.help {
         *scroll = scroll.saturating_add_signed(by).min(last);
     } else if let Some(place) = model.menu {
-        let last = model.actions().len().saturating_sub(1);
+        let last = model.offers().len().saturating_sub(1);
         let place = place.saturating_add_signed(by).min(last);
         model.menu = Some(place);
     } else if model.over.is_empty() {
@@ -94,38 +121,82 @@ fn step(model: &mut Model, by: isize) {
 /// Lets `change` work on the tree on show.
 fn fold(model: &mut Model, change: impl FnOnce(&mut Folding, &[Node])) {
     let columns = model.columns();
-    match model.over.last_mut() {
-        Some(Screen::Detail(detail)) => {
-            let nodes = detail.nodes(columns);
-            change(detail.folding_mut(), &nodes);
-        }
-        Some(Screen::Mails(mails)) => {
-            let nodes = mails.nodes(columns);
-            change(&mut mails.folding, &nodes);
-        }
-        Some(Screen::Schedules(schedules)) => {
-            let nodes = schedules.nodes();
-            change(&mut schedules.folding, &nodes);
-            if schedules.lacks_detail() {
-                model.link.hurry(model.now);
-            }
-        }
-        None => {}
+    let Some(screen) = model.over.last_mut() else {
+        return;
+    };
+    let place = screen.place_mut();
+    let nodes = place.nodes(columns);
+    change(place.folding_mut(), &nodes);
+    if place.lacks() {
+        model.link.hurry(model.now);
     }
 }
 
+/// Goes through the door under the cursor; where there is none, the line unfolds.
 fn open(model: &mut Model) {
-    if !model.over.is_empty() {
-        return fold(model, |folding, nodes| folding.toggle(nodes));
+    let Some(screen) = model.over.last() else {
+        if let Some(run) = model.list.selected().cloned() {
+            show(model, Screen::Detail(Box::new(Detail::open(run))));
+        }
+        return;
+    };
+    match screen.place().door(model.columns()) {
+        Some(door) => enter(model, door),
+        None => fold(model, |folding, nodes| folding.toggle(nodes)),
     }
-    if let Some(run) = model.list.selected().cloned() {
-        show(model, Screen::Detail(Box::new(Detail::open(run))));
+}
+
+/// Shows what is behind a door.
+pub(super) fn enter(model: &mut Model, door: Door) {
+    let screen = match door {
+        Door::Run(run_id) => Screen::Detail(Box::new(Detail::of(run_id))),
+        Door::Tenant(tenant_id, name) => {
+            Screen::Tenant(Box::new(TenantPage::open(tenant_id, name)))
+        }
+        Door::Bulk(bulk) => Screen::Bulk(Box::new(Bulk::open(*bulk))),
+    };
+    show(model, screen);
+}
+
+/// Shows what came of a change. An operation that waits for its number is asked for it at once.
+pub(super) fn enter_new(model: &mut Model, door: Door) {
+    let is_prepared = matches!(&door, Door::Bulk(bulk) if bulk.status == BulkStatus::Prepared);
+    enter(model, door);
+    if is_prepared {
+        acts::prepare_verb(model, CONFIRM);
     }
 }
 
 fn show(model: &mut Model, screen: Screen) {
     model.over.push(screen);
     model.link.renew(model.now);
+}
+
+/// The tenant of the run on show.
+fn show_tenant(model: &mut Model) {
+    let Some(run) = model.detail().and_then(|detail| detail.summary.as_ref()) else {
+        return model.say(Tone::Bad, "The run is not known yet.");
+    };
+    let door = Door::Tenant(run.tenant_id, run.tenant_name.clone());
+    enter(model, door);
+}
+
+fn act_on_many(model: &mut Model) {
+    let filter = &model.list.filter;
+    if filter.is_empty() {
+        return model.say(Tone::Bad, format!("Not yet: {}.", acts::NO_FILTER));
+    }
+    let many = Many::new(filter.text.clone());
+    show(model, Screen::Many(many));
+}
+
+fn edit_filter(model: &mut Model) {
+    match model.over.last_mut() {
+        Some(Screen::Tenants(tenants)) => {
+            tenants.editing = Some(Input::new(tenants.query.clone()));
+        }
+        _ => model.list.editing = Some(Input::new(model.list.filter.text.clone())),
+    }
 }
 
 fn show_tab(model: &mut Model, choose: impl FnOnce(Tab) -> Tab) {
@@ -136,8 +207,22 @@ fn show_tab(model: &mut Model, choose: impl FnOnce(Tab) -> Tab) {
     model.link.renew_part(model.now);
 }
 
+/// The next or the last of the tabs, or of the outcomes of an operation.
+fn turn_tab(model: &mut Model, by: isize) {
+    if let Some(Screen::Bulk(bulk)) = model.over.last_mut() {
+        bulk.turn_outcome(by);
+        model.link.renew_part(model.now);
+    } else {
+        show_tab(model, |tab| tab.turned(by));
+    }
+}
+
 /// Uses the filter as typed. One that is wrong stays in the line, where it is told what is wrong.
 fn apply_filter(model: &mut Model) {
+    if let Some(Screen::Tenants(tenants)) = model.over.last_mut() {
+        tenants.search();
+        return model.link.renew(model.now);
+    }
     let Some(input) = &model.list.editing else {
         return;
     };
@@ -147,11 +232,19 @@ fn apply_filter(model: &mut Model) {
     }
 }
 
-fn turn_page(model: &mut Model, turn: impl FnOnce(&mut RunList) -> bool, otherwise: &str) {
-    if turn(&mut model.list) {
+fn turn_page(model: &mut Model, on: bool) {
+    let turned = match (model.over.last_mut(), on) {
+        (Some(Screen::Bulk(bulk)), true) => bulk.next_page(),
+        (Some(Screen::Bulk(bulk)), false) => bulk.previous_page(),
+        (_, true) => model.list.next_page(),
+        (_, false) => model.list.previous_page(),
+    };
+    if turned {
         model.link.renew(model.now);
+    } else if on {
+        model.say(Tone::Plain, "this is the last page");
     } else {
-        model.say(Tone::Plain, otherwise);
+        model.say(Tone::Plain, "this is the first page");
     }
 }
 

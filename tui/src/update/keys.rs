@@ -4,7 +4,7 @@ use super::commands;
 use crate::dialog::Stage;
 use crate::event::Action;
 use crate::keymap::{self, Context};
-use crate::model::Model;
+use crate::model::{Model, Screen};
 use crossterm::event::{Event, KeyEvent, KeyEventKind};
 use tui_input::backend::crossterm::EventHandler;
 use tui_input::{Input, InputRequest};
@@ -69,12 +69,12 @@ fn typing(model: &mut Model, edit: impl FnOnce(&mut Input)) {
                 dialog.refused = None;
             }
         }
-        Context::List
-        | Context::Detail
-        | Context::Menu
-        | Context::Mails
-        | Context::Schedules
-        | Context::Help => {}
+        Context::Find => {
+            if let Some(Screen::Tenants(tenants)) = model.over.last_mut() {
+                tenants.editing.as_mut().map(edit);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -1,9 +1,11 @@
 //! One run: what it is, why it is where it is, what comes next, and a tab.
 
 use super::{list, paint::Paint, tree};
-use crate::detail::{Detail, Tab, why_not};
+use crate::detail::{Detail, Tab};
 use crate::event::Content;
 use crate::model::Model;
+use crate::place::Place;
+use crate::subject::why_not;
 use crate::theme::{self, Tone};
 use crate::time;
 use crate::tree::Piece;
@@ -96,7 +98,9 @@ pub(super) fn told(
 }
 
 fn identify(paint: &mut Paint<'_, '_>, area: Rect, detail: &Detail) {
-    let run = &detail.summary;
+    let Some(run) = &detail.summary else {
+        return paint.words(area, 0, Tone::Dim, &format!("run {}", detail.run_id));
+    };
     let first = [
         (Tone::Strong, format!("{} v{}  ", run.workflow, run.version)),
         (

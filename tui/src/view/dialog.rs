@@ -2,18 +2,23 @@
 
 use super::bars;
 use super::paint::{self, Paint};
-use crate::args;
-use crate::dialog::{Dialog, Field, Preview, Stage};
+use crate::deeds::Preview;
+use crate::dialog::{Dialog, Field, Stage};
+use crate::form::{self, Arg, Kind};
 use crate::model::Model;
+use crate::subject::Target;
 use crate::theme::Tone;
 use crate::tree::Piece;
 use ratatui::layout::{Margin, Rect};
-use tenure_client::{ActionArg, ArgKind};
 
 /// Columns that two buttons take beside each other.
 const BUTTON_COLUMNS: u16 = 56;
 /// Widest dialog.
 const COLUMNS_MAX: u16 = 90;
+/// Up to so many fields, each has a row for its name and one for its text.
+const FIELDS_HIGH: usize = 3;
+/// Columns for the name of a field that shares its row with the text.
+const NAME_COLUMNS: usize = 17;
 /// Rows of what will happen that stay in the lowest window.
 const PREVIEW_ROWS_MIN: usize = 2;
 
@@ -21,12 +26,12 @@ const PREVIEW_ROWS_MIN: usize = 2;
 enum Row<'a> {
     Words(Vec<Piece>),
     Buttons(Vec<Piece>, bool),
-    Input(&'a tui_input::Input, bool),
+    Input(String, &'a tui_input::Input, bool),
 }
 
 impl Row<'_> {
     fn has_cursor(&self) -> bool {
-        matches!(self, Self::Buttons(_, true) | Self::Input(_, true))
+        matches!(self, Self::Buttons(_, true) | Self::Input(_, _, true))
     }
 }
 
@@ -38,7 +43,7 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, dialo
         height: area.height.saturating_sub(2),
         ..area
     };
-    let rows = rows(paint, room, dialog);
+    let rows = rows(paint, room, model, dialog);
     let height = u16::try_from(rows.len() + 2)
         .unwrap_or(u16::MAX)
         .min(area.height);
@@ -66,7 +71,7 @@ pub(super) fn render_small(paint: &mut Paint<'_, '_>, area: Rect, model: &Model,
         height: area.height.saturating_sub(1),
         ..area
     };
-    let rows = rows(paint, below, dialog);
+    let rows = rows(paint, below, model, dialog);
     draw(paint, below, &rows);
 }
 
@@ -78,19 +83,22 @@ fn draw(paint: &mut Paint<'_, '_>, area: Rect, rows: &[Row<'_>]) {
     for (row, content) in rows.iter().skip(first).take(height).enumerate() {
         match content {
             Row::Words(pieces) | Row::Buttons(pieces, _) => paint.row(area, row, pieces),
-            Row::Input(input, focused) => {
-                paint.words(area, row, Tone::Strong, if *focused { "> " } else { "  " });
-                let width = area.width.saturating_sub(2);
-                paint.field(
-                    Rect {
-                        x: area.x + 2,
-                        width,
-                        ..area
-                    },
+            Row::Input(name, input, focused) => {
+                let columns = if name.is_empty() { 0 } else { NAME_COLUMNS };
+                let mark = if *focused { "> " } else { "  " };
+                let name = paint.cell(name, columns);
+                paint.row(
+                    area,
                     row,
-                    input,
-                    *focused,
+                    &[(Tone::Strong, name), (Tone::Strong, mark.to_owned())],
                 );
+                let taken = u16::try_from(columns + 2).unwrap_or(2).min(area.width);
+                let field = Rect {
+                    x: area.x + taken,
+                    width: area.width - taken,
+                    ..area
+                };
+                paint.field(field, row, input, *focused);
             }
         }
     }
@@ -99,16 +107,16 @@ fn draw(paint: &mut Paint<'_, '_>, area: Rect, rows: &[Row<'_>]) {
 /// The environment stands first, so that nobody changes one while thinking of another.
 fn heading(model: &Model, dialog: &Dialog) -> String {
     let environment = bars::environment_name(model);
-    let (verb, title) = (&dialog.action.action, &dialog.subject.title);
+    let (verb, title) = (&dialog.form.verb, &dialog.subject.title);
     format!("{environment}: {verb}, {title}")
 }
 
 /// What is done to which run, what it takes, what will happen, the buttons, and next to them the
 /// trouble of the last try. In a low window the first goes, and then the end of what will happen.
-fn rows<'a>(paint: &Paint<'_, '_>, area: Rect, dialog: &'a Dialog) -> Vec<Row<'a>> {
+fn rows<'a>(paint: &Paint<'_, '_>, area: Rect, model: &Model, dialog: &'a Dialog) -> Vec<Row<'a>> {
     let height = usize::from(area.height);
     let mut top = about(paint, area, dialog);
-    let inputs = inputs(dialog);
+    let inputs = inputs(model, dialog);
     let mut preview = preview(paint, area, dialog);
     let mut end = buttons(area, dialog);
     end.extend(troubles(paint, area, dialog));
@@ -128,48 +136,89 @@ fn rows<'a>(paint: &Paint<'_, '_>, area: Rect, dialog: &'a Dialog) -> Vec<Row<'a
 }
 
 fn about(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
-    let id = dialog.subject.id;
-    let (noun, uuid, revision) = (id.noun(), id.uuid(), dialog.subject.revision);
-    let identity = format!("{noun} {uuid}, revision {revision}");
-    let mut rows = vec![words(Tone::Dim, &identity)];
-    let help = paint.wrap(area, &dialog.action.help);
+    let identity = dialog.subject.target.identity();
+    let identity = Some(identity).filter(|identity| !identity.is_empty());
+    let mut rows: Vec<_> = identity.iter().map(|line| words(Tone::Dim, line)).collect();
+    let help = paint.wrap(area, &dialog.form.help);
     rows.extend(help.iter().map(|line| words(Tone::Plain, line)));
     rows.push(words(Tone::Plain, ""));
     rows
 }
 
-fn inputs(dialog: &Dialog) -> Vec<Row<'_>> {
+fn inputs<'a>(model: &Model, dialog: &'a Dialog) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
-    let args = dialog.action.args.iter().zip(&dialog.args);
+    let args = dialog.form.args.iter().zip(&dialog.args);
     for (place, (arg, input)) in args.enumerate() {
         let mark = if arg.required { " *" } else { "" };
-        rows.push(Row::Words(vec![
-            (Tone::Strong, format!("{}{mark}  ", arg.name)),
-            hint(arg, input.value()),
-        ]));
-        rows.push(Row::Input(input, dialog.field == Field::Arg(place)));
+        let here = dialog.field == Field::Arg(place);
+        field(
+            &mut rows,
+            dialog,
+            (&format!("{}{mark}", arg.name), input, here),
+            hint(model, arg, input.value()),
+        );
     }
-    let hint = if dialog.reason.value().trim().is_empty() {
-        "needed; it is kept in the audit with your name"
-    } else {
-        ""
-    };
-    rows.push(Row::Words(vec![
-        (Tone::Strong, "reason *  ".to_owned()),
-        (Tone::Dim, hint.to_owned()),
-    ]));
-    rows.push(Row::Input(&dialog.reason, dialog.field == Field::Reason));
+    if dialog.form.reason {
+        let is_empty = dialog.reason.value().trim().is_empty();
+        let hint = if is_empty {
+            "needed; it is kept in the audit with your name"
+        } else {
+            ""
+        };
+        let here = dialog.field == Field::Reason;
+        let hint = (Tone::Dim, hint.to_owned());
+        field(&mut rows, dialog, ("reason *", &dialog.reason, here), hint);
+    }
     rows
 }
 
-/// What is to be said about an argument as it is typed.
-fn hint(arg: &ActionArg, text: &str) -> Piece {
-    match (args::read(arg, text), arg.kind) {
-        (Err(why), _) => (Tone::Warn, why),
-        (Ok(None), _) => (Tone::Dim, "may be left out".to_owned()),
-        (Ok(Some(_)), ArgKind::Json) => (Tone::Good, "JSON is fine".to_owned()),
-        (Ok(Some(_)), ArgKind::Time | ArgKind::Text) => (Tone::Good, String::new()),
+/// One field: its name with what is to be said about it, and below it the text. Where there are many,
+/// all stands in one row, and only of the one under the cursor something is said.
+fn field<'a>(
+    rows: &mut Vec<Row<'a>>,
+    dialog: &Dialog,
+    (name, input, here): (&str, &'a tui_input::Input, bool),
+    hint: Piece,
+) {
+    if dialog.args.len() <= FIELDS_HIGH {
+        rows.push(Row::Words(vec![(Tone::Strong, format!("{name}  ")), hint]));
+        rows.push(Row::Input(String::new(), input, here));
+        return;
     }
+    rows.push(Row::Input(name.to_owned(), input, here));
+    if here && !hint.1.is_empty() {
+        let indent = (Tone::Plain, " ".repeat(NAME_COLUMNS + 2));
+        rows.push(Row::Words(vec![indent, hint]));
+    }
+}
+
+/// What is to be said about an argument as it is typed.
+fn hint(model: &Model, arg: &Arg, text: &str) -> Piece {
+    match (form::read(arg, text), &arg.kind) {
+        (_, Kind::Workflow) => workflow_hint(&model.workflows, text.trim()),
+        (Err(why), _) => (Tone::Warn, why),
+        (Ok(None), Kind::Choice(words)) => (
+            Tone::Dim,
+            format!("may be left out; or {}", words.join(", ")),
+        ),
+        (Ok(None), _) => (Tone::Dim, "may be left out".to_owned()),
+        (Ok(Some(_)), Kind::Choice(words)) => (Tone::Dim, format!("one of {}", words.join(", "))),
+        (Ok(Some(_)), Kind::Json) => (Tone::Good, "JSON is fine".to_owned()),
+        (Ok(Some(_)), _) => (Tone::Good, String::new()),
+    }
+}
+
+/// Which workflows could be meant.
+fn workflow_hint(known: &[String], text: &str) -> Piece {
+    if known.is_empty() || known.iter().any(|name| name == text) {
+        return (Tone::Good, String::new());
+    }
+    let meant = known.iter().filter(|name| name.contains(text));
+    let mut meant: Vec<_> = meant.map(String::as_str).collect();
+    if meant.is_empty() {
+        meant = known.iter().map(String::as_str).collect();
+    }
+    (Tone::Warn, format!("one of {}", meant.join(", ")))
 }
 
 /// What will happen, or how to learn it.
@@ -205,7 +254,11 @@ fn told(shown: &Preview) -> Vec<Piece> {
 fn buttons(area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
     let go = match dialog.stage {
         Stage::Filling | Stage::Asking => "See what will happen".to_owned(),
-        Stage::Shown(_) | Stage::Sending(_) => format!("Do it: {}", dialog.action.action),
+        // The verb itself comes later, when the number is confirmed.
+        _ if matches!(dialog.subject.target, Target::Many(_)) => {
+            "Do it: select the runs".to_owned()
+        }
+        Stage::Shown(_) | Stage::Sending(_) => format!("Do it: {}", dialog.form.verb),
     };
     let button = |field, label: &str| {
         let here = dialog.field == field;
@@ -231,13 +284,16 @@ fn buttons(area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
 
 fn troubles(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'static>> {
     let mut rows = Vec::new();
-    let stale = dialog.is_stale().then(|| {
-        format!(
-            "! The {} changed while this was open (revision {} -> {}).",
-            dialog.subject.id.noun(),
-            dialog.subject.revision,
-            dialog.latest
-        )
+    // Once somebody tried to go on, the refusal says the same.
+    let stale = (dialog.is_stale() && dialog.refused.is_none()).then(|| {
+        let target = &dialog.subject.target;
+        let way = format!("{} -> {}", target.seen(), dialog.latest);
+        let way = match target {
+            Target::Run(..) | Target::Schedule(..) => format!("revision {way}"),
+            _ => way,
+        };
+        let noun = target.noun();
+        format!("! The {noun} changed while this was open ({way}).")
     });
     let is_sending = matches!(dialog.stage, Stage::Sending(_));
     let sending = is_sending.then(|| "* Sending ...".to_owned());

@@ -1,22 +1,21 @@
-//! What can be done to a run or a schedule: every verb that the server names, and why it refuses one.
+//! What can be done here: every verb, and why one is refused.
 
 use super::bars;
 use super::paint::{self, Paint};
-use crate::detail::why_not;
 use crate::model::Model;
+use crate::subject::Offer;
 use crate::theme::Tone;
 use crate::tree::Piece;
 use ratatui::layout::{Margin, Rect};
-use tenure_client::AllowedAction;
 
 /// Columns for the names of verbs.
 const VERB_COLUMNS: usize = 15;
 
 /// Draws the menu over what is below it: the verbs, and under a rule what the one under the cursor does.
 pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
-    let actions = model.actions();
+    let actions = model.offers();
     let place = model.menu.unwrap_or(0).min(actions.len().saturating_sub(1));
-    let title = model.subject().map_or_else(String::new, |on| on.title);
+    let title = actions.get(place).map_or("", |offer| &offer.subject.title);
     let heading = format!("{}: act on {title}", bars::environment_name(model));
     let inside = Rect {
         width: area.width.saturating_sub(8).min(86),
@@ -66,40 +65,33 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     }
 }
 
-fn line(paint: &Paint<'_, '_>, action: &AllowedAction, under_cursor: bool) -> Vec<Piece> {
+fn line(paint: &Paint<'_, '_>, offer: &Offer, under_cursor: bool) -> Vec<Piece> {
     let mark = if under_cursor { "> " } else { "  " };
-    let (tone, words) = if action.allowed {
-        (Tone::Plain, action.help.clone())
-    } else {
-        (Tone::Dim, format!("[not now: {}]", why_not(action)))
+    let (strong, tone, words) = match &offer.refused {
+        None => (Tone::Strong, Tone::Plain, offer.form.help.clone()),
+        Some(why) => (Tone::Dim, Tone::Dim, format!("[not now: {why}]")),
     };
     vec![
         (Tone::Strong, mark.to_owned()),
-        (
-            if action.allowed {
-                Tone::Strong
-            } else {
-                Tone::Dim
-            },
-            paint.cell(&action.action, VERB_COLUMNS),
-        ),
+        (strong, paint.cell(&offer.form.verb, VERB_COLUMNS)),
         (tone, words),
     ]
 }
 
 /// What a verb does and takes, and why it is refused.
-fn told(action: &AllowedAction) -> Vec<Piece> {
-    let args = action.args.iter().map(|arg| {
+fn told(offer: &Offer) -> Vec<Piece> {
+    let args = offer.form.args.iter().map(|arg| {
         let optional = if arg.required { "" } else { " (optional)" };
         format!("{}{optional}", arg.name)
     });
-    let args: Vec<_> = args.chain(["a reason".to_owned()]).collect();
+    let reason = offer.form.reason.then(|| "a reason".to_owned());
+    let args: Vec<_> = args.chain(reason).collect();
     let mut pieces = vec![
-        (Tone::Plain, action.help.clone()),
+        (Tone::Plain, offer.form.help.clone()),
         (Tone::Dim, format!("Takes {}.", args.join(", "))),
     ];
-    if !action.allowed {
-        pieces.push((Tone::Warn, format!("Not now: {}", why_not(action))));
+    if let Some(why) = &offer.refused {
+        pieces.push((Tone::Warn, format!("Not now: {why}")));
     }
     pieces
 }

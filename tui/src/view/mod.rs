@@ -3,15 +3,19 @@
 //! One screen a file. Everything is drawn through `paint`, which escapes all text in one place.
 
 mod bars;
+mod bulk;
 mod detail;
 mod dialog;
+mod flow;
 mod help;
 mod list;
 mod mails;
 mod menu;
 mod paint;
+mod retention;
 mod schedules;
 mod small;
+mod tenants;
 mod tree;
 
 use crate::model::{Model, Screen};
@@ -51,7 +55,10 @@ fn full(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     if let Some(scroll) = model.help {
         return help::render(paint, body, model, scroll);
     }
-    screen(paint, body, model);
+    match model.over.last() {
+        Some(shown) => screen(paint, body, model, shown),
+        None => list::render(paint, body, model),
+    }
     if model.menu.is_some() {
         menu::render(paint, body, model);
     }
@@ -60,11 +67,17 @@ fn full(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     }
 }
 
-fn screen(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
-    match model.over.last() {
-        Some(Screen::Detail(shown)) => detail::render(paint, area, model, shown),
-        Some(Screen::Schedules(shown)) => schedules::render(paint, area, model, shown),
-        Some(Screen::Mails(shown)) => mails::render(paint, area, model, shown),
-        None => list::render(paint, area, model),
+fn screen(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, screen: &Screen) {
+    match screen {
+        Screen::Detail(shown) => detail::render(paint, area, model, shown),
+        Screen::Schedules(shown) => schedules::render(paint, area, model, shown),
+        Screen::Mails(shown) => mails::render(paint, area, model, shown),
+        Screen::Flow(shown) => flow::render(paint, area, model, shown),
+        Screen::Retention(shown) => retention::render(paint, area, model, shown),
+        Screen::Many(shown) => bulk::render_many(paint, area, model, shown),
+        Screen::Bulks(shown) => bulk::render_all(paint, area, model, shown),
+        Screen::Bulk(shown) => bulk::render(paint, area, model, shown),
+        Screen::Tenants(shown) => tenants::render(paint, area, model, shown),
+        Screen::Tenant(shown) => tenants::render_one(paint, area, model, shown),
     }
 }

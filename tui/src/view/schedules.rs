@@ -1,23 +1,13 @@
 //! All schedules.
 
-use super::{list, paint::Paint, tree};
+use super::paint::Paint;
+use super::tree;
 use crate::model::Model;
 use crate::schedules::Schedules;
-use crate::theme::Tone;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Rect;
 
 /// Draws a heading and the schedules.
 pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, shown: &Schedules) {
-    let [heading, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(1)]).areas(area);
-    paint.rule(heading, 0, "SCHEDULES, newest first");
-    match &shown.all {
-        Some(all) if all.is_empty() => {
-            list::lines(paint, body, Tone::Plain, "There are no schedules yet.");
-        }
-        Some(_) => tree::render(paint, body, &shown.nodes(), &shown.folding),
-        None if model.link.trouble().is_none() => {
-            list::lines(paint, body, Tone::Plain, "Asking the server ...");
-        }
-        None => list::lines(paint, body, Tone::Plain, "There are no schedules to show."),
-    }
+    let words = ("SCHEDULES, newest first", "There are no schedules yet.");
+    tree::screen(paint, area, model, words, (shown, shown.all.is_some()));
 }

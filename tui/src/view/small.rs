@@ -1,7 +1,7 @@
 //! Windows too small for the full screens: one column, and at last one line.
 
 use super::detail::Folded;
-use super::{bars, detail, dialog, help, list, menu, paint, paint::Paint, tree};
+use super::{bars, detail, dialog, help, list, menu, paint, paint::Paint};
 use crate::model::{Model, Screen};
 use crate::theme::{self, Tone};
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -11,7 +11,7 @@ use tenure_client::DeadlineClock;
 pub(super) fn line(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     let mut pieces = bars::environment(model);
     let run = match model.over.last() {
-        Some(Screen::Detail(open)) => Some(&open.summary),
+        Some(Screen::Detail(open)) => open.summary.as_ref(),
         _ => model.list.selected(),
     };
     if let Some(run) = run {
@@ -43,13 +43,8 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
         (Some(scroll), _, _) => help::render(paint, body, model, scroll),
         (None, Some(open), _) => dialog::render_small(paint, body, model, open),
         (None, None, Some(_)) if model.menu.is_some() => menu::render(paint, body, model),
-        (None, None, Some(Screen::Schedules(open))) => {
-            tree::render(paint, body, &open.nodes(), &open.folding);
-        }
         (None, None, Some(Screen::Detail(open))) => run(paint, body, model, open),
-        (None, None, Some(Screen::Mails(open))) => {
-            tree::render(paint, body, &open.nodes(model.columns()), &open.folding);
-        }
+        (None, None, Some(screen)) => super::screen(paint, body, model, screen),
         (None, None, None) => runs(paint, body, model),
     }
 }
@@ -91,15 +86,17 @@ fn runs(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
 
 /// Who, why and next in a few rows, and the tab below them.
 fn run(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, open: &crate::detail::Detail) {
-    let run = &open.summary;
-    let mut rows = vec![vec![
-        (
-            theme::status_tone(run.status),
-            format!("{} ", theme::status_words(run.status)),
-        ),
-        (Tone::Strong, format!("{} {} ", run.workflow, run.state)),
-        (Tone::Plain, open.tenant_name()),
-    ]];
+    let mut rows = vec![match &open.summary {
+        Some(run) => vec![
+            (
+                theme::status_tone(run.status),
+                format!("{} ", theme::status_words(run.status)),
+            ),
+            (Tone::Strong, format!("{} {} ", run.workflow, run.state)),
+            (Tone::Plain, open.tenant_name()),
+        ],
+        None => vec![(Tone::Dim, format!("run {}", open.run_id))],
+    }];
     let folded = Folded {
         why: usize::from(area.height / 3).max(1),
         next: 1,

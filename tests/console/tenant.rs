@@ -1,0 +1,185 @@
+//! A tenant: found by a few letters, then all that is its on one page.
+
+use super::desk::Desk;
+use super::samples::{detail, detail_answer, id, page, run_answer, tenant_answer, tenants};
+use tenure_client::{DestroyKeys, PlaceLegalHold};
+use tenure_console::crossterm::event::KeyCode;
+use tenure_console::event::{Act, Answer, Content, KeysAct, RetentionAct};
+use tenure_console::keymap::Context;
+
+fn desk(role: &str) -> Desk {
+    let mut desk = Desk::of(role);
+    desk.key(KeyCode::Char('t'));
+    desk.answer(Answer::Tenants(page(tenants())));
+    desk.type_text("acme");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.question(), "Tenants(\"acme\")");
+    desk.answer(Answer::Tenants(page(tenants())));
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.question(), format!("Tenant({})", id(101)));
+    assert!(
+        desk.text().contains("TENANT Acme GmbH"),
+        "it is named at once"
+    );
+    desk.answer(Answer::Tenant(Box::new(tenant_answer())));
+    desk
+}
+
+/// Goes to the row that begins so.
+fn go_to(desk: &mut Desk, words: &str) {
+    desk.key(KeyCode::Home);
+    for _ in 0..40 {
+        let text = desk.text();
+        let on = text.lines().find(|line| line.starts_with('>')).unwrap();
+        if on.contains(words) {
+            return;
+        }
+        desk.key(KeyCode::Down);
+    }
+    panic!("{words} is not on\n{}", desk.text());
+}
+
+#[test]
+fn a_tenant_is_found_by_what_is_typed() {
+    let mut desk = Desk::new();
+    desk.key(KeyCode::Char('t'));
+    assert_eq!(desk.question(), "Tenants(\"\")");
+    assert_eq!(desk.model.context(), Context::Find);
+    desk.answer(Answer::Tenants(page(tenants())));
+    desk.type_text("q?");
+    insta::assert_snapshot!("find_80x24", desk.frame(80, 24));
+    desk.key(KeyCode::Enter);
+    desk.answer(Answer::Tenants(page(Vec::new())));
+    assert!(desk.text().contains("No tenant has that in its name"));
+    desk.key(KeyCode::Char('/'));
+    desk.key(KeyCode::Esc);
+    assert_eq!(desk.model.context(), Context::Tenants);
+    desk.key(KeyCode::Esc);
+    assert_eq!(desk.model.context(), Context::List);
+}
+
+#[test]
+fn all_that_is_a_tenants_stands_on_one_page() {
+    let mut desk = desk("admin");
+    insta::assert_snapshot!("tenant_80x24", desk.frame(80, 24));
+    insta::assert_snapshot!("tenant_120x40", desk.frame(120, 40));
+    insta::assert_snapshot!("tenant_40x12", desk.frame(40, 12));
+    let text = desk.text();
+    assert!(
+        !text.contains("19 Jan 2026"),
+        "a trial that has passed is no coming date: {text}"
+    );
+    desk.key(KeyCode::Char('a'));
+    insta::assert_snapshot!("tenant_menu_80x24", desk.frame(80, 24));
+}
+
+#[test]
+fn a_part_that_is_refused_leaves_the_others_on_show() {
+    let mut desk = desk("viewer");
+    let mut answer = tenant_answer();
+    answer.invoices = Err("Forbidden: needs role support".to_owned());
+    desk.tick(3);
+    desk.answer(Answer::Tenant(Box::new(answer)));
+    let text = desk.text();
+    assert!(
+        text.contains("INVOICES  ! Forbidden: needs role support"),
+        "{text}"
+    );
+    assert!(text.contains("what it owes is not known"), "{text}");
+    assert!(text.contains("team-monthly"), "{text}");
+}
+
+#[test]
+fn rows_lead_to_their_runs_and_back() {
+    let mut desk = desk("viewer");
+    let rows = [("past due", 5), ("2026-002", 1), ("! stuck", 1)];
+    for (words, run) in rows {
+        go_to(&mut desk, words);
+        desk.key(KeyCode::Enter);
+        let asked = desk.question();
+        assert!(
+            asked.starts_with(&format!("Run {{ run_id: {}, tenant_id: None", id(run))),
+            "{asked}"
+        );
+        assert_eq!(desk.model.context(), Context::Detail);
+        desk.frame(80, 24);
+        desk.key(KeyCode::Esc);
+        assert_eq!(desk.model.context(), Context::Tenant);
+    }
+    go_to(&mut desk, "2026-001");
+    desk.key(KeyCode::Enter);
+    assert_eq!(
+        desk.model.context(),
+        Context::Tenant,
+        "no run is at work on it"
+    );
+    assert!(
+        desk.text().contains("paid 05 Nov 2026 10:01"),
+        "it unfolds instead"
+    );
+}
+
+#[test]
+fn a_run_leads_to_its_tenant() {
+    let mut desk = Desk::with_detail(true);
+    desk.answer(detail_answer(1, Content::Data));
+    desk.key(KeyCode::Char('t'));
+    let tenant = detail(1).summary.tenant_id;
+    assert_eq!(desk.question(), format!("Tenant({tenant})"));
+    desk.answer(Answer::Tenant(Box::new(tenant_answer())));
+    desk.key(KeyCode::Esc);
+    assert_eq!(desk.model.context(), Context::Detail);
+    desk.answer(run_answer(detail(1), Content::Data));
+}
+
+#[test]
+fn a_tenant_is_held_and_its_keys_are_destroyed_only_by_its_name() {
+    let mut desk = desk("admin");
+    desk.choose("place-hold");
+    desk.enters(2);
+    desk.type_text("a lawsuit");
+    desk.enters(2);
+    let place = PlaceLegalHold {
+        tenant_id: Some(id(101)),
+        run_id: None,
+        reason: "a lawsuit".to_owned(),
+    };
+    let wanted = Act::Retention(RetentionAct::Place(place));
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted));
+    desk.key(KeyCode::Esc);
+
+    desk.choose("destroy-keys");
+    desk.type_text("acme");
+    desk.key(KeyCode::Enter);
+    desk.type_text("they asked for it");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.acted(), None);
+    assert!(
+        desk.text()
+            .contains("! tenant_name: to go on, type Acme GmbH")
+    );
+    desk.key(KeyCode::BackTab);
+    desk.retype("Acme GmbH");
+    desk.enters(2);
+    assert!(desk.text().contains("There is no way back."));
+    desk.key(KeyCode::Enter);
+    let act = KeysAct::Destroy(DestroyKeys {
+        reason: "they asked for it".to_owned(),
+    });
+    let tenant_id = id(101);
+    assert_eq!(
+        desk.acted().map(|(_, act)| act),
+        Some(Act::Keys { tenant_id, act })
+    );
+}
+
+#[test]
+fn who_only_looks_changes_nothing_of_a_tenant() {
+    let mut desk = desk("viewer");
+    desk.key(KeyCode::Char('a'));
+    let text = desk.text();
+    assert!(text.contains("[not now: needs role operator]"), "{text}");
+    assert!(text.contains("[not now: needs role admin]"), "{text}");
+    desk.key(KeyCode::Enter);
+    assert!(!desk.model.has_dialog());
+}

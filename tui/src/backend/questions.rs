@@ -1,0 +1,257 @@
+//! Questions: what is asked for a screen, and how the parts become one answer.
+
+use super::{part, told, visible};
+use crate::detail::Tab;
+use crate::event::{
+    Answer, Content, FlowAnswer, Request, RetentionAnswer, RunAnswer, TenantAnswer,
+};
+use tenure_client::{
+    BulkFilter, BulkOutcome, BulkResultFilter, Client, ClientError, LegalHoldFilter, MailFilter,
+    RunCountFilter, RunFilter, RunStatus, ScheduleFilter, Tenant, TenantFilter, TestClock,
+};
+use uuid::Uuid;
+
+/// Mails asked for at once.
+const MAILS: u32 = 100;
+/// Schedules asked for at once: the most that the server gives.
+const SCHEDULES: u32 = 200;
+/// Operations on many runs asked for at once.
+const BULKS: u32 = 100;
+/// Runs of an operation asked for at once.
+const RESULTS: u32 = 100;
+/// Tenants asked for at once.
+const TENANTS: u32 = 100;
+/// Live runs of a tenant asked for at once.
+const LIVE: u32 = 100;
+/// Legal holds asked for at once: the most that the server gives.
+const HOLDS: u32 = 200;
+
+/// Asks the server, as often as the answer takes.
+pub(super) async fn ask(client: &Client, request: Request) -> Result<Answer, ClientError> {
+    Ok(match request {
+        Request::Runs(filter) => Answer::Runs(client.list_runs(&filter).await?),
+        Request::Mails => {
+            let filter = MailFilter {
+                cursor: None,
+                limit: Some(MAILS),
+            };
+            Answer::Mails(client.list_mails(&filter).await?.items)
+        }
+        Request::Schedules(chosen) => schedules(client, chosen).await?,
+        Request::Run {
+            run_id,
+            tenant_id,
+            tab,
+            tenant,
+        } => {
+            let tenant_id = match tenant_id {
+                Some(tenant_id) => tenant_id,
+                None => client.run(run_id).await?.summary.tenant_id,
+            };
+            let (run, around, content) = tokio::join!(
+                client.run(run_id),
+                surroundings(client, tenant_id, tenant),
+                content(client, run_id, tenant_id, tab),
+            );
+            let (tenant, clock) = around?;
+            let content = told(content)?;
+            Answer::Run(Box::new(RunAnswer {
+                run: run?,
+                tenant,
+                clock,
+                content,
+            }))
+        }
+        Request::Flow => flow(client).await?,
+        Request::Retention => retention(client).await?,
+        Request::Many(filter) => many(client, filter).await?,
+        Request::Bulks => bulks(client).await?,
+        Request::Bulk {
+            bulk_operation_id,
+            outcome,
+            cursor,
+        } => bulk(client, bulk_operation_id, outcome, cursor).await?,
+        Request::Tenants(query) => {
+            let filter = TenantFilter {
+                q: (!query.is_empty()).then_some(query),
+                cursor: None,
+                limit: Some(TENANTS),
+            };
+            Answer::Tenants(client.list_tenants(&filter).await?)
+        }
+        Request::Tenant(tenant_id) => tenant(client, tenant_id).await?,
+    })
+}
+
+async fn schedules(client: &Client, chosen: Option<Uuid>) -> Result<Answer, ClientError> {
+    let filter = ScheduleFilter {
+        limit: Some(SCHEDULES),
+        ..ScheduleFilter::default()
+    };
+    let chosen = async {
+        match chosen {
+            // One that was taken away meanwhile is simply not there.
+            Some(schedule_id) => visible(client.schedule(schedule_id).await),
+            None => Ok(None),
+        }
+    };
+    let (all, chosen) = tokio::try_join!(client.list_schedules(&filter), chosen)?;
+    Ok(Answer::Schedules(all.items, chosen.map(Box::new)))
+}
+
+async fn many(client: &Client, filter: String) -> Result<Answer, ClientError> {
+    let filter = RunCountFilter {
+        filter: Some(filter),
+    };
+    let (count, verbs) = tokio::try_join!(client.count_runs(&filter), client.list_bulk_verbs())?;
+    Ok(Answer::Many(count, verbs))
+}
+
+async fn bulks(client: &Client) -> Result<Answer, ClientError> {
+    let filter = BulkFilter {
+        limit: Some(BULKS),
+        ..BulkFilter::default()
+    };
+    let page = client.list_bulk_operations(&filter).await?;
+    Ok(Answer::Bulks(page.items))
+}
+
+async fn bulk(
+    client: &Client,
+    bulk_operation_id: Uuid,
+    outcome: Option<BulkOutcome>,
+    cursor: Option<String>,
+) -> Result<Answer, ClientError> {
+    let filter = BulkResultFilter {
+        outcome,
+        cursor,
+        limit: Some(RESULTS),
+    };
+    let (bulk, results) = tokio::try_join!(
+        client.bulk_operation(bulk_operation_id),
+        client.list_bulk_results(bulk_operation_id, &filter)
+    )?;
+    Ok(Answer::Bulk(Box::new(bulk), results))
+}
+
+async fn flow(client: &Client) -> Result<Answer, ClientError> {
+    let (limits, pauses, breakers, weights) = tokio::join!(
+        client.list_limits(),
+        client.list_pauses(),
+        client.list_breakers(),
+        client.list_weights(),
+    );
+    Ok(Answer::Flow(Box::new(FlowAnswer {
+        limits: part(limits)?,
+        pauses: part(pauses)?,
+        breakers: part(breakers)?,
+        weights: part(weights)?,
+    })))
+}
+
+async fn retention(client: &Client) -> Result<Answer, ClientError> {
+    let holds = holds(None);
+    let (policies, holds) = tokio::join!(client.list_retention(), client.list_legal_holds(&holds));
+    Ok(Answer::Retention(Box::new(RetentionAnswer {
+        policies: part(policies)?,
+        holds: part(holds.map(|page| page.items))?,
+    })))
+}
+
+/// All that is a tenant's, each part by a question of its own.
+async fn tenant(client: &Client, tenant_id: Uuid) -> Result<Answer, ClientError> {
+    let (live, holds) = (live(tenant_id), holds(Some(tenant_id)));
+    let own = ScheduleFilter {
+        tenant_id: Some(tenant_id),
+        limit: Some(SCHEDULES),
+        ..ScheduleFilter::default()
+    };
+    let (around, subscriptions, invoices, runs, schedules, mails, holds, keys) = tokio::join!(
+        async {
+            let tenant = client.tenant(tenant_id).await?;
+            surroundings(client, tenant_id, Some(Box::new(tenant))).await
+        },
+        client.list_subscriptions(tenant_id),
+        client.list_invoices(tenant_id),
+        client.list_runs(&live),
+        client.list_schedules(&own),
+        client.list_tenant_mails(tenant_id),
+        client.list_legal_holds(&holds),
+        client.list_keys(tenant_id),
+    );
+    let (Some(tenant), clock) = around? else {
+        return Err(ClientError::Configuration(
+            "there is no such tenant".to_owned(),
+        ));
+    };
+    Ok(Answer::Tenant(Box::new(TenantAnswer {
+        tenant,
+        clock,
+        subscriptions: part(subscriptions)?,
+        invoices: part(invoices)?,
+        runs: part(runs.map(|page| page.items))?,
+        schedules: part(schedules.map(|page| page.items))?,
+        mails: part(mails)?,
+        holds: part(holds.map(|page| page.items))?,
+        keys: part(keys)?,
+    })))
+}
+
+/// The newest runs of a tenant that have not ended.
+fn live(tenant_id: Uuid) -> RunFilter {
+    let ended = RunStatus::ALL.into_iter();
+    let ended: Vec<_> = ended
+        .filter(|status| status.is_terminal())
+        .map(RunStatus::as_str)
+        .collect();
+    RunFilter {
+        tenant_id: Some(tenant_id),
+        filter: Some(format!("-status:{}", ended.join(","))),
+        limit: Some(LIVE),
+        ..RunFilter::default()
+    }
+}
+
+fn holds(tenant_id: Option<Uuid>) -> LegalHoldFilter {
+    LegalHoldFilter {
+        tenant_id,
+        limit: Some(HOLDS),
+        ..LegalHoldFilter::default()
+    }
+}
+
+/// The tenant and its test clock, as far as the token may see them.
+async fn surroundings(
+    client: &Client,
+    tenant_id: Uuid,
+    known: Option<Box<Tenant>>,
+) -> Result<(Option<Tenant>, Option<TestClock>), ClientError> {
+    let tenant = match known {
+        Some(tenant) => Some(*tenant),
+        None => visible(client.tenant(tenant_id).await)?,
+    };
+    let clock = match tenant.as_ref().and_then(|tenant| tenant.test_clock_id) {
+        Some(test_clock_id) => visible(client.test_clock(test_clock_id).await)?,
+        None => None,
+    };
+    Ok((tenant, clock))
+}
+
+async fn content(
+    client: &Client,
+    run_id: Uuid,
+    tenant_id: Uuid,
+    tab: Tab,
+) -> Result<Content, ClientError> {
+    Ok(match tab {
+        Tab::Timeline => {
+            let (transitions, steps) =
+                tokio::try_join!(client.list_transitions(run_id), client.list_steps(run_id))?;
+            Content::Timeline(transitions, steps)
+        }
+        Tab::Data => Content::Data,
+        Tab::Steps => Content::Steps(client.list_steps(run_id).await?),
+        Tab::Signals => Content::Signals(client.list_signals(run_id).await?),
+        Tab::Mails => Content::Mails(client.list_tenant_mails(tenant_id).await?),
+    })
+}

@@ -1,0 +1,54 @@
+//! Verbs on a run or a schedule, as the server describes them. Nothing here knows a verb but `signal`,
+//! which has a path of its own.
+
+use super::Deed;
+use crate::event::{Act, ScheduleVerb};
+use serde_json::Value;
+use tenure_client::{ActOnRun, ActOnSchedule};
+use uuid::Uuid;
+
+/// The verb that puts a message into the run's inbox.
+pub(crate) const SIGNAL: &str = "signal";
+/// The verb that tries again.
+pub(crate) const RETRY: &str = "retry";
+
+pub(super) fn act(
+    deed: &Deed<'_>,
+    run_id: Uuid,
+    revision: i64,
+    dry_run: bool,
+) -> Result<Act, String> {
+    if deed.verb == SIGNAL {
+        return Ok(Act::Signal {
+            run_id,
+            signal: deed.values.json(SIGNAL).unwrap_or_default(),
+            reason: deed.why(),
+        });
+    }
+    let args = Value::Object(deed.values.0.clone());
+    Ok(Act::Verb {
+        run_id,
+        verb: deed.verb.to_owned(),
+        body: Box::new(ActOnRun {
+            reason: deed.why(),
+            revision,
+            dry_run,
+            args: serde_json::from_value(args).map_err(|_| deed.unknown())?,
+        }),
+    })
+}
+
+pub(super) fn act_on_schedule(
+    deed: &Deed<'_>,
+    schedule_id: Uuid,
+    revision: i64,
+) -> Result<Act, String> {
+    Ok(Act::Schedule {
+        schedule_id,
+        verb: ScheduleVerb::parse(deed.verb).ok_or_else(|| deed.unknown())?,
+        body: ActOnSchedule {
+            reason: deed.why(),
+            revision,
+        },
+    })
+}

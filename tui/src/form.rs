@@ -1,0 +1,265 @@
+//! What a verb asks a person for: its fields, what stands in them at first, and what is read there.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde_json::{Map, Value, json};
+use tenure_client::{ActionArg, AllowedAction, ArgKind, RunDetail};
+use uuid::Uuid;
+
+/// What is written into a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Text.
+    Text,
+    /// Any JSON value.
+    Json,
+    /// An instant.
+    Time,
+    /// A whole number that is not less than this.
+    Number(i64),
+    /// One of these words.
+    Choice(Vec<String>),
+    /// The name of a workflow. The server knows best which there are.
+    Workflow,
+    /// An id.
+    Id,
+    /// Exactly this, so that nobody does it by the way.
+    Exactly(String),
+}
+
+/// A field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arg {
+    /// Its name, as the API has it.
+    pub(crate) name: String,
+    /// What is written there.
+    pub(crate) kind: Kind,
+    /// Whether it is needed.
+    pub(crate) required: bool,
+    /// What stands there at first.
+    pub(crate) begin: String,
+}
+
+impl Arg {
+    /// A field that is needed.
+    pub(crate) fn needed(name: &str, kind: Kind) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            required: true,
+            begin: String::new(),
+        }
+    }
+
+    /// A field that may be left out.
+    pub(crate) fn optional(name: &str, kind: Kind) -> Self {
+        Self {
+            required: false,
+            ..Self::needed(name, kind)
+        }
+    }
+
+    /// The same with something in it at first.
+    pub(crate) fn begins(self, begin: impl ToString) -> Self {
+        Self {
+            begin: begin.to_string(),
+            ..self
+        }
+    }
+
+    /// The same as the server names it, with what a run has under that name where it is needed.
+    pub(crate) fn of_server(arg: &ActionArg, run: Option<&RunDetail>) -> Self {
+        let kind = match arg.kind {
+            ArgKind::Json => Kind::Json,
+            ArgKind::Time => Kind::Time,
+            ArgKind::Text => Kind::Text,
+        };
+        let begin = run.filter(|_| arg.required).map(|run| has(run, &arg.name));
+        Self {
+            required: arg.required,
+            begin: begin.unwrap_or_default(),
+            ..Self::needed(&arg.name, kind)
+        }
+    }
+}
+
+/// What a run has under the name of an argument.
+fn has(run: &RunDetail, name: &str) -> String {
+    let next = run.deadlines.iter().min_by_key(|deadline| deadline.at);
+    match (name, next) {
+        ("state", _) => run.data.to_string(),
+        // The old key is taken.
+        ("key", _) => format!("{}-again", run.summary.key),
+        ("name", Some(next)) => next.name.clone(),
+        ("at", Some(next)) => next.at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        _ => String::new(),
+    }
+}
+
+/// What a verb asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// The verb.
+    pub(crate) verb: String,
+    /// What it does, in a sentence or two.
+    pub(crate) help: String,
+    /// Its fields.
+    pub(crate) args: Vec<Arg>,
+    /// Whether a reason is asked for: wherever the audit keeps one.
+    pub(crate) reason: bool,
+    /// The reason that stands there at first.
+    pub(crate) because: String,
+    /// Whether the server can say beforehand what it would do.
+    pub(crate) dry_run: bool,
+}
+
+impl Form {
+    /// A form with a reason, of a verb whose effects the console tells.
+    pub(crate) fn new(verb: &str, help: &str, args: Vec<Arg>) -> Self {
+        Self {
+            verb: verb.to_owned(),
+            help: help.to_owned(),
+            args,
+            reason: true,
+            because: String::new(),
+            dry_run: false,
+        }
+    }
+
+    /// The form of a verb that the server describes.
+    pub(crate) fn of_server(action: &AllowedAction, run: Option<&RunDetail>) -> Self {
+        let args = action.args.iter().map(|arg| Arg::of_server(arg, run));
+        Self {
+            dry_run: action.dry_run,
+            ..Self::new(&action.action, &action.help, args.collect())
+        }
+    }
+}
+
+/// A field as it will be sent, nothing when it is left out, or what is wrong with it.
+pub(crate) fn read(arg: &Arg, text: &str) -> Result<Option<Value>, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return match (&arg.kind, arg.required) {
+            (Kind::Choice(words), true) => Err(one_of(words)),
+            (Kind::Exactly(wanted), _) => Err(exactly(wanted)),
+            (_, true) => Err("it is needed".to_owned()),
+            (_, false) => Ok(None),
+        };
+    }
+    let value = match &arg.kind {
+        Kind::Text | Kind::Workflow => json!(text),
+        Kind::Json => serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?,
+        Kind::Time => {
+            let at = instant(text);
+            json!(at.ok_or("no time: write it as 2027-02-14T09:00:00Z")?)
+        }
+        Kind::Number(least) => {
+            let number = text.parse::<i64>().ok().filter(|number| number >= least);
+            json!(number.ok_or_else(|| format!("a whole number from {least} on"))?)
+        }
+        Kind::Choice(words) if words.iter().any(|word| word == text) => json!(text),
+        Kind::Choice(words) => return Err(one_of(words)),
+        Kind::Id => {
+            let id = text.parse::<Uuid>();
+            json!(id.map_err(|_| "an id, such as 0190a000-0000-7000-8000-000000000065")?)
+        }
+        Kind::Exactly(wanted) if wanted == text => json!(text),
+        Kind::Exactly(wanted) => return Err(exactly(wanted)),
+    };
+    Ok(Some(value))
+}
+
+fn one_of(words: &[String]) -> String {
+    format!("one of {}", words.join(", "))
+}
+
+fn exactly(wanted: &str) -> String {
+    format!("to go on, type {wanted}")
+}
+
+/// An instant, RFC 3339, or without a zone and seconds in UTC.
+fn instant(text: &str) -> Option<DateTime<Utc>> {
+    let exact = DateTime::parse_from_rfc3339(text).ok();
+    exact.map(|at| at.to_utc()).or_else(|| {
+        let short = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").ok()?;
+        Some(short.and_utc())
+    })
+}
+
+/// What was read from a form, by the names of its fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Values(pub(crate) Map<String, Value>);
+
+impl Values {
+    /// A field's text; empty when it was left out.
+    pub(crate) fn text(&self, name: &str) -> String {
+        let found = self.0.get(name).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
+    }
+
+    /// A field as it reads.
+    pub(crate) fn text_of(&self, name: &str) -> String {
+        match self.0.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// A field's number, where it was given.
+    pub(crate) fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>, String> {
+        let Some(number) = self.0.get(name).and_then(Value::as_i64) else {
+            return Ok(None);
+        };
+        let fits = T::try_from(number).map_err(|_| format!("{name}: too much"));
+        fits.map(Some)
+    }
+
+    /// A field's id, where it was given.
+    pub(crate) fn id(&self, name: &str) -> Option<Uuid> {
+        self.0.get(name)?.as_str()?.parse().ok()
+    }
+
+    /// A field's time, where it was given.
+    pub(crate) fn time(&self, name: &str) -> Option<DateTime<Utc>> {
+        self.0.get(name)?.as_str()?.parse().ok()
+    }
+
+    /// A field's JSON, where it was given.
+    pub(crate) fn json(&self, name: &str) -> Option<Value> {
+        self.0.get(name).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_read_as_what_it_is_or_says_what_it_wants() {
+        let words = vec!["keep".to_owned(), "drop".to_owned()];
+        let told = |kind: Kind, text: &str| {
+            let read = read(&Arg::needed("x", kind), text);
+            read.map_or_else(|why| why, |value| value.unwrap_or_default().to_string())
+        };
+        let table = [
+            (Kind::Number(1), " 7 ", "7"),
+            (Kind::Number(1), "0", "a whole number from 1 on"),
+            (Kind::Choice(words.clone()), "drop", "\"drop\""),
+            (Kind::Choice(words.clone()), "", "one of keep, drop"),
+            (Kind::Choice(words), "burn", "one of keep, drop"),
+            (
+                Kind::Exactly("Acme".to_owned()),
+                "acme",
+                "to go on, type Acme",
+            ),
+            (Kind::Exactly("Acme".to_owned()), "Acme", "\"Acme\""),
+            (Kind::Time, "2027-01-31 09:00", "\"2027-01-31T09:00:00Z\""),
+            (Kind::Text, "", "it is needed"),
+        ];
+        for (kind, text, expected) in table {
+            assert_eq!(told(kind.clone(), text), expected, "{kind:?} {text:?}");
+        }
+        assert!(told(Kind::Id, "acme").starts_with("an id"));
+    }
+}

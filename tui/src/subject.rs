@@ -1,0 +1,235 @@
+//! What is acted on, and what may be done to it.
+
+use crate::form::Form;
+use chrono::{DateTime, Utc};
+use tenure_client::{
+    AllowedAction, Breaker, BulkOperation, BulkStatus, FlowLimit, LegalHold, Pause,
+    RetentionPolicy, Role, RunDetail, Whoami,
+};
+use uuid::Uuid;
+
+/// What is acted on, as the person saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Target {
+    /// A run at a revision.
+    Run(Uuid, i64),
+    /// A schedule at a revision.
+    Schedule(Uuid, i64),
+    /// A run that is to start.
+    NewRun,
+    /// A schedule that is to be made.
+    NewSchedule,
+    /// Flow control, where the verb names what.
+    Flow,
+    /// A limit.
+    Limit(Box<FlowLimit>),
+    /// A pause.
+    Pause(Box<Pause>),
+    /// A breaker.
+    Breaker(Box<Breaker>),
+    /// All runs that pass a filter.
+    Many(String),
+    /// A verb to many runs.
+    Bulk(Box<BulkOperation>),
+    /// How long runs are kept.
+    Policy(Box<RetentionPolicy>),
+    /// What a hold is to be placed on, where the verb names it.
+    Holds,
+    /// A legal hold.
+    Hold(Box<LegalHold>),
+    /// The keys of a tenant, so many versions of them.
+    Keys(Uuid, usize),
+}
+
+impl Target {
+    /// The word for its kind.
+    pub(crate) const fn noun(&self) -> &'static str {
+        match self {
+            Self::Run(..) | Self::NewRun => "run",
+            Self::Schedule(..) | Self::NewSchedule => "schedule",
+            Self::Flow => "flow",
+            Self::Limit(_) => "limit",
+            Self::Pause(_) => "pause",
+            Self::Breaker(_) => "breaker",
+            Self::Many(_) => "selection",
+            Self::Bulk(_) => "operation",
+            Self::Policy(_) => "policy",
+            Self::Holds | Self::Hold(_) => "hold",
+            Self::Keys(..) => "key",
+        }
+    }
+
+    /// Names it in full, so that it can be looked up, with how it was seen.
+    pub(crate) fn identity(&self) -> String {
+        let noun = self.noun();
+        match self {
+            Self::Run(id, revision) | Self::Schedule(id, revision) => {
+                format!("{noun} {id}, revision {revision}")
+            }
+            Self::Limit(limit) => format!("{noun} {}, {}", limit.name, self.seen()),
+            Self::Breaker(breaker) => format!("{noun} {}, {}", breaker.name, self.seen()),
+            Self::Pause(pause) => {
+                let scope = pause.scope.as_str();
+                format!("{noun} of {scope} {}, {}", pause.name, self.seen())
+            }
+            Self::Bulk(bulk) => format!("{noun} {}, {}", bulk.bulk_operation_id, self.seen()),
+            Self::Policy(policy) => format!("{noun} of {}, {}", policy.workflow, self.seen()),
+            Self::Hold(hold) => format!("{noun} {}", hold.hold_id),
+            Self::Many(filter) => format!("all runs that pass {filter}"),
+            Self::Keys(tenant, _) => format!("tenant {tenant}"),
+            Self::NewRun | Self::NewSchedule | Self::Flow | Self::Holds => String::new(),
+        }
+    }
+
+    /// What tells one state of it from another: acting on it is refused once this is different.
+    pub(crate) fn seen(&self) -> String {
+        match self {
+            Self::Run(_, revision) | Self::Schedule(_, revision) => revision.to_string(),
+            Self::Limit(limit) => since("set", Some(limit.changed_at)),
+            Self::Breaker(breaker) => since(&breaker.state, Some(breaker.changed_at)),
+            Self::Pause(pause) => since("paused", Some(pause.since)),
+            Self::Bulk(bulk) => bulk.status.as_str().to_owned(),
+            Self::Policy(policy) => {
+                let days = policy.keep_days.map(|days| format!(" after {days} days"));
+                let words = format!("{}{}", policy.action.as_str(), days.unwrap_or_default());
+                since(&words, policy.changed_at)
+            }
+            Self::Keys(_, versions) => format!("{versions} versions"),
+            Self::Hold(_) => "it stands".to_owned(),
+            Self::NewRun | Self::NewSchedule | Self::Flow | Self::Many(_) | Self::Holds => {
+                String::new()
+            }
+        }
+    }
+
+    /// Whether this and another are one and the same thing, in whatever state.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Run(one, _), Self::Run(two, _))
+            | (Self::Schedule(one, _), Self::Schedule(two, _))
+            | (Self::Keys(one, _), Self::Keys(two, _)) => one == two,
+            (Self::Limit(one), Self::Limit(two)) => one.name == two.name,
+            (Self::Breaker(one), Self::Breaker(two)) => one.name == two.name,
+            (Self::Pause(one), Self::Pause(two)) => {
+                (one.scope, &one.name) == (two.scope, &two.name)
+            }
+            (Self::Bulk(one), Self::Bulk(two)) => one.bulk_operation_id == two.bulk_operation_id,
+            (Self::Policy(one), Self::Policy(two)) => one.workflow == two.workflow,
+            (Self::Hold(one), Self::Hold(two)) => one.hold_id == two.hold_id,
+            _ => false,
+        }
+    }
+}
+
+fn since(words: &str, at: Option<DateTime<Utc>>) -> String {
+    let at = at.map(|at| format!(" since {}", at.format("%d %b %Y %H:%M:%S")));
+    format!("{words}{}", at.unwrap_or_default())
+}
+
+/// What is acted on, with its name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Subject {
+    /// What it is.
+    pub(crate) target: Target,
+    /// What a person calls it.
+    pub(crate) title: String,
+}
+
+impl Subject {
+    /// A target with its name.
+    pub(crate) fn new(target: Target, title: impl Into<String>) -> Self {
+        Self {
+            target,
+            title: title.into(),
+        }
+    }
+}
+
+/// A verb that a place offers, on what, and why it is refused if it is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Offer {
+    /// What it asks for.
+    pub(crate) form: Form,
+    /// What it is done to.
+    pub(crate) subject: Subject,
+    /// Why it cannot be done now.
+    pub(crate) refused: Option<String>,
+}
+
+impl Offer {
+    /// A verb that the server describes.
+    pub(crate) fn of_server(
+        action: &AllowedAction,
+        subject: &Subject,
+        run: Option<&RunDetail>,
+    ) -> Self {
+        Self {
+            form: Form::of_server(action, run),
+            subject: subject.clone(),
+            refused: (!action.allowed).then(|| why_not(action).to_owned()),
+        }
+    }
+
+    /// A verb that the console knows; the server checks the role again.
+    pub(crate) fn of_role(form: Form, subject: &Subject, who: &Whoami, needs: Needs) -> Self {
+        Self {
+            form,
+            subject: subject.clone(),
+            refused: needs.refusal(who),
+        }
+    }
+
+    /// The same, unless something else stands in its way.
+    pub(crate) fn unless(mut self, hindered: bool, why: &str) -> Self {
+        if hindered {
+            self.refused = self.refused.or_else(|| Some(why.to_owned()));
+        }
+        self
+    }
+}
+
+/// What a token needs for a verb.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    /// At least this role.
+    pub(crate) role: Role,
+    /// That it is not bound to one tenant.
+    pub(crate) sees_all: bool,
+}
+
+impl Needs {
+    /// A role, whichever tenant the token is bound to.
+    pub(crate) const fn role(role: Role) -> Self {
+        Self {
+            role,
+            sees_all: false,
+        }
+    }
+
+    /// A role, and no bond to a tenant.
+    pub(crate) const fn all(role: Role) -> Self {
+        Self {
+            role,
+            sees_all: true,
+        }
+    }
+
+    fn refusal(self, who: &Whoami) -> Option<String> {
+        if who.role < self.role {
+            return Some(format!("needs role {}", self.role.as_str()));
+        }
+        let is_bound = self.sees_all && who.tenant_id.is_some();
+        is_bound.then(|| "needs a token that is not bound to a tenant".to_owned())
+    }
+}
+
+/// Why an act is refused, in the server's words where it gave some.
+pub(crate) fn why_not(action: &AllowedAction) -> &str {
+    let reason = action.reason.as_deref();
+    reason.unwrap_or("the server does not allow it")
+}
+
+/// Whether an operation may still be ended.
+pub(crate) fn is_open(status: BulkStatus) -> bool {
+    matches!(status, BulkStatus::Prepared | BulkStatus::Acting)
+}

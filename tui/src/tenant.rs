@@ -1,0 +1,133 @@
+//! One tenant: what it bought and owes, what comes next, what runs for it, what it was written.
+
+use crate::deeds::{flow, keys, retention, start};
+use crate::event::{Answer, Door, Request, TenantAnswer};
+use crate::keymap::Context;
+use crate::place::{self, Place, is_on};
+use crate::retention as holds;
+use crate::sections::{self, Section};
+use crate::subject::{Offer, Subject, Target};
+use crate::tree::{Folding, Node};
+use chrono::TimeDelta;
+use tenure_client::Whoami;
+use uuid::Uuid;
+
+/// A tenant's page.
+#[derive(Clone, Debug)]
+pub struct TenantPage {
+    pub(crate) tenant_id: Uuid,
+    name: Option<String>,
+    /// What the server said; `None` until the first answer.
+    pub(crate) known: Option<TenantAnswer>,
+    folding: Folding,
+}
+
+impl TenantPage {
+    /// Opens the page of a tenant.
+    pub(crate) fn open(tenant_id: Uuid, name: Option<String>) -> Self {
+        Self {
+            tenant_id,
+            name,
+            known: None,
+            folding: Folding::default(),
+        }
+    }
+
+    /// Its name, or what stands for it.
+    pub(crate) fn name(&self) -> String {
+        let known = self.known.as_ref().map(|known| known.tenant.name.clone());
+        let name = known.or_else(|| self.name.clone());
+        name.unwrap_or_else(|| format!("tenant {}", self.tenant_id))
+    }
+
+    fn sections(&self, columns: usize) -> Vec<Section> {
+        let known = self.known.iter();
+        known
+            .flat_map(|known| sections::SECTIONS.map(|build| build(known, columns)))
+            .collect()
+    }
+
+    /// Everything on it that can be acted on and may change meanwhile.
+    fn targets(&self) -> impl Iterator<Item = Target> {
+        let holds = self.known.iter().flat_map(|known| known.holds.iter());
+        let holds = holds.flatten();
+        holds.map(|hold| Target::Hold(Box::new(hold.clone())))
+    }
+}
+
+impl Place for TenantPage {
+    fn context(&self) -> Context {
+        Context::Tenant
+    }
+
+    fn request(&self) -> Request {
+        Request::Tenant(self.tenant_id)
+    }
+
+    fn take(&mut self, answer: Answer) -> bool {
+        if let Answer::Tenant(known) = answer {
+            self.known = Some(*known);
+        }
+        false
+    }
+
+    /// It is many questions to the server at once.
+    fn pause(&self) -> TimeDelta {
+        TimeDelta::seconds(3)
+    }
+
+    fn nodes(&self, columns: usize) -> Vec<Node> {
+        let head = self.known.iter().flat_map(sections::head);
+        let sections = self.sections(columns).into_iter().map(Section::into_node);
+        head.chain(sections).collect()
+    }
+
+    fn folding(&self) -> Folding {
+        self.folding.clone()
+    }
+
+    fn folding_mut(&mut self) -> &mut Folding {
+        &mut self.folding
+    }
+
+    fn offers(&self, who: &Whoami, columns: usize) -> Vec<Offer> {
+        let Some(known) = &self.known else {
+            return Vec::new();
+        };
+        let (tenant_id, name) = (self.tenant_id, known.tenant.name.as_str());
+        let on = place::cursor(self, columns).unwrap_or_default();
+        let mut held = known.holds.iter().flatten();
+        let held = held.find(|hold| is_on(&on, &holds::hold_id(hold)));
+        let lift = held.and_then(|hold| {
+            let target = Target::Hold(Box::new(hold.clone()));
+            retention::offer(who, &target)
+        });
+        let subject = Subject::new(Target::Holds, name);
+        let mut offers = vec![
+            start::offer_run(who, Some((tenant_id, name)), None),
+            start::offer_schedule(who, Some((tenant_id, name))),
+            retention::place(who, &subject, Some(tenant_id), None),
+        ];
+        offers.extend(lift);
+        offers.extend(flow::offers_on_tenant(who, tenant_id, name));
+        let versions = known.keys.as_deref().unwrap_or_default();
+        offers.extend(keys::offers(who, tenant_id, name, versions));
+        offers
+    }
+
+    fn latest(&self, target: &Target) -> Option<String> {
+        if let Target::Keys(tenant_id, _) = target {
+            let keys = self.known.as_ref()?.keys.as_ref().ok()?;
+            return Some(Target::Keys(*tenant_id, keys.len()).seen());
+        }
+        holds::latest(self.targets(), target)
+    }
+
+    fn door(&self, columns: usize) -> Option<Door> {
+        let cursor = place::cursor(self, columns)?;
+        let sections = self.sections(columns).into_iter();
+        let mut rows = sections.flat_map(|section| section.rows.unwrap_or_default());
+        let (_, door) = rows.find(|(node, _)| is_on(&cursor, &node.id))?;
+        door
+    }
+}

@@ -12,6 +12,7 @@ mod console_pty;
 mod crash;
 mod deploy;
 mod engine;
+mod failover;
 mod fault_matrix;
 mod features;
 mod filter;

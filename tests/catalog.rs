@@ -49,7 +49,7 @@ async fn subscribe(client: &Client, tenant: &Tenant, plan: &str) -> Result<Strin
     let new = NewSubscription {
         plan: plan.to_owned(),
         currency: "EUR".to_owned(),
-        key: None,
+        ..NewSubscription::default()
     };
     let key = IdempotencyKey::generate();
     let made = client.subscribe(tenant.tenant_id, &new, &key).await?;

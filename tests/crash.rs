@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sqlx::postgres::PgConnectOptions;
 use stripe_sandbox::{
     Failure, FailureKind, Sandbox, SandboxConfig, SandboxHandle, WebhookEndpoint,
 };
@@ -17,9 +18,9 @@ mod kill;
 mod outage;
 
 /// Everything around a server that can be killed.
-struct Stage {
+pub(crate) struct Stage {
     server: Server,
-    client: Client,
+    pub(crate) client: Client,
     token: String,
     metrics: String,
     sandbox: SandboxHandle,
@@ -32,8 +33,14 @@ impl Stage {
     }
 
     async fn on(database: String) -> Self {
+        let options = database.parse().unwrap();
+        Self::at(database, &options).await
+    }
+
+    /// On a database that may have several hosts; `options` names the one that takes writes now.
+    pub(crate) async fn at(database: String, options: &PgConnectOptions) -> Self {
         let smtp = SmtpServer::start().await;
-        let token = seed(&database.parse().unwrap()).await;
+        let token = seed(options).await;
         let sandbox = Sandbox::start(SandboxConfig::new(SANDBOX_KEY))
             .await
             .unwrap();
@@ -87,7 +94,7 @@ impl Stage {
     }
 
     /// Each invoice was charged once, and each mail came once or with the same id.
-    async fn assert_once(&self, customer: &Subscriber<'_>, invoices: usize) {
+    pub(crate) async fn assert_once(&self, customer: &Subscriber<'_>, invoices: usize) {
         let tenant = customer.tenant.tenant_id.to_string();
         let mut paid: BTreeMap<String, usize> = BTreeMap::new();
         for charge in self.sandbox.control().charges(&[("tenant", &tenant)]) {
@@ -124,7 +131,7 @@ impl Stage {
     }
 }
 
-async fn ready(customer: &Subscriber<'_>) {
+pub(crate) async fn ready(customer: &Subscriber<'_>) {
     eventually("the clock is ready", async || {
         customer.is_ready().await.unwrap_or(false)
     })
@@ -174,7 +181,7 @@ impl Move {
 }
 
 /// What the story left behind.
-async fn left(customer: &Subscriber<'_>) -> (Vec<String>, Vec<String>, String) {
+pub(crate) async fn left(customer: &Subscriber<'_>) -> (Vec<String>, Vec<String>, String) {
     let subscription = customer.subscription().await;
     let end = format!("{:?} {:?}", subscription.status, subscription.ended_at);
     (customer.ledger().await, customer.mails().await, end)

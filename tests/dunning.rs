@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stripe_sandbox::{Failure, FailureKind};
 use tenure_client::{
-    AssignDunningPolicy, CancelSubscription, CancelWhen, Debt, DebtState, DunningPolicyFilter,
-    DunningScope, ExemptFromDunning, HoldFilter, HoldKind, Holds, IdempotencyKey, InvoiceStatus,
-    LiftExemption, LoadDunningPolicy, MailStatus, NewSubscription, NewTenant, NoticePreviewFilter,
-    Service, SubscriptionStatus,
+    AssignDunningPolicy, CancelSubscription, Debt, DebtState, DunningPolicyFilter, DunningScope,
+    ExemptFromDunning, HoldFilter, HoldKind, Holds, IdempotencyKey, InvoiceStatus, LiftExemption,
+    LoadDunningPolicy, MailStatus, NewSubscription, NewTenant, NoticePreviewFilter, Service,
+    SubscriptionStatus, When,
 };
 use tenure_engine::testkit::Play;
 use uuid::Uuid;
@@ -458,7 +458,7 @@ async fn a_subscription_that_is_paid_for_keeps_access_while_another_is_shut() {
     let second = NewSubscription {
         plan: "team-monthly".to_owned(),
         currency: "USD".to_owned(),
-        key: None,
+        ..NewSubscription::default()
     };
     let (tenant, key) = (customer.tenant.tenant_id, IdempotencyKey::generate());
     let second = app.client.subscribe(tenant, &second, &key).await;
@@ -472,11 +472,11 @@ async fn a_subscription_that_is_paid_for_keeps_access_while_another_is_shut() {
         SubscriptionStatus::Active
     );
     let shut = app.client.subscription(tenant, second).await.unwrap();
-    assert_eq!(shut.status, SubscriptionStatus::PastDue);
+    assert_eq!(shut.subscription.status, SubscriptionStatus::PastDue);
     // The end takes what is unpaid, and nothing else.
     until(&customer, "2027-06-15T10:00:00Z").await;
     let ended = app.client.subscription(tenant, second).await.unwrap();
-    assert_eq!(ended.status, SubscriptionStatus::Ended);
+    assert_eq!(ended.subscription.status, SubscriptionStatus::Ended);
     assert_eq!(
         customer.subscription().await.status,
         SubscriptionStatus::Active
@@ -618,7 +618,7 @@ async fn german(app: &TestApp, plan: Option<&str>) -> (Uuid, Uuid, Option<Uuid>)
         let new = NewSubscription {
             plan: plan.to_owned(),
             currency: "EUR".to_owned(),
-            key: None,
+            ..NewSubscription::default()
         };
         let subscribed = app.client.subscribe(tenant.tenant_id, &new, &fresh()).await;
         made = Some(subscribed.unwrap().subscription_id);
@@ -641,7 +641,8 @@ async fn a_yearly_renewal_is_told_a_week_ahead_in_the_tenants_language_unless_it
         };
         if cancelled {
             let cancel = CancelSubscription {
-                when: CancelWhen::PeriodEnd,
+                when: When::PeriodEnd,
+                ..CancelSubscription::default()
             };
             let key = IdempotencyKey::generate();
             let id = customer.subscription;

@@ -8,9 +8,9 @@ use sqlx::Connection as _;
 use tenure_api::config::StripeConfig;
 use tenure_api::serve::{Running, ServeConfig, start};
 use tenure_client::{
-    CancelSubscription, CancelWhen, ClearOverride, Client, ClientError, Entitlement,
-    EntitlementReason, EntitlementSource, Entitlements, HoldBlocks, HoldKind, IdempotencyKey,
-    LiftHold, NewSubscription, PlaceHold, Role, SetOverride,
+    CancelSubscription, ClearOverride, Client, ClientError, Entitlement, EntitlementReason,
+    EntitlementSource, Entitlements, HoldBlocks, HoldKind, IdempotencyKey, LiftHold,
+    NewSubscription, PlaceHold, Role, SetOverride, When,
 };
 use tenure_engine::{PoolConfig, TenantId};
 use tenure_workflows::ports::mail::MailConfig;
@@ -98,7 +98,7 @@ async fn a_tenant_has_what_its_plans_say_while_it_has_them() {
     let second = NewSubscription {
         plan: "starter-monthly".to_owned(),
         currency: "USD".to_owned(),
-        key: None,
+        ..NewSubscription::default()
     };
     let second = client.subscribe(tenant, &second, &fresh()).await.unwrap();
     customer.advance("0h").await;
@@ -113,13 +113,15 @@ async fn a_tenant_has_what_its_plans_say_while_it_has_them() {
             .subscription(tenant, second.subscription_id)
             .await
             .unwrap()
+            .subscription
             .trial_ends_at,
         "the trial's end decides on more"
     );
 
     // What ends at the end of the period is there until then.
     let cancel = CancelSubscription {
-        when: CancelWhen::PeriodEnd,
+        when: When::PeriodEnd,
+        ..CancelSubscription::default()
     };
     client
         .cancel_subscription(tenant, customer.subscription, &cancel, &fresh())
@@ -421,7 +423,7 @@ async fn node(app: &TestApp, mails: &std::path::Path) -> (Client, Running) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let running = start(ServeConfig {
-        database: app.options.clone(),
+        database: app.options.clone().into(),
         listener: Some(listener),
         metrics: None,
         worker: None,

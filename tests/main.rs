@@ -17,6 +17,7 @@ mod deploy;
 mod dunning;
 mod engine;
 mod entitlements;
+mod failover;
 mod fault_matrix;
 mod features;
 mod filter;

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use sqlx::postgres::PgConnectOptions;
-use tenure_engine::WorkerConfig;
 use tenure_engine::retention::RetentionConfig;
 use tenure_engine::seal::{LocalMasterKey, MasterKey};
+use tenure_engine::{Database, WorkerConfig};
 use tenure_workflows::ports::mail::MailConfig;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -38,7 +37,8 @@ pub struct ConfigurationArgs {
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseArgs {
     /// URL of the database, as `postgres://user:password@host/database`. The login must be a
-    /// member of the roles that the migrations make.
+    /// member of the roles that the migrations make. Several hosts may be given, as
+    /// `host1:5432,host2:5432`: the one that takes writes is used, also after a failover.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// A file that holds the URL instead.
@@ -47,17 +47,17 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// How to connect.
+    /// Where it is.
     ///
     /// # Errors
     /// When no URL is given, or it cannot be read.
-    pub fn options(&self) -> anyhow::Result<PgConnectOptions> {
+    pub fn database(&self) -> anyhow::Result<Database> {
         let url = secret(
             self.database_url.as_deref(),
             self.database_url_file.as_deref(),
         )?
         .context("give the database: --database-url or DATABASE_URL")?;
-        url.parse().context("the database's URL is malformed")
+        Ok(url.parse()?)
     }
 }
 

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use tenure_engine::deploy::{self, Group};
 use tenure_engine::seal::{Keyring, MasterKey};
-use tenure_engine::{Client, PoolConfig, Registry, Worker, WorkerConfig};
+use tenure_engine::{Client, Database, PoolConfig, Registry, Worker, WorkerConfig};
 use tenure_workflows::Environment;
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
@@ -23,7 +22,7 @@ const READERS: u32 = 8;
 /// What to serve.
 pub struct ServeConfig {
     /// The database, with the migrated schema.
-    pub database: PgConnectOptions,
+    pub database: Database,
     /// The API's listener; `None` serves no API.
     pub listener: Option<TcpListener>,
     /// The listener of `GET /metrics`; with `None` nothing is collected.
@@ -77,7 +76,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         max_connections: READERS,
         ..config.pool
     };
-    let readers = tenure_engine::connect_control(config.database, &reader_pool)
+    let readers = tenure_engine::connect_control(config.database.clone(), &reader_pool)
         .await
         .context("cannot connect to the database")?;
     let stripe = Stripe::new(&config.stripe.url, &config.stripe.secret_key)
@@ -85,7 +84,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         .context("Stripe's address or key is malformed")?;
     let mailer = Mailer::new(&config.mail).map_err(anyhow::Error::msg)?;
     let environment = Environment::new(stripe, mailer, engine_pool.clone());
-    let keyring = keyring(&engine_pool, config.master_key).await?;
+    let keyring = keyring(&engine_pool, config.database, config.master_key).await?;
     let workflows = tenure_workflows::workflows(&environment);
     let registry = workflows.keyring(keyring).build()?;
     if config.worker.is_some() {
@@ -123,9 +122,13 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
 }
 
 /// What seals payloads; checked, so that no run meets a key that is not there.
-async fn keyring(pool: &PgPool, master: Option<Arc<dyn MasterKey>>) -> anyhow::Result<Keyring> {
+async fn keyring(
+    pool: &PgPool,
+    database: Database,
+    master: Option<Arc<dyn MasterKey>>,
+) -> anyhow::Result<Keyring> {
     let keyring = match master {
-        Some(master) => Keyring::new((*pool.connect_options()).clone(), master),
+        Some(master) => Keyring::new(database, master),
         None => Keyring::default(),
     };
     let mut conn = pool.acquire().await?;

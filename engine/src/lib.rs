@@ -43,6 +43,7 @@ mod worker;
 pub mod audit;
 pub mod bulk;
 mod client;
+mod database;
 pub mod deploy;
 #[doc(hidden)]
 pub mod doc_example;
@@ -63,6 +64,7 @@ pub use attribute::{AttributeKind, AttributeNames, Attributes, MAX_ATTRIBUTE_TEX
 pub use client::{Client, RunRef, Signalled};
 pub use clock::sleep;
 pub use context::{Context, Step};
+pub use database::{Database, NoHost, UrlError};
 pub use error::{EngineError, ErrorRecord, ResultExt, StepError};
 pub use fan_out::{ChildResult, Ended, FanOut, Join, Joined, MAX_FAN_OUT};
 pub use gather::{Gather, MAX_BATCH, MAX_GATHERING};

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction};
+
+use crate::database::{Database, Needs};
 
 /// How the engine connects.
 #[derive(Debug, Clone)]
@@ -33,70 +35,128 @@ impl Default for PoolConfig {
 }
 
 /// Opens a pool whose connections act as role `tenure_engine`. The login must be a member of
-/// `tenure_engine` and `tenure_tenant`.
+/// `tenure_engine` and `tenure_tenant`. With several hosts the pool follows the one that takes writes,
+/// until it is closed.
 ///
 /// # Errors
-/// When the database cannot be reached or the role is missing.
-pub async fn connect(options: PgConnectOptions, config: &PoolConfig) -> sqlx::Result<PgPool> {
-    connect_as(options, config, "set role tenure_engine").await
+/// When no host takes writes (each is named, with the reason), or the role is missing.
+pub async fn connect(database: impl Into<Database>, config: &PoolConfig) -> sqlx::Result<PgPool> {
+    connect_as(database.into(), config, "tenure_engine").await
 }
 
 /// Opens a pool whose connections act as role `tenure_control`: for single statements on control
 /// tables, which then need no transaction to say for whom they speak.
 ///
 /// # Errors
-/// When the database cannot be reached or the role is missing.
+/// As [`connect`].
 pub async fn connect_control(
-    options: PgConnectOptions,
+    database: impl Into<Database>,
     config: &PoolConfig,
 ) -> sqlx::Result<PgPool> {
-    connect_as(options, config, "set role tenure_control").await
+    connect_as(database.into(), config, "tenure_control").await
 }
 
 async fn connect_as(
-    options: PgConnectOptions,
+    database: Database,
     config: &PoolConfig,
-    set_role: &'static str,
+    role: &'static str,
 ) -> sqlx::Result<PgPool> {
-    let options = options.options([
-        (
-            "idle_in_transaction_session_timeout",
-            config.idle_in_transaction_timeout.as_millis().to_string(),
-        ),
-        ("lock_timeout", "5000".to_owned()),
-        ("statement_timeout", "30000".to_owned()),
-        // Rows are few and short-lived: plans made for any value are right, and made once. They may
-        // be made while the tables are empty and are used when they are not, so they go by keys.
-        ("plan_cache_mode", "force_generic_plan".to_owned()),
-        ("enable_seqscan", "off".to_owned()),
-        ("jit", "off".to_owned()),
-    ]);
-    let mut pool = PgPoolOptions::new()
+    let session = Session::new(config, role);
+    let pool = PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false);
-    let offset = config.clock_offset_ms.clone();
-    pool = pool.after_connect(move |conn, _| {
-        let offset = offset.clone();
-        Box::pin(async move {
-            sqlx::raw_sql(set_role).execute(&mut *conn).await?;
-            // A new connection is handed out without being asked for again below.
-            match offset {
-                Some(offset) => move_clock(conn, &offset).await,
-                None => Ok(()),
-            }
-        })
-    });
-    if let Some(offset) = config.clock_offset_ms.clone() {
-        pool = pool.before_acquire(move |conn, _| {
-            let offset = offset.clone();
-            Box::pin(async move {
-                move_clock(conn, &offset).await?;
-                Ok(true)
-            })
-        });
+    database.open(pool, session).await
+}
+
+/// What each connection of a pool speaks as, and under which settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    role: &'static str,
+    settings: Vec<(&'static str, String)>,
+    clock_offset_ms: Option<Arc<AtomicI64>>,
+}
+
+impl Default for Session {
+    /// The engine's, without settings.
+    fn default() -> Self {
+        Self {
+            role: "tenure_engine",
+            settings: Vec::new(),
+            clock_offset_ms: None,
+        }
     }
-    pool.connect_with(options).await
+}
+
+impl Session {
+    fn new(config: &PoolConfig, role: &'static str) -> Self {
+        let settings = [
+            (
+                "idle_in_transaction_session_timeout",
+                config.idle_in_transaction_timeout.as_millis().to_string(),
+            ),
+            ("lock_timeout", "5000".to_owned()),
+            ("statement_timeout", "30000".to_owned()),
+            // Rows are few and short-lived: plans made for any value are right, and made once. They may
+            // be made while the tables are empty and are used when they are not, so they go by keys.
+            ("plan_cache_mode", "force_generic_plan".to_owned()),
+            ("enable_seqscan", "off".to_owned()),
+            ("jit", "off".to_owned()),
+        ];
+        Self {
+            role,
+            settings: settings.into(),
+            clock_offset_ms: config.clock_offset_ms.clone(),
+        }
+    }
+
+    pub(crate) fn apply(&self, options: PgConnectOptions) -> PgConnectOptions {
+        options.options(self.settings.iter().map(|(name, value)| (name, value)))
+    }
+
+    /// Makes a new connection speak as its role; why its server will not do, if so. One round trip.
+    pub(crate) async fn begin(
+        &self,
+        conn: &mut PgConnection,
+        needs: Needs,
+    ) -> sqlx::Result<Option<String>> {
+        let asked = format!("{STANDING}; set role {}", self.role);
+        let rows = sqlx::raw_sql(AssertSqlSafe(asked)).fetch_all(conn).await?;
+        judge(rows.first(), needs)
+    }
+
+    /// Before each use.
+    pub(crate) async fn ready(&self, conn: &mut PgConnection) -> sqlx::Result<()> {
+        match &self.clock_offset_ms {
+            Some(offset) => move_clock(conn, offset).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a server says of writing.
+const STANDING: &str = "select pg_is_in_recovery() as recovering, \
+     current_setting('transaction_read_only') = 'on' as read_only";
+
+/// Why the connection's server will not do, if so.
+pub(crate) async fn refusal(conn: &mut PgConnection, needs: Needs) -> sqlx::Result<Option<String>> {
+    let rows = sqlx::raw_sql(STANDING).fetch_all(conn).await?;
+    judge(rows.first(), needs)
+}
+
+fn judge(standing: Option<&PgRow>, needs: Needs) -> sqlx::Result<Option<String>> {
+    if needs == Needs::Reads {
+        return Ok(None);
+    }
+    let standing = standing.ok_or(sqlx::Error::RowNotFound)?;
+    let reason = if standing.try_get("recovering")? {
+        Some("is a standby (in recovery)")
+    } else if standing.try_get("read_only")? {
+        Some("is read-only (default_transaction_read_only is on)")
+    } else {
+        None
+    };
+    Ok(reason.map(str::to_owned))
 }
 
 /// Begins a transaction, and leaves none behind when whoever asks is dropped meanwhile.

@@ -43,7 +43,10 @@ pub(crate) async fn renew(
     loop {
         let sent = clock::monotonic();
         let changes = breakers.changes();
-        match renew_once(&pool, &lease).await {
+        // A host that does not answer must not hold us up until the kernel gives the connection up.
+        let limit = lease.duration / RENEWALS_PER_LEASE;
+        let renewed = tokio::time::timeout(limit, renew_once(&pool, &lease)).await;
+        match renewed.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(Some(flow)) => {
                 lease.renewed(sent);
                 breakers.refresh(changes, flow.shut);

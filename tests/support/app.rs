@@ -96,7 +96,7 @@ impl TestApp {
         )];
         let sandbox = Sandbox::start(config).await.unwrap();
         let running = start(ServeConfig {
-            database: options.clone(),
+            database: options.clone().into(),
             listener: Some(listener),
             metrics: None,
             worker: Some(WorkerConfig::default()),

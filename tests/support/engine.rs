@@ -10,8 +10,8 @@ use sqlx::postgres::PgConnectOptions;
 use tenure_engine::inspect::{self, RunDetail};
 use tenure_engine::seal::Keyring;
 use tenure_engine::{
-    Client, ClockId, PoolConfig, Registry, RunId, RunRef, ShardId, Status, TenantId, Worker,
-    WorkerConfig, Workflow, tenant,
+    Client, ClockId, Database, PoolConfig, Registry, RunId, RunRef, ShardId, Status, TenantId,
+    Worker, WorkerConfig, Workflow, tenant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +48,27 @@ impl TestEngine {
         engine
     }
 
+    /// One whose database has several hosts; `options` names the first.
+    pub(crate) async fn at(
+        database: Database,
+        options: PgConnectOptions,
+        registry: Registry,
+    ) -> Self {
+        let mut engine = Self::connect_to(database, options, registry, Arc::default()).await;
+        engine.tenant = engine.add_tenant(None).await;
+        engine
+    }
+
     async fn connect(
+        options: PgConnectOptions,
+        registry: Registry,
+        offset: Arc<AtomicI64>,
+    ) -> Self {
+        Self::connect_to(options.clone().into(), options, registry, offset).await
+    }
+
+    async fn connect_to(
+        database: Database,
         options: PgConnectOptions,
         registry: Registry,
         offset: Arc<AtomicI64>,
@@ -58,7 +78,7 @@ impl TestEngine {
             acquire_timeout: Duration::from_secs(30),
             ..PoolConfig::default()
         };
-        let pool = tenure_engine::connect(options.clone(), &config)
+        let pool = tenure_engine::connect(database, &config)
             .await
             .expect("a pool");
         let stop = CancellationToken::new();

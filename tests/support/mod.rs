@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod engine;
 pub(crate) mod process;
 pub(crate) mod python;
+pub(crate) mod replica;
 pub(crate) mod smtp;
 pub(crate) mod wire;
 

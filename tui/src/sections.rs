@@ -153,6 +153,8 @@ fn subscription(one: &Subscription, zone: Tz) -> Node {
         SubscriptionStatus::Ending => (Tone::Warn, "~ ending"),
         SubscriptionStatus::Ended => (Tone::Dim, "- ended"),
         SubscriptionStatus::Incomplete => (Tone::Warn, "? incomplete"),
+        SubscriptionStatus::Scheduled => (Tone::Dim, ". scheduled"),
+        SubscriptionStatus::Paused => (Tone::Warn, "= paused"),
     };
     let when = match (
         one.ended_at,

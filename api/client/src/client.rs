@@ -1,7 +1,25 @@
 //! The client: one method for each call of the API.
 
 use crate::transport::Transport;
-use crate::{AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AdvanceAccepted, AdvanceTestClock, AllowedAction, AssignDunningPolicy, AttachPaymentMethod, Breaker, BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk, Credit, CreditNote, DataKey, Debt, DestroyKeys, DunningAssignment, DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements, ExemptFromDunning, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter, LiftExemption, LiftHold, LiftLegalHold, LoadDunningPolicy, Mail, MailFilter, MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter, Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog, PutRetention, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Whoami, Workflow};
+use crate::{
+    AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted,
+    AdvanceAccepted, AdvanceTestClock, AllowedAction, AssignDunningPolicy, AttachPaymentMethod,
+    Breaker, BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription,
+    CatalogEntry, CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError,
+    ConfirmBulk, Credit, CreditNote, DataKey, Debt, DestroyKeys, DunningAssignment,
+    DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
+    ExemptFromDunning, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
+    IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter,
+    LiftExemption, LiftHold, LiftLegalHold, LoadDunningPolicy, Mail, MailFilter, MoveAnchor,
+    NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter,
+    Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog,
+    PutRetention, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount,
+    RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail,
+    ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight,
+    Signal, SignalAccepted, StartRun, Step, Subscription, SubscriptionAct, SubscriptionDetail,
+    TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Whoami,
+    Workflow,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
 

@@ -136,7 +136,7 @@ async fn serve(
     master_key: Option<Arc<dyn MasterKey>>,
 ) -> anyhow::Result<Running> {
     start(ServeConfig {
-        database,
+        database: database.into(),
         listener: Some(listener),
         metrics: None,
         worker: Some(WorkerConfig {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 
 use crate::MIGRATOR;
 use crate::config::DatabaseArgs;
@@ -67,10 +67,8 @@ pub(super) async fn run(command: MigrateCommand) -> anyhow::Result<()> {
 }
 
 async fn connect(database: &DatabaseArgs) -> anyhow::Result<PgConnection> {
-    let options = database.options()?;
-    PgConnection::connect_with(&options)
-        .await
-        .context("cannot connect to the database")
+    let connected = database.database()?.connect().await;
+    connected.context("cannot connect to the database")
 }
 
 /// Waits until nobody else migrates, and keeps others from it for as long as the connection lasts.

@@ -43,19 +43,18 @@ struct Report<'a> {
 
 pub(super) async fn run(args: PlanDeployArgs) -> anyhow::Result<ExitCode> {
     // Whatever happens here, nothing is written; a replica will do.
-    let read_only = [("default_transaction_read_only", "on")];
-    let options = args.database.options()?.options(read_only);
+    let database = args.database.database()?.read_only();
     let config = PoolConfig {
         max_connections: 1,
         ..PoolConfig::default()
     };
-    let pool = tenure_engine::connect(options, &config)
+    let pool = tenure_engine::connect(database.clone(), &config)
         .await
         .context("cannot connect to the database; is it migrated (tenure migrate up)?")?;
     let environment = Environment::unplugged(pool.clone()).map_err(anyhow::Error::msg)?;
     let mut workflows = tenure_workflows::workflows(&environment);
     if let Some(master) = args.seal.config()? {
-        workflows = workflows.keyring(Keyring::new((*pool.connect_options()).clone(), master));
+        workflows = workflows.keyring(Keyring::new(database, master));
     }
     let registry = workflows.build()?;
     let plan = deploy::plan(&pool, &registry, args.runs)

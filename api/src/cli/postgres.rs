@@ -116,11 +116,11 @@ pub(super) async fn run(command: PostgresCommand) -> anyhow::Result<()> {
 
 pub(super) async fn bench(command: BenchCommand) -> anyhow::Result<()> {
     if command.database.database_url.is_some() || command.database.database_url_file.is_some() {
-        return bench::run(&command.bench, command.database.options()?).await;
+        return bench::run(&command.bench, command.database.database()?).await;
     }
     let (mut cluster, _folder) = throw_away(&command.private, Durability::Durable).await?;
     let options = migrated(&cluster).await?;
-    let result = bench::run(&command.bench, options).await;
+    let result = bench::run(&command.bench, options.into()).await;
     cluster.stop().await;
     result
 }

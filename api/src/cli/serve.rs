@@ -56,7 +56,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let name = worker_name();
     let running = start(ServeConfig {
-        database: args.database.options()?,
+        database: args.database.database()?,
         listener,
         metrics,
         worker: (!args.no_workers).then(|| WorkerConfig {

@@ -102,5 +102,5 @@ fn parse(role: &str) -> Role {
 }
 
 async fn connect(database: &DatabaseArgs) -> anyhow::Result<PgConnection> {
-    Ok(PgConnection::connect_with(&database.options()?).await?)
+    Ok(database.database()?.connect().await?)
 }

@@ -38,7 +38,7 @@ impl Desk for Printer {
 )]
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let database = std::env::var("DATABASE_URL")?.parse()?;
+    let database: tenure_engine::Database = std::env::var("DATABASE_URL")?.parse()?;
     let pool = tenure_engine::connect(database, &PoolConfig::default()).await?;
     let registry = Registry::builder().register(Approval(Printer)).build()?;
     let client = Client::new(pool, registry, CancellationToken::new());

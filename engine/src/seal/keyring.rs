@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 use chacha20poly1305::XChaCha20Poly1305;
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool};
 
 use super::{
     FRESH, KEY, LEAD, MasterKey, MasterKeyError, Reader, Ring, TenantKeys, cipher, context,
 };
 use crate::clock;
+use crate::database::Database;
 use crate::error::EngineError;
 use crate::flow::Author;
 use crate::id::{self, ShardId, TenantId};
 use crate::operator;
+use crate::pool::Session;
 use crate::store;
 use crate::store::control::ControlAct;
 use crate::store::data_key::StoredKey;
@@ -69,20 +71,12 @@ impl fmt::Debug for Keyring {
 impl Keyring {
     /// A keyring under a master key, with one connection of its own to the database.
     #[must_use]
-    pub fn new(database: PgConnectOptions, master: Arc<dyn MasterKey>) -> Self {
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .after_connect(|conn, _| {
-                Box::pin(async move {
-                    sqlx::raw_sql("set role tenure_engine")
-                        .execute(conn)
-                        .await?;
-                    Ok(())
-                })
-            });
+    pub fn new(database: impl Into<Database>, master: Arc<dyn MasterKey>) -> Self {
+        let one = PgPoolOptions::new().max_connections(1);
+        let pool = database.into().open_lazily(one, Session::default());
         Self(Some(Arc::new(Inner {
             master,
-            pool: pool.connect_lazy_with(database),
+            pool,
             known: Mutex::default(),
             look: tokio::sync::Mutex::default(),
         })))

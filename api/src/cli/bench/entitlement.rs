@@ -153,7 +153,7 @@ async fn serve(
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let running = start(ServeConfig {
-        database: (*pool.connect_options()).clone(),
+        database: (*pool.connect_options()).clone().into(),
         listener: Some(listener),
         metrics: None,
         worker: None,

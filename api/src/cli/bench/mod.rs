@@ -12,8 +12,7 @@ mod workflows;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use sqlx::postgres::PgConnectOptions;
-use tenure_engine::{PoolConfig, Registry, RetryPolicy};
+use tenure_engine::{Database, PoolConfig, Registry, RetryPolicy};
 
 use figure::{Figure, Machine};
 
@@ -37,16 +36,16 @@ pub struct BenchArgs {
     json: Option<PathBuf>,
 }
 
-/// Runs the named workloads on `options`, a database with the migrated schema.
+/// Runs the named workloads on a database with the migrated schema.
 ///
 /// # Errors
 /// When the database cannot be reached or the file cannot be written.
-pub async fn run(args: &BenchArgs, options: PgConnectOptions) -> anyhow::Result<()> {
+pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
     let config = PoolConfig {
         max_connections: 24,
         ..PoolConfig::default()
     };
-    let pool = tenure_engine::connect(options, &config)
+    let pool = tenure_engine::connect(database, &config)
         .await
         .context("cannot reach the database to measure")?;
     let machine = Machine::read(&pool).await?;

@@ -64,19 +64,16 @@ async fn app_with(document: Value) -> TestApp {
 
 /// A customer on the team plan who has paid June, and whose card fails on 1 July at midnight UTC.
 async fn owing<'a>(app: &'a TestApp, card: &str) -> Subscriber<'a> {
-    let customer = Customers(app).paid().await;
+    let customer = paid(app).await;
     customer.attach(card).await;
     customer.advance("30d").await;
     customer
 }
 
-struct Customers<'a>(&'a TestApp);
-
-impl<'a> Customers<'a> {
-    async fn paid(&self) -> Subscriber<'a> {
-        let make = self.0.customer();
-        make.team("pm_card_visa").await
-    }
+/// A customer on the team plan who has paid June.
+async fn paid(app: &TestApp) -> Subscriber<'_> {
+    let make = app.customer();
+    make.team("pm_card_visa").await
 }
 
 /// Moves the clock to an instant.
@@ -224,7 +221,7 @@ async fn a_hard_decline_waits_for_a_method_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_fails_for_a_while_is_no_decline() {
     let app = app_with(patient()).await;
-    let customer = Customers(&app).paid().await;
+    let customer = paid(&app).await;
     for kind in [FailureKind::ErrorBefore, FailureKind::DropAfter] {
         let mut failure = Failure::new(kind, 1);
         failure.method = Some("POST".to_owned());
@@ -453,7 +450,7 @@ async fn quiet_hours_are_the_tenants_and_what_is_moot_by_then_is_not_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_is_paid_for_keeps_access_while_another_is_shut() {
     let app = app_with(patient()).await;
-    let customer = Customers(&app).paid().await;
+    let customer = paid(&app).await;
     customer.attach("pm_sandbox_insufficient_funds").await;
     let second = NewSubscription {
         plan: "team-monthly".to_owned(),

@@ -11,7 +11,7 @@ pub(super) enum NoticeCommand {
     Preview {
         #[command(flatten)]
         api: ApiArgs,
-        /// Which mail, such as payment_failed.
+        /// Which mail, such as receipt.
         kind: String,
         /// Its language, such as de; English where there is no other.
         #[arg(long, default_value = "en")]

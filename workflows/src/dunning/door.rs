@@ -135,7 +135,7 @@ pub struct NewExemption {
 pub struct DebtRow {
     /// The currency.
     pub currency: Currency,
-    /// clear, past_due, grace, suspended or exhausted.
+    /// The word of its stage, such as `past_due`.
     pub state: String,
     /// Since when something is owed.
     pub since: Option<DateTime<Utc>>,

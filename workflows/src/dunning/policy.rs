@@ -554,136 +554,69 @@ mod tests {
         assert_eq!(Policy::parse(built_in).unwrap(), Policy::built_in());
     }
 
-    #[test]
-    fn an_error_names_its_place() {
-        let cases = [
-            ("/ladders", json!(null), "/ladders", "invalid type: null"),
-            (
-                "/ladders/soft/days/1",
-                json!(1),
-                "/ladders/soft/days/1",
-                "days ascend",
-            ),
-            (
-                "/ladders/soft/days/1",
-                json!(15),
-                "/ladders/soft/days/1",
-                "ends on day 14",
-            ),
-            (
-                "/ladders/soft/days/0",
-                json!("x"),
-                "/ladders/soft/days/0",
-                "invalid type",
-            ),
-            (
-                "/ladders/soft/hour",
-                json!(24),
-                "/ladders/soft/hour",
-                "it is 24; 0 to 23",
-            ),
-            (
-                "/ladders/sfot",
-                json!({}),
-                "/ladders",
-                "unknown field `sfot`",
-            ),
-            (
-                "/ladders/gateway",
-                json!({"attempts": 99}),
-                "/ladders/gateway/attempts",
-                "0 to 50",
-            ),
-            (
-                "/steps/1/day",
-                json!(2),
-                "/steps/1/day",
-                "later than \"grace\"",
-            ),
-            (
-                "/steps/1/day",
-                json!(14),
-                "/steps/1/day",
-                "the ladder ends on day 14",
-            ),
-            (
-                "/steps/1/name",
-                json!("grace"),
-                "/steps/1/name",
-                "comes twice",
-            ),
-            (
-                "/steps/0/action",
-                json!("mail"),
-                "/steps/0/action",
-                "unknown variant",
-            ),
-            (
-                "/steps/0/blocks",
-                json!({}),
-                "/steps/0/blocks",
-                "a hold blocks",
-            ),
-            (
-                "/steps/1/when/amount_at_least/EUR",
-                json!("1.005"),
-                "/steps/1/when/amount_at_least/EUR",
-                "more than 2 decimals",
-            ),
-            (
-                "/end/day",
-                json!(0),
-                "/ladders/soft/days/0",
-                "ends on day 0",
-            ),
-            (
-                "/end/action",
-                json!("forget"),
-                "/end/action",
-                "unknown variant",
-            ),
-            (
-                "/ceiling",
-                json!({"attempts": 0, "days": 30}),
-                "/ceiling/attempts",
-                "1 to 100",
-            ),
-            (
-                "/notices",
-                json!({"quiet": {"from": 8, "to": 8}}),
-                "/notices/quiet/to",
-                "same hour",
-            ),
-            (
-                "/notices",
-                json!({"quiet": {"from": 20, "to": 8, "except": ["spam"]}}),
-                "/notices/quiet/except/0",
-                "\"spam\" is no kind of mail",
-            ),
-            (
-                "/notices",
-                json!({"billing_link": "ftp://x"}),
-                "/notices/billing_link",
-                "https://",
-            ),
-        ];
-        for (path, value, place, words) in cases {
-            let mut document = whole();
-            let (parent, name) = path.rsplit_once('/').unwrap();
-            match document.pointer_mut(parent).unwrap() {
-                Value::Array(array) => array[name.parse::<usize>().unwrap()] = value,
-                object => object[name] = value,
-            }
-            match Policy::parse(document).unwrap_err() {
-                DoorError::BadPolicy {
-                    place: told,
-                    detail,
-                } => {
-                    assert_eq!(told, place, "{path}: {detail}");
-                    assert!(detail.contains(words), "{path}: {detail}");
-                }
-                other => panic!("{path}: {other}"),
-            }
+    /// Puts a value at a path of a policy that fits, and expects it refused at `place` below it.
+    fn refused(path: &str, value: Value, place: &str, words: &str) {
+        let mut document = whole();
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        match document.pointer_mut(parent).unwrap() {
+            Value::Array(array) => array[name.parse::<usize>().unwrap()] = value,
+            object => object[name] = value,
         }
+        match Policy::parse(document).unwrap_err() {
+            DoorError::BadPolicy {
+                place: told,
+                detail,
+            } => {
+                assert_eq!(told, place, "{path}: {detail}");
+                assert!(detail.contains(words), "{path}: {detail}");
+            }
+            other => panic!("{path}: {other}"),
+        }
+    }
+
+    #[test]
+    fn an_error_in_a_ladder_names_its_place() {
+        let first = "/ladders/soft/days/0";
+        let second = "/ladders/soft/days/1";
+        refused("/ladders", json!(null), "/ladders", "invalid type");
+        refused(second, json!(1), second, "days ascend");
+        refused(second, json!(15), second, "ends on day 14");
+        refused(first, json!("x"), first, "invalid type");
+        refused("/end/day", json!(0), first, "ends on day 0");
+        let hour = "/ladders/soft/hour";
+        refused(hour, json!(24), hour, "it is 24; 0 to 23");
+        refused("/ladders/sfot", json!({}), "/ladders", "unknown field");
+        let gateway = json!({ "attempts": 99 });
+        let place = "/ladders/gateway/attempts";
+        refused("/ladders/gateway", gateway, place, "0 to 50");
+        let ceiling = json!({ "attempts": 0, "days": 30 });
+        refused("/ceiling", ceiling, "/ceiling/attempts", "1 to 100");
+    }
+
+    #[test]
+    fn an_error_in_a_step_or_the_end_names_its_place() {
+        let day = "/steps/1/day";
+        refused(day, json!(2), day, "later than \"grace\"");
+        refused(day, json!(14), day, "the ladder ends on day 14");
+        let name = "/steps/1/name";
+        refused(name, json!("grace"), name, "comes twice");
+        let action = "/steps/0/action";
+        refused(action, json!("mail"), action, "unknown variant");
+        let blocks = "/steps/0/blocks";
+        refused(blocks, json!({}), blocks, "a hold blocks");
+        let amount = "/steps/1/when/amount_at_least/EUR";
+        refused(amount, json!("1.005"), amount, "more than 2 decimals");
+        refused("/end/action", json!("forget"), "/end/action", "unknown");
+    }
+
+    #[test]
+    fn an_error_about_mails_names_its_place() {
+        let never = json!({ "quiet": { "from": 8, "to": 8 } });
+        refused("/notices", never, "/notices/quiet/to", "same hour");
+        let spam = json!({ "quiet": { "from": 20, "to": 8, "except": ["spam"] } });
+        let place = "/notices/quiet/except/0";
+        refused("/notices", spam, place, "\"spam\" is no kind of mail");
+        let link = json!({ "billing_link": "ftp://x" });
+        refused("/notices", link, "/notices/billing_link", "https://");
     }
 }

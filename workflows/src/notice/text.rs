@@ -37,12 +37,13 @@ pub(super) fn write(input: &Input, reader: Reader<'_>) -> Words {
     })
 }
 
+/// A value that a template may name, if there is one.
+type Pair = (&'static str, Option<String>);
+
 fn values(input: &Input, reader: Reader<'_>) -> Values {
     let locale = reader.locale;
-    let day = |at: &DateTime<Utc>| date(at.with_timezone(&reader.zone).date_naive(), locale);
-    let some = |value: &Option<DateTime<Utc>>| value.as_ref().map(day);
-    let set = |is: bool| is.then(String::new);
-    let pairs: Vec<(&'static str, Option<String>)> = match input {
+    let day = |at: &DateTime<Utc>| local_date(at, reader);
+    let pairs: Vec<Pair> = match input {
         Input::TrialEnding {
             plan,
             price,
@@ -71,36 +72,6 @@ fn values(input: &Input, reader: Reader<'_>) -> Values {
             ("total", Some(money(total, locale))),
             ("paid", Some(day(paid_at))),
         ],
-        Input::PaymentFailed {
-            code,
-            next_attempt_at,
-            ends_at,
-            hard,
-            ..
-        } => vec![
-            ("reason", Some(template::reason(code, locale).to_owned())),
-            ("next", some(next_attempt_at)),
-            ("ends", some(ends_at)),
-            (
-                "hard",
-                set(*hard || (next_attempt_at.is_none() && ends_at.is_none())),
-            ),
-        ],
-        Input::ActionNeeded { .. } | Input::Recovered {} => Vec::new(),
-        Input::CardExpiring {
-            brand,
-            last4,
-            expires_on,
-            ..
-        } => vec![
-            ("card", Some(format!("{brand} {last4}"))),
-            ("expires", Some(date(*expires_on, locale))),
-        ],
-        Input::Grace { currency, until } | Input::Suspended { currency, until } => vec![
-            ("currency", Some(currency.to_string())),
-            ("until", some(until)),
-        ],
-        Input::Final { ends } => vec![("ends", set(*ends))],
         Input::Cancelled {
             plan,
             ended_at,
@@ -110,11 +81,65 @@ fn values(input: &Input, reader: Reader<'_>) -> Values {
             ("ended", Some(day(ended_at))),
             ("unpaid", set(*unpaid)),
         ],
+        _ => values_of_debt(input, reader),
     };
     pairs
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect()
+}
+
+/// The values of mails about what is owed and how it is paid.
+fn values_of_debt(input: &Input, reader: Reader<'_>) -> Vec<Pair> {
+    let day = |at: &Option<DateTime<Utc>>| at.as_ref().map(|at| local_date(at, reader));
+    match input {
+        Input::PaymentFailed {
+            code,
+            next_attempt_at,
+            ends_at,
+            hard,
+            ..
+        } => {
+            // Version 1 named neither date when it was not tried again.
+            let undated = next_attempt_at.is_none() && ends_at.is_none();
+            let reason = template::reason(code, reader.locale);
+            vec![
+                ("reason", Some(reason.to_owned())),
+                ("next", day(next_attempt_at)),
+                ("ends", day(ends_at)),
+                ("hard", set(*hard || undated)),
+            ]
+        }
+        Input::CardExpiring {
+            brand,
+            last4,
+            expires_on,
+            ..
+        } => vec![
+            ("card", Some(format!("{brand} {last4}"))),
+            ("expires", Some(date(*expires_on, reader.locale))),
+        ],
+        Input::Grace { currency, until } | Input::Suspended { currency, until } => vec![
+            ("currency", Some(currency.to_string())),
+            ("until", day(until)),
+        ],
+        Input::Final { ends } => vec![("ends", set(*ends))],
+        Input::ActionNeeded { .. }
+        | Input::Recovered {}
+        | Input::TrialEnding { .. }
+        | Input::RenewalComing { .. }
+        | Input::Receipt { .. }
+        | Input::Cancelled { .. } => Vec::new(),
+    }
+}
+
+/// A value that only says that something is so.
+fn set(is: bool) -> Option<String> {
+    is.then(String::new)
+}
+
+fn local_date(at: &DateTime<Utc>, reader: Reader<'_>) -> String {
+    date(at.with_timezone(&reader.zone).date_naive(), reader.locale)
 }
 
 const MONATE: [&str; 12] = [

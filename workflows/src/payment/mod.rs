@@ -33,7 +33,7 @@ use crate::environment::Environment;
 use crate::invoice;
 use crate::money::Money;
 use crate::notice::{self, NoticeWorkflow};
-use crate::ports::stripe::{Charge, Charged, STRIPE};
+use crate::ports::stripe::{Charge, Charged, STRIPE, may_pass};
 use crate::tenant;
 use rules::{DeclineClass, classify};
 
@@ -247,7 +247,7 @@ impl PaymentWorkflow {
         let last = waits >= gateway.attempts;
         let charged = self.send(cx, &of, intent, last).await;
         match charged {
-            Err(error) if !error.is_terminal() => {
+            Err(error) if may_pass(&error) => {
                 let minutes = ask_again_in(&gateway, waits);
                 let waits = waits + 1;
                 Ok(Transition::go(State::Unreachable { of, waits, minutes }))

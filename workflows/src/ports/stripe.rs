@@ -377,6 +377,21 @@ pub(super) fn strategy(key: &str) -> Result<RequestStrategy, StepError> {
         .map_err(|error| StepError::terminal("bad_idempotency_key", error))
 }
 
+/// Codes of errors that never get better, whoever asks how often.
+const FOR_GOOD: [&str; 4] = [
+    "amount_out_of_range",
+    "bad_idempotency_key",
+    "stripe_refused",
+    "unknown_currency",
+];
+
+/// Whether an error of this port may pass, also once a step has given up on it and it comes back as
+/// final.
+#[must_use]
+pub fn may_pass(error: &StepError) -> bool {
+    !FOR_GOOD.contains(&error.code())
+}
+
 /// What may pass is retryable; a request that Stripe refuses as wrong never gets better.
 pub(super) fn failure(error: &StripeError) -> StepError {
     match error {

@@ -293,7 +293,9 @@ async fn what_is_kept_is_decided_and_a_run_is_held() {
     console.press(&ENTER.repeat(2));
     fill(&mut console, "once more").await;
     console.press(ENTER);
-    console.sees(&["the same is held already"]).await;
+    console
+        .sees(&["! It contradicts", "the same is held"])
+        .await;
     back_to(&mut console, &["Nothing was changed."]).await;
 
     back_to(&mut console, &["WORKFLOW"]).await;
@@ -448,7 +450,9 @@ async fn who_only_looks_sees_all_and_is_told_why_nothing_can_be_done() {
     console.press("f");
     console.sees(&["LIMITS", "stripe-charges"]).await;
     console.press("a");
-    console.sees(&["[not now: needs role operator]"]).await;
+    console
+        .sees(&["[not now: needs role operator]", "Esc close"])
+        .await;
     console.press(ENTER);
     console.sees(&["You cannot pause this flow now"]).await;
     back_to(&mut console, &["Space unfold"]).await;
@@ -471,7 +475,9 @@ async fn who_only_looks_sees_all_and_is_told_why_nothing_can_be_done() {
     console.press("t");
     console.sees(&["TENANT Acme", "LEGAL HOLDS  none"]).await;
     console.press("a");
-    console.sees(&["[not now: needs role operator]"]).await;
+    console
+        .sees(&["[not now: needs role operator]", "Esc close"])
+        .await;
     back_to(&mut console, &["Space unfold"]).await;
 
     // A token of one tenant is told what it does not see; the rest stands.
@@ -482,7 +488,9 @@ async fn who_only_looks_sees_all_and_is_told_why_nothing_can_be_done() {
     console.press("f");
     console.sees(&["LIMITS  ! ", "WEIGHTS  ! "]).await;
     console.press("a");
-    console.sees(&["needs a token that is not bound"]).await;
+    console
+        .sees(&["needs a token that is not bound", "Esc close"])
+        .await;
     back_to(&mut console, &["Space unfold"]).await;
     back_to(&mut console, &["WORKFLOW"]).await;
     console.press("t");

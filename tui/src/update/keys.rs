@@ -70,8 +70,11 @@ fn typing(model: &mut Model, edit: impl FnOnce(&mut Input)) {
             }
         }
         Context::Find => {
-            if let Some(Screen::Tenants(tenants)) = model.over.last_mut() {
-                tenants.editing.as_mut().map(edit);
+            let Some(Screen::Tenants(tenants)) = model.over.last_mut() else {
+                return;
+            };
+            if let Some(input) = &mut tenants.editing {
+                edit(input);
             }
         }
         _ => {}

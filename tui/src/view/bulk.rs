@@ -39,7 +39,7 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, shown
     let what = vec![
         (Tone::Strong, format!("{}  ", bulk.verb)),
         (Tone::Plain, format!("{pace}{}  ", stop.unwrap_or_default())),
-        (Tone::Dim, format!("{}", bulk.bulk_operation_id)),
+        (Tone::Dim, bulk.bulk_operation_id.to_string()),
     ];
     let which = vec![(Tone::Plain, format!("the runs of {}", bulk.filter))];
     let why = vec![(Tone::Dim, format!("by {}: {}", bulk.actor, bulk.reason))];

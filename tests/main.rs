@@ -6,6 +6,7 @@
 mod acts;
 mod api;
 mod bulk;
+mod command_line;
 mod config;
 mod console;
 mod console_pty;

@@ -2,6 +2,8 @@
 
 pub mod bench;
 mod bulk;
+mod customer;
+mod demo;
 mod dev;
 mod flow;
 mod key;
@@ -13,6 +15,8 @@ mod run;
 mod schedule;
 mod serve;
 mod story;
+mod subscription;
+mod tenant;
 mod token;
 
 use std::ffi::OsString;
@@ -51,12 +55,18 @@ enum Command {
     /// Tell which runs this build would strand, before it is rolled out. Reads only. Ends with 0 if
     /// there are none, 3 if there are some, 1 if it could not be told.
     PlanDeploy(plan_deploy::PlanDeployArgs),
-    /// API tokens: create, list, revoke.
+    /// API tokens: create, list, rotate, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Runs, through the API: list, count, show, signal, act.
     #[command(subcommand)]
     Run(run::RunCommand),
+    /// Tenants, through the API: list, show.
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Subscriptions, through the API: list, show, create, cancel.
+    #[command(subcommand)]
+    Subscription(subscription::SubscriptionCommand),
     /// Flow control, through the API: limits, pauses of workflows, queues and tenants, breakers.
     #[command(subcommand)]
     Flow(flow::FlowCommand),
@@ -167,6 +177,8 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::PlanDeploy(args) => return plan_deploy::run(args).await,
         Command::Token(command) => token::run(command).await?,
         Command::Run(command) => run::run(command).await?,
+        Command::Tenant(command) => tenant::run(command).await?,
+        Command::Subscription(command) => subscription::run(command).await?,
         Command::Flow(command) => flow::run(command).await?,
         Command::Bulk(command) => bulk::run(command).await?,
         Command::Schedule(command) => schedule::run(command).await?,

@@ -104,6 +104,10 @@ async fn bad_input_of_each_kind_gets_a_clear_problem() {
             expect(422, "invalid", "/colour"),
         ),
         (
+            raw.post("/v1/tenants", "14", &json!({"name": "A", "zone": "UTC"})),
+            expect(422, "invalid", "/email"),
+        ),
+        (
             raw.post(&subscriptions, "4", &plan("nope", "EUR")),
             expect(422, "invalid", "/plan"),
         ),
@@ -417,8 +421,8 @@ async fn fifty_posts_of_one_key_make_one_tenant() {
     assert_eq!(again.headers()["idempotent-replayed"], "true");
     let other = json!({"name": "Other", "email": "a@acme.example", "zone": "UTC"});
     assert_eq!(
-        refused(raw.post("/v1/tenants", "same", &other)).await.0,
-        422
+        refused(raw.post("/v1/tenants", "same", &other)).await,
+        expect(422, "idempotency_key_reused", "")
     );
     app.finish().await;
 }

@@ -8,6 +8,7 @@ mod api;
 mod billing;
 mod bulk;
 mod catalog;
+mod command_line;
 mod config;
 mod console;
 mod console_pty;

@@ -32,10 +32,15 @@ impl Drop for Dev {
 impl Dev {
     /// Starts it from nothing and waits until it has played its own story and serves.
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(flags: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let said = File::create(home.path().join("said")).unwrap();
         let child = Command::new(tenure())
             .args(["dev", "--yes", "--listen", "127.0.0.1:0"])
+            .args(flags)
             .env("TENURE_HOME", home.path())
             .env("TENURE_LOG", "warn,stripe=error,async_stripe=error")
             .stdin(Stdio::null())
@@ -284,6 +289,25 @@ async fn dev_starts_its_postgres_again_when_somebody_kills_it() {
     .await;
     eventually("the API answers from it", async || {
         client.list_plans().await.is_ok_and(|now| now == plans)
+    })
+    .await;
+    dev.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_keeps_customers_coming_after_the_story() {
+    let dev = Dev::start_with(&["--demo"]).await;
+    let token = std::fs::read_to_string(dev.home.path().join("token")).unwrap();
+    let client = Client::new(&dev.url(), token.trim()).unwrap();
+    // Three seats, and the story's own tenant.
+    eventually("three customers have subscribed", async || {
+        let page = client.list_tenants(&Default::default()).await.unwrap();
+        let mut subscribed = 0;
+        for tenant in page.items.iter().filter(|one| one.test_clock_id.is_some()) {
+            let found = client.list_subscriptions(tenant.tenant_id).await.unwrap();
+            subscribed += found.len();
+        }
+        subscribed == 4
     })
     .await;
     dev.stop();

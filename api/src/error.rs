@@ -39,6 +39,9 @@ pub enum ApiError {
         /// What was wrong, and what would be right.
         detail: String,
     },
+    /// The `Idempotency-Key` belongs to another request.
+    #[error("this Idempotency-Key was used with another body; use a new key")]
+    KeyReused,
     /// Nothing is there, or nothing that the caller may see.
     #[error("{0}")]
     NotFound(String),
@@ -130,6 +133,12 @@ impl ApiError {
                 text,
             ),
             Self::Invalid { pointer, .. } => invalid(text).at(pointer.clone()),
+            Self::KeyReused => Verdict::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "The key belongs to another request",
+                text,
+            ),
             Self::NotFound(_) => not_found("not_found", text),
             Self::MethodNotAllowed => Verdict::new(
                 StatusCode::METHOD_NOT_ALLOWED,

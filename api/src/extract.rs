@@ -68,6 +68,7 @@ fn read<'de, T: DeserializeOwned>(
         if error.is_data() {
             let detail = error.to_string();
             let detail = of_instant(bytes, &pointer, &detail).unwrap_or(detail);
+            let pointer = pointer + &missing(&detail);
             ApiError::Invalid { pointer, detail }
         } else {
             malformed(&error)
@@ -84,6 +85,14 @@ fn of_instant(bytes: &[u8], pointer: &str, refusal: &str) -> Option<String> {
     refusal.starts_with(&refused.to_string()).then(|| {
         format!("{text:?} is no instant; write it as RFC 3339 does, such as 2027-01-31T09:00:00Z")
     })
+}
+
+/// The rest of the pointer to a field that is not there: the path ends at what should hold it.
+fn missing(refusal: &str) -> String {
+    let field = refusal.strip_prefix("missing field `");
+    field
+        .and_then(|rest| rest.split_once('`'))
+        .map_or(String::new(), |(name, _)| format!("/{name}"))
 }
 
 /// A path as a JSON Pointer (RFC 6901).
@@ -117,7 +126,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
             Err(rejection) => Err(ApiError::BadRequest {
                 code: "invalid_query",
-                detail: rejection.body_text(),
+                detail: without_prefix(
+                    rejection.body_text(),
+                    "Failed to deserialize query string: ",
+                ),
             }),
         }
     }
@@ -134,8 +146,14 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(rejection) => Err(ApiError::NotFound(format!(
                 "the path names nothing: {}",
-                rejection.body_text()
+                without_prefix(rejection.body_text(), "Invalid URL: ")
             ))),
         }
     }
+}
+
+/// What a library says, without its word on what it was about.
+fn without_prefix(text: String, prefix: &str) -> String {
+    text.strip_prefix(prefix)
+        .map_or(text.clone(), str::to_owned)
 }

@@ -168,10 +168,7 @@ impl Asked<'_> {
             return Ok(None);
         };
         if known.fingerprint != self.fingerprint.digest {
-            return Err(ApiError::Invalid {
-                pointer: String::new(),
-                detail: "this Idempotency-Key was used with another body; use a new key".to_owned(),
-            });
+            return Err(ApiError::KeyReused);
         }
         let status = u16::try_from(known.status).ok();
         let status = status.and_then(|status| StatusCode::from_u16(status).ok());

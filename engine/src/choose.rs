@@ -98,9 +98,8 @@ pub(crate) fn next_event(
         return (next.map_or(NextEvent::UndoEnd, NextEvent::Undo), marks);
     }
     let over = run_deadline(run).filter(|_| is_over(run));
-    // A visit that only fails would keep the end waiting until somebody mends it.
-    let ends = wants_to_end(inbox) || over.is_some() && pinned != Some(RUN_DEADLINE);
-    if pinned.is_some() && run.attempt > 0 && ends {
+    let gives_way = |pin: &str| gives_way(run, inbox, pin == RUN_DEADLINE, is_cancel(inbox, pin));
+    if run.attempt > 0 && pinned.is_some_and(gives_way) {
         return (NextEvent::Abandon, marks);
     }
     if let Some(event) = pinned.and_then(|pin| find_pinned(run, inbox, pin)) {
@@ -181,6 +180,28 @@ fn find_pinned(run: &ClaimedRun, inbox: &mut Vec<InboxItem>, pin: &str) -> Optio
     let signal_id = pin.strip_prefix("inbox ")?;
     let at = inbox.iter().position(|item| item.signal_id == signal_id)?;
     Some(message(inbox.remove(at)))
+}
+
+/// Whether a visit answers a cancel that waits.
+fn is_cancel(inbox: &[InboxItem], pin: &str) -> bool {
+    let signal_id = pin.strip_prefix("inbox ");
+    inbox
+        .iter()
+        .any(|item| item.kind == InboxKind::Cancel && signal_id == Some(&item.signal_id))
+}
+
+/// Whether a visit that only fails gives way to an end that waits, which would otherwise wait until
+/// somebody mends it.
+///
+/// The clean-up for the run's time gives way to a cancel, that for a cancel to nothing: it would be
+/// begun again for ever, and its policy never run out.
+pub(crate) fn gives_way(
+    run: &ClaimedRun,
+    inbox: &[InboxItem],
+    for_time: bool,
+    for_cancel: bool,
+) -> bool {
+    !for_cancel && (wants_to_end(inbox) || is_over(run) && !for_time)
 }
 
 fn message(item: InboxItem) -> NextEvent {

@@ -196,6 +196,7 @@ impl Executor {
     ) -> Option<Settlement> {
         let (label, pin) = (event.label(), event.pin());
         let over = matches!(event, NextEvent::RunDeadline(_));
+        let cancels = matches!(event, NextEvent::Cancel(_));
         let (erased, mut consumed, deadline) = match event {
             NextEvent::Nothing => return Some(rest(handler, held, marks)),
             NextEvent::Abandon => {
@@ -237,8 +238,8 @@ impl Executor {
         let answered = matches!(end, VisitEnd::Answered(_));
         let mut settlement =
             plan::settle(&held.run, &label, deadline.as_ref(), end, clock::chance())?;
-        let ends = choose::wants_to_end(&held.inbox) || choose::is_over(&held.run) && !over;
-        if settlement.status == Status::Stuck && ends {
+        let gives_way = choose::gives_way(&held.run, &held.inbox, over, cancels);
+        if settlement.status == Status::Stuck && gives_way {
             held.inbox.extend(consumed);
             return Some(abandon(handler, held, reverses, may_keep));
         }

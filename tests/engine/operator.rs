@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use tenure_engine::operator::{self, Act, Intervention, RestartFrom, Verb};
 use tenure_engine::{EngineError, RunId, Status, Worker};
 
-use super::workflows::{Door, DoorSignal, Errand, House, HouseSignal, Outside, registry};
+use super::workflows::{Door, DoorSignal, Errand, House, HouseSignal, Outside, Shop, registry};
 use crate::support::engine::TestEngine;
 use crate::support::{connect, eventually};
 
@@ -319,6 +319,36 @@ async fn a_stuck_or_failing_run_hears_a_cancel() {
     act(&engine, run, Verb::Cancel).await.unwrap();
     engine.drain().await;
     assert_eq!(engine.status(run).await, Status::Cancelled);
+    engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_up_that_fails_is_stuck_when_its_policy_runs_out() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let run = engine.start::<Shop>("corner", &()).await;
+    engine.drain().await;
+    outside.fail("lock", 6);
+    act(&engine, run, Verb::Cancel).await.unwrap();
+    let tried = || (outside.keys("sweep").len(), outside.keys("lock").len());
+    let try_until_it_runs_out = async || {
+        for _ in 0..4 {
+            engine.drain().await;
+            engine.advance(Duration::from_secs(700));
+        }
+        assert_eq!(engine.status(run).await, Status::Stuck);
+    };
+    try_until_it_runs_out().await;
+    assert_eq!(tried(), (1, 3), "what was answered is not done again");
+
+    // A second cancel goes on with the same clean-up; it does not begin it anew for ever.
+    act(&engine, run, Verb::Cancel).await.unwrap();
+    try_until_it_runs_out().await;
+    assert_eq!(tried(), (1, 6));
+    act(&engine, run, Verb::Retry).await.unwrap();
+    engine.drain().await;
+    assert_eq!(engine.status(run).await, Status::Cancelled);
+    assert_eq!(tried(), (1, 7));
     engine.assert_nothing_lost().await;
 }
 

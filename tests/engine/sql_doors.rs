@@ -216,3 +216,34 @@ async fn what_does_not_fit_is_refused_by_name_and_an_input_that_nobody_can_read_
     );
     assert_eq!(detail.data, json!("no number"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_whose_keys_holder_is_dropped_at_that_moment_has_a_run() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let mut conn = product(&engine).await;
+    let tenant = engine.tenant;
+    let first = start(&mut conn, tenant, "errand", "k", json!(0)).await;
+    engine.drain().await;
+    // Retention has its turn between the two statements of the door: after the insert that met the
+    // holder, before the look at the holder.
+    let mut owner = connect(&engine.options).await;
+    sqlx::raw_sql(
+        "create table public.turn (only boolean);
+         insert into public.turn values (true);
+         create function public.drop_holder() returns trigger language plpgsql security definer as $$
+         begin
+           delete from public.turn;
+           if found then
+             delete from engine.run where key = 'k';
+           end if;
+           return null;
+         end $$;
+         create trigger drop_holder after insert on engine.run
+           for each statement execute function public.drop_holder();",
+    )
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    let second = start(&mut conn, tenant, "errand", "k", json!(0)).await;
+    assert_ne!(second.unwrap(), first.unwrap());
+}

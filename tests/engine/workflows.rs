@@ -450,6 +450,45 @@ impl Workflow for Booking {
     }
 }
 
+/// A shop that is swept and locked when it is told to close.
+pub(crate) struct Shop(pub(crate) Outside);
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum ShopState {
+    Open,
+}
+
+impl Workflow for Shop {
+    const NAME: &'static str = "shop";
+    const VERSION: i32 = 1;
+    type Input = ();
+    type State = ShopState;
+    type Signal = Nothing;
+    type Output = ();
+
+    fn start(&self, (): ()) -> ShopState {
+        ShopState::Open
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        state: ShopState,
+        event: Event<Nothing>,
+    ) -> Result<Transition<Self>, StepError> {
+        if event != Event::CancelRequested {
+            return Ok(Transition::stay(state));
+        }
+        for thing in ["sweep", "lock"] {
+            cx.step(thing, &POLICY, async |step| {
+                self.0.call(thing, step.key).await
+            })
+            .await?;
+        }
+        Ok(Transition::cancelled())
+    }
+}
+
 /// All of them.
 pub(crate) fn registry(outside: &Outside) -> Registry {
     Registry::builder()
@@ -458,6 +497,7 @@ pub(crate) fn registry(outside: &Outside) -> Registry {
         .register(Family)
         .register(House)
         .register(Booking(outside.clone()))
+        .register(Shop(outside.clone()))
         .build()
         .unwrap()
 }

@@ -69,6 +69,12 @@ pub(crate) async fn database_url() -> String {
     cluster().await.cluster().url(&name)
 }
 
+/// The URL of a database of the suite's cluster, for other processes.
+pub(crate) async fn url(database: &PgConnectOptions) -> String {
+    let name = database.get_database().expect("a name");
+    cluster().await.cluster().url(name)
+}
+
 /// An empty database of its own.
 pub(crate) async fn empty_database() -> PgConnectOptions {
     let name = clone(false).await;

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Months, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Months, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use tenure_engine::{
@@ -268,7 +268,7 @@ pub async fn advance(
     if let Some(going) = clock.target {
         return Err(DoorError::Conflict(format!(
             "the clock is on its way to {}; wait until it is ready",
-            going.to_rfc3339()
+            going.to_rfc3339_opts(SecondsFormat::AutoSi, true)
         )));
     }
     if target < clock.now || target - clock.now > MAX_ADVANCE || target > latest() {
@@ -276,7 +276,7 @@ pub async fn advance(
             field: "to",
             detail: format!(
                 "the clock stands at {}; it moves forward only, by ten years at most, and not past the year 2200",
-                clock.now.to_rfc3339()
+                clock.now.to_rfc3339_opts(SecondsFormat::AutoSi, true)
             ),
         });
     }

@@ -190,6 +190,22 @@ pub enum CreditPolicy {
     Refund,
 }
 
+impl SubscriptionStatus {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trialing => "trialing",
+            Self::Active => "active",
+            Self::PastDue => "past_due",
+            Self::Ending => "ending",
+            Self::Ended => "ended",
+            Self::Incomplete => "incomplete",
+            Self::Scheduled => "scheduled",
+            Self::Paused => "paused",
+        }
+    }
+}
+
 /// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/cancel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -200,6 +200,30 @@ pub async fn create(conn: &mut PgConnection, new: &NewToken) -> Result<String, A
     Ok(token)
 }
 
+/// Makes a token like another, which counts beside it for so many hours more and no longer; `None`
+/// when there is none that counts. The transaction must act as control.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn rotate(
+    conn: &mut PgConnection,
+    token_id: Uuid,
+    days: u32,
+    overlap_hours: u32,
+) -> Result<Option<String>, ApiError> {
+    let Some(old) = store::retire(conn, token_id, TimeDelta::hours(overlap_hours.into())).await?
+    else {
+        return Ok(None);
+    };
+    let new = NewToken {
+        name: old.name,
+        role: old.role,
+        tenant: old.tenant_id,
+        days,
+    };
+    create(conn, &new).await.map(Some)
+}
+
 /// Makes a well-known token valid, for a private installation that keeps it in a file.
 ///
 /// # Errors

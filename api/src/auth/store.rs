@@ -176,3 +176,38 @@ pub async fn revoke(conn: &mut PgConnection, token_id: Uuid) -> sqlx::Result<boo
     .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Ends a token after `overlap` at the latest, at once when that is nothing; the token, if one that
+/// counts is there.
+pub(super) async fn retire(
+    conn: &mut PgConnection,
+    token_id: Uuid,
+    overlap: TimeDelta,
+) -> sqlx::Result<Option<TokenRow>> {
+    let row = sqlx::query!(
+        r#"
+        update app.token
+        set expires_at = case when $2 > 0::float8
+              then least(expires_at, engine.now() + $2 * interval '1 second')
+              else expires_at
+            end,
+            revoked_at = case when $2 > 0::float8 then null else engine.now() end
+        where token_id = $1
+          and revoked_at is null
+          and expires_at > engine.now()
+        returning token_id, name, role, tenant_id as "tenant_id: TenantId", expires_at, revoked_at
+        "#,
+        token_id,
+        overlap.num_seconds() as f64,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| TokenRow {
+        token_id: row.token_id,
+        name: row.name,
+        role: role(&row.role),
+        tenant_id: row.tenant_id,
+        expires_at: row.expires_at,
+        revoked_at: row.revoked_at,
+    }))
+}

@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 
 use super::postgres::{PrivateArgs, migrated};
 use super::serve::worker_name;
-use super::story;
+use super::{demo, story};
 use crate::auth::{self, NewToken};
 use crate::config::{SealArgs, StripeConfig};
 use crate::postgres::{Cluster, ClusterConfig, Durability};
@@ -54,6 +54,9 @@ pub(super) struct DevArgs {
     /// End after the story: with success only if every fact of it held.
     #[arg(long)]
     once: bool,
+    /// After the story, keep customers coming and going, so that the console has something to show.
+    #[arg(long, conflicts_with = "once")]
+    demo: bool,
     /// Throw away what an earlier `dev` stored, and start over.
     #[arg(long)]
     fresh: bool,
@@ -119,13 +122,25 @@ async fn develop(args: &DevArgs, files: &Files, database: PgConnectOptions) -> a
     };
     if !args.once {
         tell_what_to_try(&url, files);
-        super::until_asked_to_stop().await?;
+        serve_until_asked_to_stop(args.demo.then_some(&client)).await?;
         println!("Stopping. Everything is kept; the same command goes on from here.");
     }
     running.shutdown().await;
     sandbox.shutdown().await;
     anyhow::ensure!(held, "not every fact of the story held; see above");
     Ok(())
+}
+
+/// Waits, and plays customers meanwhile if there is somebody to play them with.
+async fn serve_until_asked_to_stop(players: Option<&Client>) -> anyhow::Result<()> {
+    let Some(client) = players else {
+        return super::until_asked_to_stop().await;
+    };
+    println!("\nCustomers come and go: watch them in the console.");
+    tokio::select! {
+        asked = super::until_asked_to_stop() => asked,
+        () = demo::play(client) => Ok(()),
+    }
 }
 
 async fn serve(

@@ -3,6 +3,8 @@
 pub mod bench;
 mod bulk;
 mod catalog;
+mod customer;
+mod demo;
 mod dev;
 mod dunning;
 mod entitlement;
@@ -17,6 +19,7 @@ mod run;
 mod schedule;
 mod serve;
 mod story;
+mod subscription;
 mod tenant;
 mod token;
 
@@ -56,7 +59,7 @@ enum Command {
     /// Tell which runs this build would strand, before it is rolled out. Reads only. Ends with 0 if
     /// there are none, 3 if there are some, 1 if it could not be told.
     PlanDeploy(plan_deploy::PlanDeployArgs),
-    /// API tokens: create, list, revoke.
+    /// API tokens: create, list, rotate, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Dunning policies: check a file, and through the API load, list, show, assign.
@@ -65,7 +68,7 @@ enum Command {
     /// Mails, through the API: preview.
     #[command(subcommand)]
     Notice(notice::NoticeCommand),
-    /// Tenants, through the API: hold, debt, exempt.
+    /// Tenants, through the API: list, show, hold, debt, exempt, entitlements, override.
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
     /// The catalogue: check a file; load and show it through the API.
@@ -74,6 +77,9 @@ enum Command {
     /// Runs, through the API: list, count, show, signal, act.
     #[command(subcommand)]
     Run(run::RunCommand),
+    /// Subscriptions, through the API: list, show, create, cancel.
+    #[command(subcommand)]
+    Subscription(subscription::SubscriptionCommand),
     /// Flow control, through the API: limits, pauses of workflows, queues and tenants, breakers.
     #[command(subcommand)]
     Flow(flow::FlowCommand),
@@ -188,6 +194,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tenant(command) => tenant::run(command).await?,
         Command::Catalog(command) => catalog::run(command).await?,
         Command::Run(command) => run::run(command).await?,
+        Command::Subscription(command) => subscription::run(command).await?,
         Command::Flow(command) => flow::run(command).await?,
         Command::Bulk(command) => bulk::run(command).await?,
         Command::Schedule(command) => schedule::run(command).await?,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tenure_client::{
@@ -42,6 +42,10 @@ impl ApiArgs {
             (None, None) => anyhow::bail!("give a token: --token or TENURE_TOKEN"),
         };
         Ok(Client::new(&self.url, &token)?)
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.json
     }
 }
 
@@ -264,13 +268,13 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             let page = api.client()?.list_runs(&filter).await?;
             print(&api, &page, || {
                 for run in &page.items {
-                    let next = run.next_at.map_or(String::new(), |at| at.to_rfc3339());
+                    let next = run.next_at.map_or(String::new(), rfc3339);
                     let clock = match run.next_clock {
                         Some(DeadlineClock::Tenant) => "(test clock)",
                         _ => "",
                     };
                     println!(
-                        "{}  {:<12} {:<10} {:<14} {:<25} {clock:<12} {}",
+                        "{}  {:<12} {:<10} {:<14} {:<20} {clock:<12} {}",
                         run.run_id,
                         run.workflow,
                         run.status.as_str(),
@@ -417,4 +421,9 @@ pub(super) fn print<T: Serialize>(
         text();
     }
     Ok(())
+}
+
+/// An instant, to the second.
+pub(super) fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

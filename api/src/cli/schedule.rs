@@ -1,14 +1,13 @@
 //! `tenure schedule`: cron entries for scripts, through the API.
 
 use anyhow::Context as _;
-use chrono::{DateTime, SecondsFormat, Utc};
 use tenure_client::{
     ActOnSchedule, CatchUpPolicy, ChangeSchedule, IdempotencyKey, NewSchedule, OverlapPolicy,
     Schedule, ScheduleDetail, ScheduleFilter, Slot, SlotOutcome,
 };
 use uuid::Uuid;
 
-use super::run::{ApiArgs, print};
+use super::run::{ApiArgs, print, rfc3339};
 
 /// What to do with schedules.
 #[derive(Debug, clap::Subcommand)]
@@ -292,8 +291,4 @@ fn describe(line: &Slot) -> String {
         (SlotOutcome::Skipped, _) => format!("{when} skipped: {reason}"),
         (outcome, _) => format!("{when} {outcome:?}"),
     }
-}
-
-fn rfc3339(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

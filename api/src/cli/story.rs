@@ -1,21 +1,14 @@
 //! The story of `tenure dev`: a trial becomes a paying customer, a card fails and is mended, and the
 //! subscription ends. Played through the API on a test clock, each fact checked and printed.
 
-use std::time::Duration;
-
-use anyhow::Context as _;
 use chrono::{DateTime, TimeZone as _, Utc};
 use stripe_sandbox::SandboxHandle;
 use tenure_client::{
-    AdvanceTestClock, AttachPaymentMethod, CancelSubscription, Client, IdempotencyKey, Invoice,
-    InvoiceStatus, MailStatus, NewSubscription, NewTenant, Subscription, SubscriptionStatus,
-    Tenant, TestClockStatus, When,
+    Client, Invoice, InvoiceStatus, MailStatus, NewTenant, Subscription, SubscriptionStatus, When,
 };
 use uuid::Uuid;
 
-/// How long the story waits for one advance.
-const PATIENCE: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(20);
+use super::customer::Customer;
 
 /// Plays the story; whether every fact held.
 ///
@@ -35,8 +28,7 @@ pub(super) async fn play(client: &Client, sandbox: &SandboxHandle) -> anyhow::Re
 struct Story<'a> {
     client: &'a Client,
     sandbox: &'a SandboxHandle,
-    tenant: Tenant,
-    clock: Uuid,
+    customer: Customer<'a>,
     subscription: Uuid,
     facts: u32,
     broken: u32,
@@ -62,35 +54,22 @@ impl<'a> Story<'a> {
             locale: None,
             test_clock: Utc.with_ymd_and_hms(2027, 1, 31, 9, 0, 0).single(),
         };
-        let tenant = client
-            .create_tenant(&new, &IdempotencyKey::generate())
-            .await?;
-        let clock = tenant.test_clock_id.context("the tenant has no clock")?;
-        let mut story = Self {
+        let customer = Customer::create(client, &new).await?;
+        customer.attach("pm_card_visa").await?;
+        let made = customer.subscribe("starter-monthly", "EUR").await?;
+        Ok(Self {
             client,
             sandbox,
-            tenant,
-            clock,
-            subscription: Uuid::nil(),
+            customer,
+            subscription: made.subscription_id,
             facts: 0,
             broken: 0,
-        };
-        story.attach("pm_card_visa").await?;
-        let new = NewSubscription {
-            plan: "starter-monthly".to_owned(),
-            currency: "EUR".to_owned(),
-            ..NewSubscription::default()
-        };
-        let key = IdempotencyKey::generate();
-        let made = client.subscribe(story.tenant.tenant_id, &new, &key).await?;
-        story.subscription = made.subscription_id;
-        story.advance("0h").await?;
-        Ok(story)
+        })
     }
 
     async fn trial(&mut self) -> anyhow::Result<()> {
         let found = self.subscription().await?;
-        let tenant = self.client.tenant(self.tenant.tenant_id).await?;
+        let tenant = self.client.tenant(self.customer.tenant_id).await?;
         let card = tenant.default_payment_method.map(|method| method.last4);
         self.fact(
             day(2027, 1, 31),
@@ -108,7 +87,7 @@ impl<'a> Story<'a> {
     }
 
     async fn paid(&mut self) -> anyhow::Result<()> {
-        self.advance("15d").await?;
+        self.customer.advance("15d").await?;
         let warned = self.has_mail("trial_ending").await?;
         self.fact(
             day(2027, 2, 11),
@@ -134,7 +113,7 @@ impl<'a> Story<'a> {
     }
 
     async fn renewal(&mut self) -> anyhow::Result<()> {
-        self.advance("1mo").await?;
+        self.customer.advance("1mo").await?;
         let invoice = self.invoice(2).await?;
         self.fact(
             day(2027, 3, 14),
@@ -145,8 +124,10 @@ impl<'a> Story<'a> {
     }
 
     async fn declined(&mut self) -> anyhow::Result<()> {
-        self.attach("pm_sandbox_insufficient_funds").await?;
-        self.advance("1mo").await?;
+        self.customer
+            .attach("pm_sandbox_insufficient_funds")
+            .await?;
+        self.customer.advance("1mo").await?;
         let invoice = self.invoice(3).await?;
         let found = self.subscription().await?;
         self.fact(
@@ -171,8 +152,8 @@ impl<'a> Story<'a> {
     }
 
     async fn recovered(&mut self) -> anyhow::Result<()> {
-        self.attach("pm_card_visa").await?;
-        self.advance("0h").await?;
+        self.customer.attach("pm_card_visa").await?;
+        self.customer.advance("0h").await?;
         let invoice = self.invoice(3).await?;
         let found = self.subscription().await?;
         self.fact(
@@ -188,22 +169,17 @@ impl<'a> Story<'a> {
     }
 
     async fn cancelled(&mut self) -> anyhow::Result<()> {
-        let cancel = CancelSubscription {
-            when: When::PeriodEnd,
-            ..CancelSubscription::default()
-        };
-        let (tenant, key) = (self.tenant.tenant_id, IdempotencyKey::generate());
-        self.client
-            .cancel_subscription(tenant, self.subscription, &cancel, &key)
+        let tenant = self.customer.tenant_id;
+        self.customer
+            .cancel(self.subscription, When::PeriodEnd)
             .await?;
-        self.advance("0h").await?;
         let found = self.subscription().await?;
         self.fact(
             day(2027, 4, 15),
             "cancels: access goes on until 14 May",
             found.status == SubscriptionStatus::Ending && found.cancel_at == Some(day(2027, 5, 14)),
         );
-        self.advance("2mo").await?;
+        self.customer.advance("2mo").await?;
         let found = self.subscription().await?;
         let invoices = self.client.list_invoices(tenant).await?;
         self.fact(
@@ -236,40 +212,8 @@ impl<'a> Story<'a> {
         println!("  {sign}  {date}  {what}");
     }
 
-    async fn attach(&self, method: &str) -> anyhow::Result<()> {
-        let attach = AttachPaymentMethod {
-            payment_method: method.to_owned(),
-        };
-        let key = IdempotencyKey::generate();
-        self.client
-            .attach_payment_method(self.tenant.tenant_id, &attach, &key)
-            .await?;
-        self.advance("0h").await
-    }
-
-    /// Moves the clock and waits until it is ready again.
-    async fn advance(&self, by: &str) -> anyhow::Result<()> {
-        let advance = AdvanceTestClock {
-            to: None,
-            by: Some(by.to_owned()),
-        };
-        let key = IdempotencyKey::generate();
-        self.client
-            .advance_test_clock(self.clock, &advance, &key)
-            .await?;
-        let ready = async {
-            while self.client.test_clock(self.clock).await?.status != TestClockStatus::Ready {
-                tenure_engine::sleep(POLL).await;
-            }
-            anyhow::Ok(())
-        };
-        tokio::time::timeout(PATIENCE, ready)
-            .await
-            .with_context(|| format!("the clock did not get {by} further within {PATIENCE:?}"))?
-    }
-
     async fn subscription(&self) -> anyhow::Result<Subscription> {
-        let tenant = self.tenant.tenant_id;
+        let tenant = self.customer.tenant_id;
         let found = self.client.subscription(tenant, self.subscription).await?;
         Ok(found.subscription)
     }
@@ -277,14 +221,17 @@ impl<'a> Story<'a> {
     /// The tenant's invoice with this number.
     async fn invoice(&self, number: u32) -> anyhow::Result<Option<Invoice>> {
         let printed = format!("INV-{number:05}");
-        let invoices = self.client.list_invoices(self.tenant.tenant_id).await?;
+        let invoices = self.client.list_invoices(self.customer.tenant_id).await?;
         Ok(invoices
             .into_iter()
             .find(|invoice| invoice.number.as_deref() == Some(&printed)))
     }
 
     async fn count_mails(&self, kind: &str) -> anyhow::Result<usize> {
-        let mails = self.client.list_tenant_mails(self.tenant.tenant_id).await?;
+        let mails = self
+            .client
+            .list_tenant_mails(self.customer.tenant_id)
+            .await?;
         let sent =
             |mail: &&tenure_client::Mail| mail.kind == kind && mail.status == MailStatus::Sent;
         Ok(mails.iter().filter(sent).count())
@@ -296,7 +243,7 @@ impl<'a> Story<'a> {
 
     /// How many charges of the tenant succeeded at the provider.
     fn charges(&self) -> usize {
-        let tenant = self.tenant.tenant_id.to_string();
+        let tenant = self.customer.tenant_id.to_string();
         let all = self.sandbox.control().charges(&[("tenant", &tenant)]);
         all.iter().filter(|charge| charge.paid).count()
     }

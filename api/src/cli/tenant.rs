@@ -3,16 +3,37 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use tenure_client::{
     Debt, DunningExemption, ExemptFromDunning, Hold, HoldBlocks, HoldFilter, HoldKind, Holds,
-    IdempotencyKey, LiftExemption, LiftHold, PlaceHold,
+    IdempotencyKey, LiftExemption, LiftHold, PlaceHold, Tenant, TenantFilter,
 };
 use uuid::Uuid;
 
 use super::entitlement::{self, EntitlementsArgs, OverrideCommand};
-use super::run::{ApiArgs, print};
+use super::run::{ApiArgs, print, rfc3339};
 
 /// What to do with tenants.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum TenantCommand {
+    /// List tenants.
+    List {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// Text that name, mail address or id must contain.
+        #[arg(long)]
+        q: Option<String>,
+        /// Where the last page ended.
+        #[arg(long)]
+        cursor: Option<String>,
+        /// Tenants per page, at most 200.
+        #[arg(long)]
+        limit: Option<u32>,
+    },
+    /// Show a tenant: its zone, its clock, how it pays.
+    Show {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant_id: Uuid,
+    },
     /// Holds on a tenant or its subscriptions: list, place, lift.
     #[command(subcommand)]
     Hold(HoldCommand),
@@ -154,6 +175,37 @@ fn parse_kind(text: &str) -> Result<HoldKind, String> {
 
 pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
     match command {
+        TenantCommand::List {
+            api,
+            q,
+            cursor,
+            limit,
+        } => {
+            let filter = TenantFilter { q, cursor, limit };
+            let page = api.client()?.list_tenants(&filter).await?;
+            print(&api, &page, || {
+                for tenant in &page.items {
+                    println!("{}  {}  <{}>", tenant.tenant_id, tenant.name, tenant.email);
+                }
+                if let Some(cursor) = &page.next_cursor {
+                    eprintln!("There may be more: --cursor {cursor}");
+                }
+            })
+        }
+        TenantCommand::Show { api, tenant_id } => {
+            let client = api.client()?;
+            let tenant = client.tenant(tenant_id).await?;
+            let clock = match tenant.test_clock_id {
+                Some(clock) if !api.is_json() => Some(client.test_clock(clock).await?.now),
+                _ => None,
+            };
+            print(&api, &tenant, || {
+                print_detail(&tenant);
+                if let Some(now) = clock {
+                    println!("its test clock stands at {}", rfc3339(now));
+                }
+            })
+        }
         TenantCommand::Hold(command) => hold(command).await,
         TenantCommand::Entitlements(args) => entitlement::show(args).await,
         TenantCommand::Override(command) => entitlement::run(command).await,
@@ -356,5 +408,25 @@ fn print_hold(hold: &Hold) {
     if let (Some(at), Some(by), Some(reason)) = (hold.lifted_at, &hold.lifted_by, &hold.lift_reason)
     {
         println!("  lifted {}  {by}: {reason}", instant(at));
+    }
+}
+
+fn print_detail(tenant: &Tenant) {
+    println!("{}  {}  <{}>", tenant.tenant_id, tenant.name, tenant.email);
+    println!(
+        "dates in {}, since {}, on shard {}",
+        tenant.zone,
+        rfc3339(tenant.created_at),
+        tenant.shard_id
+    );
+    match &tenant.default_payment_method {
+        Some(card) => println!(
+            "pays with {} {} ({})",
+            card.brand, card.last4, card.provider_id
+        ),
+        None => println!("has no payment method"),
+    }
+    if let Some(error) = &tenant.payment_method_error {
+        println!("the payment method that was given last was refused: {error}");
     }
 }

@@ -1,5 +1,6 @@
 //! `tenure token`: API tokens, made and taken back beside the database.
 
+use anyhow::Context as _;
 use chrono::SecondsFormat;
 use sqlx::{Connection as _, PgConnection};
 use tenure_client::Role;
@@ -31,6 +32,19 @@ pub(super) enum TokenCommand {
     },
     /// List tokens, without their texts.
     List(DatabaseArgs),
+    /// Make a new token of the same name, role and tenant, and let the old one end.
+    Rotate {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// The old one's id, from the list.
+        token_id: Uuid,
+        /// For how many days the new one counts.
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+        /// For how many hours the old one counts beside it; with 0 it is taken back at once.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=720))]
+        overlap_hours: u32,
+    },
     /// Take a token back.
     Revoke {
         #[command(flatten)]
@@ -55,6 +69,7 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
                 tenant,
                 days,
             };
+            // A connection of this command alone: given up half-way, it is closed and nobody's next.
             let mut conn = connect(&database).await?;
             let mut tx = conn.begin().await?;
             tenure_workflows::as_control(&mut tx).await?;
@@ -82,16 +97,31 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
                 );
             }
         }
+        TokenCommand::Rotate {
+            database,
+            token_id,
+            days,
+            overlap_hours,
+        } => {
+            let mut conn = connect(&database).await?;
+            let mut tx = conn.begin().await?;
+            tenure_workflows::as_control(&mut tx).await?;
+            let token = auth::rotate(&mut tx, token_id, days, overlap_hours).await?;
+            let token = token.with_context(|| no_such(token_id))?;
+            tx.commit().await?;
+            println!("{token}");
+        }
         TokenCommand::Revoke { database, token_id } => {
             let mut conn = connect(&database).await?;
-            anyhow::ensure!(
-                auth::revoke(&mut conn, token_id).await?,
-                "no token {token_id} counts: see `tenure token list`"
-            );
+            anyhow::ensure!(auth::revoke(&mut conn, token_id).await?, no_such(token_id));
             println!("revoked {token_id}");
         }
     }
     Ok(())
+}
+
+fn no_such(token_id: Uuid) -> String {
+    format!("no token {token_id} counts: see `tenure token list`")
 }
 
 fn parse(role: &str) -> Role {

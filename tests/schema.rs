@@ -35,6 +35,7 @@ fn samples(version: i64) -> Option<&'static str> {
         18 => Some(include_str!("../fixtures/migrations/0018.sql")),
         19 => Some(include_str!("../fixtures/migrations/0019.sql")),
         17 => Some(include_str!("../fixtures/migrations/0017.sql")),
+        30 => Some(include_str!("../fixtures/migrations/0030.sql")),
         _ => None,
     }
 }

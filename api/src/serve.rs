@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use sqlx::PgPool;
 use tenure_engine::deploy::{self, Group};
 use tenure_engine::seal::{Keyring, MasterKey};
-use tenure_engine::{Client, Database, PoolConfig, Registry, Worker, WorkerConfig};
+use tenure_engine::{Client, Database, PoolConfig, Registry, Worker, WorkerConfig, failover};
 use tenure_workflows::Environment;
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
@@ -77,6 +77,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     let keyring = keyring(&engine_pool, config.database, config.master_key).await?;
     let workflows = tenure_workflows::workflows(&environment);
     let registry = workflows.keyring(keyring).build()?;
+    warn_of_risks(&engine_pool).await?;
     if config.worker.is_some() {
         refuse_to_strand(&engine_pool, &registry, config.allow_stranding).await?;
     }
@@ -108,6 +109,16 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         stop,
         closing,
     })
+}
+
+/// Says what the database's set-up could lose.
+async fn warn_of_risks(pool: &PgPool) -> anyhow::Result<()> {
+    let mut conn = pool.acquire().await?;
+    let risks = failover::risks(&mut conn).await;
+    for risk in risks.context("cannot look at the database's set-up")? {
+        tracing::warn!("{}", risk.describe());
+    }
+    Ok(())
 }
 
 /// What seals payloads; checked, so that no run meets a key that is not there.

@@ -32,6 +32,7 @@ mod gate;
 mod gather;
 mod hall;
 mod lease;
+mod memory;
 mod progress;
 mod registry;
 mod results;
@@ -46,6 +47,7 @@ mod database;
 pub mod deploy;
 #[doc(hidden)]
 pub mod doc_example;
+pub mod failover;
 pub mod flow;
 pub mod inspect;
 pub mod operator;

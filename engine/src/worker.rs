@@ -16,6 +16,7 @@ use crate::breaker::Breakers;
 use crate::client::Client;
 use crate::clock;
 use crate::committer::Committer;
+use crate::database;
 use crate::error::EngineError;
 use crate::executor::{Executor, Held};
 use crate::gate;
@@ -23,6 +24,7 @@ use crate::gather::GATHERING;
 use crate::hall::Hall;
 use crate::id::{Epoch, WorkerId};
 use crate::lease::Lease;
+use crate::memory::Memory;
 use crate::registry::Registry;
 use crate::retention::{self, RetentionConfig};
 use crate::run::{ClaimedRun, RunKey};
@@ -30,7 +32,7 @@ use crate::schedule;
 use crate::start::FROM_INPUT;
 use crate::store;
 use crate::tally;
-use crate::upkeep;
+use crate::upkeep::{self, Hearing};
 use crate::weight::Weights;
 
 /// How often a worker that is never idle looks at schedules.
@@ -109,6 +111,7 @@ impl Worker {
             quiet: quiet_tx,
             breakers: client.breakers().clone(),
             weights: Arc::default(),
+            memory: Arc::default(),
         };
         let first = station.register().await?;
         let bell = client.bell().clone();
@@ -164,6 +167,7 @@ struct Station {
     quiet: watch::Sender<u64>,
     breakers: Arc<Breakers>,
     weights: Arc<Weights>,
+    memory: Arc<Memory>,
 }
 
 impl Station {
@@ -192,6 +196,14 @@ impl Station {
         let freed = store::lease::unpark_handled(&mut conn, &handled).await?;
         if freed > 0 {
             tracing::info!(runs = freed, "runs without a handler have one again");
+        }
+        self.memory.forget_lease();
+        // Not every server that speaks Postgres tells it.
+        if let Ok(timeline) = database::timeline(&mut conn).await {
+            drop(conn);
+            if let Some(before) = self.memory.hear(timeline) {
+                upkeep::look_up(&self.pool, &self.memory, &self.config.name, before).await;
+            }
         }
         Ok(Arc::new(Lease::new(worker, self.config.lease, sent)))
     }
@@ -234,6 +246,7 @@ impl Station {
             &self.registry,
             &lease,
             &self.bell,
+            &self.memory,
             self.config.committers,
         );
         let executor = Executor {
@@ -254,9 +267,13 @@ impl Station {
             self.pool.clone(),
             lease.clone(),
             lost.clone(),
-            self.bell.clone(),
-            self.breakers.clone(),
-            self.weights.clone(),
+            Hearing {
+                worker: self.config.name.clone(),
+                bell: self.bell.clone(),
+                breakers: self.breakers.clone(),
+                weights: self.weights.clone(),
+                memory: self.memory.clone(),
+            },
         ));
         self.claim_until_done(&lease, &lost, &hall).await;
         if self.abort.is_cancelled() || lost.is_cancelled() {

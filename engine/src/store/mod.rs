@@ -11,6 +11,7 @@ pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod data_key;
 pub(crate) mod deploy;
+pub(crate) mod failover;
 pub(crate) mod fan_out;
 pub(crate) mod gathering;
 pub(crate) mod inbox;

@@ -19,6 +19,7 @@ mod filter;
 mod flow;
 mod keys;
 mod metrics;
+mod pooler;
 mod postgres;
 mod retention;
 mod schedules;

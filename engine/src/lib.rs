@@ -65,7 +65,7 @@ pub use attribute::{AttributeKind, AttributeNames, Attributes, MAX_ATTRIBUTE_TEX
 pub use client::{Client, RunRef, Signalled};
 pub use clock::sleep;
 pub use context::{Context, Step};
-pub use database::{Database, NoHost, UrlError};
+pub use database::{Database, NoHost, Pooler, UrlError};
 pub use error::{EngineError, ErrorRecord, ResultExt, StepError};
 pub use fan_out::{ChildResult, Ended, FanOut, Join, Joined, MAX_FAN_OUT};
 pub use gather::{Gather, MAX_BATCH, MAX_GATHERING};
@@ -83,5 +83,5 @@ pub use run::{Deadline, SignalOutcome, Status, StoredError};
 pub use start::{StartOptions, Started};
 pub use transition::{ClosePolicy, Transition};
 pub use variants::variants;
-pub use worker::{Worker, WorkerConfig};
+pub use worker::{ClaimScope, Worker, WorkerConfig};
 pub use workflow::{Event, FinishedRun, Reception, Workflow};

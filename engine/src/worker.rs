@@ -4,6 +4,7 @@
 //! missed; polling with jitter is the truth. Claims are bounded by the visits in flight, so that a
 //! slow outside fills no memory. A worker whose lease ended comes back under a new one.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::executor::{Executor, Held};
 use crate::gate;
 use crate::gather::GATHERING;
 use crate::hall::Hall;
-use crate::id::{Epoch, WorkerId};
+use crate::id::{Epoch, ShardId, WorkerId};
 use crate::lease::Lease;
 use crate::memory::Memory;
 use crate::registry::Registry;
@@ -65,6 +66,21 @@ pub struct WorkerConfig {
     pub drain: Duration,
     /// How it drops what is past its time.
     pub retention: RetentionConfig,
+    /// Whether it listens for others' rings; behind a pooler in transaction mode nothing is heard,
+    /// and polling finds the work.
+    pub listen: bool,
+    /// How much one claim looks at.
+    pub claim_scope: ClaimScope,
+}
+
+/// How much one claim looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClaimScope {
+    /// The whole database, in one statement.
+    #[default]
+    Database,
+    /// One shard, going round those with due work: for a schema that is distributed by shard.
+    Shard,
 }
 
 impl Default for WorkerConfig {
@@ -79,6 +95,8 @@ impl Default for WorkerConfig {
             committers: 2,
             drain: Duration::from_secs(20),
             retention: RetentionConfig::default(),
+            listen: true,
+            claim_scope: ClaimScope::default(),
         }
     }
 }
@@ -213,7 +231,12 @@ impl Station {
         let mut lease = Some(first);
         let listening = self.bell.clone();
         let pool = self.pool.clone();
-        let listener = tokio::spawn(async move { listening.listen(&pool).await });
+        let listens = self.config.listen;
+        let listener = tokio::spawn(async move {
+            if listens {
+                listening.listen(&pool).await;
+            }
+        });
         let sweeping = tokio::spawn(retention::keep_sweeping(
             self.pool.clone(),
             self.registry.clone(),
@@ -292,6 +315,7 @@ impl Station {
 
     async fn claim_until_done(&self, lease: &Lease, lost: &CancellationToken, hall: &Hall) {
         let mut batch = 0;
+        let mut round = VecDeque::new();
         let mut looked = clock::monotonic();
         loop {
             if self.stop.is_cancelled() || lost.is_cancelled() {
@@ -313,7 +337,7 @@ impl Station {
                 Ok(0)
             } else {
                 batch += 1;
-                self.claim(lease, hall, batch, room).await
+                self.claim(lease, hall, (batch, room), &mut round).await
             };
             // A worker that is never idle looks at schedules all the same.
             let busy = room == 0 || matches!(claimed, Ok(1..));
@@ -366,8 +390,8 @@ impl Station {
         &self,
         lease: &Lease,
         hall: &Hall,
-        batch: i64,
-        limit: usize,
+        (batch, limit): (i64, usize),
+        round: &mut VecDeque<ShardId>,
     ) -> sqlx::Result<usize> {
         let mut conn = self.pool.acquire().await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -376,8 +400,16 @@ impl Station {
             store::lease::delete_batches(&mut conn, lease.worker, &finished).await?;
         }
         self.let_go(&mut conn, lease, hall).await?;
-        let runs =
-            store::claim::claim(&mut conn, lease.worker, batch, limit, self.weights.now()).await?;
+        let runs = match self.config.claim_scope {
+            ClaimScope::Database => {
+                let weights = self.weights.now();
+                store::claim::claim(&mut conn, lease.worker, batch, limit, weights).await?
+            }
+            ClaimScope::Shard => {
+                self.claim_round(&mut conn, lease, (batch, limit), round)
+                    .await?
+            }
+        };
         if runs.is_empty() {
             return Ok(0);
         }
@@ -409,6 +441,28 @@ impl Station {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Claims from the next shard with due work, of a round that is looked up when it is over.
+    async fn claim_round(
+        &self,
+        conn: &mut sqlx::PgConnection,
+        lease: &Lease,
+        (batch, limit): (i64, i64),
+        round: &mut VecDeque<ShardId>,
+    ) -> sqlx::Result<Vec<ClaimedRun>> {
+        if round.is_empty() {
+            round.extend(store::claim_shard::find_shards(conn).await?);
+        }
+        while let Some(shard) = round.pop_front() {
+            let weights = self.weights.now();
+            let scope = (shard, batch, limit);
+            let runs = store::claim_shard::claim(conn, lease.worker, scope, weights).await?;
+            if !runs.is_empty() {
+                return Ok(runs);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Keeps what may begin now; the rest is blocked.

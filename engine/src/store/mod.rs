@@ -7,6 +7,7 @@
 pub(crate) mod breaker;
 pub(crate) mod bulk;
 pub(crate) mod claim;
+pub(crate) mod claim_shard;
 pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod data_key;

@@ -15,6 +15,7 @@ use crate::support::{self, eventually};
 
 mod freeze;
 mod kill;
+mod nodes;
 mod outage;
 
 /// Everything around a server that can be killed.

@@ -186,3 +186,128 @@ async fn connections_to_a_host_that_became_read_only_are_dropped() {
     pool.close().await;
     pair.stop().await;
 }
+
+/// What `tenure doctor` says, and its exit code.
+fn doctor(url: &str) -> (Option<i32>, String) {
+    let told = Command::new(tenure())
+        .arg("doctor")
+        .env_clear()
+        .env("DATABASE_URL", url)
+        .output()
+        .unwrap();
+    let words = [told.stdout, told.stderr].concat();
+    (
+        told.status.code(),
+        String::from_utf8_lossy(&words).into_owned(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_a_failover_lost_are_noticed_and_reported() {
+    let mut pair = Pair::start(Replication::Asynchronous).await;
+    let (code, words) = doctor(&pair.url());
+    assert_eq!(code, Some(3), "{words}");
+    assert!(words.contains("commits do not wait for them"), "{words}");
+
+    let outside = Outside::default();
+    let engine = TestEngine::at(
+        pair.url().parse().unwrap(),
+        pair.first(),
+        registry(&outside),
+    )
+    .await;
+    let worker = engine.worker().await;
+    let complete = async |runs: &[tenure_engine::RunId]| {
+        for run in runs {
+            let mut conn = match engine.pool().acquire().await {
+                Ok(conn) => conn,
+                Err(_) => return false,
+            };
+            let found = tenure_engine::inspect::detail(&mut conn, engine.keyring(), *run).await;
+            if !found.is_ok_and(|detail| detail.summary.status == Status::Completed) {
+                return false;
+            }
+        }
+        true
+    };
+    let kept = [
+        engine.start::<Errand>("kept-1", &1).await,
+        engine.start::<Errand>("kept-2", &1).await,
+    ];
+    eventually("those before are complete", async || complete(&kept).await).await;
+    pair.caught_up().await;
+    // From here on the standby hears nothing, and the primary answers all the same.
+    pair.cut_off().await;
+    let lost = [
+        engine.start::<Errand>("lost-1", &1).await,
+        engine.start::<Errand>("lost-2", &1).await,
+    ];
+    eventually("what will be lost is complete", async || {
+        complete(&lost).await
+    })
+    .await;
+    pair.fail_over().await;
+
+    let failovers = async || {
+        let mut conn = support::connect(&pair.second()).await;
+        tenure_engine::failover::list(&mut conn, 10).await.unwrap()
+    };
+    eventually("the worker has told", async || {
+        !failovers().await.is_empty()
+    })
+    .await;
+    let told = failovers().await;
+    assert_eq!((told[0].timeline_before, told[0].timeline_after), (1, 2));
+    assert!(told[0].lost_commits >= 2, "{told:?}");
+    assert!(told[0].lost_commits < told[0].checked, "{told:?}");
+    assert!(told[0].lost_rows >= told[0].lost_commits, "{told:?}");
+    assert!(lost.contains(&told[0].first_lost_run.unwrap()), "{told:?}");
+    let (code, words) = doctor(&pair.url());
+    assert_eq!(code, Some(3), "{words}");
+    assert!(words.contains("timeline 1 to 2"), "{words}");
+    assert!(words.contains("commits looked up are gone"), "{words}");
+    // What the standby had goes on, and what it had not is started again under the same key.
+    eventually("what was kept is complete", async || complete(&kept).await).await;
+    let again = engine.start::<Errand>("lost-1", &1).await;
+    eventually("the lost is done again", async || complete(&[again]).await).await;
+    worker.shutdown().await;
+    engine.assert_nothing_lost().await;
+    engine.pool().close().await;
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_synchronous_failover_nothing_is_missed() {
+    let mut pair = Pair::start(Replication::Synchronous).await;
+    let (code, words) = doctor(&pair.url());
+    assert_eq!(code, Some(0), "{words}");
+    let outside = Outside::default();
+    let engine = TestEngine::at(
+        pair.url().parse().unwrap(),
+        pair.first(),
+        registry(&outside),
+    )
+    .await;
+    let worker = engine.worker().await;
+    let run = engine.start::<Errand>("run", &1).await;
+    eventually("it is complete", async || {
+        engine.status(run).await == Status::Completed
+    })
+    .await;
+    pair.fail_over().await;
+    let failovers = async || {
+        let mut conn = support::connect(&pair.second()).await;
+        tenure_engine::failover::list(&mut conn, 10).await.unwrap()
+    };
+    eventually("the worker has told", async || {
+        !failovers().await.is_empty()
+    })
+    .await;
+    let told = failovers().await;
+    assert!(told[0].checked > 0, "{told:?}");
+    assert_eq!(told[0].lost_commits, 0, "{told:?}");
+    assert_eq!(told[0].first_lost_run, None);
+    worker.shutdown().await;
+    engine.pool().close().await;
+    pair.stop().await;
+}

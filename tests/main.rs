@@ -26,6 +26,7 @@ mod flow;
 mod holds;
 mod keys;
 mod metrics;
+mod pooler;
 mod postgres;
 mod reconcile;
 mod retention;

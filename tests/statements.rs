@@ -496,3 +496,44 @@ async fn plan(conn: &mut PgConnection, statement: &str) -> String {
         .unwrap();
     plan.join("\n")
 }
+
+/// A claim of one shard and one of the whole database.
+fn claims() -> (String, String) {
+    let is_claim = |one: &String| one.contains("insert into engine.claimed");
+    let mut claims: Vec<String> = statements().into_iter().filter(is_claim).collect();
+    claims.sort_by_key(String::len);
+    let of_shard = claims.pop().expect("a claim of one shard");
+    let of_all = claims.pop().expect("a claim of all");
+    assert!(claims.is_empty(), "there are more claims");
+    (of_all, of_shard)
+}
+
+#[test]
+fn a_claim_of_one_shard_is_the_claim_with_the_shard_in_it() {
+    let (of_all, mut of_shard) = claims();
+    for clause in [
+        " and due.shard_id = $10",
+        " where nudge.shard_id = $10",
+        " and nudge.shard_id = $10",
+        " and run.shard_id = $10",
+    ] {
+        assert!(of_shard.contains(clause), "{clause} is nowhere");
+        of_shard = of_shard.replace(clause, "");
+    }
+    assert_eq!(of_shard, of_all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_one_shard_touches_one_partition() {
+    let mut conn = support::connect(&support::database().await).await;
+    sqlx::raw_sql(PARTITION).execute(&mut conn).await.unwrap();
+    let (of_all, of_shard) = claims();
+    let touched = async |conn: &mut PgConnection, statement: &str| {
+        let plans = plans(conn, statement).await;
+        let all = ["__a", "__b", "__c"].into_iter();
+        let touched = all.filter(|partition| plans.contains(partition));
+        touched.collect::<Vec<_>>()
+    };
+    assert_eq!(touched(&mut conn, &of_all).await, ["__a", "__b", "__c"]);
+    assert_eq!(touched(&mut conn, &of_shard).await, ["__a"]);
+}

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tenure_engine::retention::RetentionConfig;
 use tenure_engine::seal::{LocalMasterKey, MasterKey};
-use tenure_engine::{Database, WorkerConfig};
+use tenure_engine::{ClaimScope, Database, Pooler, WorkerConfig};
 use tenure_workflows::ports::mail::MailConfig;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -44,6 +44,11 @@ pub struct DatabaseArgs {
     /// A file that holds the URL instead.
     #[arg(long, env = "DATABASE_URL_FILE", conflicts_with = "database_url")]
     pub database_url_file: Option<PathBuf>,
+    /// What stands before the database: `none`; `prepared`, a pooler in transaction mode that keeps
+    /// prepared statements (PgBouncer from 1.21, with `max_prepared_statements`); `unnamed`, one
+    /// that keeps none. Behind a pooler nothing is listened for: polling finds the work.
+    #[arg(long, env = "TENURE_POOLER", default_value = "none", value_parser = ["none", "prepared", "unnamed"])]
+    pub pooler: String,
 }
 
 impl DatabaseArgs {
@@ -57,7 +62,26 @@ impl DatabaseArgs {
             self.database_url_file.as_deref(),
         )?
         .context("give the database: --database-url or DATABASE_URL")?;
-        Ok(url.parse()?)
+        let database: Database = url.parse()?;
+        let pooler = match self.pooler.as_str() {
+            "prepared" => Pooler::Prepared,
+            "unnamed" => Pooler::Unnamed,
+            _ => return Ok(database),
+        };
+        Ok(database.behind(pooler)?)
+    }
+
+    /// Where it is, for what needs a session of its own.
+    ///
+    /// # Errors
+    /// As [`DatabaseArgs::database`], and when a pooler stands between.
+    pub fn direct(&self) -> anyhow::Result<Database> {
+        anyhow::ensure!(
+            self.pooler == "none",
+            "this holds locks and settings of a session: give the database's own address, and no \
+             pooler"
+        );
+        self.database()
     }
 }
 
@@ -168,6 +192,10 @@ pub struct WorkerArgs {
     /// *no handler* or be stuck. See `tenure plan-deploy`.
     #[arg(long, env = "TENURE_ALLOW_STRANDING", value_parser = clap::builder::BoolishValueParser::new())]
     pub allow_stranding: bool,
+    /// How much one claim looks at: `database`, all of it in one statement; `shard`, one shard after
+    /// the other, for a schema that is distributed by shard.
+    #[arg(long, env = "TENURE_CLAIM_SCOPE", default_value = "database", value_parser = ["database", "shard"])]
+    pub claim_scope: String,
 }
 
 impl WorkerArgs {
@@ -180,6 +208,10 @@ impl WorkerArgs {
             in_flight: self.in_flight as usize,
             threads: self.threads as usize,
             drain: Duration::from_secs(self.drain_seconds),
+            claim_scope: match self.claim_scope.as_str() {
+                "shard" => ClaimScope::Shard,
+                _ => ClaimScope::Database,
+            },
             ..WorkerConfig::default()
         }
     }

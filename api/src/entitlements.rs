@@ -105,7 +105,8 @@ pub(crate) async fn answer(
     token: &Presented,
     tenant: TenantId,
 ) -> Result<Arc<Answer>, ApiError> {
-    let found = token.find_facts(state.readers(), tenant).await?;
+    let mut reader = state.reader().await?;
+    let found = token.find_facts(&mut reader, tenant).await?;
     let Some(TenantFacts { now, facts }) = found else {
         return Err(ApiError::NotFound(format!("no tenant {tenant} exists")));
     };
@@ -116,7 +117,7 @@ pub(crate) async fn answer(
         return Ok(known);
     }
     let facts = Facts::parse(&facts).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    let offers = kept.offers.of(state.readers(), &facts).await;
+    let offers = kept.offers.of(&mut reader, &facts).await;
     // A version that is named and was never published is a fault of ours, not of the caller's.
     let offers = offers.map_err(|error| match error {
         DoorError::NotFound { what, id } => {

@@ -42,7 +42,7 @@ const SECONDS: &[f64] = &[
 /// Up to the most requests in one statement.
 const ROWS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-const FAMILIES: [Family; 16] = [
+const FAMILIES: [Family; 18] = [
     (
         "tenure_visits_total",
         Kind::Counter,
@@ -87,6 +87,16 @@ const FAMILIES: [Family; 16] = [
         "tenure_leases_lost_total",
         Kind::Counter,
         "Leases that ended, or were given up, while the worker was at work.",
+    ),
+    (
+        "tenure_failovers_total",
+        Kind::Counter,
+        "Times that this process's worker found the database on another timeline.",
+    ),
+    (
+        "tenure_lost_commits_total",
+        Kind::Counter,
+        "Commits that had been acknowledged to this process's worker and were gone after a failover.",
     ),
     (
         "tenure_recovered_runs_total",
@@ -172,6 +182,8 @@ fn begin_at_zero() {
         "tenure_claimed_runs_total",
         "tenure_fenced_writes_total",
         "tenure_leases_lost_total",
+        "tenure_failovers_total",
+        "tenure_lost_commits_total",
         "tenure_recovered_runs_total",
     ] {
         counter!(name).absolute(0);
@@ -258,7 +270,9 @@ pub(crate) async fn serve(
 async fn scrape(State((handle, state)): State<(PrometheusHandle, AppState)>) -> impl IntoResponse {
     look_at_pool("engine", state.client().pool());
     look_at_pool("api", state.pool());
-    look_at_pool("readers", state.readers());
+    if let Some(readers) = state.readers() {
+        look_at_pool("readers", readers);
+    }
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], handle.render())
 }

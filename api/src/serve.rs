@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use sqlx::PgPool;
 use tenure_engine::deploy::{self, Group};
 use tenure_engine::seal::{Keyring, MasterKey};
-use tenure_engine::{Client, Database, PoolConfig, Registry, Worker, WorkerConfig};
+use tenure_engine::{
+    Client, Database, PoolConfig, Pooler, Registry, Worker, WorkerConfig, failover,
+};
 use tenure_workflows::Environment;
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
@@ -76,9 +78,14 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         max_connections: READERS,
         ..config.pool
     };
-    let readers = tenure_engine::connect_control(config.database.clone(), &reader_pool)
-        .await
-        .context("cannot connect to the database")?;
+    let readers = match config.database.pooler() {
+        Pooler::None => Some(
+            tenure_engine::connect_control(config.database.clone(), &reader_pool)
+                .await
+                .context("cannot connect to the database")?,
+        ),
+        Pooler::Prepared | Pooler::Unnamed => None,
+    };
     let stripe = Stripe::new(&config.stripe.url, &config.stripe.secret_key)
         .map_err(anyhow::Error::msg)
         .context("Stripe's address or key is malformed")?;
@@ -87,6 +94,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     let keyring = keyring(&engine_pool, config.database, config.master_key).await?;
     let workflows = tenure_workflows::workflows(&environment);
     let registry = workflows.keyring(keyring).build()?;
+    warn_of_risks(&engine_pool).await?;
     if config.worker.is_some() {
         refuse_to_strand(&engine_pool, &registry, config.allow_stranding).await?;
     }
@@ -119,6 +127,16 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         stop,
         closing,
     })
+}
+
+/// Says what the database's set-up could lose.
+async fn warn_of_risks(pool: &PgPool) -> anyhow::Result<()> {
+    let mut conn = pool.acquire().await?;
+    let risks = failover::risks(&mut conn).await;
+    for risk in risks.context("cannot look at the database's set-up")? {
+        tracing::warn!("{}", risk.describe());
+    }
+    Ok(())
 }
 
 /// What seals payloads; checked, so that no run meets a key that is not there.

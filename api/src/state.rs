@@ -1,8 +1,10 @@
 //! What every handler shares, and for whom its transaction speaks.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tenure_engine::seal::Keyring;
 use tenure_engine::{Client, TenantId};
@@ -18,21 +20,47 @@ pub struct AppState(Arc<Inner>);
 struct Inner {
     client: Client,
     pool: PgPool,
-    readers: PgPool,
+    readers: Option<PgPool>,
     entitlements: Entitlements,
     webhook_secrets: Vec<String>,
     environment: String,
     draining: AtomicBool,
 }
 
+/// What acts as control for a read: a session that does so anyway, or a transaction.
+pub(crate) enum Reader {
+    Session(PoolConnection<Postgres>),
+    Transaction(Transaction<'static, Postgres>),
+}
+
+impl Deref for Reader {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Session(conn) => conn,
+            Self::Transaction(tx) => tx,
+        }
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Session(conn) => conn,
+            Self::Transaction(tx) => tx,
+        }
+    }
+}
+
 impl AppState {
     /// `pool` is the API's own, so that its requests never starve the worker; `readers` acts as
-    /// control, for reads of one statement.
+    /// control, for reads of one statement; behind a pooler, which keeps no sessions, there are none.
     #[must_use]
     pub fn new(
         client: Client,
         pool: PgPool,
-        readers: PgPool,
+        readers: Option<PgPool>,
         webhook_secrets: Vec<String>,
         environment: String,
     ) -> Self {
@@ -70,8 +98,16 @@ impl AppState {
     }
 
     /// Connections that act as control, for reads of one statement.
-    pub(crate) fn readers(&self) -> &PgPool {
-        &self.0.readers
+    pub(crate) fn readers(&self) -> Option<&PgPool> {
+        self.0.readers.as_ref()
+    }
+
+    /// What acts as control for a read.
+    pub(crate) async fn reader(&self) -> Result<Reader, ApiError> {
+        Ok(match &self.0.readers {
+            Some(readers) => Reader::Session(readers.acquire().await?),
+            None => Reader::Transaction(self.begin_control().await?),
+        })
     }
 
     /// What is kept of entitlements between requests.
@@ -90,7 +126,9 @@ impl AppState {
 
     pub(crate) async fn close(&self) {
         self.0.pool.close().await;
-        self.0.readers.close().await;
+        if let Some(readers) = &self.0.readers {
+            readers.close().await;
+        }
         self.0.client.pool().close().await;
     }
 

@@ -18,6 +18,7 @@ use crate::bell::Bell;
 use crate::clock;
 use crate::follow;
 use crate::lease::Lease;
+use crate::memory::Memory;
 use crate::plan::Settlement;
 use crate::registry::Registry;
 use crate::run::Status;
@@ -65,6 +66,7 @@ struct Desk {
     registry: Registry,
     lease: Arc<Lease>,
     bell: Bell,
+    memory: Arc<Memory>,
     slot: i16,
 }
 
@@ -75,6 +77,7 @@ impl Committer {
         registry: &Registry,
         lease: &Arc<Lease>,
         bell: &Bell,
+        memory: &Arc<Memory>,
         slots: i16,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
@@ -86,6 +89,7 @@ impl Committer {
                 registry: registry.clone(),
                 lease: lease.clone(),
                 bell: bell.clone(),
+                memory: memory.clone(),
                 slot,
             };
             tokio::spawn(serve(desk, queue.clone(), help.clone()));
@@ -188,6 +192,12 @@ impl Desk {
             Ok(written) => {
                 tally::committed(Commit::Steps, rows.len());
                 tally::fenced(rows.len().saturating_sub(written.len()));
+                let first = rows
+                    .iter()
+                    .find(|row| written.contains(&(row.key.run_id, row.seq)));
+                if let Some(first) = first {
+                    self.memory.recorded(first, written.len());
+                }
                 for (rows, reply) in requests {
                     let durable = rows
                         .iter()
@@ -244,6 +254,11 @@ impl Desk {
             Ok(applied) => {
                 tally::committed(Commit::Settlements, rows.len());
                 tally::fenced(rows.len().saturating_sub(applied.len()));
+                let is_applied =
+                    |row: &&&Settlement| applied.iter().any(|(run, _)| *run == row.run.key.run_id);
+                if let Some(first) = rows.iter().find(is_applied) {
+                    self.memory.settled(first, applied.len());
+                }
                 for (settlement, reply) in requests {
                     let key = settlement.run.key.run_id;
                     let settled = applied.iter().find(|(run, _)| *run == key);
@@ -289,6 +304,7 @@ impl Desk {
         match written {
             Ok(Some(settled)) => {
                 tally::committed(Commit::FollowUp, 1);
+                self.memory.settled(&settlement, 1);
                 self.bell.ring();
                 SettleResult::Settled(settlement, settled)
             }

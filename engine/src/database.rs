@@ -14,6 +14,12 @@
 //!
 //! A connection that is in use when its server goes away fails by itself.
 //!
+//! # Poolers
+//!
+//! Behind a pooler in transaction mode a session does not last: what it would set at its beginning,
+//! the role above all, the login must have in the database. That is checked, as is whether the pooler
+//! keeps prepared statements; for one that does not, see `unnamed`.
+//!
 //! # What is not here
 //!
 //! What a pool's connections speak as is `pool`'s business; what is done about commits that a
@@ -25,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -33,6 +39,9 @@ use tokio::task::JoinSet;
 use crate::clock;
 use crate::pool::{self, Session};
 
+use unnamed::Door;
+
+mod unnamed;
 mod url;
 
 pub use url::UrlError;
@@ -47,6 +56,18 @@ const OTHERS_WITHIN: Duration = Duration::from_millis(250);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// A connection that was idle for so long is asked before it is used.
 const ASK_AFTER_IDLE: Duration = Duration::from_secs(30);
+
+/// What stands between this process and the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing, or a pooler that gives each session a server connection of its own.
+    #[default]
+    None,
+    /// A pooler in transaction mode that keeps prepared statements, as PgBouncer from 1.21 does.
+    Prepared,
+    /// A pooler in transaction mode that keeps none: no statement has a name.
+    Unnamed,
+}
 
 /// What is asked of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +86,9 @@ pub struct Database(Arc<Inner>);
 struct Inner {
     hosts: Vec<Host>,
     needs: Needs,
+    pooler: Pooler,
+    /// Before each host, if statements must have no names.
+    doors: Arc<[Door]>,
     present: Mutex<Present>,
     /// The pools that are turned around, each with its options by host.
     pools: Mutex<Vec<(PgPool, Vec<PgConnectOptions>)>>,
@@ -122,7 +146,12 @@ impl From<NoHost> for sqlx::Error {
 
 impl From<PgConnectOptions> for Database {
     fn from(options: PgConnectOptions) -> Self {
-        Self::of(vec![Host::at(options)], Needs::Writes)
+        Self::of(
+            vec![Host::at(options)],
+            Needs::Writes,
+            Pooler::None,
+            Arc::default(),
+        )
     }
 }
 
@@ -136,7 +165,7 @@ impl FromStr for Database {
 
     fn from_str(url: &str) -> Result<Self, UrlError> {
         let (hosts, needs) = url::parse(url)?;
-        Ok(Self::of(hosts, needs))
+        Ok(Self::of(hosts, needs, Pooler::None, Arc::default()))
     }
 }
 
@@ -157,10 +186,12 @@ impl Host {
 }
 
 impl Database {
-    fn of(hosts: Vec<Host>, needs: Needs) -> Self {
+    fn of(hosts: Vec<Host>, needs: Needs, pooler: Pooler, doors: Arc<[Door]>) -> Self {
         Self(Arc::new(Inner {
             hosts,
             needs,
+            pooler,
+            doors,
             present: Mutex::new(Present {
                 host: 0,
                 since: None,
@@ -182,13 +213,56 @@ impl Database {
     #[must_use]
     pub fn read_only(&self) -> Self {
         let hosts = self.0.hosts.iter().map(|host| {
-            let read_only = [("default_transaction_read_only", "on")];
+            let mut options = host.options.clone();
+            // A pooler would refuse it, or hand it on to whoever comes next.
+            if self.0.pooler == Pooler::None {
+                options = options.options([("default_transaction_read_only", "on")]);
+            }
             Host {
                 name: host.name.clone(),
-                options: host.options.clone().options(read_only),
+                options,
             }
         });
-        Self::of(hosts.collect(), Needs::Reads)
+        let (pooler, doors) = (self.0.pooler, self.0.doors.clone());
+        Self::of(hosts.collect(), Needs::Reads, pooler, doors)
+    }
+
+    /// The same database, reached through a pooler. With [`Pooler::Unnamed`] a door is opened before
+    /// it in this process, so this must be called within a runtime; it speaks to the pooler in clear.
+    ///
+    /// # Errors
+    /// When the door cannot be opened, or the address asks for TLS and the door has none.
+    pub fn behind(&self, pooler: Pooler) -> sqlx::Result<Self> {
+        let mut hosts = self.0.hosts.clone();
+        let mut doors = Vec::new();
+        for host in &mut hosts {
+            // Poolers refuse parameters of a session that they do not keep.
+            if pooler != Pooler::None {
+                host.options = host.options.clone().extra_float_digits(None::<i8>);
+            }
+            if pooler == Pooler::Unnamed {
+                if !matches!(
+                    host.options.get_ssl_mode(),
+                    PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer
+                ) {
+                    return Err(sqlx::Error::Configuration(
+                        "statements without names go to the pooler in clear: run it beside this \
+                         process and leave sslmode out"
+                            .into(),
+                    ));
+                }
+                let (door, through) = Door::open(&host.options)?;
+                host.options = through;
+                doors.push(door);
+            }
+        }
+        Ok(Self::of(hosts, self.0.needs, pooler, doors.into()))
+    }
+
+    /// What stands between this process and the server.
+    #[must_use]
+    pub fn pooler(&self) -> Pooler {
+        self.0.pooler
     }
 
     /// One connection, to the host that takes writes. It speaks as the login, not as the engine.
@@ -209,6 +283,9 @@ impl Database {
         options: PgPoolOptions,
         session: Session,
     ) -> sqlx::Result<PgPool> {
+        if self.0.pooler != Pooler::None {
+            self.check_pooler(&session).await?;
+        }
         let within = options.get_acquire_timeout();
         if self.0.hosts.len() == 1 {
             let pool = self.pool_options(options, &session);
@@ -252,8 +329,32 @@ impl Database {
 
     fn options_of(&self, session: &Session) -> Vec<PgConnectOptions> {
         let hosts = self.0.hosts.iter();
-        let options = hosts.map(|host| session.apply(host.options.clone()));
+        let options = hosts.map(|host| match self.0.pooler {
+            Pooler::None => session.apply(host.options.clone()),
+            // The login has them in the database.
+            Pooler::Prepared | Pooler::Unnamed => host.options.clone(),
+        });
         options.collect()
+    }
+
+    /// Refuses a pooler that does not do what is expected of it.
+    async fn check_pooler(&self, session: &Session) -> sqlx::Result<()> {
+        let mut conn = self.connect().await?;
+        if let Some(missing) = session.missing(&mut conn).await? {
+            return Err(sqlx::Error::Configuration(missing.into()));
+        }
+        if self.0.pooler == Pooler::Prepared {
+            let other = self.connect().await?;
+            if !keeps_statements(&mut conn, other).await? {
+                return Err(sqlx::Error::Configuration(
+                    "the pooler keeps no prepared statements: use PgBouncer 1.21 or later with \
+                     max_prepared_statements, or set the pooler to unnamed"
+                        .into(),
+                ));
+            }
+        }
+        let _ = conn.close().await;
+        Ok(())
     }
 
     fn pool_options(&self, options: PgPoolOptions, session: &Session) -> PgPoolOptions {
@@ -261,7 +362,10 @@ impl Database {
         let options = options.after_connect(move |conn, _| {
             let (inner, session) = (inner.clone(), speaks.clone());
             Box::pin(async move {
-                let refused = session.begin(conn, inner.needs).await?;
+                let refused = match inner.pooler {
+                    Pooler::None => session.begin(conn, inner.needs).await?,
+                    Pooler::Prepared | Pooler::Unnamed => pool::refusal(conn, inner.needs).await?,
+                };
                 // A new connection is handed out without being asked for again below.
                 match refused {
                     None => session.ready(conn).await,
@@ -459,6 +563,28 @@ async fn ask(options: &PgConnectOptions, needs: Needs) -> Result<Answer, String>
         Needs::Writes => timeline(&mut conn).await.unwrap_or_default(),
     };
     Ok(Answer { conn, timeline })
+}
+
+/// Whether a statement that was prepared on one server connection can be executed on another.
+async fn keeps_statements(conn: &mut PgConnection, mut other: PgConnection) -> sqlx::Result<bool> {
+    let kept = || sqlx::query("select 1 as kept");
+    match kept().execute(&mut *conn).await {
+        Err(sqlx::Error::Database(_)) => return Ok(false),
+        tried => tried?,
+    };
+    // Takes the server connection that was used last.
+    let mut held = other.begin().await?;
+    sqlx::raw_sql("select 1").execute(&mut *held).await?;
+    let again = tokio::time::timeout(ANSWER_WITHIN, kept().execute(&mut *conn)).await;
+    held.rollback().await?;
+    let _ = other.close().await;
+    Ok(match again {
+        Ok(Ok(_)) => true,
+        Ok(Err(sqlx::Error::Database(_))) => false,
+        Ok(Err(error)) => return Err(error),
+        // There is one server connection only, which has it.
+        Err(_) => true,
+    })
 }
 
 /// The timeline that a primary writes: raised by each promotion.

@@ -41,14 +41,14 @@ impl Default for PoolConfig {
 /// # Errors
 /// When no host takes writes (each is named, with the reason), or the role is missing.
 pub async fn connect(database: impl Into<Database>, config: &PoolConfig) -> sqlx::Result<PgPool> {
-    connect_as(database.into(), config, "tenure_engine").await
+    connect_as(database.into(), config, ROLE).await
 }
 
 /// Opens a pool whose connections act as role `tenure_control`: for single statements on control
 /// tables, which then need no transaction to say for whom they speak.
 ///
 /// # Errors
-/// As [`connect`].
+/// As [`connect`]; a pooler in transaction mode keeps no session that could act as control.
 pub async fn connect_control(
     database: impl Into<Database>,
     config: &PoolConfig,
@@ -81,7 +81,7 @@ impl Default for Session {
     /// The engine's, without settings.
     fn default() -> Self {
         Self {
-            role: "tenure_engine",
+            role: ROLE,
             settings: Vec::new(),
             clock_offset_ms: None,
         }
@@ -125,6 +125,44 @@ impl Session {
         judge(rows.first(), needs)
     }
 
+    /// What the login must have in the database because a pooler keeps no sessions, as statements
+    /// that would set it; `None` when it has all.
+    pub(crate) async fn missing(&self, conn: &mut PgConnection) -> sqlx::Result<Option<String>> {
+        // In one batch and without names, whatever the pooler can do.
+        let names: Vec<String> = self
+            .settings
+            .iter()
+            .map(|(name, _)| format!("'{name}'"))
+            .collect();
+        let asked = format!(
+            "select session_user::text as login, 'role' as name, current_setting('role') as setting
+             union all
+             select session_user::text, name, setting from pg_settings where name in ('', {})",
+            names.join(", ")
+        );
+        let rows = sqlx::raw_sql(AssertSqlSafe(asked)).fetch_all(conn).await?;
+        let wanted = self
+            .settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        let mut statements = Vec::new();
+        for (name, value) in [("role", ROLE)].into_iter().chain(wanted) {
+            for row in &rows {
+                let found: String = row.try_get("setting")?;
+                // How long to wait is the operator's choice; that there is an end to it is not.
+                let will_do = found == value || name.ends_with("_timeout") && found != "0";
+                if row.try_get::<String, _>("name")? == name && !will_do {
+                    let login: String = row.try_get("login")?;
+                    statements.push(format!("alter role \"{login}\" set {name} = {value}"));
+                }
+            }
+        }
+        let missing = statements.join("; ");
+        Ok((!missing.is_empty()).then(|| {
+            format!("behind a pooler the login needs its settings in the database: {missing}")
+        }))
+    }
+
     /// Before each use.
     pub(crate) async fn ready(&self, conn: &mut PgConnection) -> sqlx::Result<()> {
         match &self.clock_offset_ms {
@@ -133,6 +171,9 @@ impl Session {
         }
     }
 }
+
+/// The engine's role.
+const ROLE: &str = "tenure_engine";
 
 /// What a server says of writing.
 const STANDING: &str = "select pg_is_in_recovery() as recovering, \

@@ -90,6 +90,12 @@ pub(crate) fn lost_lease() {
     counter!("tenure_leases_lost_total").increment(1);
 }
 
+/// A failover, and how many acknowledged commits were gone after it.
+pub(crate) fn failed_over(lost: u64) {
+    counter!("tenure_failovers_total").increment(1);
+    counter!("tenure_lost_commits_total").increment(lost);
+}
+
 /// Runs that were taken over from a lost worker.
 pub(crate) fn recovered(runs: usize) {
     counter!("tenure_recovered_runs_total").increment(runs as u64);

@@ -16,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 use crate::bell::Bell;
 use crate::breaker::Breakers;
 use crate::clock;
+use crate::failover;
 use crate::gate;
 use crate::id::WorkerId;
 use crate::lease::Lease;
+use crate::memory::Memory;
 use crate::pool;
 use crate::store;
 use crate::store::lease::Flow;
@@ -30,25 +32,42 @@ const RENEWALS_PER_LEASE: u32 = 4;
 /// How often the logs' partitions are looked after.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3600);
 
+/// What hears of each renewal.
+pub(crate) struct Hearing {
+    pub(crate) worker: String,
+    pub(crate) bell: Bell,
+    pub(crate) breakers: Arc<Breakers>,
+    pub(crate) weights: Arc<Weights>,
+    pub(crate) memory: Arc<Memory>,
+}
+
 /// Renews the lease until it is lost; in between takes over from lost workers.
 pub(crate) async fn renew(
     pool: PgPool,
     lease: Arc<Lease>,
     lost: CancellationToken,
-    bell: Bell,
-    breakers: Arc<Breakers>,
-    weights: Arc<Weights>,
+    hearing: Hearing,
 ) {
+    let Hearing {
+        bell,
+        breakers,
+        weights,
+        memory,
+        worker,
+    } = hearing;
     let mut partitions_due = clock::monotonic();
     loop {
         let sent = clock::monotonic();
         let changes = breakers.changes();
         // A host that does not answer must not hold us up until the kernel gives the connection up.
         let limit = lease.duration / RENEWALS_PER_LEASE;
-        let renewed = tokio::time::timeout(limit, renew_once(&pool, &lease)).await;
+        let renewed = tokio::time::timeout(limit, renew_once(&pool, &lease, &memory)).await;
         match renewed.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(Some(flow)) => {
                 lease.renewed(sent);
+                if let Some(before) = failed_over(&memory, &flow) {
+                    look_up(&pool, &memory, &worker, before).await;
+                }
                 breakers.refresh(changes, flow.shut);
                 weights.hear(flow.tenants, flow.weights);
                 if flow.busy {
@@ -94,9 +113,28 @@ async fn sweep(pool: &PgPool) {
     }
 }
 
-async fn renew_once(pool: &PgPool, lease: &Lease) -> sqlx::Result<Option<Flow>> {
+async fn renew_once(pool: &PgPool, lease: &Lease, memory: &Memory) -> sqlx::Result<Option<Flow>> {
     let mut conn = pool.acquire().await?;
-    store::lease::renew(&mut conn, lease.worker, lease.duration).await
+    let tells_timeline = memory.timeline() > 0;
+    store::lease::renew(&mut conn, lease.worker, lease.duration, tells_timeline).await
+}
+
+/// Whether the database is another than before: on another timeline, or with an older lease. Then
+/// the timeline before.
+fn failed_over(memory: &Memory, flow: &Flow) -> Option<u32> {
+    let known = memory.timeline();
+    let went_back = memory.renewed(flow.before, flow.expires_at);
+    let timeline = flow.timeline.as_deref();
+    let timeline = timeline.and_then(|name| u32::from_str_radix(name, 16).ok());
+    let moved = timeline.and_then(|timeline| memory.hear(timeline));
+    moved.or(went_back.then_some(known))
+}
+
+/// Looks up what was acknowledged before a failover.
+pub(crate) async fn look_up(pool: &PgPool, memory: &Memory, worker: &str, before: u32) {
+    if let Err(error) = failover::look_up(pool, memory, worker, before).await {
+        tracing::error!(error = %error, "cannot look up what was committed before a failover");
+    }
 }
 
 async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<()> {

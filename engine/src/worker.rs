@@ -4,6 +4,7 @@
 //! missed; polling with jitter is the truth. Claims are bounded by the visits in flight, so that a
 //! slow outside fills no memory. A worker whose lease ended comes back under a new one.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +17,15 @@ use crate::breaker::Breakers;
 use crate::client::Client;
 use crate::clock;
 use crate::committer::Committer;
+use crate::database;
 use crate::error::EngineError;
 use crate::executor::{Executor, Held};
 use crate::gate;
 use crate::gather::GATHERING;
 use crate::hall::Hall;
-use crate::id::{Epoch, WorkerId};
+use crate::id::{Epoch, ShardId, WorkerId};
 use crate::lease::Lease;
+use crate::memory::Memory;
 use crate::registry::Registry;
 use crate::retention::{self, RetentionConfig};
 use crate::run::{ClaimedRun, RunKey};
@@ -30,7 +33,7 @@ use crate::schedule;
 use crate::start::FROM_INPUT;
 use crate::store;
 use crate::tally;
-use crate::upkeep;
+use crate::upkeep::{self, Hearing};
 use crate::weight::Weights;
 
 /// How often a worker that is never idle looks at schedules.
@@ -63,6 +66,21 @@ pub struct WorkerConfig {
     pub drain: Duration,
     /// How it drops what is past its time.
     pub retention: RetentionConfig,
+    /// Whether it listens for others' rings; behind a pooler in transaction mode nothing is heard,
+    /// and polling finds the work.
+    pub listen: bool,
+    /// How much one claim looks at.
+    pub claim_scope: ClaimScope,
+}
+
+/// How much one claim looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClaimScope {
+    /// The whole database, in one statement.
+    #[default]
+    Database,
+    /// One shard, going round those with due work: for a schema that is distributed by shard.
+    Shard,
 }
 
 impl Default for WorkerConfig {
@@ -77,6 +95,8 @@ impl Default for WorkerConfig {
             committers: 2,
             drain: Duration::from_secs(20),
             retention: RetentionConfig::default(),
+            listen: true,
+            claim_scope: ClaimScope::default(),
         }
     }
 }
@@ -109,6 +129,7 @@ impl Worker {
             quiet: quiet_tx,
             breakers: client.breakers().clone(),
             weights: Arc::default(),
+            memory: Arc::default(),
         };
         let first = station.register().await?;
         let bell = client.bell().clone();
@@ -164,6 +185,7 @@ struct Station {
     quiet: watch::Sender<u64>,
     breakers: Arc<Breakers>,
     weights: Arc<Weights>,
+    memory: Arc<Memory>,
 }
 
 impl Station {
@@ -193,6 +215,14 @@ impl Station {
         if freed > 0 {
             tracing::info!(runs = freed, "runs without a handler have one again");
         }
+        self.memory.forget_lease();
+        // Not every server that speaks Postgres tells it.
+        if let Ok(timeline) = database::timeline(&mut conn).await {
+            drop(conn);
+            if let Some(before) = self.memory.hear(timeline) {
+                upkeep::look_up(&self.pool, &self.memory, &self.config.name, before).await;
+            }
+        }
         Ok(Arc::new(Lease::new(worker, self.config.lease, sent)))
     }
 
@@ -201,7 +231,12 @@ impl Station {
         let mut lease = Some(first);
         let listening = self.bell.clone();
         let pool = self.pool.clone();
-        let listener = tokio::spawn(async move { listening.listen(&pool).await });
+        let listens = self.config.listen;
+        let listener = tokio::spawn(async move {
+            if listens {
+                listening.listen(&pool).await;
+            }
+        });
         let sweeping = tokio::spawn(retention::keep_sweeping(
             self.pool.clone(),
             self.registry.clone(),
@@ -234,6 +269,7 @@ impl Station {
             &self.registry,
             &lease,
             &self.bell,
+            &self.memory,
             self.config.committers,
         );
         let executor = Executor {
@@ -254,9 +290,13 @@ impl Station {
             self.pool.clone(),
             lease.clone(),
             lost.clone(),
-            self.bell.clone(),
-            self.breakers.clone(),
-            self.weights.clone(),
+            Hearing {
+                worker: self.config.name.clone(),
+                bell: self.bell.clone(),
+                breakers: self.breakers.clone(),
+                weights: self.weights.clone(),
+                memory: self.memory.clone(),
+            },
         ));
         self.claim_until_done(&lease, &lost, &hall).await;
         if self.abort.is_cancelled() || lost.is_cancelled() {
@@ -275,6 +315,7 @@ impl Station {
 
     async fn claim_until_done(&self, lease: &Lease, lost: &CancellationToken, hall: &Hall) {
         let mut batch = 0;
+        let mut round = VecDeque::new();
         let mut looked = clock::monotonic();
         loop {
             if self.stop.is_cancelled() || lost.is_cancelled() {
@@ -296,7 +337,7 @@ impl Station {
                 Ok(0)
             } else {
                 batch += 1;
-                self.claim(lease, hall, batch, room).await
+                self.claim(lease, hall, (batch, room), &mut round).await
             };
             // A worker that is never idle looks at schedules all the same.
             let busy = room == 0 || matches!(claimed, Ok(1..));
@@ -349,8 +390,8 @@ impl Station {
         &self,
         lease: &Lease,
         hall: &Hall,
-        batch: i64,
-        limit: usize,
+        (batch, limit): (i64, usize),
+        round: &mut VecDeque<ShardId>,
     ) -> sqlx::Result<usize> {
         let mut conn = self.pool.acquire().await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -359,8 +400,16 @@ impl Station {
             store::lease::delete_batches(&mut conn, lease.worker, &finished).await?;
         }
         self.let_go(&mut conn, lease, hall).await?;
-        let runs =
-            store::claim::claim(&mut conn, lease.worker, batch, limit, self.weights.now()).await?;
+        let runs = match self.config.claim_scope {
+            ClaimScope::Database => {
+                let weights = self.weights.now();
+                store::claim::claim(&mut conn, lease.worker, batch, limit, weights).await?
+            }
+            ClaimScope::Shard => {
+                self.claim_round(&mut conn, lease, (batch, limit), round)
+                    .await?
+            }
+        };
         if runs.is_empty() {
             return Ok(0);
         }
@@ -392,6 +441,28 @@ impl Station {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Claims from the next shard with due work, of a round that is looked up when it is over.
+    async fn claim_round(
+        &self,
+        conn: &mut sqlx::PgConnection,
+        lease: &Lease,
+        (batch, limit): (i64, i64),
+        round: &mut VecDeque<ShardId>,
+    ) -> sqlx::Result<Vec<ClaimedRun>> {
+        if round.is_empty() {
+            round.extend(store::claim_shard::find_shards(conn).await?);
+        }
+        while let Some(shard) = round.pop_front() {
+            let weights = self.weights.now();
+            let scope = (shard, batch, limit);
+            let runs = store::claim_shard::claim(conn, lease.worker, scope, weights).await?;
+            if !runs.is_empty() {
+                return Ok(runs);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Keeps what may begin now; the rest is blocked.

@@ -1,6 +1,7 @@
 //! The engine's promises, one file each, on workflows of the tests' own.
 
 mod bulk;
+mod claim_scope;
 mod deploy;
 mod example;
 mod fan_out;

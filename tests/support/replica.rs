@@ -102,6 +102,42 @@ impl Pair {
         self.promote();
     }
 
+    /// Waits until the standby has all that the primary has.
+    pub(crate) async fn caught_up(&self) {
+        let mut conn = super::connect(&self.first()).await;
+        let here: String = sqlx::query_scalar("select pg_current_wal_insert_lsn()::text")
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+        eventually("the standby has caught up", async || {
+            let mut conn = super::connect(&self.second()).await;
+            let caught_up = "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+            let caught_up = sqlx::query_scalar(caught_up).bind(&here);
+            caught_up.fetch_one(&mut conn).await.unwrap()
+        })
+        .await;
+    }
+
+    /// The standby hears of the primary no more, as if the network between them were cut.
+    pub(crate) async fn cut_off(&self) {
+        let mut conn = super::connect(&self.second()).await;
+        for statement in [
+            "alter system set primary_conninfo = ''",
+            "select pg_reload_conf()",
+        ] {
+            sqlx::raw_sql(statement).execute(&mut conn).await.unwrap();
+        }
+        eventually("the standby receives no more", async || {
+            let receiving = "select count(*) = 0 from pg_stat_wal_receiver";
+            let receiving = sqlx::query_scalar(receiving);
+            receiving
+                .fetch_one(&mut super::connect(&self.second()).await)
+                .await
+                .unwrap()
+        })
+        .await;
+    }
+
     pub(crate) async fn on_primary(&self, statement: &str) {
         let mut conn = super::connect(&self.first()).await;
         sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))

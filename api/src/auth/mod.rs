@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tenure_client::Role;
 use tenure_engine::TenantId;
 use tenure_engine::operator::Act;
@@ -144,10 +144,10 @@ impl Presented {
     /// refused at once. `None` for a tenant that is not there, or not the token's to see.
     pub(crate) async fn find_facts(
         &self,
-        pool: &PgPool,
+        conn: &mut PgConnection,
         tenant: TenantId,
     ) -> Result<Option<TenantFacts>, ApiError> {
-        let found = store::find_with_facts(pool, &self.digest, tenant).await?;
+        let found = store::find_with_facts(conn, &self.digest, tenant).await?;
         let (row, now, facts) = found.ok_or(UNKNOWN)?;
         let caller = Caller::of(row, now)?;
         caller.sees(tenant)?;

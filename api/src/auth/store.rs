@@ -1,7 +1,7 @@
 //! The token's row.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tenure_client::Role;
 use tenure_engine::TenantId;
 use uuid::Uuid;
@@ -95,7 +95,7 @@ pub(crate) struct TenantFacts {
 /// Finds a token, the time, and what the entitlements of `tenant` follow from. The pool's connections
 /// act as control.
 pub(super) async fn find_with_facts(
-    pool: &PgPool,
+    conn: &mut PgConnection,
     digest: &[u8],
     tenant: TenantId,
 ) -> sqlx::Result<Option<(TokenRow, DateTime<Utc>, Option<TenantFacts>)>> {
@@ -112,7 +112,7 @@ pub(super) async fn find_with_facts(
         digest,
         tenant.0,
     )
-    .fetch_optional(pool)
+    .fetch_optional(conn)
     .await?;
     Ok(row.map(|row| {
         let token = TokenRow {

@@ -67,7 +67,7 @@ pub(super) async fn run(command: MigrateCommand) -> anyhow::Result<()> {
 }
 
 async fn connect(database: &DatabaseArgs) -> anyhow::Result<PgConnection> {
-    let connected = database.database()?.connect().await;
+    let connected = database.direct()?.connect().await;
     connected.context("cannot connect to the database")
 }
 

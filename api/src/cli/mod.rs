@@ -6,6 +6,7 @@ mod catalog;
 mod customer;
 mod demo;
 mod dev;
+mod doctor;
 mod dunning;
 mod entitlement;
 mod flow;
@@ -59,6 +60,9 @@ enum Command {
     /// Tell which runs this build would strand, before it is rolled out. Reads only. Ends with 0 if
     /// there are none, 3 if there are some, 1 if it could not be told.
     PlanDeploy(plan_deploy::PlanDeployArgs),
+    /// Tell how the database stands: where its writes go, what its set-up could lose, and what
+    /// failovers lost. Ends with 0 if there is nothing to tell, 3 if there is.
+    Doctor(doctor::DoctorArgs),
     /// API tokens: create, list, rotate, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -188,6 +192,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(*args).await?,
         Command::Migrate(command) => migrate::run(command).await?,
         Command::PlanDeploy(args) => return plan_deploy::run(args).await,
+        Command::Doctor(args) => return doctor::run(args).await,
         Command::Token(command) => token::run(command).await?,
         Command::DunningPolicy(command) => dunning::run(command).await?,
         Command::Notice(command) => notice::run(command).await?,

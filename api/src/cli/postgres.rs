@@ -116,7 +116,7 @@ pub(super) async fn run(command: PostgresCommand) -> anyhow::Result<()> {
 
 pub(super) async fn bench(command: BenchCommand) -> anyhow::Result<()> {
     if command.database.database_url.is_some() || command.database.database_url_file.is_some() {
-        return bench::run(&command.bench, command.database.database()?).await;
+        return bench::run(&command.bench, command.database.direct()?).await;
     }
     let (mut cluster, _folder) = throw_away(&command.private, Durability::Durable).await?;
     let options = migrated(&cluster).await?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use tenure_engine::{PoolConfig, WorkerConfig};
+use tenure_engine::{PoolConfig, Pooler, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::config::{
@@ -55,12 +55,15 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         None => None,
     };
     let name = worker_name();
+    let database = args.database.database()?;
+    let listen = database.pooler() == Pooler::None;
     let running = start(ServeConfig {
-        database: args.database.database()?,
+        database,
         listener,
         metrics,
         worker: (!args.no_workers).then(|| WorkerConfig {
             retention: args.retention.config(),
+            listen,
             ..args.worker.config(name)
         }),
         allow_stranding: args.worker.allow_stranding,

@@ -31,13 +31,13 @@ use crate::seal::TenantKeys;
 /// tenants. When the window is full there is a backlog, and a batch from its other end is looked at
 /// too: whoever comes after one tenant's flood is found there at once, whatever the flood's size,
 /// and whoever came before it is found at this end.
-const FAIRNESS_WINDOW: i64 = 2;
+pub(crate) const FAIRNESS_WINDOW: i64 = 2;
 
 /// One in so many of a claim is taken whatever its priority.
-const BLIND: i64 = 8;
+pub(crate) const BLIND: i64 = 8;
 
 /// The priorities, as stored.
-const LEVELS: [i16; 5] = [1, 2, 3, 4, 5];
+pub(crate) const LEVELS: [i16; 5] = [1, 2, 3, 4, 5];
 
 /// The lease row that claims lock; committers lock the rows from 0 up.
 pub(crate) const CLAIM_SLOT: i16 = -1;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
@@ -52,13 +53,20 @@ pub(crate) struct Flow {
     /// The tenants whose weight is not 1, and their weights in the same order.
     pub(crate) tenants: Vec<Uuid>,
     pub(crate) weights: Vec<i16>,
+    /// Until when the lease was before this renewal, and until when it is now.
+    pub(crate) before: DateTime<Utc>,
+    pub(crate) expires_at: DateTime<Utc>,
+    /// The timeline's name, if it was asked for.
+    pub(crate) timeline: Option<String>,
 }
 
-/// Renews the lease; `None` when it has ended.
+/// Renews the lease; `None` when it has ended. Not every server that speaks Postgres tells its
+/// timeline, so it is asked only of one that does.
 pub(crate) async fn renew(
     conn: &mut PgConnection,
     worker: WorkerId,
     lease: Duration,
+    tells_timeline: bool,
 ) -> sqlx::Result<Option<Flow>> {
     sqlx::query_as!(
         Flow,
@@ -71,10 +79,17 @@ pub(crate) async fn renew(
           exists (select from engine.permit) or exists (select from engine.waiter) as "busy!",
           array(select name from engine.breaker where state <> 'closed') as "shut!",
           array(select tenant_id from engine.tenant_weight order by tenant_id) as "tenants!",
-          array(select weight from engine.tenant_weight order by tenant_id) as "weights!"
+          array(select weight from engine.tenant_weight order by tenant_id) as "weights!",
+          -- As it was when the statement began.
+          (
+            select held.expires_at from engine.worker as held where held.worker_id = $1
+          ) as "before!",
+          expires_at,
+          case when $3 then left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) end as timeline
         "#,
         worker.0,
         interval(lease),
+        tells_timeline,
     )
     .fetch_optional(conn)
     .await

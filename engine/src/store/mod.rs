@@ -7,10 +7,12 @@
 pub(crate) mod breaker;
 pub(crate) mod bulk;
 pub(crate) mod claim;
+pub(crate) mod claim_shard;
 pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod data_key;
 pub(crate) mod deploy;
+pub(crate) mod failover;
 pub(crate) mod fan_out;
 pub(crate) mod gathering;
 pub(crate) mod inbox;

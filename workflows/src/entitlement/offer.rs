@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use super::{Facts, store};
 use crate::catalog::Entry;
@@ -40,20 +40,20 @@ pub struct Offers(RwLock<HashMap<OfferKey, Arc<Offer>>>);
 
 impl Offers {
     /// What the versions offer that the facts name; those that were never read are read now. The
-    /// pool's connections must act as control.
+    /// connection must act as control.
     ///
     /// # Errors
     /// [`DoorError::NotFound`] for a version that was never published.
     pub async fn of(
         &self,
-        pool: &PgPool,
+        conn: &mut PgConnection,
         facts: &Facts,
     ) -> Result<HashMap<OfferKey, Arc<Offer>>, DoorError> {
         let mut wanted = HashMap::new();
         for key in named(facts) {
             let offer = match self.known(&key) {
                 Some(offer) => offer,
-                None => self.read(pool, &key).await?,
+                None => self.read(conn, &key).await?,
             };
             wanted.insert(key, offer);
         }
@@ -65,8 +65,8 @@ impl Offers {
         kept.get(key).cloned()
     }
 
-    async fn read(&self, pool: &PgPool, key: &OfferKey) -> Result<Arc<Offer>, DoorError> {
-        let entry = store::find_version(pool, key).await?;
+    async fn read(&self, conn: &mut PgConnection, key: &OfferKey) -> Result<Arc<Offer>, DoorError> {
+        let entry = store::find_version(conn, key).await?;
         let offer = Arc::new(match entry {
             Some(Entry::Plan(terms)) => Offer {
                 features: terms.features,

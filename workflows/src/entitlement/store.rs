@@ -1,14 +1,17 @@
 //! The rows of overrides, and the versions of what is sold.
 
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tenure_engine::{ShardId, TenantId};
 
 use super::{OfferKey, Override};
 use crate::catalog::Entry;
 
 /// Finds a published version.
-pub(super) async fn find_version(pool: &PgPool, key: &OfferKey) -> sqlx::Result<Option<Entry>> {
+pub(super) async fn find_version(
+    conn: &mut PgConnection,
+    key: &OfferKey,
+) -> sqlx::Result<Option<Entry>> {
     let terms: Option<Value> = sqlx::query_scalar!(
         r#"
         select terms
@@ -21,7 +24,7 @@ pub(super) async fn find_version(pool: &PgPool, key: &OfferKey) -> sqlx::Result<
         key.key,
         key.version,
     )
-    .fetch_optional(pool)
+    .fetch_optional(conn)
     .await?;
     terms
         .map(|terms| Entry::from_terms(key.kind, terms))

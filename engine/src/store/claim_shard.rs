@@ -1,0 +1,290 @@
+//! Claims of one shard, for a schema that is distributed by shard, and which shards have work.
+//!
+//! The statement is the one of `claim`, which tells the protocol, with the shard at each of its
+//! tables: then it is one node's business, locks included. A test holds the two together.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId, WorkerId};
+use crate::priority::Priority;
+use crate::run::{ClaimedRun, RunKey, decode_deadlines};
+use crate::seal::TenantKeys;
+use crate::store::claim::{BLIND, CLAIM_SLOT, FAIRNESS_WINDOW, LEVELS, decode_error};
+
+/// How many due runs, and nudges, are looked at to find the shards that they are in.
+const LOOK: i64 = 1_000;
+
+/// The shards of what is due, the one that has waited longest first. One cheap look at all shards;
+/// what lies behind a flood is found when the flood's shards have been gone round.
+pub(crate) async fn find_shards(conn: &mut PgConnection) -> sqlx::Result<Vec<ShardId>> {
+    sqlx::query_scalar!(
+        r#"
+        with oldest as (
+          select first.shard_id, first.due_at
+          from unnest($1::smallint[]) as level (priority)
+          cross join lateral (
+            select due.shard_id, due.due_at
+            from engine.due
+            where due.priority = level.priority
+              and due.due_at <= engine.now()
+            order by due.due_at
+            limit $2
+          ) as first
+        ), newest as (
+          -- Whoever came after a flood.
+          select last.shard_id, last.due_at
+          from unnest($1::smallint[]) as level (priority)
+          cross join lateral (
+            select due.shard_id, due.due_at
+            from engine.due
+            where due.priority = level.priority
+              and due.due_at <= engine.now()
+            order by due.due_at desc
+            limit $2
+          ) as last
+        ), heard as (
+          select nudge.shard_id
+          from engine.nudge
+          limit $2
+        ), at_work as (
+          select shard_id, due_at from oldest
+          union all
+          select shard_id, due_at from newest
+          union all
+          select shard_id, engine.now() from heard
+        )
+        select shard_id as "shard_id!: ShardId"
+        from at_work
+        group by shard_id
+        order by min(due_at)
+        "#,
+        &LEVELS,
+        LOOK,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Claims up to `limit` due runs of a shard and up to `limit` nudged ones.
+#[expect(clippy::too_many_lines, reason = "one statement")]
+pub(crate) async fn claim(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    (shard, batch, limit): (ShardId, i64, i64),
+    (tenants, weights): (Vec<Uuid>, Vec<i16>),
+) -> sqlx::Result<Vec<ClaimedRun>> {
+    let rows = sqlx::query!(
+        r#"
+        with lease as materialized (
+          -- A worker that lost its lease takes nothing: its claims would belong to nobody.
+          select from engine.lease
+          where worker_id = $1
+            and slot = $5
+          for no key update
+        ), oldest as materialized (
+          -- Each level from its oldest end.
+          select due.row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
+          from lease
+          cross join unnest($6::smallint[]) as level (priority)
+          cross join lateral (
+            select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
+            from engine.due
+            where due.priority = level.priority
+              and due.shard_id = $10
+              and due.due_at <= engine.now()
+            order by due.due_at
+            limit $3::bigint * $4::bigint
+          ) as due
+        ), newest as materialized (
+          select due.row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
+          from (
+            select oldest.priority
+            from oldest
+            group by oldest.priority
+            having count(*) = $3::bigint * $4::bigint
+          ) as level
+          cross join lateral (
+            select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
+            from engine.due
+            where due.priority = level.priority
+              and due.shard_id = $10
+              and due.due_at <= engine.now()
+            order by due.due_at desc
+            limit $3
+          ) as due
+        ), candidate as (
+          select * from oldest
+          union
+          select * from newest
+        ), turn as (
+          -- The first of each tenant before the second of any; of a tenant of weight 2, two.
+          select
+            row_id, candidate.shard_id, priority, due_at,
+            (row_number() over (partition by candidate.tenant_id, priority order by due_at) - 1)
+              / coalesce(heavy.weight, 1) as turn
+          from candidate
+          left join unnest($7::uuid[], $8::smallint[]) as heavy (tenant_id, weight)
+            on heavy.tenant_id = candidate.tenant_id
+        ), place as (
+          -- By priority; but each so-many-th is taken as if there were none, so that none starves.
+          select row_id, shard_id, least(
+            row_number() over (order by priority, turn, due_at),
+            row_number() over (order by turn, due_at) * $9
+          ) as place
+          from turn
+        ), chosen as materialized (
+          select due.ctid as row_id, due.run_id, due.shard_id, due.due_at
+          from place
+          -- A shard lies in one partition, so row and shard name one row on any layout.
+          join engine.due on due.ctid = place.row_id and due.shard_id = place.shard_id and due.shard_id = $10
+          order by place.place
+          limit $3
+          for update of due skip locked
+        ), heard as materialized (
+          select nudge.ctid as row_id, nudge.run_id, nudge.shard_id
+          from lease
+          cross join engine.nudge
+          where nudge.shard_id = $10
+          limit $3
+          for update of nudge skip locked
+        ), wanted as (
+          select run_id, shard_id, chosen.row_id as due_row, chosen.due_at, heard.row_id as nudge_row
+          from chosen
+          full join heard using (run_id, shard_id)
+        ), locked as materialized (
+          -- Run by run through the key: a lock inside keeps the planner from joining whole tables.
+          select run.run_id, run.shard_id, run.status, wanted.due_row, wanted.due_at, wanted.nudge_row
+          from wanted
+          cross join lateral (
+            select run.run_id, run.shard_id, run.status
+            from engine.run
+            where run.run_id = wanted.run_id
+              and run.shard_id = wanted.shard_id
+              and run.shard_id = $10
+            for no key update skip locked
+          ) as run
+        ), ready as (
+          delete from engine.due
+          using chosen
+          where due.ctid = chosen.row_id
+            and due.shard_id = chosen.shard_id
+            and due.shard_id = $10
+            -- The second is never so, unless somebody deleted a run by hand.
+            and (chosen.row_id in (select due_row from locked where due_row is not null)
+              or (
+                select run.status from engine.run
+                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id and run.shard_id = $10) is null)
+        ), signalled as (
+          delete from engine.nudge
+          using heard
+          where nudge.ctid = heard.row_id
+            and nudge.shard_id = heard.shard_id
+            and nudge.shard_id = $10
+            and (heard.row_id in (select nudge_row from locked where nudge_row is not null)
+              or (
+                select run.status from engine.run
+                where run.run_id = heard.run_id and run.shard_id = heard.shard_id and run.shard_id = $10) is null)
+        ), taken as (
+          update engine.run
+          set
+            epoch = run.epoch + case when run.worker_id is null then 1 else 0 end,
+            nudged = run.worker_id is not null,
+            worker_id = coalesce(run.worker_id, $1),
+            status = 1
+          from locked
+          where run.run_id = locked.run_id
+            and run.shard_id = locked.shard_id
+            and run.shard_id = $10
+            -- All are. Said so that the planner, who knows nothing of them, expects few and goes by
+            -- the key; through a ctid it would miss a run that was settled since the snapshot.
+            and locked.shard_id between 0 and 1023
+            and run.status in (0, 1, 2, 3, 4, 6)
+          returning run.*, locked.status = 6 as was_blocked, locked.due_at as claimed_due_at
+        ), booked as (
+          insert into engine.claimed (worker_id, batch, run_ids, shard_ids)
+          select $1, $2, array_agg(run_id), array_agg(shard_id)
+          from taken
+          where not nudged
+          having count(*) > 0
+        )
+        select
+          taken.run_id as "run_id: RunId",
+          taken.shard_id as "shard_id: ShardId",
+          taken.tenant_id as "tenant_id: TenantId",
+          taken.workflow,
+          taken.key,
+          taken.version,
+          taken.epoch as "epoch: Epoch",
+          taken.visit,
+          taken.attempt,
+          taken.losses,
+          taken.entered,
+          taken.state,
+          taken.data,
+          taken.deadlines,
+          taken.error,
+          taken.clock_id as "clock_id: ClockId",
+          taken.parent_run_id as "parent_run_id: RunId",
+          taken.closes,
+          taken.undo,
+          taken.begun,
+          taken.priority,
+          taken.started_at,
+          engine.now() as "now!",
+          coalesce(test_clock.now_at, engine.now()) as "tenant_now!",
+          taken.was_blocked or exists (select from engine.pause) as "gated!",
+          taken.claimed_due_at as "due_at?"
+        from taken
+        left join engine.test_clock on test_clock.clock_id = taken.clock_id
+        where not taken.nudged
+        "#,
+        worker.0,
+        batch,
+        limit,
+        FAIRNESS_WINDOW,
+        CLAIM_SLOT,
+        &LEVELS,
+        &tenants,
+        &weights,
+        BLIND,
+        shard.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ClaimedRun {
+            key: RunKey {
+                run_id: row.run_id,
+                shard_id: row.shard_id,
+            },
+            tenant_id: row.tenant_id,
+            workflow: row.workflow,
+            run_key: row.key,
+            version: row.version,
+            epoch: row.epoch,
+            visit: row.visit,
+            attempt: row.attempt,
+            losses: row.losses,
+            entered: row.entered,
+            state: row.state,
+            data: row.data,
+            deadlines: decode_deadlines(row.deadlines),
+            error: decode_error(row.error),
+            clock_id: row.clock_id,
+            parent_run_id: row.parent_run_id,
+            closes: row.closes,
+            begun: row.begun,
+            priority: Priority::from_code(row.priority),
+            started_at: row.started_at,
+            undo: None,
+            stored_undo: row.undo,
+            keys: TenantKeys::default(),
+            now: row.now,
+            tenant_now: row.tenant_now,
+            gated: row.gated,
+            due_at: row.due_at,
+        })
+        .collect())
+}

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use tenure_client::{
-    CancelSubscription, ChangeSubscription, CreditPolicy, GrantCredit, IdempotencyKey, IntentKind,
-    Invoice, InvoiceStatus, Money, MoveAnchor, NewCreditNote, NewSubscription, NewTenant,
-    PauseSubscription, ResumeSubscription, SubscriptionAct, SubscriptionStatus, TaxRate,
-    UndoIntent, When,
+    CancelSubscription, ChangeSubscription, CreditPolicy, GrantCredit, HoldKind, IdempotencyKey,
+    IntentKind, Invoice, InvoiceStatus, LiftHold, Money, MoveAnchor, NewCreditNote,
+    NewSubscription, NewTenant, PauseSubscription, PlaceHold, ResumeSubscription, SubscriptionAct,
+    SubscriptionStatus, TaxRate, UndoIntent, When,
 };
 use uuid::Uuid;
 
@@ -736,5 +736,49 @@ async fn late_work_changes_nothing_of_what_is_owed() {
     assert_eq!(balance(&at_once).await, balance(&stepwise).await);
     assert_eq!(charged(&app, &at_once), charged(&app, &stepwise));
     assert!(at_once.ledger().await.len() >= 4);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_refuses_changes_and_stops_billing_until_it_is_lifted() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let hold = PlaceHold {
+        kind: HoldKind::Fraud,
+        subscription_id: None,
+        starts_at: None,
+        ends_at: None,
+        blocks: None,
+        reason: "ticket 17".to_owned(),
+    };
+    let placed = app.client.place_hold(tenant, &hold, &key()).await.unwrap();
+    let asked = to("scale-monthly", When::Now);
+    let refused = app
+        .client
+        .change_subscription(tenant, id, &asked, &key())
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.status(), Some(409));
+    assert!(refused.to_string().contains("blocks changes"), "{refused}");
+    let new = app
+        .client
+        .subscribe(tenant, &plan("team-monthly"), &key())
+        .await;
+    assert_eq!(new.unwrap_err().status(), Some(409));
+    customer.advance("35d").await;
+    assert_eq!(customer.invoices().await.len(), 1);
+    let lift = LiftHold {
+        reason: "a false alarm".to_owned(),
+    };
+    let lifted = app
+        .client
+        .lift_hold(tenant, placed.hold_id, &lift, &key())
+        .await;
+    lifted.unwrap();
+    customer.advance("30d").await;
+    let last = customer.invoices().await.pop().unwrap();
+    assert_eq!(last.period_start.to_rfc3339(), "2027-08-01T00:00:00+00:00");
+    assert_eq!(customer.invoices().await.len(), 2);
     app.finish().await;
 }

@@ -585,7 +585,8 @@ mod tests {
         refused("/end/day", json!(0), first, "ends on day 0");
         let hour = "/ladders/soft/hour";
         refused(hour, json!(24), hour, "it is 24; 0 to 23");
-        refused("/ladders/sfot", json!({}), "/ladders", "unknown field");
+        let typo = "/ladders/sfot";
+        refused(typo, json!({}), typo, "unknown field");
         let gateway = json!({ "attempts": 99 });
         let place = "/ladders/gateway/attempts";
         refused("/ladders/gateway", gateway, place, "0 to 50");

@@ -316,7 +316,11 @@ pub(super) async fn open_period(
             store::apply_items(tx, desk.tenant, desk.shard, &terms, period.start).await?;
             let id = terms.subscription_id;
             store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?;
-            let Some(bill) = money::open(&terms, &period, zone, tax.as_ref()) else {
+            let holds = hold::store::list(tx, desk.tenant, desk.shard, false, None).await?;
+            let held = hold::rules::standing(&holds, Some(id), desk.now).billing;
+            let bill = money::open(&terms, &period, zone, tax.as_ref());
+            // While a hold blocks billing nothing is invoiced, as at Kill Bill.
+            let Some(bill) = bill.filter(|_| held.is_none()) else {
                 return Ok(Some(false));
             };
             let draft = invoice::Draft {

@@ -1,5 +1,7 @@
 //! The Stripe sandbox, driven by the real Stripe client: what Tenure relies on holds in it.
 
+mod adapter;
+mod alone;
 mod challenge;
 mod disputes;
 mod faults;

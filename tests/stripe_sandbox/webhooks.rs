@@ -85,8 +85,14 @@ async fn hear(State(listener): State<Listener>, headers: HeaderMap, body: Bytes)
 }
 
 pub(super) async fn shop_with_listener() -> (Shop, Listener) {
+    shop_that_tries(SandboxConfig::new(KEY).webhook_attempts).await
+}
+
+/// A shop that gives a webhook up after some attempts.
+async fn shop_that_tries(attempts: u32) -> (Shop, Listener) {
     let (listener, url) = Listener::start().await;
     let mut config = SandboxConfig::new(KEY);
+    config.webhook_attempts = attempts;
     config.webhook_retry_milliseconds = 1;
     config.webhooks = vec![WebhookEndpoint {
         url,
@@ -149,6 +155,28 @@ async fn every_change_is_told_in_order_and_signed() {
         (event.type_.as_str(), event.pending_webhooks),
         ("payment_intent.succeeded", 0)
     );
+}
+
+#[tokio::test]
+async fn an_endpoint_that_keeps_failing_is_given_up_and_may_be_told_again() {
+    let (shop, listener) = shop_that_tries(3).await;
+    let refusals = [500, 302, 404].map(|status| StatusCode::from_u16(status).unwrap());
+    listener.refusals.lock().unwrap().extend(refusals);
+    shop.customer().await;
+    quiet(&shop).await;
+    let delivery = shop.control().deliveries().remove(0);
+    assert_eq!(
+        (&delivery["state"], &delivery["attempts"]),
+        (&"failed".into(), &3.into())
+    );
+    assert_eq!(delivery["answer"], "404 Not Found");
+    assert!(listener.heard().is_empty());
+    let undelivered = ListEvent::new().delivery_success(false);
+    let undelivered = undelivered.send(&shop.client).await.unwrap();
+    let event = undelivered.data[0].id.as_str();
+    shop.control().resend_event(event).unwrap();
+    quiet(&shop).await;
+    assert_eq!(listener.types(), ["customer.created"]);
 }
 
 #[tokio::test]

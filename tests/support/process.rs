@@ -33,6 +33,7 @@ pub(crate) fn tenure() -> &'static PathBuf {
                 "tenure",
             ])
             .args(["--package", "tenure-console", "--bin", "tenure-console"])
+            .args(["--package", "stripe-sandbox", "--bin", "stripe-sandbox"])
             .args(["--example", "falling-console"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status();
@@ -42,6 +43,11 @@ pub(crate) fn tenure() -> &'static PathBuf {
         let debug = this.ancestors().nth(2).expect("target/debug");
         debug.join("tenure")
     })
+}
+
+/// The Stripe sandbox's own binary, built with the product's.
+pub(crate) fn stripe_sandbox() -> PathBuf {
+    tenure().with_file_name("stripe-sandbox")
 }
 
 /// Whether a variable is cargo's word on the package that it runs, and not the user's to cargo.

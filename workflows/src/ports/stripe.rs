@@ -1,8 +1,13 @@
-//! Stripe, through `async-stripe`: customers, payment methods, charges, look-ups.
+//! Stripe, through `async-stripe`: customers, payment methods, charges, look-ups; refunds, disputes
+//! and the list of events are in files of their own.
 //!
 //! A refusal is an answer; only what may pass (a broken connection, a 5xx, a key in use) is a
 //! retryable error. Requests carry our own idempotency keys; the crate never retries by itself.
 //! Errors are told by code and status: their full text holds customers' data.
+
+mod dispute;
+mod event;
+mod refund;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,6 +30,10 @@ use stripe_shared::{
 use tenure_engine::StepError;
 
 use crate::money::Money;
+
+pub use dispute::{Disputed, Standing};
+pub use event::{EventPage, EventQuery, EventsFrom, ListedEvent};
+pub use refund::{RefundOrder, Refunded};
 
 /// What steps call the provider as a dependency: when it keeps failing, all of them wait.
 pub const STRIPE: &str = "stripe";

@@ -19,8 +19,7 @@ use uuid::Uuid;
 use crate::environment::Environment;
 use crate::invoice;
 use crate::money::Money;
-use crate::ports::refund::{Refund, Refunded};
-use crate::ports::stripe::STRIPE;
+use crate::ports::stripe::{CREDIT_NOTE, RefundOrder, Refunded, STRIPE};
 
 // Input.
 
@@ -177,24 +176,24 @@ impl RefundWorkflow {
     async fn send(&self, cx: &Context, of: &Input, row: &Row) -> Result<Refunded, StepError> {
         let currency = row.currency.parse();
         let currency = currency.map_err(|error| StepError::terminal("unknown_currency", error))?;
-        let refund = Refund {
+        let order = RefundOrder {
             intent: row.provider_intent_id.clone(),
             money: Money::new(row.amount, currency),
             key: format!("credit-note-{}-{}", of.credit_note_id, row.generation),
             metadata: HashMap::from([
                 ("tenant".to_owned(), cx.tenant_id().to_string()),
                 ("run".to_owned(), cx.run_id().to_string()),
-                ("credit_note".to_owned(), of.credit_note_id.to_string()),
+                (CREDIT_NOTE.to_owned(), of.credit_note_id.to_string()),
             ]),
         };
         cx.step(SEND, &POLICY, async |step| {
             let stripe = self.environment.stripe();
             if step.repeated
-                && let Some(known) = stripe.find_refund(&refund).await?
+                && let Some(known) = stripe.find_refund(&order).await?
             {
                 return Ok(known);
             }
-            stripe.refund(&refund).await
+            stripe.refund(&order).await
         })
         .await
     }
@@ -292,7 +291,10 @@ async fn apply(
     let (status, refund, failure) = match refunded {
         Refunded::Succeeded { refund } => ("succeeded", Some(refund.as_str()), None),
         Refunded::Pending { refund } => ("pending", Some(refund.as_str()), None),
-        Refunded::Failed { refund, code } => ("failed", refund.as_deref(), Some(code.as_str())),
+        Refunded::Failed { refund, reason } => {
+            ("failed", Some(refund.as_str()), Some(reason.as_str()))
+        }
+        Refunded::Refused { code } => ("failed", None, Some(code.as_str())),
     };
     sqlx::query!(
         r#"

@@ -33,7 +33,7 @@ use crate::money::Money;
 
 pub use dispute::{Disputed, Standing};
 pub use event::{EventPage, EventQuery, EventsFrom, ListedEvent};
-pub use refund::{RefundOrder, Refunded};
+pub use refund::{CREDIT_NOTE, RefundOrder, Refunded};
 
 /// What steps call the provider as a dependency: when it keeps failing, all of them wait.
 pub const STRIPE: &str = "stripe";
@@ -132,10 +132,6 @@ impl Stripe {
             .build()
             .map_err(|error| describe(&error))?;
         Ok(Self { client })
-    }
-
-    pub(super) fn client(&self) -> &Client {
-        &self.client
     }
 
     /// Creates a test clock that stands at `now`; returns its id. Only Stripe's test mode has them.
@@ -380,7 +376,7 @@ fn last_day(year: i64, month: i64) -> Option<NaiveDate> {
         .checked_sub_days(Days::new(1))
 }
 
-pub(super) fn strategy(key: &str) -> Result<RequestStrategy, StepError> {
+fn strategy(key: &str) -> Result<RequestStrategy, StepError> {
     IdempotencyKey::new(key)
         .map(RequestStrategy::Idempotent)
         .map_err(|error| StepError::terminal("bad_idempotency_key", error))
@@ -402,7 +398,7 @@ pub fn may_pass(error: &StepError) -> bool {
 }
 
 /// What may pass is retryable; a request that Stripe refuses as wrong never gets better.
-pub(super) fn failure(error: &StripeError) -> StepError {
+fn failure(error: &StripeError) -> StepError {
     match error {
         StripeError::Stripe(_, 409 | 429 | 500..) => {
             StepError::retryable("stripe_unavailable", describe(error))

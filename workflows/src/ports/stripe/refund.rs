@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use stripe::{StripeError, StripeRequest as _};
-use stripe_core::refund::CreateRefund;
+use stripe_core::refund::{CreateRefund, ListRefund, RetrieveRefund};
 use stripe_shared::{ApiErrors, ApiErrorsType, Refund};
 use tenure_engine::StepError;
 
-use super::{Stripe, failure, strategy};
+use super::{LOOK_UP, Stripe, failure, strategy};
 use crate::money::Money;
+
+/// The name in the metadata that finds a refund again.
+pub const CREDIT_NOTE: &str = "credit_note";
 
 /// What is to be given back, and for what.
 #[derive(Debug, Clone)]
@@ -20,7 +23,7 @@ pub struct RefundOrder {
     pub money: Money,
     /// The idempotency key: the same for every try of the same refund.
     pub key: String,
-    /// What finds the refund again: tenant, run, invoice.
+    /// What finds the refund again: tenant, run, credit note.
     pub metadata: HashMap<String, String>,
 }
 
@@ -86,6 +89,40 @@ impl Stripe {
                 None => Err(failure(&error)),
             },
         }
+    }
+}
+
+impl Stripe {
+    /// Looks a refund up by its credit note among the charge's latest ones: it may have been sent
+    /// before, and the provider may have forgotten the key by now.
+    ///
+    /// # Errors
+    /// Retryable.
+    pub async fn find_refund(&self, order: &RefundOrder) -> Result<Option<Refunded>, StepError> {
+        let list = ListRefund::new()
+            .payment_intent(order.intent.as_str())
+            .limit(LOOK_UP)
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        let wanted = order.metadata.get(CREDIT_NOTE);
+        let same = |made: &&Refund| {
+            let metadata = made.metadata.as_ref();
+            wanted.is_some() && metadata.and_then(|metadata| metadata.get(CREDIT_NOTE)) == wanted
+        };
+        Ok(list.data.iter().find(same).map(read))
+    }
+
+    /// Fetches a refund: webhooks only say that something happened, this says what is.
+    ///
+    /// # Errors
+    /// Retryable unless Stripe does not know the refund.
+    pub async fn fetch_refund(&self, refund: &str) -> Result<Refunded, StepError> {
+        let refund = RetrieveRefund::new(refund)
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(read(&refund))
     }
 }
 

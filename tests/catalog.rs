@@ -171,6 +171,7 @@ async fn a_retired_plan_is_kept_by_those_who_have_it_and_refused_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one case a line")]
 async fn a_catalogue_that_does_not_fit_is_refused_with_its_place_and_nothing_changes() {
     let app = TestApp::new().await;
     let client = &app.client;

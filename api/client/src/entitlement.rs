@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::HoldKind;
 
-/// Why a feature has its value, in OpenFeature's words.
+/// Why a feature has its value, in `OpenFeature`'s words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EntitlementReason {

@@ -9,7 +9,7 @@
 //! ([`Offers`]), and an answer is kept beside the very facts that it follows from, with the time at
 //! which it has to be worked out anew. So any number of API nodes agree, a transition counts from
 //! its commit on, and no owner of a fact has to tell anybody. A version row per tenant, raised by
-//! each owner, would spare two index look-ups a read and cost every renewal a write; and an owner
+//! each owner, would spare a read some index look-ups and cost every renewal a write; and an owner
 //! that forgot it would leave a tenant with what it no longer pays for.
 //!
 //! Not here: what holds come to for changes and billing ([`crate::hold`]), and counting usage

@@ -19,7 +19,7 @@ use crate::hold::{self, HoldRow, Kind};
 /// The feature that counts a subscription's seats where its plan sells seats.
 pub const SEATS: &str = "seats";
 
-/// Why a feature has its value, in the words of OpenFeature's resolution reasons where they fit.
+/// Why a feature has its value, in the words of `OpenFeature`'s resolution reasons where they fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// It was bought: the plan or an add-on says so.
@@ -33,7 +33,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// OpenFeature's word.
+    /// `OpenFeature`'s word.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

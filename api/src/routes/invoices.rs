@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{Html, Response};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tenure_client::{
@@ -32,6 +32,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(show))
+        .routes(routes!(page))
         .routes(routes!(give))
         .routes(routes!(act))
         .routes(routes!(list_notes))
@@ -88,6 +89,20 @@ async fn show(
         lines: lines.collect(),
         priced_hash: row.priced_hash,
     }))
+}
+
+/// Show one invoice as a page, in the tenant's language.
+#[utoipa::path(get, path = "/v1/tenants/{tenant_id}/invoices/{invoice_id}/html", tag = "Invoices",
+    params(("tenant_id" = Uuid, Path), ("invoice_id" = Uuid, Path)), responses(
+    (status = 200, body = String, content_type = "text/html"), (status = 404, body = Problem)))]
+async fn page(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path((tenant_id, invoice_id)): Path<(TenantId, Uuid)>,
+) -> Result<Html<String>, ApiError> {
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin_tenant(tenant_id).await?;
+    Ok(Html(invoice::page(&mut tx, tenant_id, invoice_id).await?))
 }
 
 /// Collect, take back (`void`) or give up (`write-off`) an open invoice.

@@ -7,13 +7,14 @@ use tenure_engine::{Client, EngineError, RunRef, Signalled, TenantId};
 use uuid::Uuid;
 
 use super::credit::{self, NewCreditNote};
+use super::print;
 use super::{CreditEntryRow, CreditNoteRow, InvoiceRow, InvoiceWorkflow, LineRow, Signal, store};
 use crate::door::DoorError;
 use crate::money::{Currency, Money};
 use crate::pricing::CreditLine;
 use crate::refund::{self, RefundWorkflow};
 use crate::subscription::money::CreditPolicy;
-use crate::tenant;
+use crate::{calendar, tenant};
 
 /// Lists the tenant's invoices, newest first. The transaction must act as the tenant.
 ///
@@ -41,6 +42,27 @@ pub async fn find(
         .ok_or_else(|| DoorError::not_found("invoice", invoice))?;
     let lines = store::list_lines(conn, invoice, tenant.shard_id).await?;
     Ok((row, lines))
+}
+
+/// Writes an invoice as a page, in the tenant's language and zone. The transaction must act as the
+/// tenant.
+///
+/// # Errors
+/// [`DoorError::NotFound`].
+pub async fn page(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    invoice: Uuid,
+) -> Result<String, DoorError> {
+    let (row, lines) = find(conn, tenant, invoice).await?;
+    let tenant = tenant::find(conn, tenant).await?;
+    let to = print::Addressee {
+        zone: calendar::zone(&tenant.zone)?,
+        name: tenant.name,
+        email: tenant.email,
+        locale: tenant.locale,
+    };
+    Ok(print::page(&row, &lines, &to))
 }
 
 /// What becomes of an invoice because somebody said so.

@@ -5,10 +5,12 @@
 
 pub(crate) mod credit;
 mod door;
+pub mod print;
 pub(crate) mod store;
 
 pub use door::{
     Verb, Wanted, act, find, find_credit, give_credit_note, grant_credit, list, list_credit_notes,
+    page,
 };
 
 use chrono::{DateTime, Utc};

@@ -134,7 +134,12 @@ async fn a_pause_is_told_dry_done_once_and_recorded() {
 async fn a_verb_that_does_not_fit_is_refused_by_name() {
     let app = TestApp::new().await;
     let run = tenant_run(&app).await;
-    let revision = app.client.run(run).await.unwrap().revision;
+    let shown = app.client.run(run).await.unwrap();
+    let revision = shown.revision;
+    // What is offered can be done: a run without a deadline has none to fire.
+    let mut fire = shown.allowed_actions.iter();
+    let fire = fire.find(|one| one.action == "fire-deadline").unwrap();
+    assert_eq!(fire.reason.as_deref(), Some("it has no deadline"));
     let name = ActionArgs {
         name: Some("gong".to_owned()),
         ..ActionArgs::default()

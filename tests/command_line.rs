@@ -28,7 +28,7 @@ fn json(app: &TestApp, args: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tenants_and_subscriptions_are_seen_bought_and_ended_from_a_script() {
+async fn tenants_are_found_and_shown_from_a_script() {
     let app = TestApp::new().await;
     let customer = app.customer().starter().await;
     let tenant = customer.tenant.tenant_id.to_string();
@@ -48,7 +48,14 @@ async fn tenants_and_subscriptions_are_seen_bought_and_ended_from_a_script() {
     let nobody = "01a209f6-4762-727e-b736-2430e0a79587";
     let (done, text) = ask(&app, &["tenant", "show", nobody]);
     assert!(!done && text.contains("no tenant"), "{text}");
+    app.finish().await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_are_bought_and_ended_from_a_script() {
+    let app = TestApp::new().await;
+    let customer = app.customer().starter().await;
+    let tenant = customer.tenant.tenant_id.to_string();
     let of = ["--tenant", &tenant];
     let buy = [
         "subscription",

@@ -388,7 +388,7 @@ pub struct LogArgs {
         long,
         global = true,
         env = "TENURE_LOG",
-        default_value = "info,sqlx=warn,stripe=error,async_stripe=error,stripe_client_core=error,stripe_sandbox=warn"
+        default_value = "info,sqlx=warn,sqlx::query=error,stripe=error,async_stripe=error,stripe_client_core=error,stripe_sandbox=warn"
     )]
     pub log: String,
 }

@@ -15,6 +15,7 @@ use crate::error::EngineError;
 use crate::fan_out::{self, Going};
 use crate::gate::Door;
 use crate::id::{ClockId, RunId, TenantId};
+use crate::operator;
 use crate::priority::Priority;
 use crate::retention::Hold;
 use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
@@ -112,6 +113,20 @@ pub struct RunDetail {
     pub progress: Vec<ProgressLine>,
     /// The legal holds that keep it: its own and its tenant's.
     pub holds: Vec<Hold>,
+}
+
+impl RunDetail {
+    /// Whether a verb makes sense for the run as it was seen.
+    ///
+    /// # Errors
+    /// The reason, in words for the operator.
+    pub fn may(&self, word: &str) -> Result<(), &'static str> {
+        operator::may(word, self.summary.status)?;
+        if matches!(word, "move-deadline" | "fire-deadline") && self.deadlines.is_empty() {
+            return Err("it has no deadline");
+        }
+        Ok(())
+    }
 }
 
 /// The last report of a step that works long.

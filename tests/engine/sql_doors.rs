@@ -228,8 +228,8 @@ async fn a_start_whose_keys_holder_is_dropped_at_that_moment_has_a_run() {
     // holder, before the look at the holder.
     let mut owner = connect(&engine.options).await;
     sqlx::raw_sql(
-        "create table public.turn (only boolean);
-         insert into public.turn values (true);
+        "create table public.turn (taken boolean);
+         insert into public.turn values (false);
          create function public.drop_holder() returns trigger language plpgsql security definer as $$
          begin
            delete from public.turn;

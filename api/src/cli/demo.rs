@@ -119,8 +119,7 @@ pub(super) async fn play(client: &Client) {
 /// Plays one customer after the other. One that is interrupted, by a Postgres that is started again
 /// or by somebody at the console, makes room for the next.
 async fn take_seat(client: &Client, seat: usize) {
-    let mut parts = PARTS.iter().cycle().skip(seat).step_by(SEATS);
-    while let Some(part) = parts.next() {
+    for part in PARTS.iter().cycle().skip(seat).step_by(SEATS) {
         if let Err(error) = act(client, part).await {
             println!("{} leaves the stage: {error:#}", part.name);
         }

@@ -7,7 +7,7 @@ use tenure_client::{
     RunCountFilter, RunDetail, RunFilter, RunPriority, RunStatus, RunSummary, Signal,
     SignalOutcome, Step, Transition, Why,
 };
-use tenure_engine::{Priority, RunId, Status, TenantId, inspect, operator, search};
+use tenure_engine::{Priority, RunId, Status, TenantId, inspect, search};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -181,12 +181,11 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
     } else {
         DeadlineClock::Real
     };
-    let engine_status = found.summary.status;
     let actions = actions::VERBS.iter();
     RunDetail {
         revision: found.summary.revision(),
         allowed_actions: actions
-            .map(|verb| allowed(verb, operator::may(verb.word, engine_status), caller))
+            .map(|verb| allowed(verb, found.may(verb.word), caller))
             .collect(),
         summary: summary(found.summary),
         data: found.data,

@@ -286,10 +286,12 @@ fn move_deadline(
             .iter()
             .map(|one| one.name.as_str())
             .collect();
-        let reason = format!(
-            "state {} has deadlines {known:?}, not {name:?}",
-            locked.state
-        );
+        let state = &locked.state;
+        let reason = if known.is_empty() {
+            format!("state {state} has no deadline")
+        } else {
+            format!("state {state} has deadlines {known:?}, not {name:?}")
+        };
         return Err(not_allowed(verb, &reason));
     };
     let from = deadline.at;

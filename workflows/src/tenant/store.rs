@@ -46,7 +46,7 @@ pub(super) async fn list(
           name, email, zone, locale, created_at
         from app.tenant
         where ($1::uuid is null or tenant_id = $1)
-          and ($2::text is null or position(lower($2) in lower(name || ' ' || email)) > 0)
+          and ($2::text is null or position(lower($2) in lower(name || ' ' || email || ' ' || tenant_id)) > 0)
           and ($3::uuid is null or tenant_id < $3)
         order by tenant_id desc
         limit $4

@@ -667,7 +667,7 @@ async fn each_time_of_a_run_says_on_which_clock_it_is() {
         seen.contains(&("subscription".to_owned(), false)),
         "{seen:?}"
     );
-    assert!(seen.contains(&("invoice".to_owned(), true)), "{seen:?}");
+    assert!(seen.contains(&("payment".to_owned(), true)), "{seen:?}");
     app.finish().await;
 }
 

@@ -289,15 +289,19 @@ pub(crate) fn tenant_answer() -> TenantAnswer {
         )),
         subscriptions: Ok(parse(json!([
             {"subscription_id": id(70), "run_id": id(5), "tenant_id": id(101), "plan": "team-monthly",
-                "status": "past_due", "price": {"amount": "49.00", "currency": "EUR"},
+                "plan_version": 1, "interval": "month", "status": "past_due", "price": {"amount": "49.00", "currency": "EUR"},
                 "trial_ends_at": "2026-01-19T09:00:00Z", "period_start": "2026-12-05T09:00:00Z",
                 "period_end": "2027-01-05T09:00:00Z"},
         ]))),
         invoices: Ok(parse(json!([
             {"invoice_id": id(71), "number": "2026-002", "status": "open", "attempts": 2,
+                "reason": "cycle", "subtotal": {"amount": "49.00", "currency": "EUR"},
+                "discount": nothing(), "tax": nothing(), "credited": nothing(), "balance_applied": nothing(),
                 "total": {"amount": "49.00", "currency": "EUR"}, "period_start": "2026-12-05T09:00:00Z",
                 "amount_due": {"amount": "49.00", "currency": "EUR"}, "period_end": "2027-01-05T09:00:00Z"},
             {"invoice_id": id(72), "number": "2026-001", "status": "paid", "attempts": 1,
+                "reason": "cycle", "subtotal": {"amount": "49.00", "currency": "EUR"},
+                "discount": nothing(), "tax": nothing(), "credited": nothing(), "balance_applied": nothing(),
                 "total": {"amount": "49.00", "currency": "EUR"}, "period_start": "2026-11-05T09:00:00Z",
                 "amount_due": {"amount": "0.00", "currency": "EUR"}, "period_end": "2026-12-05T09:00:00Z",
                 "paid_at": "2026-11-05T09:01:00Z"},
@@ -311,4 +315,8 @@ pub(crate) fn tenant_answer() -> TenantAnswer {
                 "usable_at": "2026-01-05T09:00:00Z"},
         ]))),
     }
+}
+
+fn nothing() -> serde_json::Value {
+    json!({"amount": "0.00", "currency": "EUR"})
 }

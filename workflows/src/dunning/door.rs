@@ -264,7 +264,12 @@ pub async fn assign(
     match scope {
         AssignmentScope::Default => {}
         AssignmentScope::Plan(plan) => {
-            catalog::list_versions(conn, plan).await?;
+            match catalog::list_versions(conn, plan).await {
+                Err(DoorError::NotFound { .. }) => {
+                    return Err(DoorError::UnknownPlan(plan.clone()));
+                }
+                known => known?,
+            };
         }
         AssignmentScope::Tenant(tenant) => {
             tenant::find(conn, *tenant).await?;

@@ -136,13 +136,13 @@ async fn list_given(
         from app.invoice
         join app.invoice_line as line
           on line.invoice_id = invoice.invoice_id
-          and line.shard_id = invoice.shard_id
+          and line.shard_id = $1
         left join lateral (
           select sum(note.amount) as amount, sum(note.tax) as tax,
             min(note.period_start) filter (where note.units > 0) as used_until
           from app.credit_note_line as note
           where note.invoice_id = line.invoice_id
-            and note.shard_id = line.shard_id
+            and note.shard_id = $1
             and note.invoice_line = line.line
         ) as given on true
         where invoice.shard_id = $1
@@ -268,7 +268,7 @@ pub(crate) async fn list_refundable(
           select sum(refund.amount) as amount
           from app.refund
           where refund.invoice_id = payment.invoice_id
-            and refund.shard_id = payment.shard_id
+            and refund.shard_id = $2
             and refund.generation = payment.generation
             and refund.status <> 'failed'
         ) as given on true
@@ -835,7 +835,7 @@ pub(super) async fn list_credit_notes(
           (select min(refund.status)
            from app.refund
            where refund.credit_note_id = note.credit_note_id
-             and refund.shard_id = note.shard_id) as refund_status
+             and refund.shard_id = $2) as refund_status
         from app.credit_note as note
         where note.tenant_id = $1
           and note.shard_id = $2

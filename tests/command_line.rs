@@ -96,7 +96,7 @@ async fn subscriptions_are_bought_and_ended_from_a_script() {
         ]
         .concat(),
     );
-    assert!(!done && text.contains("period-end, now"), "{text}");
+    assert!(!done && text.contains("now, period-end, or"), "{text}");
     let (done, text) = ask(
         &app,
         &[
@@ -105,7 +105,7 @@ async fn subscriptions_are_bought_and_ended_from_a_script() {
         ]
         .concat(),
     );
-    assert!(done && text.starts_with("sent "), "{text}");
+    assert!(done && text.contains("sent "), "{text}");
     customer.advance("0h").await;
     let shown = json(&app, &[&["subscription", "show", team][..], &of].concat());
     assert_eq!(shown["status"], SubscriptionStatus::Ending.as_str());

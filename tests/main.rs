@@ -14,6 +14,7 @@ mod console;
 mod console_pty;
 mod console_verbs;
 mod crash;
+mod data_map;
 mod deploy;
 mod dunning;
 mod engine;

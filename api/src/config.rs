@@ -416,7 +416,10 @@ impl LogArgs {
 }
 
 /// A secret from its value or from its file; both at once is a mistake.
-fn secret(value: Option<&str>, file: Option<&std::path::Path>) -> anyhow::Result<Option<String>> {
+pub(crate) fn secret(
+    value: Option<&str>,
+    file: Option<&std::path::Path>,
+) -> anyhow::Result<Option<String>> {
     match (value, file) {
         (Some(_), Some(file)) => anyhow::bail!(
             "a secret is given twice: as a value and in {}",

@@ -27,6 +27,7 @@ pub mod ports;
 // Stories.
 pub mod catalog;
 pub mod clock;
+pub mod data_map;
 pub mod dunning;
 pub mod entitlement;
 pub mod hold;

@@ -4,6 +4,7 @@ pub mod bench;
 mod bulk;
 mod catalog;
 mod customer;
+mod data_map;
 mod demo;
 mod dev;
 mod doctor;
@@ -63,6 +64,9 @@ enum Command {
     /// Tell how the database stands: where its writes go, what its set-up could lose, and what
     /// failovers lost. Ends with 0 if there is nothing to tell, 3 if there is.
     Doctor(doctor::DoctorArgs),
+    /// The data map of a product's database: draft it, and check that it is still true.
+    #[command(subcommand)]
+    DataMap(data_map::DataMapCommand),
     /// API tokens: create, list, rotate, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -193,6 +197,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(command) => migrate::run(command).await?,
         Command::PlanDeploy(args) => return plan_deploy::run(args).await,
         Command::Doctor(args) => return doctor::run(args).await,
+        Command::DataMap(command) => return data_map::run(command).await,
         Command::Token(command) => token::run(command).await?,
         Command::DunningPolicy(command) => dunning::run(command).await?,
         Command::Notice(command) => notice::run(command).await?,

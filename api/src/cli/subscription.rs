@@ -50,8 +50,8 @@ pub(super) enum SubscriptionCommand {
         #[command(flatten)]
         act: ActArgs,
         /// What is given back of what was paid for.
-        #[arg(long, default_value = "none", value_parser = ["none", "credit", "refund"])]
-        credit: String,
+        #[arg(long, default_value = "none", value_parser = policy)]
+        credit: CreditPolicy,
     },
     /// Pause a subscription: no use and no billing.
     Pause {
@@ -146,6 +146,15 @@ fn add_on(text: &str) -> Result<(String, u32), String> {
     Ok((key.to_owned(), count.parse().map_err(|_| wrong())?))
 }
 
+fn policy(text: &str) -> Result<CreditPolicy, String> {
+    match text {
+        "none" => Ok(CreditPolicy::None),
+        "credit" => Ok(CreditPolicy::Credit),
+        "refund" => Ok(CreditPolicy::Refund),
+        _ => Err("none, credit or refund".to_owned()),
+    }
+}
+
 fn moment(text: &str) -> Result<When, String> {
     match text {
         "now" => Ok(When::Now),
@@ -234,11 +243,7 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
         SubscriptionCommand::Cancel { act, credit } => {
             let asked = CancelSubscription {
                 when: act.when,
-                credit: match credit.as_str() {
-                    "credit" => CreditPolicy::Credit,
-                    "refund" => CreditPolicy::Refund,
-                    _ => CreditPolicy::None,
-                },
+                credit,
                 dry_run: act.dry_run,
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use tenure_engine::{Client, EngineError, RunRef, Signalled, TenantId};
 use uuid::Uuid;
 
-use super::credit::{self, NewCreditNote};
+use super::credit::{self, GivenCreditNote, NewCreditNote};
 use super::print;
 use super::{CreditEntryRow, CreditNoteRow, InvoiceRow, InvoiceWorkflow, LineRow, Signal, store};
 use crate::door::DoorError;
@@ -195,6 +195,21 @@ pub async fn give_credit_note(
     let given = credit::give(conn, tenant_id, shard, &note, now).await;
     let given = given.map_err(|error| DoorError::Conflict(error.to_string()))?;
     let id = given.credit_note_id;
+    follow(client, conn, tenant_id, invoice, &given).await?;
+    let rows = store::list_credit_notes(conn, tenant_id, shard, Some(id)).await?;
+    let row = rows.into_iter().next();
+    row.ok_or_else(|| DoorError::not_found("credit note", id))
+}
+
+/// Lets the runs know that a credit note is for: the invoice's, and the refund's.
+async fn follow(
+    client: &Client,
+    conn: &mut PgConnection,
+    tenant_id: TenantId,
+    invoice: Uuid,
+    given: &GivenCreditNote,
+) -> Result<(), DoorError> {
+    let id = given.credit_note_id;
     if given.split.to_debt > Decimal::ZERO {
         let key = invoice.to_string();
         let signal_id = format!("credited:{id}");
@@ -219,9 +234,7 @@ pub async fn give_credit_note(
             .start::<RefundWorkflow>(conn, tenant_id, &id.to_string(), &input)
             .await?;
     }
-    let rows = store::list_credit_notes(conn, tenant_id, shard, Some(id)).await?;
-    let row = rows.into_iter().next();
-    row.ok_or_else(|| DoorError::not_found("credit note", id))
+    Ok(())
 }
 
 fn malformed(field: &'static str, detail: String) -> DoorError {

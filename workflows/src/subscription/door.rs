@@ -359,21 +359,7 @@ async fn ask(
     let (row, _) = find(conn, tenant_id, subscription).await?;
     let now = tenure_engine::tenant::now(conn, tenant_id).await?;
     let conflict = |detail: String| Err(DoorError::Conflict(detail));
-    match row.lifecycle {
-        Lifecycle::Ended => {
-            return conflict(format!(
-                "subscription {subscription} has ended; start a new one instead"
-            ));
-        }
-        Lifecycle::Incomplete if !matches!(wanted, Wanted::Cancel { .. }) => {
-            return conflict(
-                "the first payment has not come yet: it can be cancelled, or paid by attaching \
-                 another payment method"
-                    .to_owned(),
-            );
-        }
-        _ => {}
-    }
+    refuse_by_lifecycle(&row, wanted)?;
     let at = instant(&row, when, now)?;
     let terms = store::find_terms(conn, row.shard_id, subscription).await?;
     let intents = store::list_intents(conn, row.shard_id, subscription).await?;
@@ -433,6 +419,22 @@ async fn ask(
         at,
         now,
     })
+}
+
+/// Refuses what a subscription cannot do where it is in its life.
+fn refuse_by_lifecycle(row: &SubscriptionRow, wanted: &Wanted) -> Result<(), DoorError> {
+    let conflict = |detail: &str| Err(DoorError::Conflict(detail.to_owned()));
+    match row.lifecycle {
+        Lifecycle::Ended => conflict(&format!(
+            "subscription {} has ended; start a new one instead",
+            row.subscription_id
+        )),
+        Lifecycle::Incomplete if !matches!(wanted, Wanted::Cancel { .. }) => conflict(
+            "the first payment has not come yet: it can be cancelled, or paid by attaching another \
+             payment method",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// The instant at which something comes about.

@@ -460,22 +460,7 @@ pub(super) async fn period_end(
 ) -> Next {
     let zone = zone_of(&terms)?;
     let currency = terms.currency;
-    let mut left = Left::default();
-    if terms.offer.billing == Billing::InArrears {
-        let desk = Desk::new(cx);
-        left = cx
-            .transact(BILL_PERIOD, async |tx| {
-                let facts = desk.facts(tx, &terms, period.start).await?;
-                let outcome = Outcome {
-                    credits: Vec::new(),
-                    bill: money::used(&terms, &period, period.end, zone, &facts),
-                };
-                let draft = Some((Reason::Cycle, period));
-                desk.settle(tx, &terms, &outcome, draft, CreditPolicy::None)
-                    .await
-            })
-            .await?;
-    }
+    let left = bill_ended(cx, &terms, &period, zone).await?;
     terms.pass_period();
     let at = period.end;
     let state = |terms, intents| State::Active {
@@ -501,6 +486,55 @@ pub(super) async fn period_end(
         );
         return Ok(follow(ends, left, currency));
     }
+    let next = renew(&mut terms, &mut intents, &period, zone);
+    if let Some(Intent {
+        act: Act::Pause { until },
+        ..
+    }) = intents.take_at_end(Kind::Pause, at)
+    {
+        let pauses = pause_from(cx, terms, None, intents, until, at).await?;
+        return Ok(follow(pauses, left, currency));
+    }
+    let period = match next {
+        Some(index) => terms.natural(index, zone),
+        None => terms.period_from(at, zone),
+    };
+    let opens = Transition::go(State::Active {
+        terms,
+        period,
+        intents,
+    });
+    Ok(follow(opens, left, currency))
+}
+
+/// Bills what a period used, where that comes last.
+async fn bill_ended(
+    cx: &Context,
+    terms: &Terms,
+    period: &Period,
+    zone: Tz,
+) -> Result<Left, StepError> {
+    if terms.offer.billing == Billing::InAdvance {
+        return Ok(Left::default());
+    }
+    let desk = Desk::new(cx);
+    cx.transact(BILL_PERIOD, async |tx| {
+        let facts = desk.facts(tx, terms, period.start).await?;
+        let outcome = Outcome {
+            credits: Vec::new(),
+            bill: money::used(terms, period, period.end, zone, &facts),
+        };
+        let draft = Some((Reason::Cycle, *period));
+        desk.settle(tx, terms, &outcome, draft, CreditPolicy::None)
+            .await
+    })
+    .await
+}
+
+/// What comes about with the end of a period and changes the next; the index of that, if it can be
+/// told by counting.
+fn renew(terms: &mut Terms, intents: &mut Intents, period: &Period, zone: Tz) -> Option<u32> {
+    let at = period.end;
     let mut next = period.index.checked_add(1);
     if let Some(Intent {
         act: Act::Change { offer },
@@ -522,24 +556,7 @@ pub(super) async fn period_end(
         terms.anchor_on = calendar::anchor_before(until, day).unwrap_or(terms.anchor_on);
         next = None;
     }
-    if let Some(Intent {
-        act: Act::Pause { until },
-        ..
-    }) = intents.take_at_end(Kind::Pause, at)
-    {
-        let pauses = pause_from(cx, terms, None, intents, until, at).await?;
-        return Ok(follow(pauses, left, currency));
-    }
-    let period = match next {
-        Some(index) => terms.natural(index, zone),
-        None => terms.period_from(at, zone),
-    };
-    let opens = Transition::go(State::Active {
-        terms,
-        period,
-        intents,
-    });
-    Ok(follow(opens, left, currency))
+    next
 }
 
 // Acts.

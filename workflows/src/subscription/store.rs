@@ -38,6 +38,18 @@ fn count(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
+fn period_of(
+    index: Option<i32>,
+    start: Option<DateTime<Utc>>,
+    end: Option<DateTime<Utc>>,
+) -> Option<Period> {
+    Some(Period {
+        index: index?.unsigned_abs(),
+        start: start?,
+        end: end?,
+    })
+}
+
 fn coupon_off(terms: &Terms) -> sqlx::Result<Option<serde_json::Value>> {
     let coupon = terms.coupon.as_ref();
     coupon
@@ -135,14 +147,7 @@ pub(super) async fn list(
     rows.into_iter()
         .map(|row| {
             let currency = row.currency.parse().map_err(decode)?;
-            let period = match (row.period_index, row.period_start, row.period_end) {
-                (Some(index), Some(start), Some(end)) => Some(Period {
-                    index: index.unsigned_abs(),
-                    start,
-                    end,
-                }),
-                _ => None,
-            };
+            let period = period_of(row.period_index, row.period_start, row.period_end);
             let subscription = SubscriptionRow {
                 subscription_id: row.subscription_id,
                 shard_id: shard,

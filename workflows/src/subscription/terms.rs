@@ -130,23 +130,7 @@ pub fn offer(
         }
         (Some(offered), wanted) => {
             let wanted = wanted.unwrap_or(offered.included);
-            if wanted == 0 || offered.most.is_some_and(|most| wanted > most) {
-                let most = offered
-                    .most
-                    .map_or("any number".to_owned(), |most| most.to_string());
-                return malformed("seats", format!("{wanted} seats; 1 to {most} can be had"));
-            }
-            if let Some(more) = wanted
-                .checked_sub(offered.included)
-                .filter(|more| *more > 0)
-            {
-                items.push(Item {
-                    item: SEATS.to_owned(),
-                    name: format!("Seats beyond {}", offered.included),
-                    unit_price: catalog::price_in(&offered.prices, &plan.plan, currency)?.amount(),
-                    quantity: more,
-                });
-            }
+            items.extend(more_seats(plan, offered, wanted, currency)?);
             Some(wanted)
         }
     };
@@ -190,6 +174,36 @@ pub fn offer(
         items,
         seats,
     })
+}
+
+/// The item of the seats beyond those that are included; none when there are not.
+fn more_seats(
+    plan: &Plan,
+    offered: &catalog::Seats,
+    wanted: u32,
+    currency: Currency,
+) -> Result<Option<Item>, DoorError> {
+    if wanted == 0 || offered.most.is_some_and(|most| wanted > most) {
+        let most = offered
+            .most
+            .map_or("any number".to_owned(), |most| most.to_string());
+        return Err(DoorError::Malformed {
+            field: "seats",
+            detail: format!("{wanted} seats; 1 to {most} can be had"),
+        });
+    }
+    let Some(more) = wanted
+        .checked_sub(offered.included)
+        .filter(|more| *more > 0)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Item {
+        item: SEATS.to_owned(),
+        name: format!("Seats beyond {}", offered.included),
+        unit_price: catalog::price_in(&offered.prices, &plan.plan, currency)?.amount(),
+        quantity: more,
+    }))
 }
 
 /// Redeems a coupon in a currency.

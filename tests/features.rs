@@ -27,7 +27,7 @@ fn every_feature_has_a_test() {
                 && before
                     .lines()
                     .rev()
-                    .take(5)
+                    .take(8)
                     .any(|line| line.contains("test"))
         });
         assert!(exists, "no such test: {row}");

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use tenure_client::{
     CancelSubscription, ChangeSubscription, CreditPolicy, GrantCredit, HoldKind, IdempotencyKey,
     IntentKind, Invoice, InvoiceStatus, LiftHold, Money, MoveAnchor, NewCreditNote,
-    NewSubscription, NewTenant, PauseSubscription, PlaceHold, ResumeSubscription, SubscriptionAct,
-    SubscriptionStatus, TaxRate, UndoIntent, When,
+    NewSubscription, NewTenant, PauseSubscription, PlaceHold, PublishCatalog, ResumeSubscription,
+    RunFilter, SubscriptionAct, SubscriptionStatus, TaxRate, UndoIntent, When,
 };
 use uuid::Uuid;
 
@@ -780,5 +780,351 @@ async fn a_hold_refuses_changes_and_stops_billing_until_it_is_lifted() {
     let last = customer.invoices().await.pop().unwrap();
     assert_eq!(last.period_start.to_rfc3339(), "2027-08-01T00:00:00+00:00");
     assert_eq!(customer.invoices().await.len(), 2);
+    app.finish().await;
+}
+
+fn on(day: &str) -> When {
+    When::At(format!("{day}T00:00:00Z").parse().unwrap())
+}
+
+async fn cancel(customer: &Subscriber<'_>, when: When) {
+    let asked = CancelSubscription {
+        when,
+        ..CancelSubscription::default()
+    };
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let sent = customer
+        .client
+        .cancel_subscription(tenant, id, &asked, &key())
+        .await;
+    sent.unwrap();
+    customer.advance("0h").await;
+}
+
+async fn pause(customer: &Subscriber<'_>, when: When) {
+    let asked = PauseSubscription {
+        when,
+        ..PauseSubscription::default()
+    };
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let sent = customer
+        .client
+        .pause_subscription(tenant, id, &asked, &key())
+        .await;
+    sent.unwrap();
+    customer.advance("0h").await;
+}
+
+async fn resume(customer: &Subscriber<'_>, when: When) {
+    let asked = ResumeSubscription {
+        when,
+        ..ResumeSubscription::default()
+    };
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let sent = customer
+        .client
+        .resume_subscription(tenant, id, &asked, &key())
+        .await;
+    sent.unwrap();
+    customer.advance("0h").await;
+}
+
+async fn status(customer: &Subscriber<'_>) -> SubscriptionStatus {
+    customer.subscription().await.status
+}
+
+/// A plan with a trial of a week, a set-up fee, and a first payment that it begins with if wanted.
+async fn publish_tried(app: &TestApp, activation: &str) {
+    let catalog = serde_json::json!({"plans": {"tried": {
+        "name": "Tried", "product": "Projects", "interval": "month", "activation": activation,
+        "trial": {"days": 7}, "prices": {"EUR": "30.00"}, "setup_fee": {"EUR": "12.00"},
+    }}});
+    let publish = PublishCatalog { dry_run: None };
+    let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
+    published.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_on_the_day_of_a_period_in_arrears_bills_that_period() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("pilot-quarter")).await;
+    cancel(&customer, on("2027-07-01")).await;
+    customer.advance("31d").await;
+    let expected = ["cycle 29.00 -0 -0 paid"];
+    assert_eq!(brief(&customer.invoices().await), expected);
+    assert_eq!(status(&customer).await, SubscriptionStatus::Ended);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_at_the_end_of_a_trial_comes_before_the_first_charge() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("starter-monthly")).await;
+    pause(&customer, When::PeriodEnd).await;
+    customer.advance("20d").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Paused);
+    assert!(customer.invoices().await.is_empty());
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_payment_has_its_time_after_a_trial_and_from_far_back() {
+    let app = TestApp::new().await;
+    publish_tried(&app, "first_payment").await;
+    let customer = subscribed(&app, "pm_card_visa", plan("tried")).await;
+    // What was asked for in the trial is not forgotten while the payment is waited for.
+    cancel(&customer, on("2027-06-20")).await;
+    customer.advance("8d").await;
+    assert_eq!(
+        brief(&customer.invoices().await),
+        ["start 42.00 -0 -0 paid"]
+    );
+    assert_eq!(status(&customer).await, SubscriptionStatus::Ending);
+    customer.advance("12d").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Ended);
+    let back = NewSubscription {
+        start_at: Some("2027-06-01T00:00:00Z".parse().unwrap()),
+        ..plan("scale-monthly")
+    };
+    let customer = subscribe(customer, back).await;
+    customer.advance("1h").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_after_its_trial_was_paused_begins_with_its_first_payment() {
+    let app = TestApp::new().await;
+    publish_tried(&app, "first_payment").await;
+    let card = "pm_sandbox_insufficient_funds";
+    let customer = subscribed(&app, card, plan("tried")).await;
+    customer.advance("2d").await;
+    pause(&customer, When::Now).await;
+    customer.advance("10d").await;
+    resume(&customer, When::Now).await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Incomplete);
+    customer.attach("pm_card_visa").await;
+    customer.advance("1h").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
+    customer.advance("30d").await;
+    let reasons: Vec<String> = customer
+        .invoices()
+        .await
+        .into_iter()
+        .map(|one| one.reason)
+        .collect();
+    assert_eq!(reasons, ["start", "cycle"]);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_to_end_with_the_period_is_met_though_it_is_paused_by_then() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    cancel(&customer, When::PeriodEnd).await;
+    customer.advance("10d").await;
+    pause(&customer, When::Now).await;
+    customer.advance("22d").await;
+    let ended = customer.subscription().await;
+    assert_eq!(ended.status, SubscriptionStatus::Ended);
+    assert_eq!(
+        ended.ended_at.unwrap().to_rfc3339(),
+        "2027-07-01T00:00:00+00:00"
+    );
+    assert_eq!(customer.invoices().await.len(), 1);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_on_a_day_is_kept_before_its_pause_has_begun() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    pause(&customer, on("2027-06-20")).await;
+    resume(&customer, on("2027-06-26")).await;
+    let shown = app.client.subscription(tenant, id).await.unwrap();
+    let kinds: Vec<IntentKind> = shown.intents.iter().map(|one| one.kind).collect();
+    assert_eq!(kinds, [IntentKind::Pause, IntentKind::Resume]);
+    customer.advance("26d").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
+    // 5 of 30 days.
+    let last = customer.invoices().await.pop().unwrap();
+    assert_eq!(last.total, money("8.17 EUR"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_to_go_on_that_met_no_pause_is_not_shown_for_ever() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    pause(&customer, on("2027-06-20")).await;
+    resume(&customer, on("2027-06-26")).await;
+    let undo = UndoIntent {
+        intent: IntentKind::Pause,
+    };
+    let undone = app.client.undo_intent(tenant, id, &undo, &key()).await;
+    undone.unwrap();
+    customer.advance("27d").await;
+    let shown = app.client.subscription(tenant, id).await.unwrap();
+    assert!(shown.intents.is_empty(), "{:?}", shown.intents);
+    assert_eq!(customer.invoices().await.len(), 1);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_amount_comes_off_a_period_once_whatever_is_added_in_it() {
+    let app = TestApp::new().await;
+    let new = NewSubscription {
+        coupon: Some("five-off".to_owned()),
+        ..plan("team-monthly")
+    };
+    let customer = subscribed(&app, "pm_card_visa", new).await;
+    customer.advance("15d").await;
+    let more = ChangeSubscription {
+        seats: Some(7),
+        ..ChangeSubscription::default()
+    };
+    // Two seats for 15 of 30 days: the plan has the 5.00 already.
+    let told = change(&customer, &more).await;
+    assert_eq!(told.total, money("9.00 EUR"));
+    assert_eq!(customer.invoices().await[0].total, money("44.00 EUR"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coupon_does_not_outlive_its_periods_by_pauses() {
+    let app = TestApp::new().await;
+    let new = NewSubscription {
+        coupon: Some("five-off".to_owned()),
+        ..plan("team-monthly")
+    };
+    let customer = subscribed(&app, "pm_card_visa", new).await;
+    customer.advance("29d").await;
+    pause(&customer, When::Now).await;
+    // Within the period it still holds.
+    resume(&customer, When::Now).await;
+    let last = customer.invoices().await.pop().unwrap();
+    assert_eq!(last.discount, money("0.17 EUR"));
+    pause(&customer, When::Now).await;
+    customer.advance("1d").await;
+    resume(&customer, When::Now).await;
+    let last = customer.invoices().await.pop().unwrap();
+    assert_eq!(
+        (last.discount, last.total),
+        (money("0.00 EUR"), money("49.00 EUR"))
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_fee_that_a_hold_kept_back_comes_with_the_next_invoice() {
+    let app = TestApp::new().await;
+    publish_tried(&app, "start").await;
+    let customer = subscribed(&app, "pm_card_visa", plan("tried")).await;
+    let tenant = customer.tenant.tenant_id;
+    let hold = PlaceHold {
+        kind: HoldKind::Fraud,
+        subscription_id: None,
+        starts_at: None,
+        ends_at: None,
+        blocks: None,
+        reason: "ticket 18".to_owned(),
+    };
+    let placed = app.client.place_hold(tenant, &hold, &key()).await.unwrap();
+    customer.advance("10d").await;
+    assert!(customer.invoices().await.is_empty());
+    let lift = LiftHold {
+        reason: "a false alarm".to_owned(),
+    };
+    let lifted = app
+        .client
+        .lift_hold(tenant, placed.hold_id, &lift, &key())
+        .await;
+    lifted.unwrap();
+    customer.advance("30d").await;
+    assert_eq!(
+        brief(&customer.invoices().await),
+        ["cycle 42.00 -0 -0 paid"]
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fixed_term_that_ran_out_in_a_pause_is_not_billed_again() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("pilot-quarter")).await;
+    customer.advance("10d").await;
+    pause(&customer, When::Now).await;
+    let billed = customer.invoices().await.len();
+    customer.advance("95d").await;
+    resume(&customer, When::Now).await;
+    let ended = customer.subscription().await;
+    assert_eq!(ended.end_reason.as_deref(), Some("expired"));
+    customer.advance("30d").await;
+    assert_eq!(customer.invoices().await.len(), billed);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_credit_note_gave_while_a_payment_was_under_way_is_not_given_twice() {
+    let app = TestApp::new().await;
+    let card = "pm_sandbox_processing";
+    let customer = subscribed(&app, card, plan("scale-monthly")).await;
+    let tenant = customer.tenant.tenant_id;
+    let invoice = customer.invoices().await.remove(0);
+    let note = NewCreditNote {
+        amount: Some(money("100.00 EUR")),
+        refund: false,
+        reason: "a discount".to_owned(),
+    };
+    let given = app
+        .client
+        .give_credit_note(tenant, invoice.invoice_id, &note, &key())
+        .await
+        .unwrap();
+    assert_eq!(given.to_debt, money("100.00 EUR"));
+    cancel(&customer, When::Now).await;
+    let payments = RunFilter {
+        workflow: Some("payment".to_owned()),
+        tenant_id: Some(tenant),
+        ..RunFilter::default()
+    };
+    let mut runs = app.client.list_runs(&payments).await.unwrap().items;
+    let steps = app.client.list_steps(runs.remove(0).run_id).await.unwrap();
+    let charge = steps.iter().find(|step| step.name == "charge").unwrap();
+    let intent = &charge.answer.as_ref().unwrap()["processing"]["intent"];
+    let control = app.sandbox.control();
+    control
+        .settle_payment(intent.as_str().unwrap(), None)
+        .unwrap();
+    customer.advance("1h").await;
+    // 449.00 was paid, and nothing had.
+    assert_eq!(charged(&app, &customer), 44900);
+    assert_eq!(balance(&customer).await, "449.00");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_term_is_its_plans_and_goes_and_comes_with_it() {
+    let app = TestApp::new().await;
+    // From a pilot to an open end, with the end of its last month.
+    let customer = subscribed(&app, "pm_card_visa", plan("pilot-quarter")).await;
+    customer.advance("80d").await;
+    change(&customer, &to("team-monthly", When::PeriodEnd)).await;
+    customer.advance("45d").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
+    assert_eq!(customer.subscription().await.term_ends_at, None);
+    // And from an open end to a pilot, which is over after three months.
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    customer.advance("9d").await;
+    change(&customer, &to("pilot-quarter", When::Now)).await;
+    customer.advance("95d").await;
+    let ended = customer.subscription().await;
+    assert_eq!(ended.end_reason.as_deref(), Some("expired"));
+    assert_eq!(
+        ended.ended_at.unwrap().to_rfc3339(),
+        "2027-09-10T00:00:00+00:00"
+    );
     app.finish().await;
 }

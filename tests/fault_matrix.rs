@@ -59,6 +59,7 @@ pub(crate) struct Facts {
     pub(crate) subscriptions: Vec<String>,
     pub(crate) invoices: Vec<String>,
     pub(crate) charges: Vec<usize>,
+    pub(crate) refunded: Vec<i64>,
     pub(crate) notices: Vec<String>,
     files: usize,
 }
@@ -80,8 +81,14 @@ pub(crate) async fn facts(play: &Play, outside: &Outside) -> Result<Facts, PlayE
         let charges = outside.sandbox.control().charges(&[("invoice", &of)]);
         charges.iter().filter(|charge| charge.paid).count()
     });
+    let refunded = invoices.iter().map(|invoice| {
+        let of = invoice.invoice_id.to_string();
+        let charges = outside.sandbox.control().charges(&[("invoice", &of)]);
+        charges.iter().map(|charge| charge.amount_refunded).sum()
+    });
     Ok(Facts {
         charges: charges.collect(),
+        refunded: refunded.collect(),
         subscriptions: subscriptions
             .into_iter()
             .map(|(_, status)| format!("{status:?}"))
@@ -145,12 +152,15 @@ pub(crate) async fn subscribe(play: &Play, plan: &str) -> Result<uuid::Uuid, Pla
     Ok(row.subscription_id)
 }
 
-async fn cancel(play: &Play, subscription: uuid::Uuid) -> Result<(), PlayError> {
+async fn cancel(
+    play: &Play,
+    subscription: uuid::Uuid,
+    credit: CreditPolicy,
+) -> Result<(), PlayError> {
     let (client, tenant) = (play.client(), play.tenant());
     for _ in 0..play.times("cancel") {
         let mut tx = tenure_engine::begin(client.pool()).await?;
         as_tenant(&mut tx, tenant).await?;
-        let credit = CreditPolicy::None;
         let (wanted, when) = (Wanted::Cancel { credit }, When::Now);
         subscription::act(
             client,
@@ -179,11 +189,26 @@ async fn a_trial_that_is_paid_and_cancelled_bears_every_fault() {
         let subscription = subscribe(play, "starter-monthly").await?;
         pass(play, 12).await?;
         pass(play, 3).await?;
-        cancel(play, subscription).await?;
+        cancel(play, subscription, CreditPolicy::None).await?;
         facts(play, outside).await
     };
     let report = fault_matrix(scene, script).await.unwrap();
     assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_with_money_back_bears_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        arrive(play, "pm_card_visa", None).await?;
+        let subscription = subscribe(play, "team-monthly").await?;
+        pass(play, 10).await?;
+        cancel(play, subscription, CreditPolicy::Refund).await?;
+        facts(play, outside).await
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.expected.contains("refunded: ["), "{report}");
+    assert!(!report.expected.contains("refunded: [0]"), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

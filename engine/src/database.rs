@@ -63,7 +63,7 @@ pub enum Pooler {
     /// Nothing, or a pooler that gives each session a server connection of its own.
     #[default]
     None,
-    /// A pooler in transaction mode that keeps prepared statements, as PgBouncer from 1.21 does.
+    /// A pooler in transaction mode that keeps prepared statements, as `PgBouncer` from 1.21 does.
     Prepared,
     /// A pooler in transaction mode that keeps none: no statement has a name.
     Unnamed,

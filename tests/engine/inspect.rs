@@ -2,7 +2,7 @@
 
 use tenure_engine::inspect;
 use tenure_engine::search::{self, RunFilter, Wanted};
-use tenure_engine::{RunId, Status};
+use tenure_engine::{RunId, Status, Worker, WorkerConfig};
 
 use super::workflows::{Door, Errand, Outside, registry};
 use crate::support::engine::TestEngine;
@@ -26,6 +26,27 @@ async fn due_work_without_a_worker_is_told_apart_from_due_work() {
     outside.release();
     worker.shutdown().await;
     assert_eq!(engine.detail(run).await.why.kind, "ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_worker_is_told_apart_from_none() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    outside.hold();
+    engine.start::<Errand>("a", &0).await;
+    let config = WorkerConfig {
+        in_flight: 1,
+        claim_batch: 1,
+        ..WorkerConfig::default()
+    };
+    let worker = Worker::start(&engine.client, config).await.unwrap();
+    outside.arrived().await;
+    let waits = engine.start::<Errand>("b", &0).await;
+    let why = engine.detail(waits).await.why;
+    assert_eq!(why.kind, "due");
+    assert!(why.summary.contains("next free worker"), "{why:?}");
+    outside.release();
+    worker.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

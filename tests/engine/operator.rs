@@ -533,3 +533,58 @@ async fn a_resumed_visit_remembers_what_it_did_before_its_worker_died() {
         .unwrap();
     assert_eq!(effects, 1, "a database effect is done exactly once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_opposing_verbs_at_once_one_wins_and_the_other_is_told_the_revision() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    for round in 0..8 {
+        let run = open_door(&engine, &format!("door-{round}")).await;
+        let seen = act_on(&engine, run, "at once").await;
+        let registry = engine.client.registry();
+        let one = async |verb: Verb| {
+            let mut tx = engine.pool().begin().await.unwrap();
+            let done = operator::intervene(&mut tx, registry, run, &verb, &seen).await;
+            if done.is_ok() {
+                tx.commit().await.unwrap();
+            }
+            done
+        };
+        let (paused, ended) = tokio::join!(one(Verb::Pause), one(Verb::Terminate));
+        let now = engine.detail(run).await.summary;
+        let (won, lost) = match (paused, ended) {
+            (Ok(_), Err(lost)) => (Status::Paused, lost),
+            (Err(lost), Ok(_)) => (Status::Terminated, lost),
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(now.status, won);
+        match lost {
+            EngineError::Moved { seen: was, current } => {
+                assert_eq!((was, current), (seen.revision, now.revision()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_of_the_wrong_shape_is_refused_and_nothing_is_stored() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let run = open_door(&engine, "d").await;
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let before = engine.detail(run).await.summary.revision();
+    for wrong in [json!("Explode"), json!({"Open": 7}), json!(null)] {
+        let act = act_on(&engine, run, "by mistake").await;
+        let registry = engine.client.registry();
+        let refused = operator::signal(&mut conn, registry, run, "wrong", &wrong, &act).await;
+        match refused {
+            Err(EngineError::Malformed { what, .. }) => assert_eq!(what, "signal"),
+            other => panic!("{wrong}: {other:?}"),
+        }
+    }
+    let kept: i64 = sqlx::query_scalar("select count(*) from engine.audit where action = 'signal'")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(kept, 0);
+    assert_eq!(engine.detail(run).await.summary.revision(), before);
+}

@@ -592,28 +592,33 @@ async fn keep_overpaid(
 async fn give_all_back(cx: &Context, of: &Input) -> Result<(), StepError> {
     let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
     cx.transact(GIVE_BACK, async |tx| {
-        let lines = store::list_lines(tx, of.invoice_id, shard).await?;
-        let rows = store::list(tx, tenant, shard, Some(of.invoice_id)).await?;
-        let row = rows.into_iter().next();
-        let row = row.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
+        // What was given back while the payment was under way is not given back again.
+        let lines = store::list_lines_given(tx, of.invoice_id, shard).await?;
         let whole: Vec<(i32, CreditLine)> = lines
             .iter()
-            .map(|line| {
+            .map(|billed| {
+                let (line, span) = (&billed.given.line, billed.given.line.charge.span);
                 let all = CreditLine {
-                    start: line.period_start,
-                    end: line.period_end,
-                    units: line.units,
-                    amount: line.amount,
-                    tax: line.tax,
+                    start: span.start,
+                    end: billed.given.until,
+                    units: span.units,
+                    amount: line.amount - billed.given.amount,
+                    tax: line.tax - billed.given.tax,
                 };
-                (line.line, all)
+                (billed.number, all)
             })
+            .filter(|(_, all)| all.amount > Decimal::ZERO)
             .collect();
+        if whole.is_empty() {
+            return Ok(());
+        }
+        let tax = whole.iter().map(|(_, line)| line.tax).sum();
+        let net: Decimal = whole.iter().map(|(_, line)| line.amount).sum();
         let note = credit::NewCreditNote {
             invoice_id: of.invoice_id,
             lines: &whole,
-            tax: row.tax.amount(),
-            total: row.total.amount(),
+            tax,
+            total: if is_inclusive(&lines) { net } else { net + tax },
             policy: CreditPolicy::Credit,
             reason: "paid after it was given up",
             author: "invoice",
@@ -657,10 +662,14 @@ async fn void(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow>, St
     cx.transact(VOID, async |tx| {
         let standing = store::lock(tx, of.invoice_id, shard).await?;
         let standing = standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
-        if standing.balance_applied > Decimal::ZERO {
+        // Credit notes took the debt first; what they gave beyond it was of what the balance paid.
+        let lines = store::list_lines_given(tx, of.invoice_id, shard).await?;
+        let given = gross_given(&lines) - standing.credited;
+        let held = standing.balance_applied - given.max(Decimal::ZERO);
+        if held > Decimal::ZERO {
             let entry = store::Entry {
                 currency: of.currency.code(),
-                amount: standing.balance_applied,
+                amount: held,
                 reason: "released",
                 reference: of.invoice_id,
                 note: None,
@@ -738,6 +747,19 @@ async fn write_off(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow
 }
 
 // Rules.
+
+fn is_inclusive(lines: &[store::BilledLine]) -> bool {
+    lines
+        .iter()
+        .any(|line| line.tax.as_ref().is_some_and(|tax| tax.inclusive))
+}
+
+/// What credit notes gave back of lines, with tax.
+fn gross_given(lines: &[store::BilledLine]) -> Decimal {
+    let net: Decimal = lines.iter().map(|line| line.given.amount).sum();
+    let tax: Decimal = lines.iter().map(|line| line.given.tax).sum();
+    if is_inclusive(lines) { net } else { net + tax }
+}
 
 /// A number as it is printed.
 fn printed(number: i32) -> String {

@@ -35,7 +35,7 @@ use crate::catalog::Proration;
 use crate::money::{Currency, Money};
 
 /// Raised when a rule of this module changes; stored with each bill.
-pub const RULES: u32 = 1;
+pub const RULES: u32 = 2;
 
 /// Something that a subscription has so many of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,17 +224,29 @@ impl Bill {
         lines
     }
 
+    /// The part of a natural period that is charged: that of the item that is charged for most of it.
+    fn longest(&self) -> Decimal {
+        let prorated = || self.charges.iter().filter(|charge| charge.span.of > 1);
+        let part = |charge: &Charge| {
+            Decimal::from(charge.span.units) / Decimal::from(charge.span.of.max(1))
+        };
+        let of = |charge: &Charge| {
+            if self.rules < 2 {
+                // The first rules took the longest line, though an item may have several.
+                return part(charge);
+            }
+            prorated()
+                .filter(|other| other.item.item == charge.item.item)
+                .map(part)
+                .sum()
+        };
+        prorated().map(of).max().unwrap_or(Decimal::ONE)
+    }
+
     /// Takes an amount of a whole period off the lines, by their size.
     fn spread(&self, off: Decimal, lines: &mut [Line]) {
         let all: Decimal = lines.iter().map(|line| line.amount).sum();
-        // Of a part of a period, that part of the amount: the longest line tells which.
-        let span = self.charges.iter().map(|charge| charge.span);
-        let part = span
-            .filter(|span| span.of > 1)
-            .map(|span| Decimal::from(span.units) / Decimal::from(span.of))
-            .max()
-            .unwrap_or(Decimal::ONE)
-            .min(Decimal::ONE);
+        let part = self.longest().min(Decimal::ONE);
         let off = round(off * part, self.currency).min(all);
         if all.is_zero() || off.is_zero() {
             return;

@@ -239,6 +239,21 @@ fn a_stored_bill_gives_the_same_lines_and_the_same_hash() {
     assert_eq!(Bill::hash(&text).len(), 64);
 }
 
+#[test]
+fn an_amount_comes_off_whole_when_an_item_was_changed_within_the_period() {
+    let discount = Discount {
+        coupon: "five".to_owned(),
+        off: DiscountOff::Amount(dec("5")),
+    };
+    let halves = vec![charge("49.00", 1, 15, 30), charge("199.00", 1, 15, 30)];
+    let mut bill = Bill::new(eur(), halves, Some(discount), None);
+    let off = |bill: &Bill| bill.totals(&bill.price()).discount;
+    assert_eq!(off(&bill), dec("5.00"));
+    // Bills that were priced by the first rules stay what they were.
+    bill.rules = 1;
+    assert_eq!(off(&bill), dec("2.50"));
+}
+
 /// The rows of the tables of docs/billing.md that have so many columns, after the two of their head.
 fn rows(columns: usize) -> Vec<Vec<String>> {
     let text = include_str!("../../../docs/billing.md");

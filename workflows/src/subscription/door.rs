@@ -378,7 +378,13 @@ async fn ask(
             }
             let offer =
                 new_offer(conn, &terms, plan.as_deref(), *seats, add_ons.as_deref()).await?;
-            if offer == terms.offer {
+            // For how long its plan is sold is no matter of the rows, and of no change either.
+            let periods = terms.offer.periods;
+            let same = Offer {
+                periods,
+                ..offer.clone()
+            };
+            if same == terms.offer {
                 return conflict("the subscription is just that already".to_owned());
             }
             Act::Change { offer }
@@ -453,8 +459,10 @@ fn instant(
         When::PeriodEnd => Ok(match row.lifecycle {
             Lifecycle::Scheduled => row.started_at,
             Lifecycle::Trialing => row.trial_ends_at.unwrap_or(now),
-            Lifecycle::Active => row.period.map_or(now, |period| period.end),
-            Lifecycle::Incomplete | Lifecycle::Paused | Lifecycle::Ended => now,
+            Lifecycle::Active | Lifecycle::Incomplete => {
+                row.period.map_or(now, |period| period.end)
+            }
+            Lifecycle::Paused | Lifecycle::Ended => now,
         }),
     }
 }
@@ -622,7 +630,7 @@ fn come_to(
             } else {
                 period.index + 1
             };
-            next.offer = offer.clone();
+            next.sell(offer.clone(), index, zone);
             let period = next.natural(index, zone);
             let outcome = Outcome {
                 credits: Vec::new(),

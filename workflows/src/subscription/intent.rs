@@ -169,6 +169,15 @@ impl Intents {
         Some(self.0.remove(index))
     }
 
+    /// Gives what would come about with the end of the period a date of its own.
+    pub fn date(&mut self, kind: Kind, at: DateTime<Utc>) {
+        let with_period = |one: &&mut Intent| one.act.kind() == kind && !one.is_dated();
+        for intent in self.0.iter_mut().filter(with_period) {
+            intent.when = When::At(at);
+            intent.at = at;
+        }
+    }
+
     /// Moves what comes about with the end of the period to a new end.
     pub fn follow(&mut self, end: DateTime<Utc>) {
         for intent in &mut self.0 {

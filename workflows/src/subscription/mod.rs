@@ -165,6 +165,9 @@ pub enum State {
         period: Period,
         /// What is to be paid.
         invoice_id: Uuid,
+        /// What will come about.
+        #[serde(default)]
+        intents: Intents,
     },
     /// In its trial.
     Trialing {
@@ -390,9 +393,13 @@ impl Workflow for SubscriptionWorkflow {
                 Reception::Reject("the subscription is paused already")
             }
             (
-                State::Scheduled { .. } | State::Trialing { .. } | State::Active { .. },
+                State::Scheduled { intents, .. }
+                | State::Trialing { intents, .. }
+                | State::Active { intents, .. },
                 Signal::Resume { .. },
-            ) => Reception::Reject("the subscription is not paused"),
+            ) if intents.find(Kind::Pause).is_none() => {
+                Reception::Reject("the subscription is not paused")
+            }
             (
                 State::Scheduled { .. } | State::Trialing { .. } | State::Paused { .. },
                 Signal::MoveAnchor { .. },
@@ -429,7 +436,7 @@ type Next = Result<Transition<SubscriptionWorkflow>, StepError>;
 async fn entered(cx: &Context, state: State) -> Next {
     match state {
         State::Starting { terms } => steps::begin(cx, terms).await,
-        State::Incomplete { .. } => Ok(steps::await_payment(state)),
+        State::Incomplete { .. } => Ok(steps::await_payment(cx, state)),
         State::Trialing { terms, intents } => steps::trial(terms, intents),
         State::Active {
             terms,
@@ -520,6 +527,20 @@ async fn signalled(cx: &Context, mut state: State, signal: Signal) -> Next {
 
 /// Does what was asked for.
 async fn perform(cx: &Context, state: State, act: Act, at: DateTime<Utc>) -> Next {
+    let state = match state {
+        // At the very end of a period it comes about with it, so that the period is closed first.
+        State::Active {
+            terms,
+            period,
+            mut intents,
+        } if period.end <= at && act.kind() != Kind::Resume => {
+            let (when, at) = (When::PeriodEnd, period.end);
+            intents.take(act.kind());
+            intents.0.push(Intent { act, when, at });
+            return steps::period_end(cx, terms, period, intents).await;
+        }
+        state => state,
+    };
     match act {
         Act::Cancel { credit } => Ok(match state {
             State::Incomplete { .. } => steps::expire(state, EndReason::Canceled, at),
@@ -539,8 +560,15 @@ async fn finished(cx: &Context, state: State, run: &FinishedRun) -> Next {
             terms,
             period,
             invoice_id,
+            intents,
         } if run.key == invoice_id.to_string() => {
-            steps::first_invoice_ended(cx, terms, period, invoice_id, run).await
+            let first = steps::First {
+                terms,
+                period,
+                invoice_id,
+                intents,
+            };
+            steps::first_invoice_ended(cx, first, run).await
         }
         state => Ok(Transition::stay(state)),
     }
@@ -566,20 +594,22 @@ impl State {
     fn intents(&self) -> Option<&Intents> {
         match self {
             Self::Scheduled { intents, .. }
+            | Self::Incomplete { intents, .. }
             | Self::Trialing { intents, .. }
             | Self::Active { intents, .. }
             | Self::Paused { intents, .. } => Some(intents),
-            Self::Starting { .. } | Self::Incomplete { .. } | Self::Ending { .. } => None,
+            Self::Starting { .. } | Self::Ending { .. } => None,
         }
     }
 
     fn intents_mut(&mut self) -> Option<&mut Intents> {
         match self {
             Self::Scheduled { intents, .. }
+            | Self::Incomplete { intents, .. }
             | Self::Trialing { intents, .. }
             | Self::Active { intents, .. }
             | Self::Paused { intents, .. } => Some(intents),
-            Self::Starting { .. } | Self::Incomplete { .. } | Self::Ending { .. } => None,
+            Self::Starting { .. } | Self::Ending { .. } => None,
         }
     }
 

@@ -12,7 +12,8 @@ use crate::calendar::{self, Period};
 use crate::catalog::Billing;
 use crate::money::Currency;
 use crate::pricing::{
-    Bill, Charge, Credit, CreditLine, Given, Item, Span, Tax, Unused, credit, cut, measure,
+    Bill, Charge, Credit, CreditLine, Discount, DiscountOff, Given, Item, Span, Tax, Unused,
+    credit, cut, measure,
 };
 
 /// What the rows say of a subscription's money.
@@ -86,12 +87,43 @@ pub struct Changed {
 }
 
 fn bill(terms: &Terms, charges: Vec<Charge>, tax: Option<&Tax>) -> Option<Bill> {
+    bill_less(terms, charges, terms.discount(), tax)
+}
+
+fn bill_less(
+    terms: &Terms,
+    charges: Vec<Charge>,
+    discount: Option<Discount>,
+    tax: Option<&Tax>,
+) -> Option<Bill> {
     let charges: Vec<Charge> = charges
         .into_iter()
         .filter(|charge| charge.span.units > 0 && charge.item.quantity > 0)
         .collect();
-    (!charges.is_empty())
-        .then(|| Bill::new(terms.currency, charges, terms.discount(), tax.cloned()))
+    (!charges.is_empty()).then(|| Bill::new(terms.currency, charges, discount, tax.cloned()))
+}
+
+/// An amount off comes off a period once: what lines that stay have of it, new ones do not get.
+fn discount_left(
+    terms: &Terms,
+    facts: &Facts,
+    from: DateTime<Utc>,
+    stays: impl Fn(&Item) -> bool,
+) -> Option<Discount> {
+    let mut discount = terms.discount()?;
+    if let DiscountOff::Amount(off) = &mut discount.off {
+        for Billed { given, .. } in &facts.billed {
+            let Charge { item, span } = &given.line.charge;
+            if given.until > from && item.item != SETUP_FEE && stays(item) {
+                let units = Decimal::from(span.units.max(1));
+                *off -= given.line.discount * Decimal::from(span.of) / units;
+            }
+        }
+        if *off <= Decimal::ZERO {
+            return None;
+        }
+    }
+    Some(discount)
 }
 
 fn charges(items: &[Item], span: Span) -> Vec<Charge> {
@@ -125,7 +157,12 @@ pub fn open(terms: &Terms, period: &Period, zone: Tz, tax: Option<&Tax>) -> Opti
             },
         });
     }
-    bill(terms, all, tax)
+    let mut discount = terms.discount();
+    if terms.offer.billing == Billing::InArrears {
+        // An amount off comes off the period, which is billed at its end.
+        discount = discount.filter(|one| matches!(one.off, DiscountOff::Percent(_)));
+    }
+    bill_less(terms, all, discount, tax)
 }
 
 /// What a period that is billed at its end costs until `until`; nothing where it was billed before.
@@ -236,27 +273,11 @@ pub fn change(
     facts: &Facts,
 ) -> Changed {
     let from = cut_at(terms, period, at, zone);
-    let mut next = terms.clone();
-    next.offer = offer.clone();
     if terms.offer.restarts(offer) {
-        next.anchor_on = calendar::local_day(from, zone);
-        let mut first = next.natural(0, zone);
-        first.start = first.start.max(from);
-        let credits = give_back(facts, from, terms, zone, |_| true);
-        let mut outcome = Outcome {
-            credits,
-            bill: open(&next, &first, zone, facts.tax.as_ref()),
-        };
-        if let Some(used) = used(terms, period, from, zone, facts) {
-            outcome.bill = Some(join(used, outcome.bill));
-        }
-        return Changed {
-            terms: next,
-            period: first,
-            from,
-            outcome,
-        };
+        return restart(terms, period, offer, from, zone, facts);
     }
+    let mut next = terms.clone();
+    next.sell(offer.clone(), period.index, zone);
     let stays = |item: &Item| offer.items.contains(item) && terms.offer.items.contains(item);
     let mut outcome = Outcome::default();
     if offer.billing == Billing::InAdvance {
@@ -268,13 +289,42 @@ pub fn change(
             .cloned()
             .collect();
         let span = terms.span(period.index, from, period.end, zone);
-        outcome.bill = bill(&next, charges(&comes, span), facts.tax.as_ref());
+        let discount = discount_left(&next, facts, from, stays);
+        outcome.bill = bill_less(&next, charges(&comes, span), discount, facts.tax.as_ref());
     }
     Changed {
         terms: next,
         period: *period,
         from,
         outcome,
+    }
+}
+
+/// A change that begins a period of its own.
+fn restart(
+    terms: &Terms,
+    period: &Period,
+    offer: &Offer,
+    from: DateTime<Utc>,
+    zone: Tz,
+    facts: &Facts,
+) -> Changed {
+    let mut next = terms.clone();
+    next.anchor_on = calendar::local_day(from, zone);
+    next.sell(offer.clone(), 0, zone);
+    let mut first = next.natural(0, zone);
+    first.start = first.start.max(from);
+    let begins = open(&next, &first, zone, facts.tax.as_ref());
+    let bill = match used(terms, period, from, zone, facts) {
+        Some(used) => Some(join(used, begins)),
+        None => begins,
+    };
+    let credits = give_back(facts, from, terms, zone, |_| true);
+    Changed {
+        terms: next,
+        period: first,
+        from,
+        outcome: Outcome { credits, bill },
     }
 }
 

@@ -188,7 +188,8 @@ pub(super) async fn start_now(cx: &Context, terms: Terms, mut intents: Intents) 
         ..
     }) = intents.take_at_end(Kind::Change, terms.started_at)
     {
-        terms.offer = offer;
+        let zone = zone_of(&terms)?;
+        terms.sell(offer, 0, zone);
     }
     if terms.trial_ends_at.is_some() {
         let (shard, lifecycle) = (cx.shard_id(), Lifecycle::Trialing);
@@ -259,7 +260,15 @@ pub(super) async fn trial_end(cx: &Context, mut terms: Terms, mut intents: Inten
         ..
     }) = intents.take_at_end(Kind::Change, ends_at)
     {
-        terms.offer = offer;
+        let zone = zone_of(&terms)?;
+        terms.sell(offer, 0, zone);
+    }
+    if let Some(Intent {
+        act: Act::Pause { until },
+        ..
+    }) = intents.take_at_end(Kind::Pause, ends_at)
+    {
+        return pause_from(cx, terms, None, intents, until, ends_at).await;
     }
     if terms.without_method != WithoutMethod::Bill {
         let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
@@ -335,7 +344,10 @@ pub(super) async fn open_period(
             Ok(Some(true))
         })
         .await?;
-    terms.setup_fee = None;
+    if drafted != Some(false) {
+        // What a hold kept from being billed is billed with the next period.
+        terms.setup_fee = None;
+    }
     terms.activation = Activation::Start;
     let (key, currency) = (invoice_id.to_string(), terms.currency);
     let input = invoice::Input::new(invoice_id, currency);
@@ -354,6 +366,7 @@ pub(super) async fn open_period(
             terms,
             period,
             invoice_id,
+            intents,
         };
         return Ok(Transition::go(state).start::<InvoiceWorkflow>(key, &input));
     }
@@ -383,26 +396,36 @@ fn renewal_notice(terms: &Terms, period: &Period) -> Option<(String, notice::Inp
     (terms.offer.interval == Interval::YEAR).then_some((key, mail))
 }
 
-pub(super) fn await_payment(state: State) -> Transition<SubscriptionWorkflow> {
-    let until = state.terms().started_at + FIRST_PAYMENT;
-    Transition::stay(state).at(EXPIRY, until)
+/// A first payment has its time from when it is asked for: the start may lie far back, and a trial
+/// before it.
+pub(super) fn await_payment(cx: &Context, state: State) -> Transition<SubscriptionWorkflow> {
+    rest(state).at(EXPIRY, cx.now() + FIRST_PAYMENT)
+}
+
+/// A subscription that waited for its first payment.
+pub(super) struct First {
+    pub(super) terms: Terms,
+    pub(super) period: Period,
+    pub(super) invoice_id: Uuid,
+    pub(super) intents: Intents,
 }
 
 /// The first invoice was paid, or will not be.
-pub(super) async fn first_invoice_ended(
-    cx: &Context,
-    terms: Terms,
-    period: Period,
-    invoice_id: Uuid,
-    run: &FinishedRun,
-) -> Next {
+pub(super) async fn first_invoice_ended(cx: &Context, first: First, run: &FinishedRun) -> Next {
+    let First {
+        terms,
+        period,
+        invoice_id,
+        intents,
+    } = first;
     match run.output::<InvoiceWorkflow>()? {
-        invoice::Output::Paid => activate(cx, terms, period, Intents::default()).await,
+        invoice::Output::Paid => activate(cx, terms, period, intents).await,
         invoice::Output::Uncollectible | invoice::Output::Void => {
             let state = State::Incomplete {
                 terms,
                 period,
                 invoice_id,
+                intents,
             };
             let ended_at = cx.now();
             Ok(end(
@@ -450,6 +473,30 @@ pub(super) fn expire(
     }
 }
 
+/// Bills what a period used, where that comes last.
+async fn bill_used(
+    cx: &Context,
+    terms: &Terms,
+    period: Period,
+    zone: Tz,
+) -> Result<Left, StepError> {
+    if terms.offer.billing == Billing::InAdvance {
+        return Ok(Left::default());
+    }
+    let desk = Desk::new(cx);
+    cx.transact(BILL_PERIOD, async |tx| {
+        let facts = desk.facts(tx, terms, period.start).await?;
+        let outcome = Outcome {
+            credits: Vec::new(),
+            bill: money::used(terms, &period, period.end, zone, &facts),
+        };
+        let draft = Some((Reason::Cycle, period));
+        desk.settle(tx, terms, &outcome, draft, CreditPolicy::None)
+            .await
+    })
+    .await
+}
+
 /// A period has ended: what it used is billed where that comes last, and what was to come about with
 /// its end does.
 pub(super) async fn period_end(
@@ -460,33 +507,53 @@ pub(super) async fn period_end(
 ) -> Next {
     let zone = zone_of(&terms)?;
     let currency = terms.currency;
-    let left = bill_ended(cx, &terms, &period, zone).await?;
+    let left = bill_used(cx, &terms, period, zone).await?;
     terms.pass_period();
     let at = period.end;
-    let state = |terms, intents| State::Active {
-        terms,
-        period,
-        intents,
+    let ends = |terms, intents, reason| {
+        let state = State::Active {
+            terms,
+            period,
+            intents,
+        };
+        end(state, at, reason, CreditPolicy::None)
     };
     if intents.take_at_end(Kind::Cancel, at).is_some() {
-        let ends = end(
-            state(terms, intents),
-            at,
-            EndReason::Canceled,
-            CreditPolicy::None,
-        );
-        return Ok(follow(ends, left, currency));
+        return Ok(follow(
+            ends(terms, intents, EndReason::Canceled),
+            left,
+            currency,
+        ));
+    }
+    let mut next = period.index.checked_add(1);
+    if let Some(Intent {
+        act: Act::Change { offer },
+        ..
+    }) = intents.take_at_end(Kind::Change, at)
+    {
+        if terms.offer.restarts(&offer) {
+            terms.anchor_on = calendar::local_day(at, zone);
+            next = Some(0);
+        }
+        // Before its term is looked at: another plan goes on when that of this one is over.
+        terms.sell(offer, next.unwrap_or(0), zone);
     }
     if terms.is_over(at) {
-        let ends = end(
-            state(terms, intents),
-            at,
-            EndReason::Expired,
-            CreditPolicy::None,
-        );
-        return Ok(follow(ends, left, currency));
+        return Ok(follow(
+            ends(terms, intents, EndReason::Expired),
+            left,
+            currency,
+        ));
     }
-    let next = renew(&mut terms, &mut intents, &period, zone);
+    if let Some(Intent {
+        act: Act::MoveAnchor { day },
+        ..
+    }) = intents.take_at_end(Kind::MoveAnchor, at)
+    {
+        let until = calendar::local_day(at, zone);
+        terms.anchor_on = calendar::anchor_before(until, day).unwrap_or(terms.anchor_on);
+        next = None;
+    }
     if let Some(Intent {
         act: Act::Pause { until },
         ..
@@ -505,58 +572,6 @@ pub(super) async fn period_end(
         intents,
     });
     Ok(follow(opens, left, currency))
-}
-
-/// Bills what a period used, where that comes last.
-async fn bill_ended(
-    cx: &Context,
-    terms: &Terms,
-    period: &Period,
-    zone: Tz,
-) -> Result<Left, StepError> {
-    if terms.offer.billing == Billing::InAdvance {
-        return Ok(Left::default());
-    }
-    let desk = Desk::new(cx);
-    cx.transact(BILL_PERIOD, async |tx| {
-        let facts = desk.facts(tx, terms, period.start).await?;
-        let outcome = Outcome {
-            credits: Vec::new(),
-            bill: money::used(terms, period, period.end, zone, &facts),
-        };
-        let draft = Some((Reason::Cycle, *period));
-        desk.settle(tx, terms, &outcome, draft, CreditPolicy::None)
-            .await
-    })
-    .await
-}
-
-/// What comes about with the end of a period and changes the next; the index of that, if it can be
-/// told by counting.
-fn renew(terms: &mut Terms, intents: &mut Intents, period: &Period, zone: Tz) -> Option<u32> {
-    let at = period.end;
-    let mut next = period.index.checked_add(1);
-    if let Some(Intent {
-        act: Act::Change { offer },
-        ..
-    }) = intents.take_at_end(Kind::Change, at)
-    {
-        if terms.offer.restarts(&offer) {
-            terms.anchor_on = calendar::local_day(at, zone);
-            next = Some(0);
-        }
-        terms.offer = offer;
-    }
-    if let Some(Intent {
-        act: Act::MoveAnchor { day },
-        ..
-    }) = intents.take_at_end(Kind::MoveAnchor, at)
-    {
-        let until = calendar::local_day(at, zone);
-        terms.anchor_on = calendar::anchor_before(until, day).unwrap_or(terms.anchor_on);
-        next = None;
-    }
-    next
 }
 
 // Acts.
@@ -585,7 +600,12 @@ pub(super) async fn change(cx: &Context, state: State, offer: Offer, at: DateTim
             match &mut other {
                 State::Scheduled { terms, .. }
                 | State::Trialing { terms, .. }
-                | State::Paused { terms, .. } => terms.offer = offer,
+                | State::Paused { terms, .. } => {
+                    let zone = zone_of(terms)?;
+                    let day = calendar::local_day(at, zone);
+                    let index = calendar::index_of(terms.anchor_on, offer.interval, day);
+                    terms.sell(offer, index.unwrap_or(0), zone);
+                }
                 _ => {}
             }
             return note_terms(cx, other).await;
@@ -612,7 +632,7 @@ pub(super) async fn move_anchor(cx: &Context, state: State, day: u32, at: DateTi
         mut intents,
     } = state
     else {
-        return Ok(Transition::stay(state));
+        return note_intents(cx, state).await;
     };
     let desk = Desk::new(cx);
     let zone = zone_of(&terms)?;
@@ -723,7 +743,7 @@ pub(super) async fn pause(
             intents.take(Kind::Pause);
             pause_from(cx, terms, None, intents, until, at).await
         }
-        state => Ok(Transition::stay(state)),
+        state => note_intents(cx, state).await,
     }
 }
 
@@ -739,6 +759,11 @@ async fn pause_from(
     if let Some(at) = until {
         let (act, when) = (Act::Resume, When::At(at));
         intents.put(Intent { act, when, at });
+    }
+    if let Some(period) = &period {
+        // No period ends in a pause: what was to come about with this one keeps its day.
+        intents.date(Kind::Cancel, period.end);
+        intents.date(Kind::Change, period.end);
     }
     let desk = Desk::new(cx);
     let (zone, currency) = (zone_of(&terms)?, terms.currency);
@@ -795,17 +820,24 @@ fn source_of(subscription: Uuid) -> String {
 }
 
 pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Next {
+    if state.terms().is_over(at) && matches!(state, State::Paused { .. }) {
+        return Ok(end(state, at, EndReason::Expired, CreditPolicy::None));
+    }
     let State::Paused {
-        terms,
+        mut terms,
         since,
         mut intents,
     } = state
     else {
-        return Ok(Transition::stay(state));
+        return note_intents(cx, state).await;
     };
     intents.take(Kind::Resume);
     let desk = Desk::new(cx);
     let (zone, currency) = (zone_of(&terms)?, terms.currency);
+    if terms.passed_in_pause(since, at, zone) {
+        terms.pass_period();
+    }
+    let begins_with_payment = terms.activation == Activation::FirstPayment;
     let in_trial = terms
         .trial_ends_at
         .is_some_and(|ends| ends > at && since < ends);
@@ -820,6 +852,10 @@ pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Nex
             }
             let tax = tenant::store::find_tax(tx, desk.tenant, desk.shard).await?;
             let (period, bill) = money::resume(&terms, at, zone, tax.as_ref());
+            if begins_with_payment {
+                // Nothing of it was paid for before: it begins now, and is billed where all begin.
+                return Ok((Some(period), Left::default()));
+            }
             store::apply(tx, desk.shard, &terms, Lifecycle::Active, Some(&period)).await?;
             store::apply_items(tx, desk.tenant, desk.shard, &terms, period.start).await?;
             let outcome = Outcome {
@@ -833,10 +869,16 @@ pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Nex
             Ok((Some(period), left))
         })
         .await?;
-    let mut terms = terms;
     let Some(period) = period else {
         return Ok(Transition::go(State::Trialing { terms, intents }));
     };
+    if begins_with_payment {
+        return Ok(Transition::go(State::Active {
+            terms,
+            period,
+            intents,
+        }));
+    }
     terms.setup_fee = None;
     intents.follow(period.end);
     let state = State::Active {

@@ -227,6 +227,7 @@ pub(super) async fn find_terms(
             },
             items,
             seats: row.seats.map(i32::unsigned_abs),
+            periods: None,
         },
         currency: row.currency.parse().map_err(decode)?,
         zone: row.zone,
@@ -347,7 +348,8 @@ pub(super) async fn apply_terms(
         update app.subscription
         set plan = case when $3 = '' then plan else $3 end,
           plan_version = $4, seats = $5, billing_interval = $6, billing = $7, proration = $8,
-          amount = $9, anchor_on = $10, coupon = $11, coupon_left = $12, coupon_off = $13
+          amount = $9, anchor_on = $10, coupon = $11, coupon_left = $12, coupon_off = $13,
+          term_ends_at = $14
         where subscription_id = $1
           and shard_id = $2
         "#,
@@ -371,6 +373,7 @@ pub(super) async fn apply_terms(
             .and_then(|coupon| coupon.left)
             .map(count),
         coupon_off(terms)?,
+        terms.term_ends_at,
     )
     .execute(conn)
     .await?;

@@ -41,6 +41,9 @@ pub struct Offer {
     /// How many seats, where the plan has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seats: Option<u32>,
+    /// For how many periods, where the plan is a fixed term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub periods: Option<u32>,
 }
 
 /// What a subscription's run knows of it.
@@ -173,6 +176,7 @@ pub fn offer(
         proration: terms.proration,
         items,
         seats,
+        periods: terms.periods,
     })
 }
 
@@ -255,6 +259,21 @@ impl Terms {
         calendar::zone(&self.zone)
     }
 
+    /// Sells it at another offer from the period of an index on. Another plan brings a term of its own,
+    /// or none.
+    pub fn sell(&mut self, offer: Offer, index: u32, zone: Tz) {
+        if offer.plan != self.offer.plan {
+            self.term_ends_at = offer.periods.map(|periods| {
+                let over = index.saturating_add(periods);
+                calendar::start_of_day(
+                    calendar::boundary(self.anchor_on, offer.interval, over),
+                    zone,
+                )
+            });
+        }
+        self.offer = offer;
+    }
+
     /// The natural period of an index.
     #[must_use]
     pub fn natural(&self, index: u32, zone: Tz) -> Period {
@@ -310,6 +329,20 @@ impl Terms {
         {
             self.coupon = None;
         }
+    }
+
+    /// Whether the period that a pause cut off is over when it goes on; what was paused at the start of
+    /// a period, or in the trial, used nothing of one.
+    #[must_use]
+    pub fn passed_in_pause(&self, since: DateTime<Utc>, at: DateTime<Utc>, zone: Tz) -> bool {
+        if self.trial_ends_at.is_some_and(|ends| since <= ends) {
+            return false;
+        }
+        let day = calendar::local_day(since, zone);
+        let index = calendar::index_of(self.anchor_on, self.offer.interval, day).unwrap_or(0);
+        let cut_off = self.natural(index, zone);
+        let used = measure(cut_off.start, since, self.offer.proration, zone) > 0;
+        used && cut_off.end <= at
     }
 
     /// Whether its fixed term is over at the end of a period.

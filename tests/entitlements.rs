@@ -71,6 +71,10 @@ fn set(value: Value, expires_at: Option<&str>) -> SetOverride {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, from its beginning to its end"
+)]
 async fn a_tenant_has_what_its_plans_say_while_it_has_them() {
     let app = TestApp::new().await;
     let make = app.customer();

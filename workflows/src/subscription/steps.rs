@@ -301,6 +301,10 @@ pub(super) async fn trial_end(cx: &Context, mut terms: Terms, mut intents: Inten
 // Periods.
 
 /// Notes the period and drafts its invoice, in one transaction; the invoice's run does the rest.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one transaction and what follows from it, told in order"
+)]
 pub(super) async fn open_period(
     cx: &Context,
     mut terms: Terms,

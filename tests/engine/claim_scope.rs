@@ -14,7 +14,7 @@ async fn left_by(scope: ClaimScope) -> Vec<(String, i16, i64, i64)> {
     outside.fail("first", 3);
     for tenant in 0..12 {
         let owner = engine.add_tenant(None).await;
-        let starts: Vec<_> = (0..20).map(|n| (format!("run-{tenant}-{n}"), n)).collect();
+        let starts: Vec<_> = (0..20).map(|n| (format!("run-{tenant}-{n}"), 1)).collect();
         let mut conn = engine.pool().acquire().await.unwrap();
         let started = engine
             .client
@@ -36,6 +36,12 @@ async fn left_by(scope: ClaimScope) -> Vec<(String, i16, i64, i64)> {
         engine.advance(Duration::from_secs(300));
     }
     engine.assert_nothing_lost().await;
+    let stuck: Vec<(String, Option<String>)> =
+        sqlx::query_as("select key, error::text from engine.run where status = 8")
+            .fetch_all(engine.pool())
+            .await
+            .unwrap();
+    assert!(stuck.is_empty(), "{stuck:?}");
     assert_eq!(outside.keys("first").len(), 243, "240 runs and 3 failures");
     sqlx::query_as(
         "select run.key, run.status, run.visit,

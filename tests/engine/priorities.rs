@@ -168,15 +168,17 @@ async fn a_tenant_of_weight_three_has_three_turns_for_one() {
     outside.hold();
     let worker = engine.worker().await;
     outside.arrived().await;
-    let (light, heavier) = (
-        running(&engine, engine.tenant).await,
-        running(&engine, heavy).await,
-    );
-    assert!(light >= 32, "{light}");
-    assert!(
-        (2 * light..=4 * light).contains(&heavier),
-        "{light} and {heavier}"
-    );
+    // A batch is marked as a whole, and more than one may be under way when the first visit is heard
+    // of; nothing ends meanwhile, so the shares come to stand.
+    crate::support::eventually(
+        "heavy has about three turns for one of light's",
+        async || {
+            let light = running(&engine, engine.tenant).await;
+            let heavier = running(&engine, heavy).await;
+            light >= 32 && (2 * light..=4 * light).contains(&heavier)
+        },
+    )
+    .await;
     outside.release();
     worker.shutdown().await;
 

@@ -1,5 +1,5 @@
 //! What a subscription's visits do: each step is one transaction, and what it comes to is decided in
-//! [`money`](super::money).
+//! [`super::money`].
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;

@@ -118,7 +118,7 @@ comment on column app.tenant_tax.inclusive is 'Whether prices hold it already.';
 -- Invoices.
 alter table app.invoice
   add column reason text not null default 'cycle' check (
-    reason in ('start', 'cycle', 'change', 'resume', 'final', 'manual')),
+    reason in ('start', 'cycle', 'change', 'resume', 'final')),
   add column subtotal numeric,
   add column discount numeric not null default 0 check (discount >= 0),
   add column tax numeric not null default 0 check (tax >= 0),
@@ -132,7 +132,7 @@ alter table app.invoice
   add constraint invoice_never_below_zero check (credited + balance_applied <= total) not valid;
 update app.invoice set subtotal = total;
 alter table app.invoice alter column subtotal set not null, alter column reason drop default;
-comment on column app.invoice.reason is 'start, cycle, change, resume, final or manual: what it was drafted for.';
+comment on column app.invoice.reason is 'start, cycle, change, resume or final: what it was drafted for.';
 comment on column app.invoice.subtotal is 'Sum of its lines before discounts.';
 comment on column app.invoice.discount is 'What came off.';
 comment on column app.invoice.tax is 'Added to the amounts, or held by them.';

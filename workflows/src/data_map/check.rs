@@ -465,10 +465,10 @@ pub(super) fn links(snapshot: &Snapshot, map: &DataMap) -> Vec<Link> {
 
 fn check_order(map: &DataMap, snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     let names: BTreeSet<String> = map.tables.keys().cloned().collect();
+    // A key that cannot be nulled breaks no ring, though the map lists it.
     let nulled = |link: &Link| {
-        map.tables[&link.child]
-            .nulled_first
-            .contains(&link.constraint)
+        let listed = &map.tables[&link.child].nulled_first;
+        link.nullable && listed.contains(&link.constraint)
     };
     let links: Vec<Link> = links(snapshot, map)
         .into_iter()

@@ -58,36 +58,60 @@ pub(crate) async fn insert(
     )
     .execute(&mut *conn)
     .await?;
-    for (number, line) in (1_i32..).zip(&lines) {
-        let Charge { item, span } = &line.charge;
-        sqlx::query!(
-            r#"
-            insert into app.invoice_line
-              (invoice_id, line, shard_id, tenant_id, item, description, quantity, unit_price, units,
-               units_of, subtotal, discount, percent_off, amount, tax, period_start, period_end)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-            "#,
-            draft.invoice_id,
-            number,
-            shard.0,
-            tenant.0,
-            item.item,
-            item.name,
-            Decimal::from(item.quantity),
-            item.unit_price,
-            span.units,
-            span.of,
-            line.subtotal,
-            line.discount,
-            line.percent_off,
-            line.amount,
-            line.tax,
-            span.start,
-            span.end,
-        )
-        .execute(&mut *conn)
-        .await?;
-    }
+    insert_lines(conn, tenant, shard, draft.invoice_id, &lines).await
+}
+
+/// Inserts the lines of a draft, all in one statement.
+async fn insert_lines(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    invoice: Uuid,
+    lines: &[Line],
+) -> sqlx::Result<()> {
+    let item = |of: fn(&Item) -> String| -> Vec<String> {
+        lines.iter().map(|line| of(&line.charge.item)).collect()
+    };
+    let amount = |of: fn(&Line) -> Decimal| -> Vec<Decimal> { lines.iter().map(of).collect() };
+    let length = |of: fn(&Span) -> i64| -> Vec<i64> {
+        lines.iter().map(|line| of(&line.charge.span)).collect()
+    };
+    let instant = |of: fn(&Span) -> DateTime<Utc>| -> Vec<DateTime<Utc>> {
+        lines.iter().map(|line| of(&line.charge.span)).collect()
+    };
+    sqlx::query!(
+        r#"
+        insert into app.invoice_line
+          (invoice_id, line, shard_id, tenant_id, item, description, quantity, unit_price, units,
+           units_of, subtotal, discount, percent_off, amount, tax, period_start, period_end)
+        select $1, line.number, $2, $3, line.item, line.description, line.quantity, line.unit_price,
+          line.units, line.units_of, line.subtotal, line.discount, line.percent_off, line.amount, line.tax,
+          line.period_start, line.period_end
+        from unnest($4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::bigint[], $9::bigint[],
+          $10::numeric[], $11::numeric[], $12::numeric[], $13::numeric[], $14::numeric[],
+          $15::timestamptz[], $16::timestamptz[]) with ordinality
+          as line (item, description, quantity, unit_price, units, units_of, subtotal, discount,
+            percent_off, amount, tax, period_start, period_end, number)
+        "#,
+        invoice,
+        shard.0,
+        tenant.0,
+        &item(|item| item.item.clone()),
+        &item(|item| item.name.clone()),
+        &amount(|line| Decimal::from(line.charge.item.quantity)),
+        &amount(|line| line.charge.item.unit_price),
+        &length(|span| span.units),
+        &length(|span| span.of),
+        &amount(|line| line.subtotal),
+        &amount(|line| line.discount),
+        &amount(|line| line.percent_off),
+        &amount(|line| line.amount),
+        &amount(|line| line.tax),
+        &instant(|span| span.start),
+        &instant(|span| span.end),
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -210,15 +234,26 @@ pub(crate) struct Standing {
     pub(crate) total: Decimal,
     pub(crate) credited: Decimal,
     pub(crate) balance_applied: Decimal,
+    /// What payments brought, less what was too much and what a dispute withdrew.
+    pub(crate) kept: Decimal,
+    /// What a dispute withdrew.
+    pub(crate) withdrawn: Decimal,
 }
 
 impl Standing {
-    /// What is still owed.
+    /// What is still owed: of a paid invoice, what a dispute withdrew.
     pub(crate) fn due(&self) -> Decimal {
         match self.status.as_str() {
-            "paid" | "void" => Decimal::ZERO,
+            "void" => Decimal::ZERO,
+            "paid" => self.withdrawn - self.credited_of_withdrawn(),
             _ => self.total - self.credited - self.balance_applied,
         }
+    }
+
+    /// What credit notes took off what a dispute withdrew.
+    pub(crate) fn credited_of_withdrawn(&self) -> Decimal {
+        let settled = self.credited + self.balance_applied + self.kept + self.withdrawn;
+        (settled - self.total).clamp(Decimal::ZERO, self.withdrawn)
     }
 }
 
@@ -228,15 +263,79 @@ pub(crate) async fn lock(
     invoice: Uuid,
     shard: ShardId,
 ) -> sqlx::Result<Option<Standing>> {
-    sqlx::query_as!(
-        Standing,
+    let locked = sqlx::query_scalar!(
         r#"
-        select status, currency, total, credited, balance_applied
+        select invoice_id
         from app.invoice
         where invoice_id = $1
           and shard_id = $2
         for update
         "#,
+        invoice,
+        shard.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    match locked {
+        // Read once it is locked: what others wrote meanwhile counts.
+        Some(_) => find_standing(conn, invoice, shard).await,
+        None => Ok(None),
+    }
+}
+
+/// Reads how an invoice stands, for who only looks.
+pub(crate) async fn find_standing(
+    conn: &mut PgConnection,
+    invoice: Uuid,
+    shard: ShardId,
+) -> sqlx::Result<Option<Standing>> {
+    sqlx::query_as!(
+        Standing,
+        r#"
+        select invoice.status, invoice.currency, invoice.total, invoice.credited, invoice.balance_applied,
+          coalesce(paid.amount, 0) - coalesce(over.amount, 0) - coalesce(withdrawn.amount, 0) as "kept!",
+          coalesce(withdrawn.amount, 0) as "withdrawn!"
+        from app.invoice
+        left join lateral (
+          select sum(payment.amount) as amount
+          from app.payment
+          where payment.invoice_id = invoice.invoice_id
+            and payment.shard_id = $2
+            and payment.status = 'succeeded'
+        ) as paid on true
+        left join lateral (
+          select sum(entry.amount) as amount
+          from app.credit_entry as entry
+          where entry.reference = invoice.invoice_id
+            and entry.reason = 'overpaid'
+            and entry.tenant_id = invoice.tenant_id
+            and entry.shard_id = $2
+        ) as over on true
+        left join lateral (
+          select sum(dispute.amount) as amount
+          from app.dispute
+          where dispute.invoice_id = invoice.invoice_id
+            and dispute.shard_id = $2
+            and dispute.standing in ('open', 'lost')
+        ) as withdrawn on true
+        where invoice.invoice_id = $1
+          and invoice.shard_id = $2
+        "#,
+        invoice,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Finds what an invoice is for.
+pub(crate) async fn find_subscription(
+    conn: &mut PgConnection,
+    invoice: Uuid,
+    shard: ShardId,
+) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "select subscription_id from app.invoice where invoice_id = $1 and shard_id = $2",
         invoice,
         shard.0,
     )
@@ -262,7 +361,7 @@ pub(crate) async fn list_refundable(
         Refundable,
         r#"
         select payment.generation, payment.provider_intent_id as "provider_intent_id!",
-          payment.amount - coalesce(given.amount, 0) as "left!"
+          greatest(0, payment.amount - coalesce(given.amount, 0) - coalesce(withdrawn.amount, 0)) as "left!"
         from app.payment
         left join lateral (
           select sum(refund.amount) as amount
@@ -272,6 +371,14 @@ pub(crate) async fn list_refundable(
             and refund.generation = payment.generation
             and refund.status <> 'failed'
         ) as given on true
+        left join lateral (
+          select sum(dispute.amount) as amount
+          from app.dispute
+          where dispute.invoice_id = payment.invoice_id
+            and dispute.shard_id = $2
+            and dispute.generation = payment.generation
+            and dispute.standing in ('open', 'lost')
+        ) as withdrawn on true
         where payment.invoice_id = $1
           and payment.shard_id = $2
           and payment.status = 'succeeded'
@@ -348,29 +455,47 @@ pub(super) async fn insert_credit_note(
     )
     .execute(&mut *conn)
     .await?;
-    for (number, (invoice_line, line)) in (1_i32..).zip(note.lines) {
-        sqlx::query!(
-            r#"
-            insert into app.credit_note_line
-              (credit_note_id, line, shard_id, tenant_id, invoice_id, invoice_line, units, amount, tax,
-               period_start, period_end)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-            "#,
-            row.credit_note_id,
-            number,
-            shard.0,
-            tenant.0,
-            note.invoice_id,
-            invoice_line,
-            line.units,
-            line.amount,
-            line.tax,
-            line.start,
-            line.end,
-        )
-        .execute(&mut *conn)
-        .await?;
-    }
+    insert_credit_lines(conn, tenant, shard, row).await
+}
+
+/// Inserts the lines of a credit note, all in one statement.
+async fn insert_credit_lines(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    row: &CreditNote<'_>,
+) -> sqlx::Result<()> {
+    let lines = row.note.lines;
+    let of: Vec<i32> = lines.iter().map(|(of, _)| *of).collect();
+    let units: Vec<i64> = lines.iter().map(|(_, line)| line.units).collect();
+    let amounts: Vec<Decimal> = lines.iter().map(|(_, line)| line.amount).collect();
+    let taxes: Vec<Decimal> = lines.iter().map(|(_, line)| line.tax).collect();
+    let starts: Vec<DateTime<Utc>> = lines.iter().map(|(_, line)| line.start).collect();
+    let ends: Vec<DateTime<Utc>> = lines.iter().map(|(_, line)| line.end).collect();
+    sqlx::query!(
+        r#"
+        insert into app.credit_note_line
+          (credit_note_id, line, shard_id, tenant_id, invoice_id, invoice_line, units, amount, tax,
+           period_start, period_end)
+        select $1, line.number, $2, $3, $4, line.invoice_line, line.units, line.amount, line.tax,
+          line.period_start, line.period_end
+        from unnest($5::integer[], $6::bigint[], $7::numeric[], $8::numeric[], $9::timestamptz[],
+          $10::timestamptz[]) with ordinality
+          as line (invoice_line, units, amount, tax, period_start, period_end, number)
+        "#,
+        row.credit_note_id,
+        shard.0,
+        tenant.0,
+        row.note.invoice_id,
+        &of,
+        &units,
+        &amounts,
+        &taxes,
+        &starts,
+        &ends,
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -398,18 +523,18 @@ pub(super) async fn apply_credited(
 }
 
 /// An entry of a tenant's balance.
-pub(super) struct Entry<'a> {
-    pub(super) currency: &'a str,
-    pub(super) amount: Decimal,
-    pub(super) reason: &'a str,
-    pub(super) reference: Uuid,
-    pub(super) note: Option<&'a str>,
-    pub(super) author: &'a str,
+pub(crate) struct Entry<'a> {
+    pub(crate) currency: &'a str,
+    pub(crate) amount: Decimal,
+    pub(crate) reason: &'a str,
+    pub(crate) reference: Uuid,
+    pub(crate) note: Option<&'a str>,
+    pub(crate) author: &'a str,
 }
 
 /// Adds an entry to the tenant's balance, and moves the balance with it. What was added before, for
-/// the same reference and reason, is not added again.
-pub(super) async fn add_entry(
+/// the same reference and reason, is not added again; only an invoice takes what it can more than once.
+pub(crate) async fn add_entry(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,
@@ -421,7 +546,7 @@ pub(super) async fn add_entry(
         insert into app.credit_entry
           (entry_id, shard_id, tenant_id, currency, amount, reason, reference, note, author, created_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        on conflict (reference, reason, tenant_id, shard_id) do nothing
+        on conflict (reference, reason, tenant_id, shard_id) where reason <> 'applied' do nothing
         "#,
         tenure_engine::new_uuid(shard),
         shard.0,
@@ -818,6 +943,43 @@ pub(crate) async fn list_open(
         currency,
     )
     .fetch_all(conn)
+    .await
+}
+
+/// Sums what older open invoices of the same currency can still take of the tenant's balance: those
+/// that are not being collected just now.
+pub(super) async fn sum_older_due(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    invoice: Uuid,
+) -> sqlx::Result<Decimal> {
+    sqlx::query_scalar!(
+        r#"
+        select coalesce(sum(older.total - older.credited - older.balance_applied), 0) as "due!"
+        from app.invoice
+        join app.invoice as older
+          on older.tenant_id = invoice.tenant_id
+          and older.shard_id = $2
+          and older.currency = invoice.currency
+          and older.number < invoice.number
+        where invoice.invoice_id = $3
+          and invoice.tenant_id = $1
+          and invoice.shard_id = $2
+          and older.status = 'open'
+          and older.attempts > 0
+          and not exists (
+            select
+            from app.payment
+            where payment.invoice_id = older.invoice_id
+              and payment.shard_id = $2
+              and payment.status in ('sent', 'processing', 'requires_action'))
+        "#,
+        tenant.0,
+        shard.0,
+        invoice,
+    )
+    .fetch_one(conn)
     .await
 }
 

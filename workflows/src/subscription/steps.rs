@@ -48,6 +48,9 @@ pub(super) struct Left {
     credited: Vec<(Uuid, Uuid)>,
     /// Credit notes that go back to a payment method.
     refunds: Vec<Uuid>,
+    /// Open invoices that new credit may pay, with the credit note that it is of.
+    #[serde(default)]
+    open: Vec<(Uuid, Uuid)>,
 }
 
 /// How a subscription is closed.
@@ -113,6 +116,12 @@ impl Desk {
                 if given.split.to_refund > money::nothing(terms.currency) {
                     left.refunds.push(given.credit_note_id);
                 }
+                if given.split.to_balance > money::nothing(terms.currency) {
+                    let (tenant, code) = (self.tenant, terms.currency.code());
+                    let open = invoice::store::list_open(tx, tenant, self.shard, code).await?;
+                    let note = given.credit_note_id;
+                    left.open.extend(open.into_iter().map(|open| (open, note)));
+                }
             }
         }
         if let (Some(bill), Some((reason, period))) = (&outcome.bill, draft) {
@@ -147,6 +156,9 @@ fn follow(
             format!("credited:{note}"),
             &invoice::Signal::Credited,
         );
+    }
+    for (invoice_id, note) in left.open {
+        transition = invoice::tell_open(transition, &[invoice_id], &format!("note:{note}"));
     }
     for note in left.refunds {
         let input = refund::Input {

@@ -134,7 +134,7 @@ async fn look(app: &TestApp) {
         reason: Some("a story".to_owned()),
     };
     let run = run.items[0].run_id;
-    app.client.signal_run(run, &signal, &key()).await.unwrap();
+    app.client.send_signal(run, &signal, &key()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1128,3 +1128,196 @@ async fn a_term_is_its_plans_and_goes_and_comes_with_it() {
     );
     app.finish().await;
 }
+
+/// Places a hold that blocks billing and nothing else.
+async fn hold_billing(customer: &Subscriber<'_>, ends_at: Option<&str>) -> Uuid {
+    let hold = PlaceHold {
+        kind: HoldKind::Legal,
+        subscription_id: Some(customer.subscription),
+        starts_at: None,
+        ends_at: ends_at.map(|at| at.parse().unwrap()),
+        blocks: Some(tenure_client::HoldBlocks {
+            changes: false,
+            access: false,
+            billing: true,
+        }),
+        reason: "ticket 19".to_owned(),
+    };
+    let tenant = customer.tenant.tenant_id;
+    let placed = customer.client.place_hold(tenant, &hold, &key()).await;
+    placed.unwrap().hold_id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_billing_is_held_a_change_moves_no_money() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    hold_billing(&customer, Some("2027-06-20T00:00:00Z")).await;
+    customer.advance("10d").await;
+    let told = change(&customer, &to("scale-monthly", When::Now)).await;
+    assert_eq!(told.amount_due, money("0.00 EUR"));
+    assert!(told.credits.is_empty() && told.lines.is_empty());
+    assert_eq!(customer.subscription().await.plan, "scale-monthly");
+    assert_eq!(customer.invoices().await.len(), 1);
+    assert_eq!(balance(&customer).await, "none");
+    customer.advance("20d").await;
+    let last = customer.invoices().await.pop().unwrap();
+    assert_eq!(last.total, money("199.00 EUR"), "from the next period on");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_billing_is_held_a_resume_is_not_charged() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    customer.advance("10d").await;
+    pause(&customer, When::Now).await;
+    hold_billing(&customer, Some("2027-06-25T00:00:00Z")).await;
+    customer.advance("5d").await;
+    resume(&customer, When::Now).await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
+    assert_eq!(customer.invoices().await.len(), 1);
+    customer.advance("15d").await;
+    assert_eq!(customer.invoices().await.len(), 2);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_on_which_billing_was_held_are_left_out_of_a_period_in_arrears() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("pilot-quarter")).await;
+    customer.advance("10d").await;
+    hold_billing(&customer, Some("2027-06-21T00:00:00Z")).await;
+    customer.advance("20d").await;
+    let june = customer.invoices().await.remove(0);
+    // Twice 10 of 30 days of 29.00, each rounded.
+    assert_eq!(june.total, money("19.34 EUR"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_change_waits_until_the_first_is_made() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let seats = ChangeSubscription {
+        seats: Some(9),
+        when: When::PeriodEnd,
+        ..ChangeSubscription::default()
+    };
+    let storage = ChangeSubscription {
+        add_ons: Some(BTreeMap::from([("extra-storage".to_owned(), 2)])),
+        when: When::PeriodEnd,
+        ..ChangeSubscription::default()
+    };
+    // Held by hand, the run reads nothing: the first change stays unread.
+    let filter = RunFilter {
+        workflow: Some("subscription".to_owned()),
+        tenant_id: Some(tenant),
+        ..RunFilter::default()
+    };
+    let run = app.client.list_runs(&filter).await.unwrap().items.remove(0);
+    act_on(&app, run.run_id, "pause").await;
+    let first = app.client.change_subscription(tenant, id, &seats, &key());
+    first.await.unwrap();
+    let second = app.client.change_subscription(tenant, id, &storage, &key());
+    let second = second.await.unwrap_err();
+    assert_eq!(second.status(), Some(409));
+    assert!(second.to_string().contains("another change"), "{second}");
+    act_on(&app, run.run_id, "resume").await;
+    customer.advance("0h").await;
+    let shown = app.client.subscription(tenant, id).await.unwrap();
+    assert_eq!(shown.intents.len(), 1, "the first is made");
+    app.client
+        .change_subscription(tenant, id, &storage, &key())
+        .await
+        .unwrap();
+    app.finish().await;
+}
+
+/// Lets support act on a run.
+async fn act_on(app: &TestApp, run: Uuid, action: &str) {
+    let seen = app.client.run(run).await.unwrap();
+    let act = tenure_client::ActOnRun {
+        reason: "a story".to_owned(),
+        revision: seen.revision,
+        ..tenure_client::ActOnRun::default()
+    };
+    let done = app.client.act_on_run(run, action, &act, &key()).await;
+    done.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_made_now_leaves_a_wish_to_end() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("team-monthly")).await;
+    cancel(&customer, When::PeriodEnd).await;
+    change(&customer, &to("scale-monthly", When::Now)).await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Ending);
+    customer.advance("30d").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Ended);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_in_the_trial_brings_the_set_up_fee_of_its_plan() {
+    let app = TestApp::new().await;
+    publish_tried(&app, "start").await;
+    let customer = subscribed(&app, "pm_card_visa", plan("tried")).await;
+    change(&customer, &to("team-monthly", When::Now)).await;
+    customer.advance("8d").await;
+    let first = customer.invoices().await.remove(0);
+    assert_eq!(first.total, money("49.00 EUR"), "which has none");
+    let customer = subscribed(&app, "pm_card_visa", plan("starter-monthly")).await;
+    change(&customer, &to("tried", When::Now)).await;
+    customer.advance("15d").await;
+    let first = customer.invoices().await.remove(0);
+    assert_eq!(first.total, money("42.00 EUR"), "30.00 and 12.00 once");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coupon_for_months_does_not_hold_for_years() {
+    let app = TestApp::new().await;
+    let new = NewSubscription {
+        coupon: Some("welcome-20".to_owned()),
+        ..plan("team-monthly")
+    };
+    let customer = subscribed(&app, "pm_card_visa", new).await;
+    let first = customer.invoices().await.remove(0);
+    assert_eq!(first.total, money("39.20 EUR"));
+    let told = change(&customer, &to("team-yearly", When::PeriodEnd)).await;
+    assert_eq!(told.total, money("490.00 EUR"), "two months are no year");
+    customer.advance("31d").await;
+    let year = customer.invoices().await.remove(1);
+    assert_eq!(year.total, money("490.00 EUR"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fixed_term_ends_on_its_day_though_the_anchor_was_moved() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_card_visa", plan("pilot-quarter")).await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    customer.advance("5d").await;
+    let asked = MoveAnchor {
+        day: 16,
+        when: When::Now,
+        dry_run: false,
+    };
+    app.client
+        .move_anchor(tenant, id, &asked, &key())
+        .await
+        .unwrap();
+    customer.advance("100d").await;
+    let ended = customer.subscription().await;
+    assert_eq!(ended.end_reason.as_deref(), Some("expired"));
+    assert_eq!(
+        ended.ended_at.unwrap().to_rfc3339(),
+        "2027-09-01T00:00:00+00:00"
+    );
+    // The last part: 16 of the 31 days from 16 August on.
+    let last = customer.invoices().await.pop().unwrap();
+    assert_eq!(last.total, money("14.97 EUR"));
+    app.finish().await;
+}

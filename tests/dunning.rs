@@ -14,7 +14,7 @@ use tenure_client::{
 use tenure_engine::testkit::Play;
 use uuid::Uuid;
 
-use crate::fault_matrix::{arrive, facts, scene, subscribe};
+use crate::fault_matrix::{arrive, facts, give, scene, subscribe};
 use crate::support::app::{Subscriber, TestApp};
 use crate::support::process::tenure;
 
@@ -268,6 +268,22 @@ async fn an_unreachable_provider_has_a_ladder_of_its_own_and_charges_once() {
     let paid = facts(&play, &scene.outside).await.unwrap();
     assert_eq!(paid.charges, [1]);
     assert_eq!(paid.notices, ["receipt sent"]);
+    play.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_keeps_its_method_though_another_is_given_during_an_outage() {
+    let scene = scene().await;
+    let mut play = Play::open(scene.database, scene.workflows).await.unwrap();
+    arrive(&mut play, "pm_card_visa", None).await.unwrap();
+    play.fail("charge", 12);
+    subscribe(&play, "team-monthly").await.unwrap();
+    give(&play, "pm_sandbox_insufficient_funds").await.unwrap();
+    play.advance(Duration::from_secs(301));
+    play.settle().await.unwrap();
+    let seen = facts(&play, &scene.outside).await.unwrap();
+    assert_eq!(seen.charges, [1], "with the card that it was written for");
+    assert_eq!(seen.notices, ["receipt sent"]);
     play.close().await;
 }
 

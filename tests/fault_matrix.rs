@@ -125,7 +125,7 @@ pub(crate) async fn arrive(
 }
 
 /// Gives the tenant a card.
-async fn give(play: &Play, card: &str) -> Result<(), PlayError> {
+pub(crate) async fn give(play: &Play, card: &str) -> Result<(), PlayError> {
     let (client, tenant) = (play.client(), play.tenant());
     for _ in 0..play.times(card) {
         let mut tx = tenure_engine::begin(client.pool()).await?;

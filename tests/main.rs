@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod acts;
+mod aftermath;
 mod api;
 mod billing;
 mod bulk;

@@ -9,9 +9,9 @@ use tenure_engine::seal::{Keyring, MasterKey};
 use tenure_engine::{
     Client, Database, PoolConfig, Pooler, Registry, Worker, WorkerConfig, failover,
 };
-use tenure_workflows::Environment;
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
+use tenure_workflows::{Environment, webhook};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,7 @@ pub struct ServeConfig {
 /// What is being served.
 pub struct Running {
     state: AppState,
+    environment: Environment,
     worker: Option<Worker>,
     server: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     metrics: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
@@ -98,7 +99,11 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     if config.worker.is_some() {
         refuse_to_strand(&engine_pool, &registry, config.allow_stranding).await?;
     }
-    let client = Client::new(engine_pool, registry, closing.clone());
+    let client = Client::new(engine_pool.clone(), registry, closing.clone());
+    environment.connect(Some(client.clone()));
+    if config.worker.is_some() {
+        watch_webhooks(&engine_pool, &client).await?;
+    }
     let worker = match config.worker {
         Some(worker) => Some(Worker::start(&client, worker).await?),
         None => None,
@@ -121,12 +126,21 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     });
     Ok(Running {
         state,
+        environment,
         worker,
         server,
         metrics,
         stop,
         closing,
     })
+}
+
+/// Starts the watch over webhooks, unless there is one.
+async fn watch_webhooks(pool: &PgPool, client: &Client) -> anyhow::Result<()> {
+    let mut tx = tenure_engine::begin(pool).await?;
+    let started = webhook::watch::start(client, &mut tx).await;
+    started.context("cannot start the watch over webhooks")?;
+    Ok(tx.commit().await?)
 }
 
 /// Says what the database's set-up could lose.
@@ -208,6 +222,7 @@ impl Running {
         if let Some(worker) = self.worker {
             worker.shutdown().await;
         }
+        self.environment.connect(None);
         // Served to the last, so that a drain can be watched.
         if let Some(metrics) = self.metrics {
             metrics.abort();

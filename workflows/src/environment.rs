@@ -1,8 +1,9 @@
 //! The one bag of outside things, built once at start and shared by all workflows.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::PgPool;
+use tenure_engine::Client;
 
 use crate::ports::mail::{MailConfig, Mailer};
 use crate::ports::stripe::Stripe;
@@ -15,6 +16,7 @@ struct Parts {
     stripe: Stripe,
     mailer: Mailer,
     engine: PgPool,
+    client: Mutex<Option<Client>>,
 }
 
 impl Environment {
@@ -25,7 +27,14 @@ impl Environment {
             stripe,
             mailer,
             engine,
+            client: Mutex::new(None),
         }))
+    }
+
+    /// Lets workflows of the system tenant start and signal runs of other tenants; without one, no
+    /// more. It comes after the workflows that it is made of, and has to go before them.
+    pub fn connect(&self, client: Option<Client>) {
+        *self.0.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
     /// An environment that reaches nothing, for who only wants to know what the workflows could
@@ -48,6 +57,11 @@ impl Environment {
 
     pub(crate) fn mailer(&self) -> &Mailer {
         &self.0.mailer
+    }
+
+    pub(crate) fn client(&self) -> Option<Client> {
+        let client = self.0.client.lock();
+        client.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn engine(&self) -> &PgPool {

@@ -11,9 +11,11 @@
 //! | [`subscription`] | subscription | lifecycle, periods, the wish to cancel |
 //! | [`invoice`] | invoice | draft, open, paid, uncollectible |
 //! | [`payment`] | attempt at an invoice | the charge and its outcome |
+//! | [`charge`] | charge that is heard of again | late money, disputes |
 //! | [`dunning`] | tenant and currency | the ladder, the debt and its holds |
 //! | [`refund`] | credit note that goes back | what is given back to the payment method |
 //! | [`notice`] | mail | one message, sent once |
+//! | [`webhook::watch`] | provider | events that did not come, or found nobody |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
 //! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |
 
@@ -26,6 +28,7 @@ mod environment;
 pub mod ports;
 // Stories.
 pub mod catalog;
+pub mod charge;
 pub mod clock;
 pub mod data_map;
 pub mod dunning;
@@ -55,9 +58,11 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(subscription::SubscriptionWorkflow)
         .register(invoice::InvoiceWorkflow)
         .register(payment::PaymentWorkflow::new(environment))
+        .register(charge::ChargeWorkflow::new(environment))
         .register(refund::RefundWorkflow::new(environment))
         .register(dunning::DunningWorkflow)
         .register(notice::NoticeWorkflow::new(environment))
+        .register(webhook::watch::WebhookWatchWorkflow::new(environment))
         .register(clock::AdvanceWorkflow::new(environment))
         .register(BulkWorkflow)
 }

@@ -2,7 +2,8 @@
 //!
 //! The rows are written with the credit note, one for each payment that is given back of. As with
 //! charges, the idempotency key is (credit note, payment), and a refund that may have been sent before
-//! is looked up before it is sent again. What comes back from the bank adds to the tenant's balance.
+//! is looked up before it is sent again. What comes back from the bank adds to the tenant's balance;
+//! when that is after all seemed done, a [`charge`](crate::charge) run hears of it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -230,13 +231,14 @@ async fn store_outcome(
 /// Ends, or waits for the bank. What failed adds to the tenant's balance.
 async fn finish(cx: &Context, of: Input) -> Result<Transition<RefundWorkflow>, StepError> {
     let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
-    let (pending, failed): (bool, bool) = cx
+    // Runs of before credit was told of answered the first two.
+    let finished: Finished = cx
         .transact(FINISH, async |tx| {
             if !list_unsettled(tx, of.credit_note_id, shard)
                 .await?
                 .is_empty()
             {
-                return Ok((true, false));
+                return Ok(Finished(true, false, None));
             }
             let failed = sum_failed(tx, of.credit_note_id, shard).await?;
             if let Some((currency, amount)) = &failed {
@@ -246,15 +248,29 @@ async fn finish(cx: &Context, of: Input) -> Result<Transition<RefundWorkflow>, S
                 )
                 .await?;
             }
-            Ok((false, failed.is_some()))
+            let open = match &failed {
+                Some((code, _)) => Some(invoice::store::list_open(tx, tenant, shard, code).await?),
+                None => None,
+            };
+            Ok(Finished(false, failed.is_some(), open))
         })
         .await?;
+    let Finished(pending, failed, open) = finished;
+    let cause = format!("refund:{}", of.credit_note_id);
     Ok(match (pending, failed) {
         (true, _) => Transition::go(State::Pending { of }),
-        (false, true) => Transition::complete(Output::Failed),
+        (false, true) => invoice::tell_open(
+            Transition::complete(Output::Failed),
+            &open.unwrap_or_default(),
+            &cause,
+        ),
         (false, false) => Transition::complete(Output::Refunded),
     })
 }
+
+/// Whether something is pending, whether something failed, and which open invoices its credit may pay.
+#[derive(Serialize, Deserialize)]
+struct Finished(bool, bool, #[serde(default)] Option<Vec<Uuid>>);
 
 // Rows.
 

@@ -6,19 +6,19 @@ use crate::{
     AdvanceAccepted, AdvanceTestClock, AllowedAction, AssignDunningPolicy, AttachPaymentMethod,
     Breaker, BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription,
     CatalogEntry, CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError,
-    ConfirmBulk, Credit, CreditNote, DataKey, Debt, DestroyKeys, DunningAssignment,
+    ConfirmBulk, Credit, CreditNote, DataKey, Debt, DestroyKeys, Dispute, DunningAssignment,
     DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
     ExemptFromDunning, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
     IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter,
     LiftExemption, LiftHold, LiftLegalHold, LoadDunningPolicy, Mail, MailFilter, MoveAnchor,
     NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter,
     Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog,
-    PutRetention, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount,
-    RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail,
-    ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight,
-    Signal, SignalAccepted, StartRun, Step, Subscription, SubscriptionAct, SubscriptionDetail,
-    TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Whoami,
-    Workflow,
+    PutRetention, ReplayWebhookEvent, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey,
+    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
+    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
+    SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, SubscriptionAct,
+    SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition,
+    UndoIntent, WebhookEvent, WebhookEventFilter, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -290,6 +290,32 @@ impl Client {
         self.transport
             .get(&format!("/v1/tenants/{tenant_id}/credit-notes"))
             .await
+    }
+
+    /// Lists a tenant's payments that are or were disputed, newest first.
+    pub async fn list_disputes(&self, tenant_id: Uuid) -> Result<Vec<Dispute>, ClientError> {
+        self.transport
+            .get(&format!("/v1/tenants/{tenant_id}/disputes"))
+            .await
+    }
+
+    /// Lists what the payment provider told, the latest first.
+    pub async fn list_webhook_events(
+        &self,
+        filter: &WebhookEventFilter,
+    ) -> Result<Vec<WebhookEvent>, ClientError> {
+        self.transport.get_with("/v1/webhook-events", filter).await
+    }
+
+    /// Plays an event of the payment provider's again.
+    pub async fn replay_webhook_event(
+        &self,
+        event_id: &str,
+        asked: &ReplayWebhookEvent,
+        key: &IdempotencyKey,
+    ) -> Result<WebhookEvent, ClientError> {
+        let path = format!("/v1/webhook-events/{event_id}/replay");
+        self.transport.post(&path, asked, key).await
     }
 
     /// Gives something back of an invoice.

@@ -168,6 +168,32 @@ pub struct GrantCredit {
     pub reason: String,
 }
 
+/// A payment that its customer disputes at the bank.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Dispute {
+    /// The provider's id.
+    pub dispute_id: String,
+    /// The invoice that was paid.
+    pub invoice_id: Uuid,
+    /// What is disputed; it may be less than the payment.
+    pub amount: Money,
+    /// What the provider took for it so far.
+    pub fee: Money,
+    /// Why, in the provider's word, such as `fraudulent`.
+    pub reason: String,
+    /// `inquiry`: the bank only asks; `open`: the money is withdrawn; `won`; `lost`; `closed`: no money
+    /// ever moved.
+    pub standing: String,
+    /// Until when evidence is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_due_at: Option<DateTime<Utc>>,
+    /// When we heard of it, in the tenant's time.
+    pub opened_at: DateTime<Utc>,
+    /// When we heard of its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<DateTime<Utc>>,
+}
+
 /// One line of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InvoiceLine {

@@ -36,6 +36,7 @@ mod subscription;
 mod tenant;
 mod test_clock;
 mod token;
+mod webhook;
 mod workflow;
 
 mod client;
@@ -63,7 +64,7 @@ pub use flow::{
 pub use hold::{Hold, HoldBlocks, HoldFilter, HoldKind, Holds, LiftHold, PlaceHold, Service};
 pub use idempotency::IdempotencyKey;
 pub use invoice::{
-    ActOnInvoice, Credit, CreditEntry, CreditNote, GrantCredit, Invoice, InvoiceDetail,
+    ActOnInvoice, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice, InvoiceDetail,
     InvoiceLine, InvoiceStatus, NewCreditNote, TaxRate,
 };
 pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
@@ -94,4 +95,5 @@ pub use subscription::{
 pub use tenant::{AttachPaymentMethod, NewTenant, PaymentMethod, Tenant, TenantFilter};
 pub use test_clock::{AdvanceAccepted, AdvanceTestClock, TestClock, TestClockStatus};
 pub use token::{Role, Whoami};
+pub use webhook::{ReplayWebhookEvent, WebhookEvent, WebhookEventFilter};
 pub use workflow::{AttributeKind, SearchAttribute, Workflow};

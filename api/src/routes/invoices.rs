@@ -3,15 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{Html, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgConnection;
 use tenure_client::{
-    ActOnInvoice, Credit, CreditEntry, CreditNote, GrantCredit, Invoice, InvoiceDetail,
+    ActOnInvoice, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice, InvoiceDetail,
     InvoiceLine, InvoiceStatus, Money, NewCreditNote, Problem, Role, SignalAccepted, TaxRate,
 };
 use tenure_engine::TenantId;
-use tenure_engine::audit::{self, Deed};
-use tenure_engine::flow::Author;
+use tenure_workflows::charge::{self, DisputeRow};
 use tenure_workflows::invoice::{self, CreditNoteRow, InvoiceRow, Verb};
 use tenure_workflows::money::{Currency, Money as Amount};
 use tenure_workflows::pricing::Tax;
@@ -20,13 +19,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::audit::note;
 use super::flow::author;
 use super::plans::money;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path};
 use crate::idempotency::{Done, Key, once};
-use crate::state::{AppState, as_engine};
+use crate::state::AppState;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -36,6 +36,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(give))
         .routes(routes!(act))
         .routes(routes!(list_notes))
+        .routes(routes!(list_disputes))
         .routes(routes!(show_credit, grant))
         .routes(routes!(show_tax, set_tax))
 }
@@ -140,7 +141,8 @@ async fn act(
             Verb::Void => "void invoice",
             Verb::WriteOff => "write off invoice",
         };
-        note(conn, &author, action, invoice_id, after).await?;
+        let subject = invoice_id.to_string();
+        note(conn, &author, action, &subject, None, &after).await?;
         Ok(Done::accepted(SignalAccepted {
             run_id: sent.run_id.0,
             signal_id,
@@ -176,8 +178,8 @@ async fn give(
         let (client, id) = (state.client(), invoice_id);
         let row = invoice::give_credit_note(client, conn, tenant_id, id, &wanted).await?;
         let answer = note_to_json(row);
-        let after = serde_json::to_value(&answer).map_err(|_| ApiError::Internal)?;
-        note(conn, &author, "give credit note", invoice_id, after).await?;
+        let subject = invoice_id.to_string();
+        note(conn, &author, "give credit note", &subject, None, &answer).await?;
         Ok(Done::created(answer))
     })
     .await
@@ -196,6 +198,21 @@ async fn list_notes(
     let mut tx = state.begin_tenant(tenant_id).await?;
     let rows = invoice::list_credit_notes(&mut tx, tenant_id).await?;
     Ok(Json(rows.into_iter().map(note_to_json).collect()))
+}
+
+/// List the payments of a tenant that its bank was asked to take back, newest first.
+#[utoipa::path(get, path = "/v1/tenants/{tenant_id}/disputes", tag = "Invoices",
+    params(("tenant_id" = Uuid, Path)), responses(
+    (status = 200, body = Vec<Dispute>), (status = 404, body = Problem)))]
+async fn list_disputes(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+) -> Result<Json<Vec<Dispute>>, ApiError> {
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin_tenant(tenant_id).await?;
+    let rows = charge::list_disputes(&mut tx, tenant_id).await?;
+    Ok(Json(rows.into_iter().map(dispute_to_json).collect()))
 }
 
 /// Show what a tenant has in credit, and how it came about.
@@ -230,10 +247,12 @@ async fn grant(
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
         let (actor, reason) = (&author.actor, &author.reason);
-        invoice::grant_credit(conn, tenant_id, amount, reason, actor).await?;
+        let client = state.client();
+        invoice::grant_credit(client, conn, tenant_id, amount, reason, actor).await?;
         let answer = find_credit(conn, tenant_id).await?;
         let after = json!({ "granted": amount.to_string() });
-        note(conn, &author, "grant credit", tenant_id.0, after).await?;
+        let subject = tenant_id.to_string();
+        note(conn, &author, "grant credit", &subject, None, &after).await?;
         Ok(Done::created(answer))
     })
     .await
@@ -297,24 +316,6 @@ async fn find_credit(conn: &mut PgConnection, tenant_id: TenantId) -> Result<Cre
     })
 }
 
-/// Notes in the audit what a person did; the transaction acts as the engine afterwards.
-async fn note(
-    conn: &mut PgConnection,
-    author: &Author,
-    action: &str,
-    subject: Uuid,
-    after: Value,
-) -> Result<(), ApiError> {
-    let deed = Deed {
-        action,
-        subject: &subject.to_string(),
-        before: Value::Null,
-        after,
-    };
-    as_engine(conn).await?;
-    Ok(audit::note(conn, author, &deed).await?)
-}
-
 fn read_money(said: &Money) -> Result<Amount, ApiError> {
     let currency = said.currency.parse().map_err(|error| ApiError::Invalid {
         pointer: "/amount/currency".to_owned(),
@@ -336,6 +337,24 @@ fn tax_to_json(tax: Tax) -> TaxRate {
         name: tax.name,
         percent: tax.percent,
         inclusive: tax.inclusive,
+    }
+}
+
+fn dispute_to_json(row: DisputeRow) -> Dispute {
+    let money = |amount| Money {
+        amount,
+        currency: row.currency.clone(),
+    };
+    Dispute {
+        amount: money(row.amount),
+        fee: money(row.fee),
+        dispute_id: row.dispute_id,
+        invoice_id: row.invoice_id,
+        reason: row.reason,
+        standing: row.standing,
+        evidence_due_at: row.evidence_due_at,
+        opened_at: row.opened_at,
+        settled_at: row.settled_at,
     }
 }
 

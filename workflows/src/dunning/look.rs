@@ -8,7 +8,7 @@ use tenure_engine::{ResultExt as _, RunId, ShardId, StepError, TenantId};
 use uuid::Uuid;
 
 use super::policy::EndAction;
-use super::rules::{self, Decision, Facts, Stage, Unpaid, Wanted};
+use super::rules::{self, Decision, Disputed, Facts, Stage, Unpaid, Wanted};
 use super::{Debt, store};
 use crate::hold::{self, HoldRow, Lifted};
 use crate::money::Currency;
@@ -71,11 +71,13 @@ pub(super) struct Ask<'a> {
 pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked, StepError> {
     let (tenant, shard, currency) = (ask.tenant, ask.shard, ask.debt.currency);
     let unpaid = store::list_unpaid(conn, tenant, shard, currency).await?;
-    let Some(oldest) = unpaid.first() else {
+    let disputed = disputed(conn, ask).await?;
+    let first = unpaid.first().map(|oldest| oldest.subscription_id);
+    let Some(first) = first.or(disputed.first().map(|one| one.subscription_id)) else {
         return clear(conn, ask).await;
     };
     let now = tenure_engine::tenant::now(conn, tenant).await?;
-    let chosen = store::find_policy_for(conn, tenant, shard, Some(oldest.subscription_id)).await?;
+    let chosen = store::find_policy_for(conn, tenant, shard, Some(first)).await?;
     let profile = tenant::store::find_profile(conn, tenant).await?;
     let last = store::find_last_decline(conn, tenant, shard, currency).await?;
     let customer = tenant::store::find_customer(conn, tenant, shard).await?;
@@ -90,6 +92,7 @@ pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked
     };
     let facts = Facts {
         unpaid: &unpaid,
+        disputed: &disputed,
         last_decline: last.as_ref().map(|decline| &decline.last),
         method,
         tries_of_method,
@@ -110,6 +113,24 @@ pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked
         invoices: unpaid.iter().map(|one| one.invoice_id).collect(),
         decision,
     })
+}
+
+/// What is disputed and held for, each by the policy of its own subscription.
+async fn disputed(conn: &mut PgConnection, ask: Ask<'_>) -> sqlx::Result<Vec<Disputed>> {
+    let (tenant, shard) = (ask.tenant, ask.shard);
+    let mut held = store::list_disputed(conn, tenant, shard, ask.debt.currency).await?;
+    for one in &mut held {
+        let of = Some(one.subscription_id);
+        let chosen = store::find_policy_for(conn, tenant, shard, of).await?;
+        let disputes = chosen.policy.disputes;
+        one.action = if one.lost {
+            disputes.lost
+        } else {
+            disputes.open
+        };
+    }
+    held.retain(|one| one.action.hold().is_some());
+    Ok(held)
 }
 
 /// Nothing is owed. How the last debt ended stays in its row until there is another.

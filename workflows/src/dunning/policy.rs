@@ -45,6 +45,12 @@ pub struct Policy {
     /// What concerns mails.
     #[serde(default)]
     pub notices: Notices,
+    /// How long an attempt waits for somebody else.
+    #[serde(default, skip_serializing_if = "Waiting::is_default")]
+    pub waiting: Waiting,
+    /// What a disputed payment holds.
+    #[serde(default, skip_serializing_if = "Disputes::is_default")]
+    pub disputes: Disputes,
 }
 
 /// What a step holds.
@@ -124,6 +130,92 @@ impl Default for Gateway {
             cap_minutes: 1_440,
             attempts: 8,
         }
+    }
+}
+
+/// What is held while the bank weighs a payment that its customer disputes, and when it is lost.
+/// Nothing, unless the policy says so: Stripe leaves a disputed invoice paid, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Disputes {
+    /// The money is withdrawn, and the bank weighs.
+    pub open: DisputeAction,
+    /// The money is gone.
+    pub lost: DisputeAction,
+}
+
+impl Disputes {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a disputed payment holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeAction {
+    /// Nothing.
+    #[default]
+    Leave,
+    /// A hold that gives time.
+    Grace,
+    /// A hold that suspends.
+    Suspend,
+}
+
+impl DisputeAction {
+    /// The kind of hold that it places.
+    #[must_use]
+    pub const fn hold(self) -> Option<hold::Kind> {
+        match self {
+            Self::Leave => None,
+            Self::Grace => Some(hold::Kind::DebtGrace),
+            Self::Suspend => Some(hold::Kind::DebtSuspension),
+        }
+    }
+}
+
+/// How long an attempt waits for somebody else before it is cancelled and counts as failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Waiting {
+    /// For the customer to confirm.
+    pub action_hours: u32,
+    /// For a bank to settle, by rails that are not named.
+    pub processing_days: u32,
+    /// For a bank to settle, by rail, as the provider names it.
+    pub rails: BTreeMap<String, u32>,
+}
+
+impl Default for Waiting {
+    /// As long as Stripe's incomplete subscriptions wait; for debits, what Stripe's pages of the rails
+    /// say and some days more, since holidays differ.
+    fn default() -> Self {
+        let rails = [
+            ("acss_debit", 14),
+            ("au_becs_debit", 14),
+            ("bacs_debit", 14),
+            ("sepa_debit", 21),
+            ("us_bank_account", 10),
+        ];
+        Self {
+            action_hours: 23,
+            processing_days: 7,
+            rails: rails.map(|(rail, days)| (rail.to_owned(), days)).into(),
+        }
+    }
+}
+
+impl Waiting {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How many days a bank has.
+    #[must_use]
+    pub fn days_of(&self, rail: Option<&str>) -> u32 {
+        let named = rail.and_then(|rail| self.rails.get(rail));
+        named.copied().unwrap_or(self.processing_days)
     }
 }
 
@@ -307,6 +399,8 @@ impl Policy {
                 when: When::default(),
             },
             notices: Notices::default(),
+            waiting: Waiting::default(),
+            disputes: Disputes::default(),
         }
     }
 
@@ -342,6 +436,7 @@ impl Policy {
         within("/end/day", self.end.day, 1, MAX_DAYS)?;
         within("/end/hour", self.end.hour, 0, 23)?;
         self.end.when.check("/end/when")?;
+        self.waiting.check()?;
         self.notices.check()
     }
 
@@ -430,6 +525,17 @@ impl Gateway {
             7 * 1_440,
         )?;
         within(&format!("{place}/attempts"), self.attempts, 0, 50)
+    }
+}
+
+impl Waiting {
+    fn check(&self) -> Result<(), DoorError> {
+        within("/waiting/action_hours", self.action_hours, 1, 30 * 24)?;
+        within("/waiting/processing_days", self.processing_days, 1, 90)?;
+        for (rail, days) in &self.rails {
+            within(&format!("/waiting/rails/{rail}"), *days, 1, 90)?;
+        }
+        Ok(())
     }
 }
 

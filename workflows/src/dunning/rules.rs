@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::policy::{Action, EndAction, Policy, Scope, When};
+use super::policy::{Action, DisputeAction, EndAction, Policy, Scope, When};
 use crate::calendar;
 use crate::hold::{Blocks, Kind};
 use crate::money::Money;
@@ -36,6 +36,19 @@ pub struct Unpaid {
     pub tried_at: DateTime<Utc>,
 }
 
+/// A payment that its customer disputes, of which money is withdrawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disputed {
+    /// What was paid for.
+    pub subscription_id: Uuid,
+    /// Whether the money is gone for good.
+    pub lost: bool,
+    /// When we heard of it.
+    pub opened_at: DateTime<Utc>,
+    /// What the policy holds for it.
+    pub action: DisputeAction,
+}
+
 /// The last decline of what is unpaid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastDecline {
@@ -50,6 +63,8 @@ pub struct LastDecline {
 pub struct Facts<'a> {
     /// What is unpaid, the oldest first.
     pub unpaid: &'a [Unpaid],
+    /// What is disputed, and not credited since.
+    pub disputed: &'a [Disputed],
     /// The last decline of these.
     pub last_decline: Option<&'a LastDecline>,
     /// The method that would be charged now.
@@ -73,7 +88,7 @@ pub struct Facts<'a> {
 }
 
 /// How a debt stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Nothing is owed.
@@ -172,9 +187,55 @@ impl Decision {
 /// Decides what follows from the facts.
 #[must_use]
 pub fn decide(facts: &Facts<'_>) -> Decision {
-    let Some(since) = facts.unpaid.iter().map(|one| one.failed_at).min() else {
-        return Decision::clear();
+    let mut decision = match facts.unpaid.iter().map(|one| one.failed_at).min() {
+        Some(since) => owing(facts, since),
+        None => Decision::clear(),
     };
+    hold_disputed(facts, &mut decision);
+    decision
+}
+
+/// What was withdrawn is held for as the policy says, beside what is unpaid. It is not charged again:
+/// who disputes a payment is not asked for it by force.
+fn hold_disputed(facts: &Facts<'_>, decision: &mut Decision) {
+    let held = facts.disputed.iter();
+    let held: Vec<(&Disputed, Kind)> = held
+        .filter_map(|one| Some((one, one.action.hold()?)))
+        .collect();
+    let Some(since) = held.iter().map(|(one, _)| one.opened_at).min() else {
+        return;
+    };
+    decision.since = Some(decision.since.map_or(since, |known| known.min(since)));
+    decision.exempt_until = facts.exempt_until.filter(|until| *until > facts.now);
+    if decision.exempt_until.is_some() {
+        decision.stage = decision.stage.max(Stage::PastDue);
+        return;
+    }
+    for (one, kind) in held {
+        decision.stage = decision.stage.max(match kind {
+            Kind::DebtSuspension => Stage::Suspended,
+            _ => Stage::Grace,
+        });
+        let wanted = Wanted {
+            subscription_id: match facts.policy.scope {
+                Scope::Tenant => None,
+                Scope::Subscription => Some(one.subscription_id),
+            },
+            kind,
+            blocks: kind.blocks(),
+        };
+        // Of two holds on the same, the one that suspends.
+        let same = |known: &&mut Wanted| known.subscription_id == wanted.subscription_id;
+        match decision.holds.iter_mut().find(same) {
+            Some(known) if kind == Kind::DebtSuspension => *known = wanted,
+            Some(_) => {}
+            None => decision.holds.push(wanted),
+        }
+    }
+}
+
+/// What follows from what is unpaid.
+fn owing(facts: &Facts<'_>, since: DateTime<Utc>) -> Decision {
     let calendar = Calendar::new(facts, since);
     let exempt_until = facts.exempt_until.filter(|until| *until > facts.now);
     let mut decision = Decision {

@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 use tenure_engine::{RunId, ShardId, TenantId};
 use uuid::Uuid;
 
-use super::policy::Policy;
-use super::rules::{Decision, LastDecline, Unpaid};
+use super::policy::{DisputeAction, Policy};
+use super::rules::{Decision, Disputed, LastDecline, Unpaid};
 use super::{Assignment, AssignmentScope, DebtRow, ExemptionRow, PolicyRow};
 use crate::hold::Lifted;
 use crate::money::{Currency, Money};
@@ -53,6 +53,63 @@ pub(super) async fn list_unpaid(
             finalized_at: row.finalized_at,
             failed_at: row.failed_at,
             tried_at: row.tried_at,
+        })
+        .collect())
+}
+
+/// Lists what is disputed in a currency and withdrawn, as far as nothing was credited for it since, the
+/// oldest first. What is held for it is the policy's to say.
+pub(super) async fn list_disputed(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    currency: Currency,
+) -> sqlx::Result<Vec<Disputed>> {
+    let rows = sqlx::query!(
+        r#"
+        select invoice.subscription_id, dispute.standing = 'lost' as "lost!", dispute.opened_at
+        from app.dispute
+        join app.invoice using (invoice_id, shard_id)
+        where dispute.tenant_id = $1
+          and dispute.shard_id = $2
+          and dispute.currency = $3
+          and dispute.standing in ('open', 'lost')
+          -- Something of it is not settled by other ways: see `invoice::store::Standing`.
+          and invoice.total > invoice.credited + invoice.balance_applied
+            + coalesce((
+              select sum(payment.amount)
+              from app.payment
+              where payment.invoice_id = invoice.invoice_id
+                and payment.shard_id = $2
+                and payment.status = 'succeeded'), 0)
+            - coalesce((
+              select sum(entry.amount)
+              from app.credit_entry as entry
+              where entry.reference = invoice.invoice_id
+                and entry.reason = 'overpaid'
+                and entry.tenant_id = $1
+                and entry.shard_id = $2), 0)
+            - coalesce((
+              select sum(other.amount)
+              from app.dispute as other
+              where other.invoice_id = invoice.invoice_id
+                and other.shard_id = $2
+                and other.standing in ('open', 'lost')), 0)
+        order by dispute.opened_at, dispute.dispute_id
+        "#,
+        tenant.0,
+        shard.0,
+        currency.code(),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Disputed {
+            subscription_id: row.subscription_id,
+            lost: row.lost,
+            opened_at: row.opened_at,
+            action: DisputeAction::Leave,
         })
         .collect())
 }

@@ -14,7 +14,8 @@ use crate::money::{Currency, Money};
 use crate::pricing::CreditLine;
 use crate::refund::{self, RefundWorkflow};
 use crate::subscription::money::CreditPolicy;
-use crate::{calendar, tenant};
+use crate::tenant::{self, TenantRow};
+use crate::{calendar, dunning};
 
 /// Lists the tenant's invoices, newest first. The transaction must act as the tenant.
 ///
@@ -196,6 +197,14 @@ pub async fn give_credit_note(
     let given = given.map_err(|error| DoorError::Conflict(error.to_string()))?;
     let id = given.credit_note_id;
     follow(client, conn, tenant_id, invoice, &given).await?;
+    if given.split.to_debt > Decimal::ZERO && standing.status == "paid" {
+        // It took off what a dispute withdrew: dunning holds nothing for that any more.
+        dunning::reevaluate(client, conn, tenant_id).await?;
+    }
+    if given.split.to_balance > Decimal::ZERO {
+        let cause = format!("note:{id}");
+        tell_open(client, conn, &tenant, currency, &cause).await?;
+    }
     let rows = store::list_credit_notes(conn, tenant_id, shard, Some(id)).await?;
     let row = rows.into_iter().next();
     row.ok_or_else(|| DoorError::not_found("credit note", id))
@@ -338,6 +347,7 @@ pub async fn find_credit(
 /// # Errors
 /// [`DoorError::NotFound`] for the tenant; [`DoorError::Malformed`].
 pub async fn grant_credit(
+    client: &Client,
     conn: &mut PgConnection,
     tenant_id: TenantId,
     amount: Money,
@@ -352,13 +362,40 @@ pub async fn grant_credit(
         return Err(malformed("reason", "1 to 2000 characters".to_owned()));
     }
     let now = tenure_engine::tenant::now(conn, tenant_id).await?;
+    let grant = tenure_engine::new_uuid(tenant.shard_id);
     let entry = store::Entry {
         currency: amount.currency().code(),
         amount: amount.amount(),
         reason: "granted",
-        reference: tenure_engine::new_uuid(tenant.shard_id),
+        reference: grant,
         note: Some(reason.trim()),
         author,
     };
-    Ok(store::add_entry(conn, tenant_id, tenant.shard_id, &entry, now).await?)
+    store::add_entry(conn, tenant_id, tenant.shard_id, &entry, now).await?;
+    let cause = format!("grant:{grant}");
+    tell_open(client, conn, &tenant, amount.currency(), &cause).await
+}
+
+/// There is new credit: lets open invoices take of it.
+async fn tell_open(
+    client: &Client,
+    conn: &mut PgConnection,
+    tenant: &TenantRow,
+    currency: Currency,
+    cause: &str,
+) -> Result<(), DoorError> {
+    let (id, shard) = (tenant.tenant_id, tenant.shard_id);
+    for invoice in store::list_open(conn, id, shard, currency.code()).await? {
+        let key = invoice.to_string();
+        let signal_id = format!("credit:{cause}");
+        let (run, signal) = (RunRef::Key(&key), Signal::Credited);
+        let sent = client
+            .signal::<InvoiceWorkflow>(conn, id, run, &signal_id, &signal)
+            .await;
+        match sent {
+            Ok(_) | Err(EngineError::RunFinished { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }

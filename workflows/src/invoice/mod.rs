@@ -309,7 +309,7 @@ pub enum Signal {
     WriteOff,
     /// Take it back: nothing is owed for it.
     Void,
-    /// A credit note took something off what is owed.
+    /// A credit note took something off what is owed, or there is credit that can pay of it.
     Credited,
 }
 
@@ -458,18 +458,7 @@ async fn finalize(cx: &Context, mut of: Input) -> Result<Transition<InvoiceWorkf
                 standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
             let balance = store::lock_balance(tx, tenant, shard, of.currency.code()).await?;
             let applied = balance.min(standing.due());
-            if applied > Decimal::ZERO {
-                let entry = store::Entry {
-                    currency: of.currency.code(),
-                    amount: -applied,
-                    reason: "applied",
-                    reference: of.invoice_id,
-                    note: None,
-                    author: "invoice",
-                };
-                store::add_entry(tx, tenant, shard, &entry, now).await?;
-                store::apply_balance(tx, of.invoice_id, shard, applied).await?;
-            }
+            apply_balance(tx, tenant, shard, &of, applied, now).await?;
             let due = standing.due() - applied;
             if due.is_zero() {
                 // Nothing to pay: never a charge of nothing.
@@ -528,15 +517,27 @@ async fn collected(
     match payment.output::<PaymentWorkflow>()? {
         payment::Output::Succeeded => {
             let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
-            cx.transact(MARK_PAID, async |tx| {
-                keep_overpaid(tx, tenant, shard, &of, generation, now).await?;
-                Ok(store::apply_paid(tx, of.invoice_id, shard, now).await?)
-            })
-            .await?;
+            // Runs of before credit was told of answered nothing here.
+            let open: Option<Vec<Uuid>> = cx
+                .transact(MARK_PAID, async |tx| {
+                    let over = keep_overpaid(tx, tenant, shard, &of, generation, now).await?;
+                    store::apply_paid(tx, of.invoice_id, shard, now).await?;
+                    if !over {
+                        return Ok(None);
+                    }
+                    let code = of.currency.code();
+                    Ok(Some(store::list_open(tx, tenant, shard, code).await?))
+                })
+                .await?;
+            let mut open = open.unwrap_or_default();
             if void {
-                give_all_back(cx, &of).await?;
+                open.extend(give_all_back(cx, &of).await?.unwrap_or_default());
             }
-            Ok(Transition::go(State::Paid { of, generation }))
+            open.sort_unstable();
+            open.dedup();
+            let cause = format!("paid:{}", of.invoice_id);
+            let paid = Transition::go(State::Paid { of, generation });
+            Ok(tell_open(paid, &open, &cause))
         }
         payment::Output::Declined { .. } if void => self::void(cx, of).await,
         payment::Output::Declined { code, class } => {
@@ -562,6 +563,7 @@ async fn collected(
 }
 
 /// What was paid beyond what is owed by now, because a credit note came in between, is the tenant's.
+/// Whether there was any.
 async fn keep_overpaid(
     tx: &mut PgConnection,
     tenant: TenantId,
@@ -569,12 +571,13 @@ async fn keep_overpaid(
     of: &Input,
     generation: i32,
     now: DateTime<Utc>,
-) -> Result<(), StepError> {
+) -> Result<bool, StepError> {
     let standing = store::lock(tx, of.invoice_id, shard).await?;
     let standing = standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
     let paid = payment::store::find_amount(tx, of.invoice_id, generation, shard).await?;
     let over = paid - standing.due();
-    if over > Decimal::ZERO && standing.status == "open" {
+    let is_over = over > Decimal::ZERO && standing.status == "open";
+    if is_over {
         let entry = store::Entry {
             currency: of.currency.code(),
             amount: over,
@@ -585,11 +588,12 @@ async fn keep_overpaid(
         };
         store::add_entry(tx, tenant, shard, &entry, now).await?;
     }
-    Ok(())
+    Ok(is_over)
 }
 
-/// Paid after what it was for had been given up: all of it becomes credit.
-async fn give_all_back(cx: &Context, of: &Input) -> Result<(), StepError> {
+/// Paid after what it was for had been given up: all of it becomes credit. Returns which invoices are
+/// open; runs of before credit was told of answered nothing here.
+async fn give_all_back(cx: &Context, of: &Input) -> Result<Option<Vec<Uuid>>, StepError> {
     let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
     cx.transact(GIVE_BACK, async |tx| {
         // What was given back while the payment was under way is not given back again.
@@ -610,7 +614,7 @@ async fn give_all_back(cx: &Context, of: &Input) -> Result<(), StepError> {
             .filter(|(_, all)| all.amount > Decimal::ZERO)
             .collect();
         if whole.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let tax = whole.iter().map(|(_, line)| line.tax).sum();
         let net: Decimal = whole.iter().map(|(_, line)| line.amount).sum();
@@ -624,24 +628,30 @@ async fn give_all_back(cx: &Context, of: &Input) -> Result<(), StepError> {
             author: "invoice",
         };
         credit::give(tx, tenant, shard, &note, now).await?;
-        Ok(())
+        let code = of.currency.code();
+        Ok(Some(store::list_open(tx, tenant, shard, code).await?))
     })
     .await
 }
 
-/// A credit note took something off: is anything owed still?
+/// A credit note took something off, or there is new credit: is anything owed still?
 async fn credited(
     cx: &Context,
     of: Input,
     generation: i32,
 ) -> Result<Transition<InvoiceWorkflow>, StepError> {
-    let (shard, now) = (cx.shard_id(), cx.now());
+    let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
     let settled: bool = cx
         .transact(LOOK_WHAT_IS_DUE, async |tx| {
             let standing = store::lock(tx, of.invoice_id, shard).await?;
             let standing =
                 standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
-            let settled = standing.due().is_zero();
+            let balance = store::lock_balance(tx, tenant, shard, of.currency.code()).await?;
+            // The oldest debt is paid first, whichever run comes first.
+            let older = store::sum_older_due(tx, tenant, shard, of.invoice_id).await?;
+            let applied = standing.due().min((balance - older).max(Decimal::ZERO));
+            apply_balance(tx, tenant, shard, &of, applied, now).await?;
+            let settled = standing.due() == applied;
             if settled {
                 store::apply_paid(tx, of.invoice_id, shard, now).await?;
             }
@@ -656,31 +666,85 @@ async fn credited(
     })
 }
 
+/// Lets the tenant's balance pay of an invoice. The balance's row is locked by the caller.
+async fn apply_balance(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    of: &Input,
+    amount: Decimal,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    if amount <= Decimal::ZERO {
+        return Ok(());
+    }
+    let entry = store::Entry {
+        currency: of.currency.code(),
+        amount: -amount,
+        reason: "applied",
+        reference: of.invoice_id,
+        note: None,
+        author: "invoice",
+    };
+    store::add_entry(tx, tenant, shard, &entry, now).await?;
+    store::apply_balance(tx, of.invoice_id, shard, amount).await
+}
+
+/// There is new credit: lets open invoices take of it. `cause` names it, once.
+pub(crate) fn tell_open<W: Workflow>(
+    mut transition: Transition<W>,
+    open: &[Uuid],
+    cause: &str,
+) -> Transition<W> {
+    for invoice in open {
+        transition = transition.signal_key::<InvoiceWorkflow>(
+            invoice.to_string(),
+            format!("credit:{cause}"),
+            &Signal::Credited,
+        );
+    }
+    transition
+}
+
 /// Takes the invoice back; what the balance paid of it goes back there.
 async fn void(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow>, StepError> {
     let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
-    cx.transact(VOID, async |tx| {
-        let standing = store::lock(tx, of.invoice_id, shard).await?;
-        let standing = standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
-        // Credit notes took the debt first; what they gave beyond it was of what the balance paid.
-        let lines = store::list_lines_given(tx, of.invoice_id, shard).await?;
-        let given = gross_given(&lines) - standing.credited;
-        let held = standing.balance_applied - given.max(Decimal::ZERO);
-        if held > Decimal::ZERO {
-            let entry = store::Entry {
-                currency: of.currency.code(),
-                amount: held,
-                reason: "released",
-                reference: of.invoice_id,
-                note: None,
-                author: "invoice",
-            };
-            store::add_entry(tx, tenant, shard, &entry, now).await?;
-        }
-        Ok(store::apply_void(tx, of.invoice_id, shard, now).await?)
-    })
-    .await?;
-    Ok(tell_dunning(Transition::complete(Output::Void), cx, of))
+    // Runs of before credit was told of answered nothing here.
+    let open: Option<Vec<Uuid>> = cx
+        .transact(VOID, async |tx| {
+            let standing = store::lock(tx, of.invoice_id, shard).await?;
+            let standing =
+                standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
+            // Credit notes took the debt first; what they gave beyond it was of what the balance paid.
+            let lines = store::list_lines_given(tx, of.invoice_id, shard).await?;
+            let given = gross_given(&lines) - standing.credited;
+            let held = standing.balance_applied - given.max(Decimal::ZERO);
+            if held > Decimal::ZERO {
+                let entry = store::Entry {
+                    currency: of.currency.code(),
+                    amount: held,
+                    reason: "released",
+                    reference: of.invoice_id,
+                    note: None,
+                    author: "invoice",
+                };
+                store::add_entry(tx, tenant, shard, &entry, now).await?;
+            }
+            store::apply_void(tx, of.invoice_id, shard, now).await?;
+            if held <= Decimal::ZERO {
+                return Ok(None);
+            }
+            let code = of.currency.code();
+            Ok(Some(store::list_open(tx, tenant, shard, code).await?))
+        })
+        .await?;
+    let cause = format!("void:{}", of.invoice_id);
+    let voided = tell_open(
+        Transition::complete(Output::Void),
+        &open.unwrap_or_default(),
+        &cause,
+    );
+    Ok(tell_dunning(voided, cx, of))
 }
 
 /// What is owed has changed without a payment: dunning looks anew.
@@ -743,7 +807,9 @@ async fn write_off(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow
         Ok(store::apply_uncollectible(tx, of.invoice_id, shard, now).await?)
     })
     .await?;
-    Ok(Transition::complete(Output::Uncollectible))
+    // Dunning may be what gave it up, and hears nothing new; when a person did, it looks at once.
+    let written_off = Transition::complete(Output::Uncollectible);
+    Ok(tell_dunning(written_off, cx, of))
 }
 
 // Rules.

@@ -11,6 +11,13 @@
 //! That is no decline: nothing is known of the card. The same attempt is made again, under the same
 //! key, on a ladder of its own (Kill Bill's: five minutes, doubling, eight times), and dunning hears
 //! nothing of it. Only then does a person have to look.
+//!
+//! # When somebody else takes too long
+//!
+//! A customer who does not confirm, or a bank that does not settle, has a limit (the policy's
+//! `waiting`). Then the attempt is cancelled at the provider and counts as failed. A bank debit that
+//! can no longer be cancelled is handed to a [`charge`](crate::charge) run, which hears what becomes
+//! of it: late money is credit.
 
 pub mod rules;
 pub(crate) mod store;
@@ -18,24 +25,26 @@ pub(crate) mod store;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sqlx::PgConnection;
 use tenure_engine::{
-    Context, Event, Exhausted, Limit, Need, Rate, Reception, RetryPolicy, StepError, Transition,
-    Workflow,
+    Context, Event, Exhausted, Limit, Need, Rate, Reception, RetryPolicy, ShardId, StepError,
+    TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
+use crate::charge::{self, ChargeWorkflow};
 use crate::dunning;
 use crate::dunning::policy::Gateway;
 use crate::environment::Environment;
 use crate::invoice;
 use crate::money::Money;
 use crate::notice::{self, NoticeWorkflow};
-use crate::ports::stripe::{Charge, Charged, STRIPE, may_pass};
+use crate::ports::stripe::{Cancelled, Charge, Charged, STRIPE, may_pass};
 use crate::tenant;
-use rules::{DeclineClass, classify};
+use rules::{DeclineClass, NOT_CONFIRMED, NOT_SETTLED, classify};
 
 /// The key of the run that makes an attempt.
 #[must_use]
@@ -82,7 +91,29 @@ pub enum State {
         of: Input,
         /// The provider's id of the charge.
         intent: String,
+        /// For whom, and until when; not known of runs that version 2 left here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait: Option<Wait>,
     },
+}
+
+/// What a pending attempt waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// For whom.
+    pub whom: Whom,
+    /// Until when.
+    pub until: DateTime<Utc>,
+}
+
+/// For whom an attempt waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whom {
+    /// The customer confirms (3-D Secure).
+    Customer,
+    /// The bank settles.
+    Bank,
 }
 
 /// What an attempt may be told.
@@ -127,8 +158,17 @@ impl PaymentWorkflow {
 
 const LOOK: &str = "look";
 const ASK_AGAIN: &str = "ask-again";
-/// Webhooks can be lost: the charge is looked at this often anyway.
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
+const GIVE_UP: &str = "give-up";
+
+impl Whom {
+    /// Webhooks can be lost: the charge is looked at this often anyway. Banks take days.
+    const fn look_every(self) -> Duration {
+        match self {
+            Self::Customer => Duration::from_secs(3600),
+            Self::Bank => Duration::from_secs(6 * 3600),
+        }
+    }
+}
 
 /// Charges are retried for some minutes; after that the policy's gateway ladder follows, and at its
 /// end a person.
@@ -146,7 +186,7 @@ const CHARGES: Limit = Limit::named("stripe-charges").rate(Rate::per_second(80))
 
 impl Workflow for PaymentWorkflow {
     const NAME: &'static str = "payment";
-    const VERSION: i32 = 2;
+    const VERSION: i32 = 3;
     type Input = Input;
     type State = State;
     type Signal = Signal;
@@ -157,7 +197,8 @@ impl Workflow for PaymentWorkflow {
         State::Charging { of, waits: 0 }
     }
 
-    /// Version 1 did not wait for a provider that could not be asked.
+    /// Version 1 did not wait for a provider that could not be asked; version 2 waited without a limit,
+    /// and finds its limit at the next look.
     fn migrate(&self, _from_version: i32, state: Value) -> Result<Value, String> {
         Ok(state)
     }
@@ -191,12 +232,20 @@ impl Workflow for PaymentWorkflow {
             (State::Unreachable { of, waits, .. }, Event::Deadline(_)) => {
                 Ok(Transition::go(State::Charging { of, waits }))
             }
-            (State::Pending { of, intent }, Event::Entered) => {
-                Ok(Transition::stay(State::Pending { of, intent }).after(LOOK, LOOK_EVERY))
+            (state @ State::Pending { wait, .. }, Event::Entered) => {
+                let whom = wait.map_or(Whom::Customer, |wait| wait.whom);
+                let stays = Transition::stay(state).after(LOOK, whom.look_every());
+                Ok(match wait {
+                    Some(wait) => stays.at(GIVE_UP, wait.until),
+                    None => stays,
+                })
             }
-            (State::Pending { of, intent }, Event::Signal(_) | Event::Deadline(_)) => {
+            (State::Pending { of, intent, wait }, Event::Deadline(name)) if name == GIVE_UP => {
+                self.give_up(cx, of, &intent, wait).await
+            }
+            (State::Pending { of, intent, wait }, Event::Signal(_) | Event::Deadline(_)) => {
                 let charged = self.fetch(cx, &intent).await?;
-                settle(cx, of, charged).await
+                settle(cx, of, charged, wait).await
             }
             (
                 state,
@@ -216,6 +265,7 @@ impl Workflow for PaymentWorkflow {
 const WRITE_INTENT: &str = "write-intent";
 const CHARGE: &str = "charge";
 const FETCH_CHARGE: &str = "fetch-charge";
+const CANCEL_CHARGE: &str = "cancel-charge";
 const STORE_OUTCOME: &str = "store-outcome";
 
 /// What is charged, as it stood when the intent was written.
@@ -252,7 +302,7 @@ impl PaymentWorkflow {
                 let waits = waits + 1;
                 Ok(Transition::go(State::Unreachable { of, waits, minutes }))
             }
-            charged => settle(cx, of, charged?).await,
+            charged => settle(cx, of, charged?, None).await,
         }
     }
 
@@ -306,6 +356,43 @@ impl PaymentWorkflow {
         .await
     }
 
+    /// The time is over: the attempt is cancelled at the provider, unless it has an end meanwhile, and
+    /// counts as failed.
+    async fn give_up(
+        &self,
+        cx: &Context,
+        of: Input,
+        intent: &str,
+        wait: Option<Wait>,
+    ) -> Result<Transition<Self>, StepError> {
+        let policy = RetryPolicy::DEFAULT.on(STRIPE);
+        let cancelled: Cancelled = cx
+            .step(CANCEL_CHARGE, &policy, async |_| {
+                self.environment.stripe().cancel_charge(intent).await
+            })
+            .await?;
+        let bank = wait.is_some_and(|wait| wait.whom == Whom::Bank);
+        let code = if bank { NOT_SETTLED } else { NOT_CONFIRMED };
+        let too_late = Charged::Declined {
+            intent: Some(intent.to_owned()),
+            code: code.to_owned(),
+            advice: None,
+        };
+        match cancelled {
+            Cancelled::Done => settle(cx, of, too_late, wait).await,
+            Cancelled::Ended(charged) => settle(cx, of, charged, wait).await,
+            Cancelled::Refused => {
+                let key = key(of.invoice_id, of.generation);
+                let watched = charge::Input {
+                    invoice_id: of.invoice_id,
+                    generation: of.generation,
+                };
+                let failed = settle(cx, of, too_late, wait).await?;
+                Ok(failed.launch::<ChargeWorkflow>(key, &watched))
+            }
+        }
+    }
+
     async fn fetch(&self, cx: &Context, intent: &str) -> Result<Charged, StepError> {
         cx.step(FETCH_CHARGE, &RetryPolicy::DEFAULT.on(STRIPE), async |_| {
             self.environment.stripe().fetch_charge(intent).await
@@ -325,19 +412,15 @@ async fn write_intent(cx: &Context, of: &Input) -> Result<Intent, StepError> {
         let rows = invoice::store::list(tx, tenant_id, shard, Some(of.invoice_id)).await?;
         let invoice = rows.into_iter().next();
         let invoice = invoice.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
-        let method = customer.method.map(|method| method.id);
-        let known = method.as_deref();
-        let first = store::insert(
-            tx,
-            tenant_id,
-            shard,
-            of.invoice_id,
-            of.generation,
-            known,
-            now,
-        )
-        .await?;
-        let amount = store::find_amount(tx, of.invoice_id, of.generation, shard).await?;
+        let attempt = store::NewAttempt {
+            invoice: of.invoice_id,
+            generation: of.generation,
+            method: customer.method.as_ref(),
+        };
+        let first = store::insert(tx, tenant_id, shard, &attempt, now).await?;
+        // What was written first holds, whatever is charged by now: under the same key the provider
+        // takes nothing but the same charge.
+        let (amount, method) = store::find(tx, of.invoice_id, of.generation, shard).await?;
         let of = Some(invoice.subscription_id);
         let chosen = dunning::store::find_policy_for(tx, tenant_id, shard, of).await?;
         Ok(Intent {
@@ -356,18 +439,29 @@ async fn settle(
     cx: &Context,
     of: Input,
     charged: Charged,
+    wait: Option<Wait>,
 ) -> Result<Transition<PaymentWorkflow>, StepError> {
     let now: DateTime<Utc> = cx.now();
     let class = match &charged {
         Charged::Declined { code, advice, .. } => Some(classify(code, advice.as_deref())),
         _ => None,
     };
+    let whom = whom(&charged);
+    let known = wait.filter(|wait| Some(wait.whom) == whom);
     let outcome = outcome(&charged, class, now);
-    let shard = cx.shard_id();
-    cx.transact(STORE_OUTCOME, async |tx| {
-        Ok(store::apply(tx, of.invoice_id, of.generation, shard, outcome).await?)
-    })
-    .await?;
+    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+    // Version 2 answered nothing here.
+    let until: Option<DateTime<Utc>> = cx
+        .transact(STORE_OUTCOME, async |tx| {
+            store::apply(tx, of.invoice_id, of.generation, shard, outcome).await?;
+            match (known, whom) {
+                (Some(wait), _) => Ok(Some(wait.until)),
+                (None, Some(whom)) => Ok(Some(limit(tx, tenant, shard, &of, whom, now).await?)),
+                (None, None) => Ok(None),
+            }
+        })
+        .await?;
+    let wait = whom.zip(until).map(|(whom, until)| Wait { whom, until });
     Ok(match charged {
         Charged::Succeeded { .. } => Transition::complete(Output::Succeeded),
         Charged::Declined { code, .. } => {
@@ -378,13 +472,44 @@ async fn settle(
             let (invoice_id, generation) = (of.invoice_id, of.generation);
             let mail = notice::Input::ActionNeeded { invoice_id, link };
             let key = format!("action-needed/{invoice_id}/{generation}");
-            Transition::go(State::Pending { of, intent }).launch::<NoticeWorkflow>(key, &mail)
+            Transition::go(State::Pending { of, intent, wait }).launch::<NoticeWorkflow>(key, &mail)
         }
-        Charged::Processing { intent } => Transition::go(State::Pending { of, intent }),
+        Charged::Processing { intent } => Transition::go(State::Pending { of, intent, wait }),
+    })
+}
+
+/// Until when an attempt may wait, by the policy that its subscription goes by.
+async fn limit(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    of: &Input,
+    whom: Whom,
+    now: DateTime<Utc>,
+) -> sqlx::Result<DateTime<Utc>> {
+    let subscription = invoice::store::find_subscription(tx, of.invoice_id, shard).await?;
+    let chosen = dunning::store::find_policy_for(tx, tenant, shard, subscription).await?;
+    let waiting = &chosen.policy.waiting;
+    Ok(match whom {
+        Whom::Customer => now + TimeDelta::hours(i64::from(waiting.action_hours)),
+        Whom::Bank => {
+            let rail = store::find_rail(tx, of.invoice_id, of.generation, shard).await?;
+            let days = waiting.days_of(rail.as_deref());
+            now + TimeDelta::days(i64::from(days))
+        }
     })
 }
 
 // Rules.
+
+/// For whom a charge waits, if it does.
+const fn whom(charged: &Charged) -> Option<Whom> {
+    match charged {
+        Charged::RequiresAction { .. } => Some(Whom::Customer),
+        Charged::Processing { .. } => Some(Whom::Bank),
+        Charged::Succeeded { .. } | Charged::Declined { .. } => None,
+    }
+}
 
 /// In how many minutes a provider is asked again that could not be asked `waits` times before.
 fn ask_again_in(gateway: &Gateway, waits: u32) -> u32 {

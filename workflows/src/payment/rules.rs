@@ -46,8 +46,14 @@ impl DeclineClass {
 /// The bank wants the customer to confirm: nothing that time or another try would change.
 pub const AUTHENTICATION_REQUIRED: &str = "authentication_required";
 
-const HARD: [&str; 18] = [
+/// Our own word: the customer did not confirm in time. Another try asks anew.
+pub const NOT_CONFIRMED: &str = "not_confirmed_in_time";
+/// Our own word: the bank did not settle in time. It still may, so the same method is left alone.
+pub const NOT_SETTLED: &str = "not_settled_in_time";
+
+const HARD: [&str; 19] = [
     AUTHENTICATION_REQUIRED,
+    NOT_SETTLED,
     "card_not_supported",
     "currency_not_supported",
     "fraudulent",
@@ -99,6 +105,8 @@ mod tests {
             ("expired_card", None, DeclineClass::Data),
             ("insufficient_funds", None, DeclineClass::Soft),
             ("some_new_code", None, DeclineClass::Soft),
+            (NOT_CONFIRMED, None, DeclineClass::Soft),
+            (NOT_SETTLED, None, DeclineClass::Hard),
             (
                 "insufficient_funds",
                 Some("do_not_try_again"),

@@ -6,39 +6,96 @@ use sqlx::PgConnection;
 use tenure_engine::{ShardId, TenantId};
 use uuid::Uuid;
 
+use crate::ports::stripe::Method;
+
+/// An attempt to write down before it is made.
+pub(super) struct NewAttempt<'a> {
+    pub(super) invoice: Uuid,
+    pub(super) generation: i32,
+    /// What is charged; the attempt keeps it.
+    pub(super) method: Option<&'a Method>,
+}
+
 /// Writes the intent to charge what is still owed for the invoice. `false` when it was written
 /// before, or when nothing is owed.
 pub(super) async fn insert(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,
-    invoice: Uuid,
-    generation: i32,
-    method: Option<&str>,
+    attempt: &NewAttempt<'_>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         r#"
         insert into app.payment
-          (invoice_id, generation, shard_id, tenant_id, currency, amount, method_id, status, sent_at)
+          (invoice_id, generation, shard_id, tenant_id, currency, amount, method_id, rail, status, sent_at)
         select invoice.invoice_id, $2, $3, $4, invoice.currency,
-          invoice.total - invoice.credited - invoice.balance_applied, $5, 'sent', $6
+          invoice.total - invoice.credited - invoice.balance_applied, $5, $6, 'sent', $7
         from app.invoice
         where invoice.invoice_id = $1
           and invoice.shard_id = $3
           and invoice.total > invoice.credited + invoice.balance_applied
         on conflict (invoice_id, generation, shard_id) do nothing
         "#,
-        invoice,
-        generation,
+        attempt.invoice,
+        attempt.generation,
         shard.0,
         tenant.0,
-        method,
+        attempt.method.map(|method| method.id.as_str()),
+        attempt.method.map(|method| method.brand.as_str()),
         now,
     )
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// What an attempt charges, and with which method; nothing when there was nothing to charge.
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    invoice: Uuid,
+    generation: i32,
+    shard: ShardId,
+) -> sqlx::Result<(Decimal, Option<String>)> {
+    let row = sqlx::query!(
+        r#"
+        select amount, method_id
+        from app.payment
+        where invoice_id = $1
+          and generation = $2
+          and shard_id = $3
+        "#,
+        invoice,
+        generation,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map_or_else(Default::default, |row| (row.amount, row.method_id)))
+}
+
+/// By which rail an attempt is made.
+pub(super) async fn find_rail(
+    conn: &mut PgConnection,
+    invoice: Uuid,
+    generation: i32,
+    shard: ShardId,
+) -> sqlx::Result<Option<String>> {
+    let rail = sqlx::query_scalar!(
+        r#"
+        select rail
+        from app.payment
+        where invoice_id = $1
+          and generation = $2
+          and shard_id = $3
+        "#,
+        invoice,
+        generation,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(rail.flatten())
 }
 
 /// How an attempt stands.

@@ -20,7 +20,8 @@ use stripe_billing::test_helpers_test_clock::{
 };
 use stripe_core::customer::{CreateCustomer, UpdateCustomer, UpdateCustomerInvoiceSettings};
 use stripe_core::payment_intent::{
-    CreatePaymentIntent, CreatePaymentIntentOffSession, ListPaymentIntent, RetrievePaymentIntent,
+    CancelPaymentIntent, CreatePaymentIntent, CreatePaymentIntentOffSession, ListPaymentIntent,
+    RetrievePaymentIntent,
 };
 use stripe_payment::payment_method::AttachPaymentMethod;
 use stripe_shared::{
@@ -108,6 +109,18 @@ pub enum Charged {
         /// Stripe's id of the payment intent.
         intent: String,
     },
+}
+
+/// What came of taking a charge back before it has an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cancelled {
+    /// Nothing will be taken any more.
+    Done,
+    /// It had an end already.
+    Ended(Charged),
+    /// The bank has it: it may still be taken.
+    Refused,
 }
 
 /// How a test clock of the provider's stands.
@@ -320,6 +333,30 @@ impl Stripe {
             .await
             .map_err(|error| failure(&error))?;
         Ok(read(&intent))
+    }
+
+    /// Takes a charge back that waits for somebody.
+    ///
+    /// # Errors
+    /// Retryable unless Stripe does not know the charge.
+    pub async fn cancel_charge(&self, intent: &str) -> Result<Cancelled, StepError> {
+        let answer = CancelPaymentIntent::new(intent).send(&self.client).await;
+        match answer {
+            Ok(_) => return Ok(Cancelled::Done),
+            // It is in no state to be cancelled: what state that is, is fetched.
+            Err(StripeError::Stripe(_, 400)) => {}
+            Err(error) => return Err(failure(&error)),
+        }
+        let found = RetrievePaymentIntent::new(intent)
+            .send(&self.client)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(match (&found.status, read(&found)) {
+            // An earlier try of this has done it.
+            (PaymentIntentStatus::Canceled, _) => Cancelled::Done,
+            (_, Charged::Processing { .. } | Charged::RequiresAction { .. }) => Cancelled::Refused,
+            (_, ended) => Cancelled::Ended(ended),
+        })
     }
 }
 

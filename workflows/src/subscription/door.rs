@@ -386,6 +386,7 @@ async fn ask(
             let periods = terms.offer.periods;
             let same = Offer {
                 periods,
+                set_up: terms.offer.set_up,
                 ..offer.clone()
             };
             if same == terms.offer {
@@ -429,6 +430,21 @@ async fn ask(
         at,
         now,
     })
+}
+
+/// A change tells all that the subscription has from then on. A second one that is asked for before
+/// the first is done would be made of what was before, and take the first back unseen.
+async fn refuse_second_change(conn: &mut PgConnection, asked: &Asked) -> Result<(), DoorError> {
+    if asked.act.kind() != Kind::Change {
+        return Ok(());
+    }
+    let (run, shard) = (asked.row.run_id, asked.row.shard_id);
+    match store::find_unread_change(conn, run, shard).await? {
+        None => Ok(()),
+        Some(signal) => Err(DoorError::Conflict(format!(
+            "another change ({signal}) is being made just now; ask again when it is done"
+        ))),
+    }
 }
 
 /// Refuses what a subscription cannot do where it is in its life.
@@ -573,7 +589,7 @@ pub async fn preview(
     let mut balance = invoice::store::find_balance(conn, tenant, shard, currency.code()).await?;
     if policy != CreditPolicy::None {
         for give in outcome.credits {
-            let standing = invoice::store::lock(conn, give.invoice_id, shard).await?;
+            let standing = invoice::store::find_standing(conn, give.invoice_id, shard).await?;
             let due = standing.map_or(Decimal::ZERO, |standing| standing.due());
             let paid = invoice::store::list_refundable(conn, give.invoice_id, shard).await?;
             let paid = paid.iter().map(|payment| payment.left).sum();
@@ -635,10 +651,11 @@ fn come_to(
                 period.index + 1
             };
             next.sell(offer.clone(), index, zone);
-            let period = next.natural(index, zone);
+            next.keep_coupon_time(terms, period.index + 1);
+            let period = next.period(index, zone);
             let outcome = Outcome {
                 credits: Vec::new(),
-                bill: money::open(&next, &period, zone, tax),
+                bill: money::open(&next, &period, zone, tax).filter(|_| !facts.is_blocked(*at)),
             };
             (outcome, next, Some(period))
         }
@@ -651,7 +668,7 @@ fn come_to(
             (changed.outcome, changed.terms, Some(changed.period))
         }
         (Act::Resume, _) => {
-            let (period, bill) = money::resume(terms, *at, zone, tax);
+            let (period, bill) = money::resume(terms, *at, zone, facts);
             let outcome = Outcome {
                 credits: Vec::new(),
                 bill,
@@ -684,7 +701,10 @@ pub async fn act(
     wanted: &Wanted,
     when: When,
 ) -> Result<(Signalled, Asked), DoorError> {
+    // One after the other: what was asked for and not done yet is seen by who asks next.
+    store::lock(conn, tenant, subscription).await?;
     let asked = ask(conn, tenant, subscription, wanted, when).await?;
+    refuse_second_change(conn, &asked).await?;
     let signal = Signal::asking(asked.act.clone(), when);
     let run = RunRef::Id(asked.row.run_id);
     let sent = client

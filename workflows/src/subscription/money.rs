@@ -25,6 +25,26 @@ pub struct Facts {
     pub billed: Vec<Billed>,
     /// What it had, and when.
     pub held: Vec<Held>,
+    /// When its billing was held.
+    pub blocked: Vec<Blocked>,
+}
+
+/// A time in which a hold blocks billing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocked {
+    /// Inclusive.
+    pub from: DateTime<Utc>,
+    /// Exclusive; `None` while it stands.
+    pub to: Option<DateTime<Utc>>,
+}
+
+impl Facts {
+    /// Whether billing is held at an instant: no money moves then.
+    #[must_use]
+    pub fn is_blocked(&self, at: DateTime<Utc>) -> bool {
+        let mut holds = self.blocked.iter();
+        holds.any(|hold| hold.from <= at && hold.to.is_none_or(|to| at < to))
+    }
 }
 
 /// A line of an invoice.
@@ -177,19 +197,39 @@ pub fn used(
     if terms.offer.billing == Billing::InAdvance {
         return None;
     }
-    let part = |held: &Held| {
+    let parts = facts.held.iter().flat_map(|held| {
         let start = held.from.max(period.start);
         let end = held.to.map_or(until, |to| to.min(until));
-        (start < end).then(|| Charge {
+        let billed = unblocked(start, end, &facts.blocked, terms, zone);
+        billed.into_iter().map(move |(start, end)| Charge {
             item: held.item.clone(),
             span: terms.span(period.index, start, end, zone),
         })
-    };
-    bill(
-        terms,
-        facts.held.iter().filter_map(part).collect(),
-        facts.tax.as_ref(),
-    )
+    });
+    bill(terms, parts.collect(), facts.tax.as_ref())
+}
+
+/// What is left of a time when the times in which billing was held are taken out of it.
+fn unblocked(
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+    blocked: &[Blocked],
+    terms: &Terms,
+    zone: Tz,
+) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+    let mut left = vec![(start, end)];
+    for hold in blocked {
+        let from = cut(hold.from, terms.offer.proration, zone);
+        let to = hold
+            .to
+            .map_or(end, |to| cut(to, terms.offer.proration, zone));
+        left = left
+            .into_iter()
+            .flat_map(|(start, end)| [(start, end.min(from)), (start.max(to), end)])
+            .filter(|(start, end)| start < end)
+            .collect();
+    }
+    left
 }
 
 /// What is given back of the lines of `items` from an instant on.
@@ -274,13 +314,21 @@ pub fn change(
 ) -> Changed {
     let from = cut_at(terms, period, at, zone);
     if terms.offer.restarts(offer) {
-        return restart(terms, period, offer, from, zone, facts);
+        return restart(
+            terms,
+            period,
+            offer,
+            from,
+            zone,
+            facts,
+            facts.is_blocked(at),
+        );
     }
     let mut next = terms.clone();
     next.sell(offer.clone(), period.index, zone);
     let stays = |item: &Item| offer.items.contains(item) && terms.offer.items.contains(item);
     let mut outcome = Outcome::default();
-    if offer.billing == Billing::InAdvance {
+    if offer.billing == Billing::InAdvance && !facts.is_blocked(at) {
         outcome.credits = give_back(facts, from, terms, zone, |item| !stays(item));
         let comes: Vec<Item> = offer
             .items
@@ -308,18 +356,25 @@ fn restart(
     from: DateTime<Utc>,
     zone: Tz,
     facts: &Facts,
+    blocked: bool,
 ) -> Changed {
     let mut next = terms.clone();
     next.anchor_on = calendar::local_day(from, zone);
     next.sell(offer.clone(), 0, zone);
-    let mut first = next.natural(0, zone);
+    next.keep_coupon_time(terms, period.index);
+    let mut first = next.period(0, zone);
     first.start = first.start.max(from);
-    let begins = open(&next, &first, zone, facts.tax.as_ref());
+    let (begins, credits) = if blocked {
+        (None, Vec::new())
+    } else {
+        let begins = open(&next, &first, zone, facts.tax.as_ref());
+        next.setup_fee = None;
+        (begins, give_back(facts, from, terms, zone, |_| true))
+    };
     let bill = match used(terms, period, from, zone, facts) {
         Some(used) => Some(join(used, begins)),
         None => begins,
     };
-    let credits = give_back(facts, from, terms, zone, |_| true);
     Changed {
         terms: next,
         period: first,
@@ -356,16 +411,11 @@ pub fn stop(
 
 /// Goes on after a pause: until the natural period's end, at the price of that part.
 #[must_use]
-pub fn resume(
-    terms: &Terms,
-    at: DateTime<Utc>,
-    zone: Tz,
-    tax: Option<&Tax>,
-) -> (Period, Option<Bill>) {
+pub fn resume(terms: &Terms, at: DateTime<Utc>, zone: Tz, facts: &Facts) -> (Period, Option<Bill>) {
     let from = cut(at, terms.offer.proration, zone);
     let period = terms.period_from(from, zone);
-    let bill = open(terms, &period, zone, tax);
-    (period, bill)
+    let bill = open(terms, &period, zone, facts.tax.as_ref());
+    (period, bill.filter(|_| !facts.is_blocked(at)))
 }
 
 /// Another day of the month. The bridge until the first such day costs its part of the natural period
@@ -384,13 +434,17 @@ pub fn move_anchor(
     let until = calendar::local_day(from, zone);
     next.anchor_on = calendar::anchor_before(until, day).unwrap_or(terms.anchor_on);
     let bridge = next.period_from(from, zone);
-    let outcome = Outcome {
-        credits: give_back(facts, from, terms, zone, |_| true),
-        bill: match used(terms, period, from, zone, facts) {
-            Some(used) => Some(join(used, open(&next, &bridge, zone, facts.tax.as_ref()))),
-            None => open(&next, &bridge, zone, facts.tax.as_ref()),
-        },
+    let (begins, credits) = if facts.is_blocked(at) {
+        (None, Vec::new())
+    } else {
+        let begins = open(&next, &bridge, zone, facts.tax.as_ref());
+        (begins, give_back(facts, from, terms, zone, |_| true))
     };
+    let bill = match used(terms, period, from, zone, facts) {
+        Some(used) => Some(join(used, begins)),
+        None => begins,
+    };
+    let outcome = Outcome { credits, bill };
     Changed {
         terms: next,
         period: bridge,

@@ -48,6 +48,9 @@ pub(super) struct Left {
     credited: Vec<(Uuid, Uuid)>,
     /// Credit notes that go back to a payment method.
     refunds: Vec<Uuid>,
+    /// Open invoices that new credit may pay, with the credit note that it is of.
+    #[serde(default)]
+    open: Vec<(Uuid, Uuid)>,
 }
 
 /// How a subscription is closed.
@@ -113,6 +116,12 @@ impl Desk {
                 if given.split.to_refund > money::nothing(terms.currency) {
                     left.refunds.push(given.credit_note_id);
                 }
+                if given.split.to_balance > money::nothing(terms.currency) {
+                    let (tenant, code) = (self.tenant, terms.currency.code());
+                    let open = invoice::store::list_open(tx, tenant, self.shard, code).await?;
+                    let note = given.credit_note_id;
+                    left.open.extend(open.into_iter().map(|open| (open, note)));
+                }
             }
         }
         if let (Some(bill), Some((reason, period))) = (&outcome.bill, draft) {
@@ -147,6 +156,9 @@ fn follow(
             format!("credited:{note}"),
             &invoice::Signal::Credited,
         );
+    }
+    for (invoice_id, note) in left.open {
+        transition = invoice::tell_open(transition, &[invoice_id], &format!("note:{note}"));
     }
     for note in left.refunds {
         let input = refund::Input {
@@ -189,7 +201,7 @@ pub(super) async fn start_now(cx: &Context, terms: Terms, mut intents: Intents) 
     }) = intents.take_at_end(Kind::Change, terms.started_at)
     {
         let zone = zone_of(&terms)?;
-        terms.sell(offer, 0, zone);
+        terms.sell_unbilled(offer, 0, zone);
     }
     if terms.trial_ends_at.is_some() {
         let (shard, lifecycle) = (cx.shard_id(), Lifecycle::Trialing);
@@ -261,7 +273,7 @@ pub(super) async fn trial_end(cx: &Context, mut terms: Terms, mut intents: Inten
     }) = intents.take_at_end(Kind::Change, ends_at)
     {
         let zone = zone_of(&terms)?;
-        terms.sell(offer, 0, zone);
+        terms.sell_unbilled(offer, 0, zone);
     }
     if let Some(Intent {
         act: Act::Pause { until },
@@ -535,12 +547,14 @@ pub(super) async fn period_end(
         ..
     }) = intents.take_at_end(Kind::Change, at)
     {
+        let before = terms.clone();
         if terms.offer.restarts(&offer) {
             terms.anchor_on = calendar::local_day(at, zone);
             next = Some(0);
         }
         // Before its term is looked at: another plan goes on when that of this one is over.
         terms.sell(offer, next.unwrap_or(0), zone);
+        terms.keep_coupon_time(&before, period.index.saturating_add(1));
     }
     if terms.is_over(at) {
         return Ok(follow(
@@ -567,7 +581,7 @@ pub(super) async fn period_end(
         return Ok(follow(pauses, left, currency));
     }
     let period = match next {
-        Some(index) => terms.natural(index, zone),
+        Some(index) => terms.period(index, zone),
         None => terms.period_from(at, zone),
     };
     let opens = Transition::go(State::Active {
@@ -602,13 +616,18 @@ pub(super) async fn change(cx: &Context, state: State, offer: Offer, at: DateTim
         mut other => {
             // Nothing was billed for what comes: it is only sold at something else.
             match &mut other {
-                State::Scheduled { terms, .. }
-                | State::Trialing { terms, .. }
-                | State::Paused { terms, .. } => {
+                State::Scheduled { terms, .. } | State::Trialing { terms, .. } => {
                     let zone = zone_of(terms)?;
-                    let day = calendar::local_day(at, zone);
-                    let index = calendar::index_of(terms.anchor_on, offer.interval, day);
-                    terms.sell(offer, index.unwrap_or(0), zone);
+                    let index = index_at(terms, &offer, at, zone);
+                    terms.sell_unbilled(offer, index, zone);
+                }
+                State::Paused { terms, .. } => {
+                    let zone = zone_of(terms)?;
+                    let before = terms.clone();
+                    let index = index_at(terms, &offer, at, zone);
+                    terms.sell(offer, index, zone);
+                    let old = index_at(&before, &before.offer, at, zone);
+                    terms.keep_coupon_time(&before, old);
                 }
                 _ => {}
             }
@@ -627,6 +646,12 @@ pub(super) async fn change(cx: &Context, state: State, offer: Offer, at: DateTim
         })
         .await?;
     Ok(go_on(changed, left, intents))
+}
+
+/// The index of the period that an offer would be in at an instant.
+fn index_at(terms: &Terms, offer: &Offer, at: DateTime<Utc>, zone: Tz) -> u32 {
+    let day = calendar::local_day(at, zone);
+    calendar::index_of(terms.anchor_on, offer.interval, day).unwrap_or(0)
 }
 
 pub(super) async fn move_anchor(cx: &Context, state: State, day: u32, at: DateTime<Utc>) -> Next {
@@ -854,8 +879,8 @@ pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Nex
                 store::apply(tx, desk.shard, &terms, Lifecycle::Trialing, None).await?;
                 return Ok((None, Left::default()));
             }
-            let tax = tenant::store::find_tax(tx, desk.tenant, desk.shard).await?;
-            let (period, bill) = money::resume(&terms, at, zone, tax.as_ref());
+            let facts = desk.facts(tx, &terms, at).await?;
+            let (period, bill) = money::resume(&terms, at, zone, &facts);
             if begins_with_payment {
                 // Nothing of it was paid for before: it begins now, and is billed where all begin.
                 return Ok((Some(period), Left::default()));
@@ -883,7 +908,10 @@ pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Nex
             intents,
         }));
     }
-    terms.setup_fee = None;
+    if left.invoice.is_some() {
+        // What a hold kept from being billed is billed with the next period.
+        terms.setup_fee = None;
+    }
     intents.follow(period.end);
     let state = State::Active {
         terms,

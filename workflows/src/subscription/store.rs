@@ -7,14 +7,14 @@ use tenure_engine::{RunId, ShardId, TenantId};
 use uuid::Uuid;
 
 use super::intent::{Intent, Intents, When};
-use super::money::{Billed, Facts, Held};
+use super::money::{Billed, Blocked, Facts, Held};
 use super::terms::{Offer, Redeemed, Terms};
 use super::{Lifecycle, SubscriptionRow};
 use crate::calendar::Period;
 use crate::catalog::{Activation, Billing, Proration, WithoutMethod};
 use crate::money::Money;
 use crate::pricing::{Discount, Item};
-use crate::{invoice, tenant};
+use crate::{hold, invoice, tenant};
 
 fn decode<E: Into<Box<dyn std::error::Error + Send + Sync>>>(error: E) -> sqlx::Error {
     sqlx::Error::Decode(error.into())
@@ -228,6 +228,7 @@ pub(super) async fn find_terms(
             items,
             seats: row.seats.map(i32::unsigned_abs),
             periods: None,
+            set_up: None,
         },
         currency: row.currency.parse().map_err(decode)?,
         zone: row.zone,
@@ -584,6 +585,7 @@ pub(super) async fn facts(
 ) -> sqlx::Result<Facts> {
     let tax = tenant::store::find_tax(conn, tenant, shard).await?;
     let lines = invoice::store::list_billed(conn, shard, subscription, from).await?;
+    let blocked = list_blocked(conn, tenant, shard, subscription).await?;
     let held = sqlx::query!(
         r#"
         select item, name, unit_price, quantity, valid_from, valid_to
@@ -602,6 +604,7 @@ pub(super) async fn facts(
     .await?;
     Ok(Facts {
         tax,
+        blocked,
         billed: lines
             .into_iter()
             .map(|line| Billed {
@@ -625,6 +628,76 @@ pub(super) async fn facts(
             })
             .collect(),
     })
+}
+
+/// When billing was or is held, of a subscription: by whatever but its own pause, which bills for itself.
+async fn list_blocked(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    subscription: Uuid,
+) -> sqlx::Result<Vec<Blocked>> {
+    let holds = hold::store::list(conn, tenant, shard, true, None).await?;
+    let blocks = holds.into_iter().filter(|hold| {
+        hold.blocks.billing
+            && hold.kind != hold::Kind::CustomerPause
+            && hold::rules::is_on(hold, Some(subscription))
+    });
+    Ok(blocks
+        .map(|hold| Blocked {
+            from: hold.starts_at,
+            to: [hold.ends_at, hold.lifted.map(|lifted| lifted.at)]
+                .into_iter()
+                .flatten()
+                .min(),
+        })
+        .collect())
+}
+
+/// Locks a subscription's row, so that who asks for an act sees what was asked for before.
+pub(super) async fn lock(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    subscription: Uuid,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        select subscription_id
+        from app.subscription
+        where subscription_id = $1
+          and shard_id = $2
+        for update
+        "#,
+        subscription,
+        tenant.shard().0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(())
+}
+
+/// Finds a change that was asked for and that the run has not read yet.
+pub(super) async fn find_unread_change(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        r#"
+        select signal_id
+        from engine.inbox
+        where run_id = $1
+          and shard_id = $2
+          and outcome is null
+          and name = 'Change'
+        order by recorded_at
+        limit 1
+        "#,
+        run.0,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await
 }
 
 /// Lifts the hold of a pause.

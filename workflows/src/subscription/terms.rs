@@ -44,6 +44,9 @@ pub struct Offer {
     /// For how many periods, where the plan is a fixed term.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub periods: Option<u32>,
+    /// What its set-up costs, for who has paid none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_up: Option<Decimal>,
 }
 
 /// What a subscription's run knows of it.
@@ -177,6 +180,7 @@ pub fn offer(
         items,
         seats,
         periods: terms.periods,
+        set_up: terms.setup_fee.get(&currency).copied(),
     })
 }
 
@@ -274,6 +278,52 @@ impl Terms {
         self.offer = offer;
     }
 
+    /// Sells it at another offer before anything was billed: another plan brings its own set-up fee.
+    pub fn sell_unbilled(&mut self, offer: Offer, index: u32, zone: Tz) {
+        if offer.plan != self.offer.plan {
+            self.setup_fee = offer.set_up;
+        }
+        self.sell(offer, index, zone);
+    }
+
+    /// After a change from what `before` was at, from its period of an index on: a coupon of so many
+    /// periods holds for no more time than those of its old length would have taken, in whole periods
+    /// of the new one.
+    pub fn keep_coupon_time(&mut self, before: &Self, index: u32) {
+        let Some(Redeemed {
+            left: Some(left), ..
+        }) = &mut self.coupon
+        else {
+            return;
+        };
+        if before.offer.interval == self.offer.interval {
+            return;
+        }
+        let last = index.saturating_add(*left);
+        let until = calendar::boundary(before.anchor_on, before.offer.interval, last);
+        let whole = calendar::index_of(self.anchor_on, self.offer.interval, until);
+        *left = whole.unwrap_or(0);
+        if *left == 0 {
+            self.coupon = None;
+        }
+    }
+
+    /// The period of an index, cut off where a fixed term ends.
+    #[must_use]
+    pub fn period(&self, index: u32, zone: Tz) -> Period {
+        self.within_term(self.natural(index, zone))
+    }
+
+    /// Periods need not end with the term: its anchor may have been moved, or never been its first day.
+    fn within_term(&self, mut period: Period) -> Period {
+        if let Some(over) = self.term_ends_at
+            && (period.start < over && over < period.end)
+        {
+            period.end = over;
+        }
+        period
+    }
+
     /// The natural period of an index.
     #[must_use]
     pub fn natural(&self, index: u32, zone: Tz) -> Period {
@@ -286,10 +336,10 @@ impl Terms {
         let day = calendar::local_day(from, zone);
         let index = calendar::index_of(self.anchor_on, self.offer.interval, day).unwrap_or(0);
         let natural = self.natural(index, zone);
-        Period {
+        self.within_term(Period {
             start: natural.start.max(from),
             ..natural
-        }
+        })
     }
 
     /// A part of the natural period of an index.

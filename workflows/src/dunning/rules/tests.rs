@@ -36,6 +36,7 @@ fn facts<'a>(
 ) -> Facts<'a> {
     Facts {
         unpaid,
+        disputed: &[],
         last_decline: Some(last),
         method: Some(CARD),
         tries_of_method: 1,
@@ -319,4 +320,38 @@ fn jitter_stays_within_its_bound_and_is_the_same_each_time() {
         seen.insert(first);
     }
     assert!(seen.len() > 40, "{} different instants", seen.len());
+}
+
+#[test]
+fn what_is_disputed_is_held_for_beside_what_is_unpaid() {
+    let policy = patient();
+    let soft = declined(DeclineClass::Soft);
+    let one = |action| Disputed {
+        subscription_id: Uuid::from_u128(52),
+        lost: false,
+        opened_at: at("2027-02-20T00:00:00Z"),
+        action,
+    };
+    let suspends = [one(DisputeAction::Suspend)];
+    let mut facts = facts(&policy, &[], &soft, "2027-03-01T12:00:00Z");
+    facts.disputed = &suspends;
+    let held = decide(&facts);
+    assert_eq!((held.stage, held.holds.len()), (Stage::Suspended, 1));
+    assert_eq!(held.since, Some(at("2027-02-20T00:00:00Z")));
+    assert!(held.collect.is_empty() && held.retry_at.is_none());
+    facts.exempt_until = Some(at("2027-03-10T00:00:00Z"));
+    let spared = decide(&facts);
+    assert_eq!((spared.stage, spared.holds.len()), (Stage::PastDue, 0));
+    assert_eq!(spared.exempt_until, facts.exempt_until);
+    facts.exempt_until = None;
+    // The ladder's own hold on the same subscription gives way to one that suspends.
+    let open = [unpaid(1, 52, 19, "2027-03-01T00:00:00Z")];
+    facts.unpaid = &open;
+    facts.now = at("2027-03-03T12:00:00Z");
+    let both = decide(&facts);
+    assert_eq!((both.stage, both.holds.len()), (Stage::Suspended, 1));
+    assert_eq!(both.holds[0].kind, Kind::DebtSuspension);
+    let leaves = [one(DisputeAction::Leave)];
+    facts.disputed = &leaves;
+    assert_eq!(decide(&facts).stage, Stage::Grace);
 }

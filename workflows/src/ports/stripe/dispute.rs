@@ -19,6 +19,9 @@ pub struct Disputed {
     pub charge: String,
     /// How much is disputed; it may be less than the charge.
     pub money: Money,
+    /// What Stripe took for it so far, less what came back.
+    #[serde(default)]
+    pub fee: Decimal,
     /// Why, in Stripe's word, such as fraudulent.
     pub reason: String,
     /// Where it stands.
@@ -67,10 +70,13 @@ fn read(dispute: &Dispute) -> Result<Disputed, StepError> {
         .to_uppercase()
         .parse::<Currency>()
         .map_err(|error| StepError::terminal("unknown_currency", error))?;
+    let decimals = currency.decimals();
+    let fees = dispute.balance_transactions.iter().map(|moved| moved.fee);
     Ok(Disputed {
         dispute: dispute.id.to_string(),
         charge: dispute.charge.id().to_string(),
-        money: Money::new(Decimal::new(dispute.amount, currency.decimals()), currency),
+        money: Money::new(Decimal::new(dispute.amount, decimals), currency),
+        fee: Decimal::new(fees.sum(), decimals),
         reason: dispute.reason.clone(),
         standing: standing(&dispute.status),
         evidence_due: dispute

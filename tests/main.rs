@@ -26,6 +26,7 @@ mod filter;
 mod flow;
 mod holds;
 mod keys;
+mod mails;
 mod metrics;
 mod pooler;
 mod postgres;

@@ -9,6 +9,7 @@ mod billing;
 mod bulk;
 mod catalog;
 mod command_line;
+mod command_routes;
 mod config;
 mod console;
 mod console_pty;

@@ -238,14 +238,11 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
             add_ons,
             no_add_ons,
         } => {
-            let add_ons = add_ons_from(add_ons, no_add_ons);
             let asked = ChangeSubscription {
                 plan,
                 seats,
-                add_ons,
-                when: act.when,
-                reason: act.reason.clone(),
-                dry_run: act.dry_run,
+                add_ons: add_ons_from(add_ons, no_add_ons),
+                ..change_of(&act)
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.change_subscription(tenant, id, &asked, &key).await?;
@@ -298,6 +295,16 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
         | SubscriptionCommand::Show(_)
         | SubscriptionCommand::Create(_)
         | SubscriptionCommand::Undo { .. } => Ok(()),
+    }
+}
+
+/// A change that says when and why, and not what.
+fn change_of(act: &ActArgs) -> ChangeSubscription {
+    ChangeSubscription {
+        when: act.when,
+        reason: act.reason.clone(),
+        dry_run: act.dry_run,
+        ..ChangeSubscription::default()
     }
 }
 

@@ -3,8 +3,8 @@
 
 use serde_json::json;
 use tenure_client::{
-    ActOnRun, ActionArgs, Client, ClientError, IdempotencyKey, NewTenant, Role, RunFilter,
-    RunStatus, SendSignal, SignalOutcome,
+    ActOnRun, ActionArgs, CancelSubscription, Client, ClientError, IdempotencyKey, NewTenant, Role,
+    RunFilter, RunStatus, SendSignal, SignalKind, SignalOutcome, When,
 };
 use uuid::Uuid;
 
@@ -230,5 +230,53 @@ async fn a_late_signal_is_refused_and_kept_in_sight() {
     };
     let unknown = app.client.list_runs(&filter).await;
     assert_eq!(refusal(unknown).1, "unknown_workflow");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_tells_the_signals_that_it_knows_and_what_its_state_does_with_each() {
+    let app = TestApp::new().await;
+    let customer = app.customer().starter().await;
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let subscription = app.client.subscription(tenant, id).await.unwrap();
+    let run = subscription.subscription.run_id;
+    let told = async || {
+        let run = app.client.run(run).await.unwrap();
+        let told = |kind: SignalKind| {
+            let reception = kind.reception.map(|one| format!("{one:?}").to_lowercase());
+            let reason = kind.reason.map(|why| format!(": {why}"));
+            let reception = reception.unwrap_or_default();
+            format!("{} {reception}{}", kind.name, reason.unwrap_or_default())
+        };
+        run.signals.into_iter().map(told).collect::<Vec<_>>()
+    };
+    // It is on trial.
+    assert_eq!(
+        told().await,
+        [
+            "Cancel accept",
+            "Unpaid accept",
+            "Change accept",
+            "Pause accept",
+            "Resume reject: the subscription is not paused",
+            "MoveAnchor reject: there is no period to move",
+            "Undo accept",
+        ]
+    );
+    let run_of = app.client.run(run).await.unwrap();
+    let cancel = run_of.signals.iter().find(|kind| kind.name == "Cancel");
+    let sketch = json!({"Cancel": {"when": null, "credit": null}});
+    assert_eq!(cancel.unwrap().sketch, sketch);
+    customer.advance("15d").await;
+    assert_eq!(told().await[5], "MoveAnchor accept");
+    let over = CancelSubscription {
+        when: When::Now,
+        ..CancelSubscription::default()
+    };
+    let key = IdempotencyKey::generate();
+    let sent = app.client.cancel_subscription(tenant, id, &over, &key);
+    sent.await.unwrap();
+    customer.advance("0h").await;
+    assert_eq!(told().await, [""; 0], "a run that has ended takes none");
     app.finish().await;
 }

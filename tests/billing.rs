@@ -181,6 +181,7 @@ async fn a_downgrade_waits_for_the_period_and_can_be_taken_back() {
     );
     assert_eq!(shown.subscription.plan, "scale-monthly");
     let undo = UndoIntent {
+        reason: None,
         intent: IntentKind::Change,
     };
     app.client
@@ -588,6 +589,7 @@ async fn support_gives_back_grants_and_takes_back() {
     let tenant = customer.tenant.tenant_id;
     let invoice = customer.invoices().await.remove(0);
     let note = |amount: Option<&str>, refund| NewCreditNote {
+        dry_run: false,
         amount: amount.map(money),
         refund,
         reason: "an outage".to_owned(),
@@ -714,6 +716,7 @@ async fn late_work_changes_nothing_of_what_is_owed() {
             .await
             .unwrap();
         let pause = PauseSubscription {
+            reason: None,
             when: at("2027-07-05"),
             until: Some("2027-08-20T00:00:00Z".parse().unwrap()),
             dry_run: false,
@@ -961,6 +964,7 @@ async fn a_day_to_go_on_that_met_no_pause_is_not_shown_for_ever() {
     pause(&customer, on("2027-06-20")).await;
     resume(&customer, on("2027-06-26")).await;
     let undo = UndoIntent {
+        reason: None,
         intent: IntentKind::Pause,
     };
     let undone = app.client.undo_intent(tenant, id, &undo, &key()).await;
@@ -1074,6 +1078,7 @@ async fn what_a_credit_note_gave_while_a_payment_was_under_way_is_not_given_twic
     let tenant = customer.tenant.tenant_id;
     let invoice = customer.invoices().await.remove(0);
     let note = NewCreditNote {
+        dry_run: false,
         amount: Some(money("100.00 EUR")),
         refund: false,
         reason: "a discount".to_owned(),

@@ -45,11 +45,11 @@ async fn choose(console: &mut Console, verb: &str) {
     console.sees(&[&format!("suite: {verb}, ")]).await;
 }
 
-/// The line of the menu that the cursor is on.
+/// The verb of the menu that the cursor is on. What stands beside it may change by itself.
 fn under_cursor(console: &Console) -> Option<String> {
     let text = console.text();
-    let mut lines = text.lines();
-    lines.find(|line| line.contains("│ > ")).map(str::to_owned)
+    let (_, behind) = text.split_once("│ > ")?;
+    behind.split_whitespace().next().map(str::to_owned)
 }
 
 async fn tenant(app: &TestApp, name: &str) -> Tenant {
@@ -313,7 +313,7 @@ async fn what_is_kept_is_decided_and_a_run_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn runs_and_schedules_are_started() {
+async fn runs_and_schedules_are_started_and_one_that_ended_is_started_over() {
     let app = TestApp::new().await;
     let acme = acme(&app).await;
     let mut console = Console::open(&app, size(24, 80));
@@ -333,13 +333,25 @@ async fn runs_and_schedules_are_started() {
         .sees(&["notice v", "completed", "key welcome-back"])
         .await;
 
+    // The same again under another key, as another mail.
+    choose(&mut console, "restart").await;
+    fill(&mut console, "welcome-back-2").await;
+    console.press(ENTER);
+    let cancelled = "{\"cancelled\": {\"plan\": \"Team\", \"ended_at\": \"2027-01-01T00:00:00Z\", \"unpaid\": false}}";
+    console.press(cancelled);
+    console.sees(&["JSON is fine"]).await;
+    console.press(ENTER);
+    fill(&mut console, "the first was the wrong one").await;
+    console.sees(&["> [ Do it: restart ]"]).await;
+    console.press(ENTER);
+    console.sees(&["completed", "key welcome-back-2"]).await;
     let notices = RunFilter {
         workflow: Some("notice".to_owned()),
         ..RunFilter::default()
     };
     let notices = app.client.list_runs(&notices).await.unwrap().items;
     let keys: Vec<_> = notices.iter().map(|run| run.key.as_str()).collect();
-    assert_eq!(keys, ["welcome-back"]);
+    assert_eq!(keys, ["welcome-back-2", "welcome-back"]);
 
     // From the run to its tenant, and there a schedule.
     console.press("t");
@@ -418,6 +430,151 @@ async fn a_subscriber_is_on_one_page_and_its_keys_are_rotated() {
     let keys = app.client.list_keys(subscriber.tenant.tenant_id).await;
     assert!(keys.unwrap().iter().all(|key| key.destroyed_at.is_none()));
     back_to(&mut console, &["Nothing was changed."]).await;
+    console.press("q");
+    assert_eq!(console.ended().await, 0);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, from its beginning to its end"
+)]
+async fn what_a_tenant_bought_is_changed_after_the_money_was_shown() {
+    let app = TestApp::new().await;
+    let customer = app.customer();
+    let subscriber = customer.team("pm_card_visa").await;
+    let (tenant, id) = (subscriber.tenant.tenant_id, subscriber.subscription);
+    subscriber.advance("10d").await;
+    // Found by what the provider calls its payment method.
+    let known = app.client.tenant(tenant).await.unwrap();
+    let method = known.default_payment_method.unwrap().provider_id;
+    let mut console = Console::open(&app, size(40, 140));
+    console.sees(&["suite", "live", "subscription"]).await;
+    console.press("t");
+    console.press(&method);
+    console.press(ENTER);
+    console.sees(&["TENANTS, newest", ">  Acme "]).await;
+    console.press(ENTER);
+    console
+        .sees(&["TENANT Acme", "+ active", "team-monthly", "service is on"])
+        .await;
+    console.press("jjjjj");
+    console.sees(&[">  ▸ + active"]).await;
+
+    // Three more seats, from the eleventh of thirty days on.
+    choose(&mut console, "change").await;
+    console.press(ENTER);
+    fill(&mut console, "8").await;
+    console.press(ENTER);
+    console.press(ENTER);
+    console.press("they grow");
+    console.press(ENTER);
+    let changed = |seats| tenure_client::ChangeSubscription {
+        seats: Some(seats),
+        ..tenure_client::ChangeSubscription::default()
+    };
+    let asked = tenure_client::ChangeSubscription {
+        dry_run: true,
+        ..changed(8)
+    };
+    let key = IdempotencyKey::generate();
+    let told = app.client.change_subscription(tenant, id, &asked, &key);
+    let told = told.await.unwrap();
+    let due = format!("In all {} (tax ", told.total);
+    console
+        .sees(&["What will happen", &due, "[ Do it: change ]"])
+        .await;
+    let before = app.client.subscription(tenant, id).await.unwrap();
+    assert_eq!(before.subscription.seats, Some(5), "it was only shown");
+    console.press(ENTER);
+    console
+        .sees(&["The subscription's run has been told"])
+        .await;
+    subscriber.advance("0h").await;
+    let after = app.client.subscription(tenant, id).await.unwrap();
+    assert_eq!(after.subscription.seats, Some(8));
+    let billed = app.client.list_invoices(tenant).await.unwrap();
+    assert_eq!(billed[0].total, told.total, "what was shown was billed");
+
+    // Its end is planned and taken back.
+    choose(&mut console, "cancel").await;
+    console.press(&ENTER.repeat(2));
+    console.press("they leave");
+    console.press(ENTER);
+    console
+        .sees(&["Nothing is charged.", "[ Do it: cancel ]"])
+        .await;
+    console.press(ENTER);
+    console.sees(&["~ will cancel"]).await;
+    choose(&mut console, "undo").await;
+    console.press(ENTER);
+    console.press("they stay");
+    console.press(ENTER);
+    console
+        .sees(&["The cancel on ", "does not come about."])
+        .await;
+    console.press(ENTER);
+    eventually("nothing is to come", async || {
+        let one = app.client.subscription(tenant, id).await.unwrap();
+        one.intents.is_empty()
+    })
+    .await;
+
+    // What was paid is given back, and credit is given besides.
+    console.sees(&[">  ▸ + active"]).await;
+    while !console.text().contains(">  ▸ + paid") {
+        let before = console.text();
+        console.press(DOWN);
+        eventually("the cursor moves", async || console.text() != before).await;
+    }
+    choose(&mut console, "refund").await;
+    fill(&mut console, "10.00").await;
+    console.press("an apology");
+    console.press(ENTER);
+    console
+        .sees(&["10.00 USD goes back to the payment method."])
+        .await;
+    assert_eq!(app.client.list_credit_notes(tenant).await.unwrap(), []);
+    console.press(ENTER);
+    console
+        .sees(&["Credit note ", "gives back 10.00 USD."])
+        .await;
+    choose(&mut console, "grant-credit").await;
+    fill(&mut console, "7.50").await;
+    console.press(ENTER);
+    console.press("another");
+    console.press(ENTER);
+    console.sees(&["7.50 USD is added to its balance."]).await;
+    console.press(ENTER);
+    console
+        .sees(&["7.50 USD is granted.", "7.50 USD  in credit"])
+        .await;
+    let credit = app.client.credit(tenant).await.unwrap();
+    assert_eq!(credit.balances[0].to_string(), "7.50 USD");
+
+    // What a person did stands in the audit with the reason.
+    let mut conn = connect(&app.options).await;
+    let deeds: Vec<(String, String)> = sqlx::query_as(
+        "select action, reason from engine.control_audit where actor = 'suite admin' order by at",
+    )
+    .fetch_all(&mut conn)
+    .await
+    .unwrap();
+    let deeds: Vec<(&str, &str)> = deeds
+        .iter()
+        .map(|(action, reason)| (action.as_str(), reason.as_str()))
+        .collect();
+    assert_eq!(
+        deeds,
+        [
+            ("change subscription", "they grow"),
+            ("cancel subscription", "they leave"),
+            ("undo cancel", "they stay"),
+            ("give credit note", "an apology"),
+            ("grant credit", "another"),
+        ]
+    );
     console.press("q");
     assert_eq!(console.ended().await, 0);
     app.finish().await;

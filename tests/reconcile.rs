@@ -144,6 +144,7 @@ async fn act(customer: &mut Subscriber<'_>, currency: &str, chance: &mut Chance)
         }
         3 => {
             let asked = PauseSubscription {
+                reason: None,
                 when: when(chance, now),
                 until: (chance.below(2) == 0).then(|| now + chrono::TimeDelta::days(45)),
                 dry_run: false,
@@ -161,6 +162,7 @@ async fn act(customer: &mut Subscriber<'_>, currency: &str, chance: &mut Chance)
                 CreditPolicy::Refund,
             ];
             let asked = CancelSubscription {
+                reason: None,
                 when: when(chance, now),
                 credit: credit[chance.below(3) as usize],
                 dry_run: false,
@@ -169,6 +171,7 @@ async fn act(customer: &mut Subscriber<'_>, currency: &str, chance: &mut Chance)
         }
         6 => {
             let asked = MoveAnchor {
+                reason: None,
                 day: 1 + chance.below(31) as u32,
                 when: when(chance, now),
                 dry_run: false,
@@ -181,7 +184,15 @@ async fn act(customer: &mut Subscriber<'_>, currency: &str, chance: &mut Chance)
                 tenure_client::IntentKind::Change,
             ] {
                 let _ = client
-                    .undo_intent(tenant, id, &UndoIntent { intent }, &key())
+                    .undo_intent(
+                        tenant,
+                        id,
+                        &UndoIntent {
+                            reason: None,
+                            intent,
+                        },
+                        &key(),
+                    )
                     .await;
             }
         }
@@ -190,6 +201,7 @@ async fn act(customer: &mut Subscriber<'_>, currency: &str, chance: &mut Chance)
             let invoices = client.list_invoices(tenant).await.unwrap();
             if let Some(invoice) = invoices.first() {
                 let note = NewCreditNote {
+                    dry_run: false,
                     amount: None,
                     refund: chance.below(2) == 0,
                     reason: "an outage".to_owned(),

@@ -16,6 +16,7 @@ use crate::context::{Context, panic_text};
 use crate::error::{EngineError, StepError};
 use crate::fan_out::{FanOutHandler, Joined, NAME};
 use crate::limit::{Limit, Need};
+use crate::made_up::made_up;
 use crate::payload;
 use crate::plan::{Answer, AnswerNext};
 use crate::priority::Priority;
@@ -25,7 +26,7 @@ use crate::start::FROM_INPUT;
 use crate::testkit::{Faults, Moment};
 use crate::transition::{Next, Transition};
 use crate::undo::Reverse;
-use crate::variants::variants;
+use crate::variants::{sketches, variants};
 use crate::workflow::{DEFAULT_QUEUE, Event, FinishedRun, Reception, Workflow};
 
 /// An event whose signal is still bytes.
@@ -58,6 +59,8 @@ pub(crate) trait Handler: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> i32;
     fn states(&self) -> &'static [&'static str];
+    /// Its signals, and what a run in a state does with each.
+    fn signals(&self, version: i32, data: &[u8]) -> Vec<SignalKind>;
     fn retention(&self) -> Retention;
     fn queue(&self) -> &'static str;
     fn priority(&self) -> Priority;
@@ -93,6 +96,18 @@ pub(crate) trait Handler: Send + Sync {
         cx: &'a Context,
         reverse: &'a Reverse,
     ) -> LocalBoxFuture<'a, Result<(), VisitError>>;
+}
+
+/// A signal that a run may be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignalKind {
+    /// Its name, as payloads bear it.
+    pub name: &'static str,
+    /// Its payload, with the names of what it carries and no values.
+    pub sketch: Value,
+    /// What the run's state does with it when it carries the plainest there is; `None` where nothing of
+    /// the kind can be made up.
+    pub reception: Option<Reception>,
 }
 
 /// The workflows that this process knows.
@@ -135,6 +150,16 @@ impl Registry {
     #[must_use]
     pub fn states(&self, workflow: &str) -> Option<&'static [&'static str]> {
         self.handlers.get(workflow).map(|handler| handler.states())
+    }
+
+    /// Lists the signals of a workflow, and what a run in a state would do with each; empty when no
+    /// workflow has the name.
+    #[must_use]
+    pub fn signals(&self, workflow: &str, version: i32, state: &Value) -> Vec<SignalKind> {
+        let Some(handler) = self.handlers.get(workflow) else {
+            return Vec::new();
+        };
+        handler.signals(version, state.to_string().as_bytes())
     }
 
     /// The queue of a workflow's runs; of one that is not known, the default one.
@@ -427,6 +452,21 @@ impl<W: Workflow> Handler for Typed<W> {
 
     fn states(&self) -> &'static [&'static str] {
         variants::<W::State>()
+    }
+
+    fn signals(&self, version: i32, data: &[u8]) -> Vec<SignalKind> {
+        let state = self.state(version, data).ok();
+        let reception = |name| {
+            let (state, signal) = (state.as_ref()?, made_up::<W::Signal>(name)?);
+            caught(|| self.workflow.receive(state, &signal)).ok()
+        };
+        let kinds = sketches::<W::Signal>().into_iter();
+        let kind = |(name, sketch)| SignalKind {
+            name,
+            sketch,
+            reception: reception(name),
+        };
+        kinds.map(kind).collect()
     }
 
     fn retention(&self) -> Retention {

@@ -1,7 +1,7 @@
 //! Changes: what a person must do before anything is sent, and that one wish is carried out once.
 
 use super::desk::{Desk, refused};
-use super::samples::{detail, id, run_answer, would};
+use super::samples::{detail, id, parse, run_answer, would};
 use serde_json::json;
 use tenure_client::{ActOnRun, ActionArgs};
 use tenure_console::crossterm::event::KeyCode;
@@ -212,6 +212,69 @@ fn the_menu_offers_every_verb_that_the_server_names_and_opens_the_same_form() {
         form.split_once("See what").unwrap().0.to_owned()
     };
     assert_eq!(form(&by_menu), form(&by_key));
+}
+
+#[test]
+fn the_signals_that_the_run_knows_are_listed_and_written_out_by_their_first_letters() {
+    let mut desk = Desk::with_detail(true);
+    let mut run = detail(1);
+    run.signals = parse(json!([
+        {"name": "Paid", "sketch": "Paid", "reception": "accept"},
+        {"name": "PaymentFailed", "sketch": {"PaymentFailed": {"code": null}}},
+        {"name": "Reevaluate", "sketch": "Reevaluate", "reception": "reject", "reason": "it is over"},
+    ]));
+    desk.refresh(run_answer(run, Content::Timeline(Vec::new(), Vec::new())));
+    desk.key(KeyCode::Char('S'));
+    insta::assert_snapshot!("signal_80x24", desk.frame(80, 24));
+    desk.type_text("r");
+    let text = desk.text();
+    assert!(text.contains("it is rejected: it is over"), "{text}");
+    assert!(!text.contains("PaymentFailed"), "{text}");
+    desk.key(KeyCode::Backspace);
+    desk.type_text("pay");
+    desk.key(KeyCode::Enter);
+    assert!(
+        desk.text()
+            .contains("> {\"PaymentFailed\":{\"code\":null}}")
+    );
+    desk.key(KeyCode::Enter);
+    desk.type_text("the bank called");
+    desk.enters(2);
+    let sent = |signal| Act::Signal {
+        run_id: id(1),
+        signal,
+        reason: "the bank called".to_owned(),
+    };
+    let wanted = sent(json!({"PaymentFailed": {"code": null}}));
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted));
+}
+
+#[test]
+fn the_menu_stays_on_its_verb_whatever_the_server_offers_meanwhile() {
+    let mut desk = Desk::with_detail(true);
+    let offered = |words: &[&str]| {
+        let mut run = detail(1);
+        run.allowed_actions
+            .retain(|action| words.contains(&action.action.as_str()));
+        run_answer(run, Content::Timeline(Vec::new(), Vec::new()))
+    };
+    desk.key(KeyCode::Char('a'));
+    while !desk.text().contains("> restart") {
+        desk.key(KeyCode::Down);
+    }
+    // The list is shorter, and the verb stands elsewhere in it.
+    desk.refresh(offered(&["retry", "restart"]));
+    assert!(desk.text().contains("> restart"), "{}", desk.text());
+    // It is gone: what stands in its place was not looked at, and is not taken for it.
+    desk.refresh(offered(&["retry"]));
+    assert!(!desk.text().contains("│ > "), "{}", desk.text());
+    desk.key(KeyCode::Enter);
+    assert!(!desk.model.has_dialog());
+    let words = "restart is not offered any more: it has changed meanwhile. Choose again.";
+    assert_eq!(desk.model.toast(), Some(words));
+    assert!(desk.text().contains("> retry"), "{}", desk.text());
+    desk.key(KeyCode::Enter);
+    assert!(desk.model.has_dialog());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tenure_client::{
     Schedule, ScheduleDetail, Signal, Step, Tenant, Transition,
 };
 use tenure_console::event::{
-    Answer, Content, Done, FlowAnswer, RetentionAnswer, RunAnswer, TenantAnswer,
+    Answer, BillingAnswer, Content, Done, FlowAnswer, RetentionAnswer, RunAnswer, TenantAnswer,
 };
 use uuid::Uuid;
 
@@ -314,6 +314,59 @@ pub(crate) fn tenant_answer() -> TenantAnswer {
             {"version": 1, "master_key": "local", "created_at": "2026-01-05T09:00:00Z",
                 "usable_at": "2026-01-05T09:00:00Z"},
         ]))),
+        billing: billing(),
+    }
+}
+
+/// The tenant's money, and what it may use.
+pub(crate) fn billing() -> BillingAnswer {
+    let eur = |amount: &str| json!({"amount": amount, "currency": "EUR"});
+    BillingAnswer {
+        details: Ok(vec![parse(json!({
+            "subscription_id": id(70), "run_id": id(5), "tenant_id": id(101), "plan": "team-monthly",
+            "plan_version": 1, "interval": "month", "status": "past_due", "price": eur("49.00"),
+            "seats": 7, "period_start": "2026-12-05T09:00:00Z", "period_end": "2027-01-05T09:00:00Z",
+            "items": [
+                {"item": "plan", "name": "Team, monthly", "quantity": 1, "unit_price": eur("49.00")},
+                {"item": "extra-storage", "name": "Extra storage", "quantity": 2, "unit_price": eur("10.00")},
+            ],
+            "intents": [
+                {"kind": "cancel", "at": "2027-01-05T09:00:00Z", "with_period": true,
+                    "details": {"credit": "none"}},
+            ],
+        }))]),
+        debts: Ok(vec![parse(json!({
+            "currency": "EUR", "state": "grace", "owed": eur("49.00"), "unpaid": [],
+            "since": "2026-12-05T09:00:00Z", "next_attempt_at": "2026-12-24T09:00:00Z",
+            "next_step": "shut", "next_step_at": "2026-12-26T09:00:00Z",
+        }))]),
+        credit: Ok(parse(json!({
+            "balances": [eur("12.50")],
+            "entries": [{"amount": eur("12.50"), "reason": "granted", "reference": id(73),
+                "note": "an apology", "author": "maria", "created_at": "2026-12-01T09:00:00Z"}],
+        }))),
+        notes: Ok(Vec::new()),
+        holds: Ok(parse(json!({
+            "service": "read_only", "holds": [
+                {"hold_id": id(74), "tenant_id": id(101), "kind": "fraud", "author": "maria",
+                    "starts_at": "2026-12-06T09:00:00Z", "placed_at": "2026-12-06T09:00:00Z",
+                    "blocks": {"changes": true, "access": false, "billing": false},
+                    "reason": "ticket 17"},
+            ],
+        }))),
+        entitlements: Ok(parse(json!({
+            "tenant_id": id(101), "features": {
+                "projects": {"value": 10, "enabled": true, "reason": "TARGETING_MATCH",
+                    "source": {"kind": "plan", "subscription_id": id(70), "plan": "team-monthly", "version": 1}},
+                "sso": {"value": true, "enabled": true, "reason": "STATIC",
+                    "source": {"kind": "override", "author": "maria"}},
+            },
+        }))),
+        usage: Ok(parse(json!([
+            {"feature": "projects", "level": 8, "limit": 10, "percent": 80, "told_percent": 80,
+                "reported_at": "2026-12-19T09:00:00Z"},
+        ]))),
+        plans: Ok(Vec::new()),
     }
 }
 

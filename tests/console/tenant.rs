@@ -2,9 +2,12 @@
 
 use super::desk::Desk;
 use super::samples::{detail, detail_answer, id, page, run_answer, tenant_answer, tenants};
-use tenure_client::{DestroyKeys, PlaceLegalHold};
+use tenure_client::{
+    CancelSubscription, CreditPolicy, DestroyKeys, IntentKind, Money, NewCreditNote,
+    PlaceLegalHold, UndoIntent, When,
+};
 use tenure_console::crossterm::event::KeyCode;
-use tenure_console::event::{Act, Answer, Content, KeysAct, RetentionAct};
+use tenure_console::event::{Act, Answer, BillingAct, Content, Done, KeysAct, RetentionAct};
 use tenure_console::keymap::Context;
 
 fn desk(role: &str) -> Desk {
@@ -182,4 +185,141 @@ fn who_only_looks_changes_nothing_of_a_tenant() {
     assert!(text.contains("[not now: needs role admin]"), "{text}");
     desk.key(KeyCode::Enter);
     assert!(!desk.model.has_dialog());
+}
+
+/// Types into the field under the cursor in place of what stands there, and goes on.
+fn fill(desk: &mut Desk, text: &str) {
+    desk.retype(text);
+    desk.key(KeyCode::Enter);
+}
+
+#[test]
+fn a_subscription_is_ended_after_the_servers_own_words_on_the_money() {
+    let mut desk = desk("support");
+    go_to(&mut desk, "past due");
+    desk.choose("cancel");
+    let text = desk.text();
+    assert!(
+        text.contains("dev: cancel, subscription to team-monthly"),
+        "{text}"
+    );
+    fill(&mut desk, "now");
+    // The first letters are enough, and what they became is seen before it counts.
+    fill(&mut desk, "ref");
+    assert!(desk.text().contains("> refund"), "{}", desk.text());
+    desk.key(KeyCode::Enter);
+    desk.type_text("they asked");
+    desk.key(KeyCode::Enter);
+    let cancel = |dry_run| Act::Billing {
+        tenant_id: id(101),
+        act: BillingAct::Cancel(
+            id(70),
+            CancelSubscription {
+                when: When::Now,
+                credit: CreditPolicy::Refund,
+                reason: Some("they asked".to_owned()),
+                dry_run: false,
+            },
+        ),
+        dry_run,
+    };
+    let (first, asked) = desk.acted().unwrap();
+    assert_eq!(asked, cancel(true));
+    assert!(desk.text().contains("Asking the server"), "{}", desk.text());
+    let words = [
+        "It comes about 20 Dec 2026 09:00 UTC.",
+        "Gives back 24.50 EUR of invoice 2026-001, all of it to the method.",
+        "Nothing is charged.",
+    ];
+    desk.done(Ok(Done::Told(words.map(str::to_owned).to_vec())));
+    insta::assert_snapshot!("cancel_80x24", desk.frame(80, 24));
+    let text = desk.text();
+    for line in words {
+        assert!(text.contains(line), "{text}");
+    }
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.acted(), Some((first, cancel(false))));
+    desk.done(Ok(Done::Did("The run has been told.".to_owned())));
+    assert!(!desk.model.has_dialog());
+}
+
+#[test]
+fn a_subscription_that_moved_on_is_not_acted_on() {
+    let mut desk = desk("support");
+    go_to(&mut desk, "past due");
+    desk.choose("pause");
+    fill(&mut desk, "now");
+    desk.key(KeyCode::Enter);
+    desk.type_text("a holiday");
+    let mut answer = tenant_answer();
+    let mut one = answer.billing.details.unwrap().remove(0);
+    one.intents.clear();
+    answer.billing.details = Ok(vec![one]);
+    desk.tick(3);
+    desk.answer(Answer::Tenant(Box::new(answer)));
+    assert!(
+        desk.text()
+            .contains("! The subscription changed while this was open")
+    );
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.acted(), None);
+    assert!(
+        desk.text().contains("close it and look again"),
+        "{}",
+        desk.text()
+    );
+}
+
+#[test]
+fn what_is_to_come_is_taken_back_and_an_invoice_is_given_back() {
+    let mut desk = desk("support");
+    go_to(&mut desk, "past due");
+    desk.choose("undo");
+    desk.key(KeyCode::Enter);
+    desk.type_text("a mistake");
+    desk.enters(2);
+    let text = desk.text();
+    assert!(
+        text.contains("The cancel on 05 Jan 2027 does not come about."),
+        "{text}"
+    );
+    let undo = UndoIntent {
+        intent: IntentKind::Cancel,
+        reason: Some("a mistake".to_owned()),
+    };
+    let acted = |act, dry_run| Act::Billing {
+        tenant_id: id(101),
+        act,
+        dry_run,
+    };
+    let wanted = acted(BillingAct::Undo(id(70), undo), false);
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted));
+    desk.done(Ok(Done::Did("Told.".to_owned())));
+
+    go_to(&mut desk, "2026-001");
+    desk.choose("refund");
+    desk.type_text("12.50");
+    desk.key(KeyCode::Enter);
+    desk.type_text("an apology");
+    desk.key(KeyCode::Enter);
+    let note = NewCreditNote {
+        amount: Some(Money {
+            amount: "12.50".parse().unwrap(),
+            currency: "EUR".to_owned(),
+        }),
+        refund: true,
+        reason: "an apology".to_owned(),
+        dry_run: false,
+    };
+    let wanted = acted(BillingAct::CreditNote(id(72), note), true);
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted));
+    desk.key(KeyCode::Esc);
+    // It is paid, so there is nothing to collect.
+    desk.key(KeyCode::Char('a'));
+    desk.key(KeyCode::Home);
+    assert!(desk.text().contains("> collect"), "{}", desk.text());
+    desk.key(KeyCode::Enter);
+    assert!(!desk.model.has_dialog());
+    let why = "You cannot collect this invoice now: only an open invoice can be";
+    assert_eq!(desk.model.toast(), Some(why));
 }

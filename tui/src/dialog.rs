@@ -116,6 +116,23 @@ impl Dialog {
         }
     }
 
+    /// Writes out what was begun in the field under the cursor; says whether there was something to.
+    pub(crate) fn complete(&mut self) -> bool {
+        let Field::Arg(place) = self.field else {
+            return false;
+        };
+        let (Some(arg), Some(input)) = (self.form.args.get(place), self.args.get_mut(place)) else {
+            return false;
+        };
+        let whole = form::completed(arg, input.value());
+        let found = whole.is_some();
+        if let Some(whole) = whole {
+            *input = Input::new(whole);
+            self.refused = None;
+        }
+        found
+    }
+
     /// Whether an answer is waited for.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self.stage, Stage::Asking | Stage::Sending(_))
@@ -135,6 +152,11 @@ impl Dialog {
             effects: would.effects.clone(),
             changes,
         });
+    }
+
+    /// Shows what the server says it comes to.
+    pub(crate) fn tell(&mut self, words: Vec<String>) {
+        self.shown(Preview::words(words));
     }
 
     /// Moves to the button that does it.

@@ -4,12 +4,16 @@ use crate::detail::Tab;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tenure_client::{
-    AbortBulk, ActOnBreaker, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted, AllowedAction,
-    Breaker, BulkOperation, BulkOutcome, BulkResult, ConfirmBulk, DataKey, DestroyKeys, FlowLimit,
-    Invoice, LegalHold, LiftLegalHold, Mail, NewSchedule, Page, Pause, PlaceLegalHold, PrepareBulk,
-    PutRetention, RetentionPolicy, RotateKey, RunCount, RunDetail, RunFilter, RunSummary, Schedule,
-    ScheduleDetail, SetFlowLimit, SetTenantWeight, Signal, StartRun, Step, Subscription, Tenant,
-    TenantWeight, TestClock, Transition,
+    AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted,
+    AllowedAction, AttachPaymentMethod, Breaker, BulkOperation, BulkOutcome, BulkResult,
+    CancelSubscription, ChangeSubscription, ClearOverride, ConfirmBulk, Credit, CreditNote,
+    DataKey, Debt, DestroyKeys, Entitlements, ExemptFromDunning, FlowLimit, GrantCredit, Holds,
+    Invoice, LegalHold, LiftExemption, LiftHold, LiftLegalHold, Mail, MoveAnchor, NewCreditNote,
+    NewSchedule, Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk,
+    PutRetention, ResumeSubscription, RetentionPolicy, RotateKey, RunCount, RunDetail, RunFilter,
+    RunSummary, Schedule, ScheduleDetail, SetFlowLimit, SetOverride, SetTenantWeight, Signal,
+    StartRun, Step, Subscription, SubscriptionDetail, Tenant, TenantWeight, TestClock, Transition,
+    UndoIntent, Usage,
 };
 use uuid::Uuid;
 
@@ -100,7 +104,7 @@ pub enum Request {
         /// Where the page before ended.
         cursor: Option<String>,
     },
-    /// Tenants whose name, mail address or id contains a text.
+    /// Tenants whose name, mail address or id contains a text, or that the payment provider calls so.
     Tenants(String),
     /// All that is known of a tenant.
     Tenant(Uuid),
@@ -146,6 +150,15 @@ pub enum Act {
     Bulk(BulkAct),
     /// Decide what is kept.
     Retention(RetentionAct),
+    /// Change what a tenant bought, owes or has, or ask what that would come to.
+    Billing {
+        /// The tenant.
+        tenant_id: Uuid,
+        /// What is changed.
+        act: BillingAct,
+        /// Whether it is only tried.
+        dry_run: bool,
+    },
     /// Change the keys of a tenant.
     Keys {
         /// The tenant.
@@ -194,6 +207,43 @@ pub enum RetentionAct {
     Lift(Uuid, LiftLegalHold),
 }
 
+/// A change to what a tenant bought, owes or has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BillingAct {
+    /// Another plan, other seats or add-ons.
+    Change(Uuid, Box<ChangeSubscription>),
+    /// The end of a subscription.
+    Cancel(Uuid, CancelSubscription),
+    /// No use and no billing.
+    Pause(Uuid, PauseSubscription),
+    /// It goes on.
+    Resume(Uuid, ResumeSubscription),
+    /// Periods begin on another day.
+    MoveAnchor(Uuid, MoveAnchor),
+    /// What was to come does not.
+    Undo(Uuid, UndoIntent),
+    /// Collect, take back or give up an invoice, in the server's word.
+    Invoice(Uuid, String, ActOnInvoice),
+    /// Give something back of an invoice.
+    CreditNote(Uuid, NewCreditNote),
+    /// Give credit.
+    Grant(GrantCredit),
+    /// Hold its service.
+    Hold(PlaceHold),
+    /// Let it go on.
+    LiftHold(Uuid, LiftHold),
+    /// Give a feature in place of what was bought.
+    Override(String, SetOverride),
+    /// What was bought counts again.
+    ClearOverride(String, ClearOverride),
+    /// Charge another payment method.
+    Attach(AttachPaymentMethod),
+    /// Spare it the steps of dunning for a while.
+    Exempt(ExemptFromDunning),
+    /// Dunning goes on.
+    LiftExemption(Uuid, LiftExemption),
+}
+
 /// What becomes of a tenant's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysAct {
@@ -235,6 +285,8 @@ impl ScheduleVerb {
 pub enum Done {
     /// What it would do; nothing was done.
     Would(Box<ActionAccepted>),
+    /// The same in sentences.
+    Told(Vec<String>),
     /// What it did, in words.
     Did(String),
     /// The same, and what came of it is to be looked at.
@@ -340,6 +392,29 @@ pub struct TenantAnswer {
     pub holds: Part<Vec<LegalHold>>,
     /// Versions of the key that seals its payloads.
     pub keys: Part<Vec<DataKey>>,
+    /// Its money, and what it may use.
+    pub billing: BillingAnswer,
+}
+
+/// A tenant's money, and what it may use.
+#[derive(Clone, Debug)]
+pub struct BillingAnswer {
+    /// Its live subscriptions closely: what they have, and what will become of them.
+    pub details: Part<Vec<SubscriptionDetail>>,
+    /// Its debts, by currency.
+    pub debts: Part<Vec<Debt>>,
+    /// Its balances.
+    pub credit: Part<Credit>,
+    /// What was given back of its invoices.
+    pub notes: Part<Vec<CreditNote>>,
+    /// What stops its service, changes or billing.
+    pub holds: Part<Holds>,
+    /// What it may use, and why.
+    pub entitlements: Part<Entitlements>,
+    /// How much of that it uses.
+    pub usage: Part<Vec<Usage>>,
+    /// What can be subscribed to.
+    pub plans: Part<Vec<Plan>>,
 }
 
 /// The contents of a tab.

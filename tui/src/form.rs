@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::{Map, Value, json};
-use tenure_client::{ActionArg, AllowedAction, ArgKind, RunDetail};
+use tenure_client::{ActionArg, AllowedAction, ArgKind, RunDetail, SignalKind};
 use uuid::Uuid;
+
+use crate::deeds::runs::SIGNAL;
 
 /// What is written into a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,10 @@ pub(crate) enum Kind {
     Number(i64),
     /// One of these words.
     Choice(Vec<String>),
+    /// A signal: the name of one of these, or what is to be sent as JSON.
+    Signal(Vec<SignalKind>),
+    /// `now`, `period-end`, or an instant.
+    When,
     /// The name of a workflow. The server knows best which there are.
     Workflow,
     /// An id.
@@ -68,7 +74,11 @@ impl Arg {
 
     /// The same as the server names it, with what a run has under that name where it is needed.
     pub(crate) fn of_server(arg: &ActionArg, run: Option<&RunDetail>) -> Self {
+        let known = run.map(|run| run.signals.as_slice()).unwrap_or_default();
         let kind = match arg.kind {
+            ArgKind::Json if arg.name == SIGNAL && !known.is_empty() => {
+                Kind::Signal(known.to_vec())
+            }
             ArgKind::Json => Kind::Json,
             ArgKind::Time => Kind::Time,
             ArgKind::Text => Kind::Text,
@@ -141,6 +151,7 @@ pub(crate) fn read(arg: &Arg, text: &str) -> Result<Option<Value>, String> {
     if text.is_empty() {
         return match (&arg.kind, arg.required) {
             (Kind::Choice(words), true) => Err(one_of(words)),
+            (Kind::Signal(_), true) => Err("the first letters of one of these, or JSON".to_owned()),
             (Kind::Exactly(wanted), _) => Err(exactly(wanted)),
             (_, true) => Err("it is needed".to_owned()),
             (_, false) => Ok(None),
@@ -157,6 +168,8 @@ pub(crate) fn read(arg: &Arg, text: &str) -> Result<Option<Value>, String> {
             let number = text.parse::<i64>().ok().filter(|number| number >= least);
             json!(number.ok_or_else(|| format!("a whole number from {least} on"))?)
         }
+        Kind::Signal(known) => signal(known, text)?,
+        Kind::When => when(text)?,
         Kind::Choice(words) if words.iter().any(|word| word == text) => json!(text),
         Kind::Choice(words) => return Err(one_of(words)),
         Kind::Id => {
@@ -167,6 +180,70 @@ pub(crate) fn read(arg: &Arg, text: &str) -> Result<Option<Value>, String> {
         Kind::Exactly(wanted) => return Err(exactly(wanted)),
     };
     Ok(Some(value))
+}
+
+/// A signal by its name where it carries nothing, or as JSON.
+fn signal(known: &[SignalKind], text: &str) -> Result<Value, String> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(value);
+    }
+    let named = known.iter().find(|kind| kind.name == text);
+    match named {
+        Some(kind) if kind.sketch.is_string() => Ok(kind.sketch.clone()),
+        Some(_) => Err("it carries more: Enter writes its form".to_owned()),
+        None if text.starts_with(['{', '"', '[']) => match serde_json::from_str::<Value>(text) {
+            Err(error) => Err(format!("not JSON: {error}")),
+            Ok(value) => Ok(value),
+        },
+        None => Err("the first letters of one of these, or JSON".to_owned()),
+    }
+}
+
+/// The signals that could be meant by what was typed.
+pub(crate) fn meant<'a>(known: &'a [SignalKind], text: &str) -> Vec<&'a SignalKind> {
+    let text = text.trim().to_lowercase();
+    let fits = |kind: &&SignalKind| kind.name.to_lowercase().starts_with(&text);
+    known.iter().filter(fits).collect()
+}
+
+/// What a field reads once what was begun in it is written out; nothing where that is not one thing.
+pub(crate) fn completed(arg: &Arg, text: &str) -> Option<String> {
+    let text = text.trim();
+    let whole = match &arg.kind {
+        Kind::Signal(known) if !text.is_empty() => {
+            let exact = known.iter().find(|kind| kind.name == text);
+            let meant = meant(known, text);
+            let kind = exact.or(if meant.len() == 1 {
+                meant.first().copied()
+            } else {
+                None
+            })?;
+            match kind.sketch.as_str() {
+                Some(name) => name.to_owned(),
+                None => kind.sketch.to_string(),
+            }
+        }
+        Kind::Choice(words) if !text.is_empty() => {
+            let mut meant = words.iter().filter(|word| word.starts_with(text));
+            let first = meant.next()?;
+            if meant.next().is_some() && first != text {
+                return None;
+            }
+            first.clone()
+        }
+        _ => return None,
+    };
+    (whole != text).then_some(whole)
+}
+
+/// When something is to come about.
+fn when(text: &str) -> Result<Value, String> {
+    match text {
+        "now" | "period-end" => Ok(json!(text)),
+        text => instant(text)
+            .map(|at| json!(at))
+            .ok_or_else(|| "now, period-end, or a time such as 2027-02-14T09:00:00Z".to_owned()),
+    }
 }
 
 fn one_of(words: &[String]) -> String {
@@ -235,6 +312,41 @@ impl Values {
 mod tests {
     use super::*;
 
+    fn signals() -> Vec<SignalKind> {
+        let signal = |sketch: Value, name: &str| SignalKind {
+            name: name.to_owned(),
+            sketch,
+            reception: None,
+            reason: None,
+        };
+        vec![
+            signal(json!("Void"), "Void"),
+            signal(json!({"Change": {"plan": null}}), "Change"),
+            signal(json!("Cancel"), "Cancel"),
+        ]
+    }
+
+    #[test]
+    fn what_was_begun_is_written_out_where_it_can_be_one_thing_only() {
+        let signal = Arg::needed("signal", Kind::Signal(signals()));
+        let words = ["credit", "refund", "none"].map(str::to_owned).to_vec();
+        let choice = Arg::needed("credit", Kind::Choice(words));
+        let table = [
+            (&signal, "v", Some("Void")),
+            (&signal, "Void", None),
+            (&signal, "c", None),
+            (&signal, "Ch", Some("{\"Change\":{\"plan\":null}}")),
+            (&signal, "Change", Some("{\"Change\":{\"plan\":null}}")),
+            (&signal, "", None),
+            (&choice, "re", Some("refund")),
+            (&choice, "refund", None),
+            (&choice, "x", None),
+        ];
+        for (arg, text, whole) in table {
+            assert_eq!(completed(arg, text).as_deref(), whole, "{text:?}");
+        }
+    }
+
     #[test]
     fn a_field_is_read_as_what_it_is_or_says_what_it_wants() {
         let words = vec!["keep".to_owned(), "drop".to_owned()];
@@ -256,6 +368,29 @@ mod tests {
             (Kind::Exactly("Acme".to_owned()), "Acme", "\"Acme\""),
             (Kind::Time, "2027-01-31 09:00", "\"2027-01-31T09:00:00Z\""),
             (Kind::Text, "", "it is needed"),
+            (Kind::When, "period-end", "\"period-end\""),
+            (Kind::When, "2027-01-31 09:00", "\"2027-01-31T09:00:00Z\""),
+            (
+                Kind::When,
+                "soon",
+                "now, period-end, or a time such as 2027-02-14T09:00:00Z",
+            ),
+            (Kind::Signal(signals()), "Void", "\"Void\""),
+            (
+                Kind::Signal(signals()),
+                "Change",
+                "it carries more: Enter writes its form",
+            ),
+            (
+                Kind::Signal(signals()),
+                "{\"Change\": {\"plan\": 1}}",
+                "{\"Change\":{\"plan\":1}}",
+            ),
+            (
+                Kind::Signal(signals()),
+                "x",
+                "the first letters of one of these, or JSON",
+            ),
         ];
         for (kind, text, expected) in table {
             assert_eq!(told(kind.clone(), text), expected, "{kind:?} {text:?}");

@@ -352,7 +352,7 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::PreviousTab, &[Context::Detail], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Left)], "Previous tab", None),
     row(Command::UnfoldAll, TREES, &[Key::char('e')], "Unfold everything", None),
     row(Command::FoldAll, TREES, &[Key::char('z')], "Fold everything", None),
-    row(Command::FindTenant, &[Context::List], &[Key::char('t')], "Find a tenant by name, mail address or id", Some("tenants")),
+    row(Command::FindTenant, &[Context::List], &[Key::char('t')], "Find a tenant by name, mail address, id, or the payment provider's id", Some("tenants")),
     row(Command::ShowBulks, &[Context::List], &[Key::char('b')], "Operations on many runs: how far they are, and what came of each run", None),
     row(Command::ShowFlow, &[Context::List], &[Key::char('f')], "Flow: limits, pauses, breakers, weights", None),
     row(Command::ShowRetention, &[Context::List], &[Key::char('h')], "Legal holds, and how long finished runs are kept", None),

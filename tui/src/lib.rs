@@ -31,11 +31,13 @@ pub mod schedules;
 pub mod tenant;
 pub mod tenants;
 
+mod account;
 mod changes;
 mod contents;
 mod deeds;
 mod dialog;
 mod form;
+mod menu;
 mod place;
 mod sections;
 mod slots;

@@ -11,6 +11,7 @@ use crate::link::Link;
 use crate::list::RunList;
 use crate::mails::Mails;
 use crate::many::Many;
+use crate::menu::Menu;
 use crate::place::Place;
 use crate::retention::Retention;
 use crate::schedules::Schedules;
@@ -41,8 +42,8 @@ pub struct Model {
     pub(crate) list: RunList,
     /// Screens over the list; the last is on show.
     pub(crate) over: Vec<Screen>,
-    /// The place of the cursor in the menu of acts, while it is open.
-    pub(crate) menu: Option<usize>,
+    /// The menu of acts, while it is open.
+    pub(crate) menu: Option<Menu>,
     pub(crate) dialog: Option<Dialog>,
     /// How far the help page is scrolled, while it is open.
     pub(crate) help: Option<usize>,

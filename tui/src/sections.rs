@@ -1,7 +1,9 @@
 //! The sections of a tenant's page. One more of them is a part of the answer, a function here and a
 //! row of the table.
 
+use crate::account;
 use crate::contents;
+use crate::deeds::billing::intent_word;
 use crate::event::{Door, Part, TenantAnswer};
 use crate::place::{cell, note, section};
 use crate::retention;
@@ -11,14 +13,20 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use tenure_client::{
-    DeadlineClock, Invoice, InvoiceStatus, Money, RunSummary, Subscription, SubscriptionStatus,
+    DeadlineClock, IntentKind, Invoice, InvoiceStatus, Money, RunSummary, Subscription,
+    SubscriptionDetail, SubscriptionStatus,
 };
 
 /// All sections, from the top.
-pub(crate) const SECTIONS: [fn(&TenantAnswer, usize) -> Section; 8] = [
+pub(crate) const SECTIONS: [fn(&TenantAnswer, usize) -> Section; 13] = [
     subscriptions,
     next,
     invoices,
+    account::debts,
+    account::credit,
+    account::notes,
+    account::service,
+    account::entitlements,
     runs,
     schedules,
     holds,
@@ -36,7 +44,7 @@ pub(crate) struct Section {
 }
 
 impl Section {
-    fn new<T>(
+    pub(crate) fn new<T>(
         title: &'static str,
         none: &'static str,
         part: &Part<Vec<T>>,
@@ -52,7 +60,7 @@ impl Section {
     }
 
     /// The same, folded until somebody looks.
-    fn folded(self) -> Self {
+    pub(crate) fn folded(self) -> Self {
         Self {
             open: false,
             ..self
@@ -140,12 +148,26 @@ fn owes(invoices: &Part<Vec<Invoice>>) -> Vec<Piece> {
 fn subscriptions(known: &TenantAnswer, _columns: usize) -> Section {
     let part = &known.subscriptions;
     Section::new("SUBSCRIPTIONS", "it never had one", part, |one| {
-        (subscription(one, zone(known)), Some(Door::Run(one.run_id)))
+        let mut closely = known.billing.details.iter().flatten();
+        let id = one.subscription_id;
+        let closely = closely.find(|detail| detail.subscription.subscription_id == id);
+        let node = subscription(one, closely, zone(known));
+        (node, Some(Door::Run(one.run_id)))
     })
 }
 
-fn subscription(one: &Subscription, zone: Tz) -> Node {
-    let id = format!("subscription {}", one.subscription_id);
+/// The id of a subscription's line.
+pub(crate) fn subscription_id(one: &Subscription) -> String {
+    format!("subscription {}", one.subscription_id)
+}
+
+/// The id of an invoice's line.
+pub(crate) fn invoice_id(one: &Invoice) -> String {
+    format!("invoice {}", one.invoice_id)
+}
+
+fn subscription(one: &Subscription, closely: Option<&SubscriptionDetail>, zone: Tz) -> Node {
+    let id = subscription_id(one);
     let (tone, status) = match one.status {
         SubscriptionStatus::Trialing => (Tone::Good, ". trialing"),
         SubscriptionStatus::Active => (Tone::Good, "+ active"),
@@ -178,13 +200,20 @@ fn subscription(one: &Subscription, zone: Tz) -> Node {
     let period = one.period_start.zip(one.period_end);
     let period =
         period.map(|(from, to)| format!("period {} to {}", day(from, zone), day(to, zone)));
-    let children = [
+    let notes = [
         note(&id, "period", period.unwrap_or_default()),
         note(&id, "id", format!("subscription {}", one.subscription_id)),
         note(&id, "run", format!("run {}", one.run_id)),
     ];
-    let children = children.into_iter().flatten().collect();
-    Node::leaf(&id, line, one.subscription_id.to_string()).with_children(children)
+    let closer = closely.map(|closely| account::closely(&id, closely, zone));
+    let children = closer.into_iter().flatten();
+    let children = children.chain(notes.into_iter().flatten()).collect();
+    let pending = closely.is_some_and(|closely| !closely.intents.is_empty());
+    Node {
+        // What will come about is not to be overlooked.
+        open: pending,
+        ..Node::leaf(&id, line, one.subscription_id.to_string()).with_children(children)
+    }
 }
 
 /// A time at which something happens by itself.
@@ -212,6 +241,21 @@ fn next(known: &TenantAnswer, _columns: usize) -> Section {
                 door: Door::Run(one.run_id),
                 on_tenants_clock: known.clock.is_some(),
             })
+        }));
+    }
+    for one in known.billing.details.iter().flatten() {
+        // Its end stands among the subscription's own dates.
+        let told = |kind| kind == IntentKind::Cancel && one.subscription.cancel_at.is_some();
+        let intents = one.intents.iter().filter(|intent| !told(intent.kind));
+        coming.extend(intents.map(|intent| Coming {
+            at: intent.at,
+            what: format!(
+                "{} will {}",
+                one.subscription.plan,
+                intent_word(intent.kind)
+            ),
+            door: Door::Run(one.subscription.run_id),
+            on_tenants_clock: known.clock.is_some(),
         }));
     }
     for run in known.runs.iter().flatten() {
@@ -261,7 +305,7 @@ fn at_work_on(invoice: &Invoice, known: &TenantAnswer) -> Option<Door> {
 }
 
 fn invoice(one: &Invoice, zone: Tz) -> Node {
-    let id = format!("invoice {}", one.invoice_id);
+    let id = invoice_id(one);
     let (tone, status) = match one.status {
         InvoiceStatus::Draft => (Tone::Dim, ". draft"),
         InvoiceStatus::Open => (Tone::Bad, "! open"),
@@ -381,14 +425,14 @@ fn keys(known: &TenantAnswer, _columns: usize) -> Section {
 }
 
 /// Business dates are read in the tenant's zone: a period that ends at its midnight ends that day.
-fn zone(known: &TenantAnswer) -> Tz {
+pub(crate) fn zone(known: &TenantAnswer) -> Tz {
     known.tenant.zone.parse().unwrap_or(Tz::UTC)
 }
 
-fn day(at: DateTime<Utc>, zone: Tz) -> String {
+pub(crate) fn day(at: DateTime<Utc>, zone: Tz) -> String {
     at.with_timezone(&zone).format("%d %b %Y").to_string()
 }
 
-fn minute(at: DateTime<Utc>, zone: Tz) -> String {
+pub(crate) fn minute(at: DateTime<Utc>, zone: Tz) -> String {
     at.with_timezone(&zone).format("%d %b %Y %H:%M").to_string()
 }

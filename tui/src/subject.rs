@@ -3,8 +3,8 @@
 use crate::form::Form;
 use chrono::{DateTime, Utc};
 use tenure_client::{
-    AllowedAction, Breaker, BulkOperation, BulkStatus, FlowLimit, LegalHold, Pause,
-    RetentionPolicy, Role, RunDetail, Whoami,
+    AllowedAction, Breaker, BulkOperation, BulkStatus, DunningExemption, FlowLimit, Hold, Invoice,
+    LegalHold, Pause, RetentionPolicy, Role, RunDetail, SubscriptionDetail, Whoami,
 };
 use uuid::Uuid;
 
@@ -39,6 +39,18 @@ pub(crate) enum Target {
     Hold(Box<LegalHold>),
     /// The keys of a tenant, so many versions of them.
     Keys(Uuid, usize),
+    /// A tenant.
+    Tenant(Uuid),
+    /// A subscription.
+    Subscription(Box<SubscriptionDetail>),
+    /// An invoice of a tenant.
+    Invoice(Uuid, Box<Invoice>),
+    /// What stops a tenant's service.
+    ServiceHold(Box<Hold>),
+    /// What spares a tenant the steps of dunning.
+    Exemption(Uuid, Box<DunningExemption>),
+    /// A feature of a tenant that support has set.
+    Override(Uuid, String),
 }
 
 impl Target {
@@ -56,6 +68,12 @@ impl Target {
             Self::Policy(_) => "policy",
             Self::Holds | Self::Hold(_) => "hold",
             Self::Keys(..) => "key",
+            Self::Tenant(_) => "tenant",
+            Self::Subscription(_) => "subscription",
+            Self::Invoice(..) => "invoice",
+            Self::ServiceHold(_) => "hold",
+            Self::Exemption(..) => "exemption",
+            Self::Override(..) => "override",
         }
     }
 
@@ -76,7 +94,18 @@ impl Target {
             Self::Policy(policy) => format!("{noun} of {}, {}", policy.workflow, self.seen()),
             Self::Hold(hold) => format!("{noun} {}", hold.hold_id),
             Self::Many(filter) => format!("all runs that pass {filter}"),
-            Self::Keys(tenant, _) => format!("tenant {tenant}"),
+            Self::Keys(tenant, _) | Self::Tenant(tenant) => format!("tenant {tenant}"),
+            Self::Subscription(one) => {
+                format!(
+                    "{noun} {}, {}",
+                    one.subscription.subscription_id,
+                    self.seen()
+                )
+            }
+            Self::Invoice(_, one) => format!("{noun} {}, {}", one.invoice_id, self.seen()),
+            Self::ServiceHold(one) => format!("{noun} {}", one.hold_id),
+            Self::Exemption(_, one) => format!("{noun} {}", one.exemption_id),
+            Self::Override(tenant, feature) => format!("{feature} of tenant {tenant}"),
             Self::NewRun | Self::NewSchedule | Self::Flow | Self::Holds => String::new(),
         }
     }
@@ -95,10 +124,17 @@ impl Target {
                 since(&words, policy.changed_at)
             }
             Self::Keys(_, versions) => format!("{versions} versions"),
-            Self::Hold(_) => "it stands".to_owned(),
-            Self::NewRun | Self::NewSchedule | Self::Flow | Self::Many(_) | Self::Holds => {
-                String::new()
+            Self::Hold(_) | Self::ServiceHold(_) | Self::Exemption(..) | Self::Override(..) => {
+                "it stands".to_owned()
             }
+            Self::Subscription(one) => seen_subscription(one),
+            Self::Invoice(_, one) => format!("{:?}, {} due", one.status, one.amount_due),
+            Self::NewRun
+            | Self::NewSchedule
+            | Self::Flow
+            | Self::Many(_)
+            | Self::Holds
+            | Self::Tenant(_) => String::new(),
         }
     }
 
@@ -116,9 +152,32 @@ impl Target {
             (Self::Bulk(one), Self::Bulk(two)) => one.bulk_operation_id == two.bulk_operation_id,
             (Self::Policy(one), Self::Policy(two)) => one.workflow == two.workflow,
             (Self::Hold(one), Self::Hold(two)) => one.hold_id == two.hold_id,
+            (Self::Tenant(one), Self::Tenant(two)) => one == two,
+            (Self::Subscription(one), Self::Subscription(two)) => {
+                one.subscription.subscription_id == two.subscription.subscription_id
+            }
+            (Self::Invoice(_, one), Self::Invoice(_, two)) => one.invoice_id == two.invoice_id,
+            (Self::ServiceHold(one), Self::ServiceHold(two)) => one.hold_id == two.hold_id,
+            (Self::Exemption(_, one), Self::Exemption(_, two)) => {
+                one.exemption_id == two.exemption_id
+            }
+            (Self::Override(_, one), Self::Override(_, two)) => one == two,
             _ => false,
         }
     }
+}
+
+/// What of a subscription an act on it hangs on.
+fn seen_subscription(one: &SubscriptionDetail) -> String {
+    let (known, intents) = (&one.subscription, one.intents.len());
+    let period = known.period_end.map(|at| at.format(", period to %d %b %Y"));
+    let period = period.map_or_else(String::new, |period| period.to_string());
+    let pending = match intents {
+        0 => String::new(),
+        count => format!(", {count} to come"),
+    };
+    let (status, plan, price) = (known.status.as_str(), &known.plan, &known.price);
+    format!("{status}, {plan} at {price}{period}{pending}")
 }
 
 fn since(words: &str, at: Option<DateTime<Utc>>) -> String {

@@ -1,6 +1,7 @@
 //! One tenant: what it bought and owes, what comes next, what runs for it, what it was written.
 
-use crate::deeds::{flow, keys, retention, start};
+use crate::account;
+use crate::deeds::{billing, flow, keys, retention, start};
 use crate::event::{Answer, Door, Request, TenantAnswer};
 use crate::keymap::Context;
 use crate::place::{self, Place, is_on};
@@ -9,7 +10,7 @@ use crate::sections::{self, Section};
 use crate::subject::{Offer, Subject, Target};
 use crate::tree::{Folding, Node};
 use chrono::TimeDelta;
-use tenure_client::Whoami;
+use tenure_client::{EntitlementSource, Whoami};
 use uuid::Uuid;
 
 /// A tenant's page.
@@ -47,11 +48,59 @@ impl TenantPage {
             .collect()
     }
 
+    /// What can be done to what the cursor is on: a subscription, an invoice, a hold, a feature, a debt.
+    fn on_line(&self, who: &Whoami, known: &TenantAnswer, on: &str) -> Vec<Offer> {
+        let (tenant, part) = (self.tenant_id, &known.billing);
+        let plans = part.plans.as_deref().unwrap_or_default();
+        let mut offers = Vec::new();
+        for one in part.details.iter().flatten() {
+            if is_on(on, &sections::subscription_id(&one.subscription)) {
+                offers.extend(billing::on_subscription(who, one, plans));
+            }
+        }
+        for one in known.invoices.iter().flatten() {
+            if is_on(on, &sections::invoice_id(one)) {
+                offers.extend(billing::on_invoice(who, tenant, one));
+            }
+        }
+        for hold in part.holds.iter().flat_map(|holds| &holds.holds) {
+            if is_on(on, &account::hold_id(hold)) {
+                offers.push(billing::on_hold(who, hold));
+            }
+        }
+        for debt in part.debts.iter().flatten() {
+            let spared = debt.exemption.iter();
+            let spared = spared.filter(|_| is_on(on, &account::debt_id(debt)));
+            offers.extend(spared.map(|one| billing::on_exemption(who, tenant, one)));
+        }
+        for (feature, one) in part.entitlements.iter().flat_map(|all| &all.features) {
+            let set = matches!(one.source, Some(EntitlementSource::Override { .. }));
+            if set && is_on(on, &account::feature_id(feature)) {
+                offers.push(billing::on_override(who, tenant, feature));
+            }
+        }
+        offers
+    }
+
     /// Everything on it that can be acted on and may change meanwhile.
-    fn targets(&self) -> impl Iterator<Item = Target> {
-        let holds = self.known.iter().flat_map(|known| known.holds.iter());
-        let holds = holds.flatten();
-        holds.map(|hold| Target::Hold(Box::new(hold.clone())))
+    fn targets(&self) -> Vec<Target> {
+        let Some(known) = &self.known else {
+            return Vec::new();
+        };
+        let (tenant, part) = (self.tenant_id, &known.billing);
+        let holds = known.holds.iter().flatten();
+        let holds = holds.map(|hold| Target::Hold(Box::new(hold.clone())));
+        let bought = part.details.iter().flatten();
+        let bought = bought.map(|one| Target::Subscription(Box::new(one.clone())));
+        let billed = known.invoices.iter().flatten();
+        let billed = billed.map(|one| Target::Invoice(tenant, Box::new(one.clone())));
+        let held = part.holds.iter().flat_map(|holds| &holds.holds);
+        let held = held.map(|hold| Target::ServiceHold(Box::new(hold.clone())));
+        let spared = part.debts.iter().flatten();
+        let spared = spared.filter_map(|debt| debt.exemption.as_ref());
+        let spared = spared.map(|one| Target::Exemption(tenant, Box::new(one.clone())));
+        let all = holds.chain(bought).chain(billed).chain(held);
+        all.chain(spared).collect()
     }
 }
 
@@ -103,11 +152,13 @@ impl Place for TenantPage {
             retention::offer(who, &target)
         });
         let subject = Subject::new(Target::Holds, name);
-        let mut offers = vec![
+        let mut offers = self.on_line(who, known, &on);
+        offers.extend(billing::on_tenant(who, tenant_id, name, currency(known)));
+        offers.extend([
             start::offer_run(who, Some((tenant_id, name)), None),
             start::offer_schedule(who, Some((tenant_id, name))),
             retention::place(who, &subject, Some(tenant_id), None),
-        ];
+        ]);
         offers.extend(lift);
         offers.extend(flow::offers_on_tenant(who, tenant_id, name));
         let versions = known.keys.as_deref().unwrap_or_default();
@@ -120,7 +171,19 @@ impl Place for TenantPage {
             let keys = self.known.as_ref()?.keys.as_ref().ok()?;
             return Some(Target::Keys(*tenant_id, keys.len()).seen());
         }
-        holds::latest(self.targets(), target)
+        let known = matches!(
+            target,
+            Target::Hold(_)
+                | Target::Subscription(_)
+                | Target::Invoice(..)
+                | Target::ServiceHold(_)
+                | Target::Exemption(..)
+        );
+        let mut now = self.targets().into_iter();
+        known.then(|| {
+            let found = now.find(|now| now.is_same(target));
+            found.map_or_else(|| "gone".to_owned(), |now| now.seen())
+        })
     }
 
     fn door(&self, columns: usize) -> Option<Door> {
@@ -130,4 +193,13 @@ impl Place for TenantPage {
         let (_, door) = rows.find(|(node, _)| is_on(&cursor, &node.id))?;
         door
     }
+}
+
+/// The currency that the tenant pays in, as far as is known.
+fn currency(known: &TenantAnswer) -> &str {
+    let of_one = known.subscriptions.iter().flatten().next();
+    let of_one = of_one.map(|one| one.price.currency.as_str());
+    let of_invoice = known.invoices.iter().flatten().next();
+    let of_invoice = of_invoice.map(|one| one.total.currency.as_str());
+    of_one.or(of_invoice).unwrap_or_default()
 }

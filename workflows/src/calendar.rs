@@ -40,7 +40,9 @@ impl Unit {
         Self::Year,
     ];
 
-    const fn word(self) -> &'static str {
+    /// Its name, for one.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Day => "day",
             Self::Week => "week",
@@ -79,6 +81,25 @@ impl Interval {
         unit: Unit::Year,
         count: 1,
     };
+
+    /// How many of which unit.
+    #[must_use]
+    pub const fn parts(self) -> (u32, Unit) {
+        (self.count, self.unit)
+    }
+
+    /// Whether it is a year or longer, so that its end is easily forgotten.
+    #[must_use]
+    pub const fn is_long(self) -> bool {
+        let days = match self.unit {
+            Unit::Day => 1,
+            Unit::Week => 7,
+            Unit::Month => 31,
+            Unit::Quarter => 92,
+            Unit::Year => 366,
+        };
+        self.count * days >= 364
+    }
 
     /// The day `index` periods after `anchor`, clamped to the end of a short month.
     fn after(self, anchor: NaiveDate, index: u32) -> Option<NaiveDate> {

@@ -40,6 +40,7 @@ pub mod payment;
 pub mod refund;
 pub mod subscription;
 pub mod tenant;
+pub mod usage;
 pub mod webhook;
 // Doors.
 mod door;

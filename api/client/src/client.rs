@@ -9,16 +9,16 @@ use crate::{
     ConfirmBulk, Credit, CreditNote, DataKey, Debt, DestroyKeys, Dispute, DunningAssignment,
     DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
     ExemptFromDunning, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
-    IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter,
-    LiftExemption, LiftHold, LiftLegalHold, LoadDunningPolicy, Mail, MailFilter, MoveAnchor,
-    NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter,
-    Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog,
-    PutRetention, ReplayWebhookEvent, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey,
-    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
-    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
-    SetTenantWeight, Signal, SignalAccepted, StartRun, Step, Subscription, SubscriptionAct,
-    SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition,
-    UndoIntent, WebhookEvent, WebhookEventFilter, Whoami, Workflow,
+    IdempotencyKey, Invoice, InvoiceAct, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter,
+    LiftExemption, LiftHold, LiftLegalHold, LoadDunningPolicy, Mail, MailDetail, MailFilter,
+    MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview,
+    NoticePreviewFilter, Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan,
+    PrepareBulk, PublishCatalog, PutRetention, ReplayWebhookEvent, ReportUsage, ResumeSubscription,
+    RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter,
+    RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted,
+    SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal, SignalAccepted, StartRun, Step,
+    Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight,
+    TestClock, Transition, UndoIntent, Usage, WebhookEvent, WebhookEventFilter, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -338,7 +338,7 @@ impl Client {
         verb: &str,
         asked: &ActOnInvoice,
         key: &IdempotencyKey,
-    ) -> Result<SignalAccepted, ClientError> {
+    ) -> Result<InvoiceAct, ClientError> {
         let path = format!("/v1/tenants/{tenant_id}/invoices/{invoice_id}/{verb}");
         self.transport.post(&path, asked, key).await
     }
@@ -395,6 +395,22 @@ impl Client {
         self.transport
             .get(&format!("/v1/tenants/{tenant_id}/invoices/{invoice_id}"))
             .await
+    }
+
+    /// Prints one invoice as an HTML page, in the tenant's language.
+    pub async fn invoice_page(
+        &self,
+        tenant_id: Uuid,
+        invoice_id: Uuid,
+    ) -> Result<String, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/invoices/{invoice_id}/html");
+        self.transport.text(&path).await
+    }
+
+    /// Looks at one mail to a tenant, with its HTML part.
+    pub async fn mail(&self, tenant_id: Uuid, notice_id: Uuid) -> Result<MailDetail, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/mails/{notice_id}");
+        self.transport.get(&path).await
     }
 
     /// Lists the mails to a tenant, newest first.
@@ -491,6 +507,27 @@ impl Client {
     ) -> Result<EntitlementOverride, ClientError> {
         let path = format!("/v1/tenants/{tenant_id}/overrides/{}", segment(feature));
         self.transport.delete(&path, clear, key).await
+    }
+}
+
+/// Usage.
+impl Client {
+    /// Reports how much of a feature a tenant uses now; it is told by mail when that comes near a limit.
+    pub async fn report_usage(
+        &self,
+        tenant_id: Uuid,
+        feature: &str,
+        report: &ReportUsage,
+        key: &IdempotencyKey,
+    ) -> Result<Usage, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/usage/{}", segment(feature));
+        self.transport.put(&path, report, key).await
+    }
+
+    /// Lists what a tenant uses, as it was reported, and what it has of it.
+    pub async fn list_usage(&self, tenant_id: Uuid) -> Result<Vec<Usage>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/usage");
+        self.transport.get(&path).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -107,6 +107,41 @@ pub struct Entitlement {
     /// From where; absent where nothing names the feature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<EntitlementSource>,
+}
+
+impl Entitlement {
+    /// Why the feature has its value, in words.
+    pub fn because(&self) -> String {
+        let until = |at: &DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        match &self.source {
+            Some(EntitlementSource::Plan { plan, version, .. }) => {
+                format!("plan {plan}, version {version}")
+            }
+            Some(EntitlementSource::AddOn {
+                plan,
+                version,
+                add_ons,
+                ..
+            }) => {
+                let add_ons: Vec<String> = add_ons
+                    .iter()
+                    .map(|one| format!("{} x {}", one.quantity, one.add_on))
+                    .collect();
+                let add_ons = add_ons.join(", ");
+                format!("plan {plan}, version {version}, with {add_ons}")
+            }
+            Some(EntitlementSource::Override { author, expires_at }) => {
+                let until = expires_at
+                    .as_ref()
+                    .map(|at| format!(", until {}", until(at)));
+                format!("override by {author}{}", until.unwrap_or_default())
+            }
+            Some(EntitlementSource::Hold { hold_id, hold }) => {
+                format!("shut by hold {hold_id} ({})", hold.as_str())
+            }
+            _ => self.reason.as_str().to_owned(),
+        }
+    }
 }
 
 /// All that a tenant has. The answer's `ETag` stands for it as a whole.

@@ -121,14 +121,71 @@ pub struct NewCreditNote {
     pub refund: bool,
     /// Why, for the audit and the tenant.
     pub reason: String,
+    /// Only tell what it would come to; nothing is given, and no number is taken.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Body of `POST /v1/tenants/{tenant_id}/invoices/{invoice_id}/{collect,void,write-off}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActOnInvoice {
     /// Why, for the audit.
     pub reason: String,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What an act on an invoice comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InvoiceAct {
+    /// The run that does it.
+    pub run_id: Uuid,
+    /// The signal that asks it to; absent when it was only tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal_id: Option<String>,
+    /// What is charged now: all that is due, when it is collected.
+    pub charged: Money,
+    /// What is not owed any more, when it is taken back or given up.
+    pub dropped: Money,
+    /// What goes back to the tenant's balance, when it is taken back.
+    pub to_balance: Money,
+}
+
+impl InvoiceAct {
+    /// What it comes to, a sentence a line, for people.
+    pub fn words(&self) -> Vec<String> {
+        let told = [
+            (
+                &self.charged,
+                "is charged now, to the tenant's payment method.",
+            ),
+            (&self.dropped, "is not owed any more."),
+            (&self.to_balance, "goes back to the tenant's balance."),
+        ];
+        let told = told.iter().filter(|(amount, _)| !amount.amount.is_zero());
+        told.map(|(amount, words)| format!("{amount} {words}"))
+            .collect()
+    }
+}
+
+impl CreditNote {
+    /// What it comes to, a sentence a line, for people.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec![format!(
+            "Credit note {} gives back {} (tax {}).",
+            self.number, self.total, self.tax
+        )];
+        let told = [
+            (&self.to_debt, "comes off what is owed."),
+            (&self.to_balance, "is added to the tenant's balance."),
+            (&self.to_refund, "goes back to the payment method."),
+        ];
+        let told = told.iter().filter(|(amount, _)| !amount.amount.is_zero());
+        words.extend(told.map(|(amount, words)| format!("{amount} {words}")));
+        words
+    }
 }
 
 /// What a tenant has in credit.

@@ -36,6 +36,7 @@ mod subscription;
 mod tenant;
 mod test_clock;
 mod token;
+mod usage;
 mod webhook;
 mod workflow;
 
@@ -64,11 +65,11 @@ pub use flow::{
 pub use hold::{Hold, HoldBlocks, HoldFilter, HoldKind, Holds, LiftHold, PlaceHold, Service};
 pub use idempotency::IdempotencyKey;
 pub use invoice::{
-    ActOnInvoice, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice, InvoiceDetail,
-    InvoiceLine, InvoiceStatus, NewCreditNote, TaxRate,
+    ActOnInvoice, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice, InvoiceAct,
+    InvoiceDetail, InvoiceLine, InvoiceStatus, NewCreditNote, TaxRate,
 };
 pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
-pub use mail::{Mail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter};
+pub use mail::{Mail, MailDetail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter};
 pub use money::Money;
 pub use page::Page;
 pub use plan::{CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PublishCatalog};
@@ -79,7 +80,8 @@ pub use retention::{
 pub use run::{
     ActOnRun, ActionAccepted, ActionArg, ActionArgs, AllowedAction, ArgKind, Deadline,
     DeadlineClock, Evidence, GatherStarts, Progress, RunCount, RunCountFilter, RunDetail,
-    RunFilter, RunPriority, RunSummary, SendSignal, SignalAccepted, StartRun, Why,
+    RunFilter, RunPriority, RunSummary, SendSignal, SignalAccepted, SignalKind, SignalReception,
+    StartRun, Why,
 };
 pub use schedule::{
     ActOnSchedule, CatchUpPolicy, ChangeSchedule, NewSchedule, OverlapPolicy, Schedule,
@@ -95,5 +97,6 @@ pub use subscription::{
 pub use tenant::{AttachPaymentMethod, NewTenant, PaymentMethod, Tenant, TenantFilter};
 pub use test_clock::{AdvanceAccepted, AdvanceTestClock, TestClock, TestClockStatus};
 pub use token::{Role, Whoami};
+pub use usage::{ReportUsage, Usage};
 pub use webhook::{ReplayWebhookEvent, WebhookEvent, WebhookEventFilter};
 pub use workflow::{AttributeKind, SearchAttribute, Workflow};

@@ -27,6 +27,21 @@ pub struct Mail {
     pub body_text: String,
 }
 
+/// One mail with all that was kept of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MailDetail {
+    /// The fields a list shows.
+    #[serde(flatten)]
+    pub mail: Mail,
+    /// Its HTML part.
+    pub body_html: String,
+    /// What it is told once only by: the key of its run.
+    #[schema(example = "payment-failed/01a209f6-4762-727e-b736-2430e0a79587/1")]
+    pub dedupe_key: String,
+    /// When it was written, in the tenant's time.
+    pub created_at: DateTime<Utc>,
+}
+
 /// Where a mail is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -35,7 +50,7 @@ pub enum MailStatus {
     Queued,
     /// The mail server took it.
     Sent,
-    /// Will not be sent: the address bounced or the tenant is gone.
+    /// Will not be sent: what it tells of was not so any more when its hour came.
     Suppressed,
 }
 

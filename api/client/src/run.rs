@@ -235,6 +235,37 @@ pub struct RunDetail {
     /// The legal holds that keep it: its own and its tenant's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub legal_holds: Vec<LegalHold>,
+    /// The signals that its workflow knows, and what its state does with each; none once it has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<SignalKind>,
+}
+
+/// A signal that a run may be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignalKind {
+    /// Its name.
+    pub name: String,
+    /// Its payload, with the names of what it carries and no values.
+    #[schema(example = json!({"PaymentFailed": {"invoice_id": null, "code": null}}))]
+    pub sketch: Value,
+    /// What the run's state does with it; absent where that hangs on what it carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reception: Option<SignalReception>,
+    /// Why it would be rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a run's state does with a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalReception {
+    /// It is handled.
+    Accept,
+    /// It waits until the state changes.
+    Defer,
+    /// It is kept and never handled.
+    Reject,
 }
 
 /// The last report of a step that works long.

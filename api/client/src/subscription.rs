@@ -1,9 +1,10 @@
 //! Subscriptions of a tenant.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use crate::{InvoiceLine, Money};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -207,7 +208,7 @@ impl SubscriptionStatus {
 }
 
 /// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/cancel`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelSubscription {
     /// When the subscription shall end.
@@ -215,6 +216,10 @@ pub struct CancelSubscription {
     /// What is given back when it ends before what was paid for does.
     #[serde(default)]
     pub credit: CreditPolicy,
+    /// Why; a person's act is kept in the audit with it. A product that does what its customer asks
+    /// for leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Only tell what it would come to.
     #[serde(default)]
     pub dry_run: bool,
@@ -236,13 +241,17 @@ pub struct ChangeSubscription {
     pub add_ons: Option<BTreeMap<String, u32>>,
     /// When. A smaller plan is mostly wanted with `period_end`.
     pub when: When,
+    /// Why; a person's act is kept in the audit with it. A product that does what its customer asks
+    /// for leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Only tell what it would come to.
     #[serde(default)]
     pub dry_run: bool,
 }
 
 /// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/pause`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PauseSubscription {
     /// When.
@@ -250,41 +259,57 @@ pub struct PauseSubscription {
     /// When it goes on by itself; when somebody resumes it, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
+    /// Why; a person's act is kept in the audit with it. A product that does what its customer asks
+    /// for leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Only tell what it would come to.
     #[serde(default)]
     pub dry_run: bool,
 }
 
 /// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/resume`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeSubscription {
     /// When.
     pub when: When,
+    /// Why; a person's act is kept in the audit with it. A product that does what its customer asks
+    /// for leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Only tell what it would come to.
     #[serde(default)]
     pub dry_run: bool,
 }
 
 /// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/move-anchor`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoveAnchor {
     /// The day of the month, 1 to 31; in shorter months their last.
     pub day: u32,
     /// When.
     pub when: When,
+    /// Why; a person's act is kept in the audit with it. A product that does what its customer asks
+    /// for leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Only tell what it would come to.
     #[serde(default)]
     pub dry_run: bool,
 }
 
 /// Body of `POST /v1/tenants/{tenant_id}/subscriptions/{subscription_id}/undo`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UndoIntent {
     /// What shall not come about.
     pub intent: IntentKind,
+    /// Why; a person's act is kept in the audit with it. A product that does what its customer asks
+    /// for leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What an act on a subscription comes to.
@@ -317,6 +342,58 @@ pub struct SubscriptionAct {
     /// First instant after that period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period_end: Option<DateTime<Utc>>,
+}
+
+impl SubscriptionAct {
+    /// What it comes to, a sentence a line, for people who read dates in a zone: the tenant's.
+    pub fn words<Z: TimeZone>(&self, zone: &Z) -> Vec<String>
+    where
+        Z::Offset: Display,
+    {
+        let day = |at: DateTime<Utc>| at.with_timezone(zone).format("%d %b %Y").to_string();
+        let at = self.at.with_timezone(zone);
+        let at = at.format("%d %b %Y %H:%M %Z");
+        let mut words = vec![format!("It comes about {at}.")];
+        words.extend(self.credits.iter().map(CreditPreview::words));
+        words.extend(self.lines.iter().map(|line| {
+            let (from, to) = (line.period_start.map(day), line.period_end.map(day));
+            let span = from.zip(to).map(|(from, to)| format!(", {from} to {to}"));
+            format!(
+                "Charges {}: {} x {}{} ({} of {}).",
+                line.amount,
+                line.quantity,
+                line.description,
+                span.unwrap_or_default(),
+                line.units,
+                line.units_of
+            )
+        }));
+        if self.total.amount.is_zero() {
+            words.push("Nothing is charged.".to_owned());
+        } else {
+            words.push(format!(
+                "In all {} (tax {}), {} from the balance, {} to be paid.",
+                self.total, self.tax, self.balance_applied, self.amount_due
+            ));
+        }
+        let period = self.period_start.zip(self.period_end);
+        let period = period.map(|(from, to)| format!("; it is in {} to {}", day(from), day(to)));
+        words.push(format!(
+            "From then on a period costs {}{}.",
+            self.price,
+            period.unwrap_or_default()
+        ));
+        words
+    }
+}
+
+impl CreditPreview {
+    fn words(&self) -> String {
+        format!(
+            "Gives back {} of invoice {}: {} off the debt, {} to the balance, {} to the method.",
+            self.total, self.invoice_id, self.to_debt, self.to_balance, self.to_refund
+        )
+    }
 }
 
 /// What would be given back of an invoice.

@@ -1,6 +1,6 @@
 //! Tenants: the paying organisations, and how they pay.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -29,7 +29,8 @@ pub struct NewTenant {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct TenantFilter {
-    /// Text that name, mail address or id must contain.
+    /// Text that name, mail address or id must contain; or the provider's id of the tenant's customer,
+    /// its payment method or a charge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
     /// Where the last page ended.
@@ -51,6 +52,10 @@ pub struct Tenant {
     pub email: String,
     /// IANA time zone in which its business dates are computed.
     pub zone: String,
+    /// The language of its mails, a BCP 47 tag.
+    #[serde(default)]
+    #[schema(example = "de-AT")]
+    pub locale: String,
     /// The shard that holds its rows, 0 to 1023.
     pub shard_id: i16,
     /// The test clock it is bound to.
@@ -59,6 +64,10 @@ pub struct Tenant {
     /// What is charged when a payment is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_payment_method: Option<PaymentMethod>,
+    /// What the payment provider calls it; absent in lists, and until it has a payment method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "cus_Q2xV1")]
+    pub provider_customer_id: Option<String>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// Why the provider refused the payment method that was given last; the one before it stays.
@@ -78,6 +87,9 @@ pub struct PaymentMethod {
     pub last4: String,
     /// Its id at the payment provider.
     pub provider_id: String,
+    /// The last day on which it can be charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_on: Option<NaiveDate>,
 }
 
 /// Body of `POST /v1/tenants/{id}/payment-methods`; it becomes the default through the tenant's run.

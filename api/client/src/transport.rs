@@ -131,6 +131,12 @@ impl Transport {
         self.answer(path, request).await
     }
 
+    /// Asks with `GET` for what is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let (status, body) = self.body(path, self.request(Method::GET, path)).await?;
+        String::from_utf8(body).map_err(|error| decode(path, status, error))
+    }
+
     /// Asks with `GET` where only success or refusal counts.
     pub(crate) async fn probe(&self, path: &str) -> Result<(), ClientError> {
         self.body(path, self.request(Method::GET, path))

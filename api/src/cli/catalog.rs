@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::Value;
 use tenure_client::{
-    CatalogChange, CatalogEntry, CatalogPublished, IdempotencyKey, PublishCatalog,
+    CatalogChange, CatalogEntry, CatalogPublished, IdempotencyKey, Plan, PublishCatalog,
 };
 use tenure_workflows::catalog;
 use toml_edit::{DocumentMut, Item};
@@ -30,6 +30,13 @@ pub(super) enum CatalogCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// List the plans that can be subscribed to, with their prices; all versions of one if it is named.
+    Plans {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The plan.
+        plan: Option<String>,
+    },
     /// Show the current version of every plan, add-on and coupon.
     Show {
         #[command(flatten)]
@@ -44,6 +51,14 @@ pub(super) async fn run(command: CatalogCommand) -> anyhow::Result<()> {
                 .with_context(|| format!("{} is no catalogue", file.display()))?;
             println!("{} entries, all well formed", entries.len());
             Ok(())
+        }
+        CatalogCommand::Plans { api, plan } => {
+            let client = api.client()?;
+            let plans = match plan {
+                Some(plan) => client.list_plan_versions(&plan).await?,
+                None => client.list_plans().await?,
+            };
+            print(&api, &plans, || plans.iter().for_each(print_plan))
         }
         CatalogCommand::Load { api, file, dry_run } => {
             let sent = read(&file)?;
@@ -147,6 +162,19 @@ fn print_entry(entry: &CatalogEntry) {
     let (kind, key, version) = (&entry.kind, &entry.key, entry.version);
     let prices = prices.join(", ");
     println!("{kind:<7} {key}  {version}{retired}  {name}  {prices}");
+}
+
+fn print_plan(plan: &Plan) {
+    let prices: Vec<String> = plan.prices.iter().map(ToString::to_string).collect();
+    let retired = if plan.retired { "  retired" } else { "" };
+    println!(
+        "{}  {}  {}  a {}  version {}{retired}",
+        plan.plan,
+        plan.name,
+        prices.join(" or "),
+        plan.interval,
+        plan.version
+    );
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 use tenure_client::{
-    ClearOverride, Entitlement, EntitlementOverride, EntitlementSource, Entitlements,
-    IdempotencyKey, SetOverride,
+    ClearOverride, EntitlementOverride, Entitlements, IdempotencyKey, SetOverride,
 };
 use uuid::Uuid;
 
@@ -17,6 +16,8 @@ pub(super) struct EntitlementsArgs {
     api: ApiArgs,
     /// The tenant.
     tenant: Uuid,
+    /// This feature only; one that nothing names is not refused.
+    feature: Option<String>,
 }
 
 /// What to do with overrides.
@@ -61,6 +62,14 @@ pub(super) enum OverrideCommand {
 }
 
 pub(super) async fn show(args: EntitlementsArgs) -> anyhow::Result<()> {
+    if let Some(feature) = &args.feature {
+        let client = args.api.client()?;
+        let one = client.entitlement(args.tenant, feature).await?;
+        return print(&args.api, &one, || {
+            let has = &one.entitlement;
+            println!("{}  {}  {}", one.feature, has.value, has.because());
+        });
+    }
     let entitled = args.api.client()?.entitlements(args.tenant).await?;
     print(&args.api, &entitled, || print_entitlements(&entitled))
 }
@@ -119,44 +128,11 @@ fn instant(at: DateTime<Utc>) -> String {
 
 fn print_entitlements(entitled: &Entitlements) {
     for (feature, one) in &entitled.features {
-        println!("{feature}  {}  {}", one.value, because(one));
+        println!("{feature}  {}  {}", one.value, one.because());
     }
     match entitled.valid_until {
         Some(until) => println!("until {}", instant(until)),
         None => println!("until somebody acts"),
-    }
-}
-
-/// Why a feature has its value, in words.
-fn because(one: &Entitlement) -> String {
-    match &one.source {
-        Some(EntitlementSource::Plan { plan, version, .. }) => {
-            format!("plan {plan}, version {version}")
-        }
-        Some(EntitlementSource::AddOn {
-            plan,
-            version,
-            add_ons,
-            ..
-        }) => {
-            let add_ons: Vec<String> = add_ons
-                .iter()
-                .map(|one| format!("{} x {}", one.quantity, one.add_on))
-                .collect();
-            format!(
-                "plan {plan}, version {version}, with {}",
-                add_ons.join(", ")
-            )
-        }
-        Some(EntitlementSource::Override { author, expires_at }) => {
-            let until =
-                expires_at.map_or_else(String::new, |at| format!(", until {}", instant(at)));
-            format!("override by {author}{until}")
-        }
-        Some(EntitlementSource::Hold { hold_id, hold }) => {
-            format!("shut by hold {hold_id} ({})", hold.as_str())
-        }
-        _ => one.reason.as_str().to_owned(),
     }
 }
 

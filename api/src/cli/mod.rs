@@ -1,8 +1,10 @@
 //! The command line: one file a command.
 
+mod account;
 pub mod bench;
 mod bulk;
 mod catalog;
+mod clock;
 mod customer;
 mod data_map;
 mod demo;
@@ -11,6 +13,7 @@ mod doctor;
 mod dunning;
 mod entitlement;
 mod flow;
+mod invoice;
 mod key;
 mod migrate;
 mod notice;
@@ -73,19 +76,28 @@ enum Command {
     /// Dunning policies: check a file, and through the API load, list, show, assign.
     #[command(subcommand)]
     DunningPolicy(dunning::PolicyCommand),
-    /// Mails, through the API: preview.
+    /// Mails, through the API: list, preview.
     #[command(subcommand)]
     Notice(notice::NoticeCommand),
-    /// Tenants, through the API: list, show, hold, debt, exempt, entitlements, override.
+    /// Tenants, through the API: list, show, create, attach, hold, debt, exempt, credit, tax,
+    /// entitlements, override, usage.
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
-    /// The catalogue: check a file; load and show it through the API.
+    /// Invoices, through the API: list, show, page, collect, void, write-off, credit-note, refund,
+    /// credit-notes.
+    #[command(subcommand)]
+    Invoice(invoice::InvoiceCommand),
+    /// Test clocks, through the API: show, advance.
+    #[command(subcommand)]
+    TestClock(clock::ClockCommand),
+    /// The catalogue: check a file; load and show it through the API, and a plan's versions.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
     /// Runs, through the API: list, count, show, signal, act.
     #[command(subcommand)]
     Run(run::RunCommand),
-    /// Subscriptions, through the API: list, show, create, cancel.
+    /// Subscriptions, through the API: list, show, create, change, cancel, pause, resume, move-anchor,
+    /// undo; each with --dry-run for what it would cost.
     #[command(subcommand)]
     Subscription(subscription::SubscriptionCommand),
     /// Flow control, through the API: limits, pauses of workflows, queues and tenants, breakers.
@@ -202,6 +214,8 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::DunningPolicy(command) => dunning::run(command).await?,
         Command::Notice(command) => notice::run(command).await?,
         Command::Tenant(command) => tenant::run(command).await?,
+        Command::Invoice(command) => invoice::run(command).await?,
+        Command::TestClock(command) => clock::run(command).await?,
         Command::Catalog(command) => catalog::run(command).await?,
         Command::Run(command) => run::run(command).await?,
         Command::Subscription(command) => subscription::run(command).await?,

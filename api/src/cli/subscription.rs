@@ -9,6 +9,7 @@ use tenure_client::{
     NewSubscription, PauseSubscription, ResumeSubscription, Subscription, SubscriptionAct,
     SubscriptionDetail, SubscriptionStatus, UndoIntent, When,
 };
+use tenure_workflows::calendar;
 use uuid::Uuid;
 
 use super::run::{ApiArgs, print, rfc3339};
@@ -78,6 +79,9 @@ pub(super) enum SubscriptionCommand {
         /// What.
         #[arg(value_parser = ["change", "cancel", "pause", "resume", "move-anchor"])]
         intent: String,
+        /// Why; kept in the audit.
+        #[arg(long)]
+        reason: Option<String>,
     },
 }
 
@@ -138,6 +142,9 @@ pub(super) struct ActArgs {
     /// Only tell what it would come to.
     #[arg(long)]
     dry_run: bool,
+    /// Why; kept in the audit.
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 fn add_on(text: &str) -> Result<(String, u32), String> {
@@ -178,7 +185,11 @@ pub(super) async fn run(command: SubscriptionCommand) -> anyhow::Result<()> {
             print(&one.api, &found, || print_detail(&found))
         }
         SubscriptionCommand::Create(args) => create(args).await,
-        SubscriptionCommand::Undo { one, intent } => undo(one, &intent).await,
+        SubscriptionCommand::Undo {
+            one,
+            intent,
+            reason,
+        } => undo(one, &intent, reason).await,
         act => perform(act).await,
     }
 }
@@ -200,7 +211,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     print(&args.api, &made, || print_line(&made))
 }
 
-async fn undo(one: OneArgs, intent: &str) -> anyhow::Result<()> {
+async fn undo(one: OneArgs, intent: &str, reason: Option<String>) -> anyhow::Result<()> {
     let intent = match intent {
         "change" => IntentKind::Change,
         "cancel" => IntentKind::Cancel,
@@ -209,7 +220,7 @@ async fn undo(one: OneArgs, intent: &str) -> anyhow::Result<()> {
         _ => IntentKind::MoveAnchor,
     };
     let (client, key) = (one.api.client()?, IdempotencyKey::generate());
-    let (undo, id) = (UndoIntent { intent }, one.subscription_id);
+    let (undo, id) = (UndoIntent { intent, reason }, one.subscription_id);
     let sent = client.undo_intent(one.tenant, id, &undo, &key).await?;
     print(&one.api, &sent, || {
         println!("sent {} to run {}", sent.signal_id, sent.run_id);
@@ -227,57 +238,58 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
             add_ons,
             no_add_ons,
         } => {
-            let some = no_add_ons || !add_ons.is_empty();
-            let add_ons: BTreeMap<String, u32> = add_ons.into_iter().collect();
             let asked = ChangeSubscription {
                 plan,
                 seats,
-                add_ons: some.then_some(add_ons),
-                when: act.when,
-                dry_run: act.dry_run,
+                add_ons: add_ons_from(add_ons, no_add_ons),
+                ..change_of(&act)
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.change_subscription(tenant, id, &asked, &key).await?;
-            tell(&act, &told)
+            tell(&act, &told).await
         }
         SubscriptionCommand::Cancel { act, credit } => {
             let asked = CancelSubscription {
                 when: act.when,
                 credit,
+                reason: act.reason.clone(),
                 dry_run: act.dry_run,
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.cancel_subscription(tenant, id, &asked, &key).await?;
-            tell(&act, &told)
+            tell(&act, &told).await
         }
         SubscriptionCommand::Pause { act, until } => {
             let asked = PauseSubscription {
                 when: act.when,
                 until,
+                reason: act.reason.clone(),
                 dry_run: act.dry_run,
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.pause_subscription(tenant, id, &asked, &key).await?;
-            tell(&act, &told)
+            tell(&act, &told).await
         }
         SubscriptionCommand::Resume(act) => {
             let asked = ResumeSubscription {
                 when: act.when,
+                reason: act.reason.clone(),
                 dry_run: act.dry_run,
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.resume_subscription(tenant, id, &asked, &key).await?;
-            tell(&act, &told)
+            tell(&act, &told).await
         }
         SubscriptionCommand::MoveAnchor { act, day } => {
             let asked = MoveAnchor {
                 day,
                 when: act.when,
+                reason: act.reason.clone(),
                 dry_run: act.dry_run,
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.move_anchor(tenant, id, &asked, &key).await?;
-            tell(&act, &told)
+            tell(&act, &told).await
         }
         SubscriptionCommand::List { .. }
         | SubscriptionCommand::Show(_)
@@ -286,29 +298,29 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
     }
 }
 
-fn tell(act: &ActArgs, told: &SubscriptionAct) -> anyhow::Result<()> {
+/// A change that says when and why, and not what.
+fn change_of(act: &ActArgs) -> ChangeSubscription {
+    ChangeSubscription {
+        when: act.when,
+        reason: act.reason.clone(),
+        dry_run: act.dry_run,
+        ..ChangeSubscription::default()
+    }
+}
+
+/// All add-ons from then on, if anything is said of them.
+fn add_ons_from(add_ons: Vec<(String, u32)>, none: bool) -> Option<BTreeMap<String, u32>> {
+    (none || !add_ons.is_empty()).then(|| add_ons.into_iter().collect())
+}
+
+async fn tell(act: &ActArgs, told: &SubscriptionAct) -> anyhow::Result<()> {
+    // Dates are read in the tenant's zone, as its periods are.
+    let tenant = act.one.api.client()?.tenant(act.one.tenant).await?;
+    let zone = calendar::zone(&tenant.zone)?;
     print(&act.one.api, told, || {
-        println!("comes about {}", rfc3339(told.at));
-        for credit in &told.credits {
-            println!(
-                "gives back {} of invoice {}: {} off the debt, {} to the balance, {} to the method",
-                credit.total,
-                credit.invoice_id,
-                credit.to_debt,
-                credit.to_balance,
-                credit.to_refund
-            );
+        for line in told.words(&zone) {
+            println!("{line}");
         }
-        for line in &told.lines {
-            println!(
-                "charges {}  {} x {}  {} of {}",
-                line.amount, line.quantity, line.description, line.units, line.units_of
-            );
-        }
-        println!(
-            "in all {} (tax {}), {} from the balance, {} to be paid; then {} a period",
-            told.total, told.tax, told.balance_applied, told.amount_due, told.price
-        );
         match &told.signal_id {
             Some(signal) => println!("sent {signal} to run {}", told.run_id),
             None => println!("nothing was done: this was a dry run"),

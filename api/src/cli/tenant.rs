@@ -2,11 +2,13 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tenure_client::{
-    Debt, DunningExemption, ExemptFromDunning, Hold, HoldBlocks, HoldFilter, HoldKind, Holds,
-    IdempotencyKey, LiftExemption, LiftHold, PlaceHold, Tenant, TenantFilter,
+    AttachPaymentMethod, Debt, DunningExemption, ExemptFromDunning, Hold, HoldBlocks, HoldFilter,
+    HoldKind, Holds, IdempotencyKey, LiftExemption, LiftHold, NewTenant, PlaceHold, Tenant,
+    TenantFilter,
 };
 use uuid::Uuid;
 
+use super::account::{self, CreditCommand, TaxCommand, UsageCommand};
 use super::entitlement::{self, EntitlementsArgs, OverrideCommand};
 use super::run::{ApiArgs, print, rfc3339};
 
@@ -17,7 +19,8 @@ pub(super) enum TenantCommand {
     List {
         #[command(flatten)]
         api: ApiArgs,
-        /// Text that name, mail address or id must contain.
+        /// Text that name, mail address or id must contain; or what the payment provider calls its
+        /// customer, its payment method or a charge.
         #[arg(long)]
         q: Option<String>,
         /// Where the last page ended.
@@ -34,6 +37,26 @@ pub(super) enum TenantCommand {
         /// The tenant.
         tenant_id: Uuid,
     },
+    /// Create a tenant.
+    Create(CreateArgs),
+    /// Give a tenant a payment method, which is charged from then on.
+    Attach {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+        /// The payment method's id at the provider.
+        payment_method: String,
+    },
+    /// What it has in credit: show, grant.
+    #[command(subcommand)]
+    Credit(CreditCommand),
+    /// The tax on what it is billed: show, set, clear.
+    #[command(subcommand)]
+    Tax(TaxCommand),
+    /// How much it uses of what it has: list, report.
+    #[command(subcommand)]
+    Usage(UsageCommand),
     /// Holds on a tenant or its subscriptions: list, place, lift.
     #[command(subcommand)]
     Hold(HoldCommand),
@@ -52,6 +75,27 @@ pub(super) enum TenantCommand {
     /// Exemptions from dunning: list, grant, lift.
     #[command(subcommand)]
     Exempt(ExemptCommand),
+}
+
+/// `tenure tenant create`.
+#[derive(Debug, clap::Args)]
+pub(super) struct CreateArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// Name of the organisation.
+    name: String,
+    /// Where its mails go.
+    #[arg(long)]
+    email: String,
+    /// IANA zone in which its days begin.
+    #[arg(long, default_value = "UTC")]
+    zone: String,
+    /// Language of its mails, such as de-AT.
+    #[arg(long)]
+    locale: Option<String>,
+    /// Bind it to a test clock of its own that stands at this instant.
+    #[arg(long)]
+    test_clock: Option<DateTime<Utc>>,
 }
 
 /// What to do with exemptions.
@@ -206,6 +250,22 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
                 }
             })
         }
+        TenantCommand::Create(args) => create(args).await,
+        TenantCommand::Attach {
+            api,
+            tenant,
+            payment_method,
+        } => {
+            let attach = AttachPaymentMethod { payment_method };
+            let (client, key) = (api.client()?, IdempotencyKey::generate());
+            let sent = client.attach_payment_method(tenant, &attach, &key).await?;
+            print(&api, &sent, || {
+                println!("sent {} to run {}", sent.signal_id, sent.run_id);
+            })
+        }
+        TenantCommand::Credit(command) => account::credit(command).await,
+        TenantCommand::Tax(command) => account::tax(command).await,
+        TenantCommand::Usage(command) => account::usage(command).await,
         TenantCommand::Hold(command) => hold(command).await,
         TenantCommand::Entitlements(args) => entitlement::show(args).await,
         TenantCommand::Override(command) => entitlement::run(command).await,
@@ -215,6 +275,19 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
         }
         TenantCommand::Exempt(command) => exempt(command).await,
     }
+}
+
+async fn create(args: CreateArgs) -> anyhow::Result<()> {
+    let new = NewTenant {
+        name: args.name,
+        email: args.email,
+        zone: args.zone,
+        locale: args.locale,
+        test_clock: args.test_clock,
+    };
+    let (client, key) = (args.api.client()?, IdempotencyKey::generate());
+    let made = client.create_tenant(&new, &key).await?;
+    print(&args.api, &made, || print_detail(&made))
 }
 
 async fn exempt(command: ExemptCommand) -> anyhow::Result<()> {
@@ -419,6 +492,9 @@ fn print_detail(tenant: &Tenant) {
         rfc3339(tenant.created_at),
         tenant.shard_id
     );
+    if let Some(customer) = &tenant.provider_customer_id {
+        println!("the payment provider calls it {customer}");
+    }
     match &tenant.default_payment_method {
         Some(card) => println!(
             "pays with {} {} ({})",

@@ -6,8 +6,8 @@ use axum::response::{Html, Response};
 use serde_json::json;
 use sqlx::PgConnection;
 use tenure_client::{
-    ActOnInvoice, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice, InvoiceDetail,
-    InvoiceLine, InvoiceStatus, Money, NewCreditNote, Problem, Role, SignalAccepted, TaxRate,
+    ActOnInvoice, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice, InvoiceAct,
+    InvoiceDetail, InvoiceLine, InvoiceStatus, Money, NewCreditNote, Problem, Role, TaxRate,
 };
 use tenure_engine::TenantId;
 use tenure_workflows::charge::{self, DisputeRow};
@@ -106,10 +106,12 @@ async fn page(
     Ok(Html(invoice::page(&mut tx, tenant_id, invoice_id).await?))
 }
 
-/// Collect, take back (`void`) or give up (`write-off`) an open invoice.
+/// Collect, take back (`void`) or give up (`write-off`) an open invoice. With `dry_run` it only tells
+/// what it would come to.
 #[utoipa::path(post, path = "/v1/tenants/{tenant_id}/invoices/{invoice_id}/{verb}", tag = "Invoices",
     params(("tenant_id" = Uuid, Path), ("invoice_id" = Uuid, Path), ("verb" = String, Path)),
-    request_body = ActOnInvoice, responses((status = 202, body = SignalAccepted),
+    request_body = ActOnInvoice, responses((status = 202, body = InvoiceAct),
+    (status = 200, body = InvoiceAct),
     (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn act(
     State(state): State<AppState>,
@@ -130,10 +132,22 @@ async fn act(
         }
     };
     let author = author(&caller, &body.value.reason);
+    let dry_run = body.value.dry_run;
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
-        let signal_id = tenure_engine::random_uuid().to_string();
         let (client, id) = (state.client(), invoice_id);
+        let preview = invoice::preview_act(client, conn, tenant_id, id, verb).await?;
+        let mut answer = InvoiceAct {
+            run_id: preview.run_id.0,
+            signal_id: None,
+            charged: money(preview.charged),
+            dropped: money(preview.dropped),
+            to_balance: money(preview.to_balance),
+        };
+        if dry_run {
+            return Ok(Done::Undone(answer));
+        }
+        let signal_id = tenure_engine::random_uuid().to_string();
         let sent = invoice::act(client, conn, tenant_id, id, &signal_id, verb).await?;
         let after = json!({ "run_id": sent.run_id });
         let action = match verb {
@@ -143,18 +157,18 @@ async fn act(
         };
         let subject = invoice_id.to_string();
         note(conn, &author, action, &subject, None, &after).await?;
-        Ok(Done::accepted(SignalAccepted {
-            run_id: sent.run_id.0,
-            signal_id,
-        }))
+        answer.signal_id = Some(signal_id);
+        Ok(Done::accepted(answer))
     })
     .await
 }
 
-/// Give something back of an invoice: off the debt first, then to the balance or the method.
+/// Give something back of an invoice: off the debt first, then to the balance or the method. With
+/// `dry_run` it only tells what it would come to.
 #[utoipa::path(post, path = "/v1/tenants/{tenant_id}/invoices/{invoice_id}/credit-notes",
     tag = "Invoices", params(("tenant_id" = Uuid, Path), ("invoice_id" = Uuid, Path)),
     request_body = NewCreditNote, responses((status = 201, body = CreditNote),
+    (status = 200, body = CreditNote),
     (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn give(
     State(state): State<AppState>,
@@ -166,6 +180,7 @@ async fn give(
     caller.require(Role::Support)?;
     caller.sees_all()?;
     let author = author(&caller, &body.value.reason);
+    let dry_run = body.value.dry_run;
     let amount = body.value.amount.as_ref().map(read_money).transpose()?;
     let wanted = invoice::Wanted {
         amount,
@@ -178,6 +193,9 @@ async fn give(
         let (client, id) = (state.client(), invoice_id);
         let row = invoice::give_credit_note(client, conn, tenant_id, id, &wanted).await?;
         let answer = note_to_json(row);
+        if dry_run {
+            return Ok(Done::Undone(answer));
+        }
         let subject = invoice_id.to_string();
         note(conn, &author, "give credit note", &subject, None, &answer).await?;
         Ok(Done::created(answer))

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use tenure_client::{
-    Mail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter, Page, Problem,
+    Mail, MailDetail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter, Page, Problem,
 };
 use tenure_engine::TenantId;
 use tenure_workflows::notice::{self, NoticeRow};
@@ -21,6 +21,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(list_of_tenant))
+        .routes(routes!(show))
         .routes(routes!(preview))
 }
 
@@ -56,6 +57,26 @@ async fn list_of_tenant(
     tenure_workflows::tenant::find(&mut tx, tenant_id).await?;
     let rows = notice::list(&mut tx, Some(tenant_id), None, i64::from(MAX_PAGE)).await?;
     Ok(Json(rows.into_iter().map(to_json).collect()))
+}
+
+/// Show one mail to a tenant as it was sent, with its HTML part.
+#[utoipa::path(get, path = "/v1/tenants/{tenant_id}/mails/{notice_id}", tag = "Mails",
+    params(("tenant_id" = Uuid, Path), ("notice_id" = Uuid, Path)), responses(
+    (status = 200, body = MailDetail), (status = 404, body = Problem)))]
+async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path((tenant_id, notice_id)): Path<(TenantId, Uuid)>,
+) -> Result<Json<MailDetail>, ApiError> {
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin_tenant(tenant_id).await?;
+    let kept = notice::find(&mut tx, tenant_id, notice_id).await?;
+    Ok(Json(MailDetail {
+        created_at: kept.row.created_at,
+        mail: to_json(kept.row),
+        body_html: kept.body_html,
+        dedupe_key: kept.dedupe_key,
+    }))
 }
 
 /// Look at a mail of a kind with made-up facts, in a language.

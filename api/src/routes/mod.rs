@@ -20,6 +20,7 @@ mod schedules;
 mod subscriptions;
 mod tenants;
 mod test_clocks;
+mod usage;
 mod webhooks;
 mod whoami;
 mod workflows;
@@ -75,6 +76,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(dunning::router())
         .merge(subscriptions::router())
         .merge(entitlements::router())
+        .merge(usage::router())
         .merge(invoices::router())
         .merge(mails::router())
         .merge(test_clocks::router())

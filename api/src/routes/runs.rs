@@ -74,7 +74,7 @@ async fn start(
         };
         trace::tell_run(tenant, started.run_id);
         let found = inspect::detail(conn, state.keyring(), started.run_id).await?;
-        let answer = detail(found, &caller);
+        let answer = detail(found, state.client().registry(), &caller);
         Ok(if started.created {
             Done::created(answer)
         } else {

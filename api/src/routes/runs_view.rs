@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use tenure_client::{
     ActionArg, AllowedAction, Deadline, DeadlineClock, Evidence, Page, Problem, Progress, RunCount,
-    RunCountFilter, RunDetail, RunFilter, RunPriority, RunStatus, RunSummary, Signal,
-    SignalOutcome, Step, Transition, Why,
+    RunCountFilter, RunDetail, RunFilter, RunPriority, RunStatus, RunSummary, Signal, SignalKind,
+    SignalOutcome, SignalReception, Step, Transition, Why,
 };
-use tenure_engine::{Priority, RunId, Status, TenantId, inspect, search};
+use tenure_engine::{Priority, Reception, Registry, RunId, Status, TenantId, inspect, search};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -92,7 +92,7 @@ async fn show(
 ) -> Result<Json<RunDetail>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
     let found = inspect::detail(&mut tx, state.keyring(), run_id).await?;
-    Ok(Json(detail(found, &caller)))
+    Ok(Json(detail(found, state.client().registry(), &caller)))
 }
 
 /// List a run's answered steps, oldest first; the latest 500.
@@ -175,7 +175,31 @@ async fn signals(
     Ok(Json(lines.collect()))
 }
 
-pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
+/// What a run may be sent; nothing once it has ended.
+fn signal_kinds(found: &inspect::RunDetail, registry: &Registry) -> Vec<SignalKind> {
+    let run = &found.summary;
+    if run.status.is_finished() {
+        return Vec::new();
+    }
+    let kinds = registry.signals(&run.workflow, run.version, &found.data);
+    let told = kinds.into_iter().map(|kind| {
+        let (reception, reason) = match kind.reception {
+            Some(Reception::Accept) => (Some(SignalReception::Accept), None),
+            Some(Reception::Defer) => (Some(SignalReception::Defer), None),
+            Some(Reception::Reject(why)) => (Some(SignalReception::Reject), Some(why)),
+            None => (None, None),
+        };
+        SignalKind {
+            name: kind.name.to_owned(),
+            sketch: kind.sketch,
+            reception,
+            reason: reason.map(str::to_owned),
+        }
+    });
+    told.collect()
+}
+
+pub(super) fn detail(found: inspect::RunDetail, registry: &Registry, caller: &Caller) -> RunDetail {
     let clock = if found.summary.clock_id.is_some() {
         DeadlineClock::Tenant
     } else {
@@ -183,6 +207,7 @@ pub(super) fn detail(found: inspect::RunDetail, caller: &Caller) -> RunDetail {
     };
     let actions = actions::VERBS.iter();
     RunDetail {
+        signals: signal_kinds(&found, registry),
         revision: found.summary.revision(),
         allowed_actions: actions
             .map(|verb| allowed(verb, found.may(verb.word), caller))

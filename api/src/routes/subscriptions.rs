@@ -10,6 +10,7 @@ use tenure_client::{
     SubscriptionItem, SubscriptionStatus, UndoIntent, When,
 };
 use tenure_engine::TenantId;
+use tenure_engine::flow::Author;
 use tenure_workflows::money::Money as Amount;
 use tenure_workflows::subscription::intent::Kind;
 use tenure_workflows::subscription::rules::DisplayStatus;
@@ -18,6 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::audit::note;
+use super::flow::author;
 use super::plans::money;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -150,6 +153,7 @@ async fn change(
     let act = Act {
         wanted,
         when: moment(asked.when),
+        author: asked.reason.as_deref().map(|why| author(&caller, why)),
         dry_run: asked.dry_run,
     };
     perform(&state, &caller, of, &key, &body.fingerprint, &act).await
@@ -175,6 +179,7 @@ async fn cancel(
     let act = Act {
         wanted,
         when: moment(asked.when),
+        author: asked.reason.as_deref().map(|why| author(&caller, why)),
         dry_run: asked.dry_run,
     };
     perform(&state, &caller, of, &key, &body.fingerprint, &act).await
@@ -198,6 +203,7 @@ async fn pause(
     let act = Act {
         wanted,
         when: moment(asked.when),
+        author: asked.reason.as_deref().map(|why| author(&caller, why)),
         dry_run: asked.dry_run,
     };
     perform(&state, &caller, of, &key, &body.fingerprint, &act).await
@@ -221,6 +227,7 @@ async fn resume(
     let act = Act {
         wanted,
         when: moment(asked.when),
+        author: asked.reason.as_deref().map(|why| author(&caller, why)),
         dry_run: asked.dry_run,
     };
     perform(&state, &caller, of, &key, &body.fingerprint, &act).await
@@ -244,6 +251,7 @@ async fn move_anchor(
     let act = Act {
         wanted,
         when: moment(asked.when),
+        author: asked.reason.as_deref().map(|why| author(&caller, why)),
         dry_run: asked.dry_run,
     };
     perform(&state, &caller, of, &key, &body.fingerprint, &act).await
@@ -270,15 +278,22 @@ async fn undo(
         IntentKind::Resume => Kind::Resume,
         IntentKind::MoveAnchor => Kind::MoveAnchor,
     };
+    let why = body.value.reason.as_deref();
+    let author = why.map(|why| author(&caller, why));
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
         let signal_id = tenure_engine::random_uuid().to_string();
         let (client, id) = (state.client(), subscription_id);
         let sent = subscription::undo(client, conn, tenant_id, id, &signal_id, intent).await?;
-        Ok(Done::accepted(SignalAccepted {
+        let answer = SignalAccepted {
             run_id: sent.run_id.0,
             signal_id,
-        }))
+        };
+        if let Some(author) = &author {
+            let (action, subject) = (format!("undo {}", intent.word()), id.to_string());
+            note(conn, author, &action, &subject, None, &answer).await?;
+        }
+        Ok(Done::accepted(answer))
     })
     .await
 }
@@ -287,6 +302,8 @@ async fn undo(
 struct Act {
     wanted: Wanted,
     when: subscription::intent::When,
+    /// The person who asks, if one does.
+    author: Option<Author>,
     dry_run: bool,
 }
 
@@ -315,9 +332,24 @@ async fn perform(
         subscription::act(client, conn, tenant_id, id, &signal_id, wanted, when).await?;
         trace::tell_run(tenant_id, row.run_id);
         answer.signal_id = Some(signal_id);
+        if let Some(author) = &act.author {
+            let subject = subscription_id.to_string();
+            note(conn, author, verb(wanted), &subject, None, &answer).await?;
+        }
         Ok(Done::accepted(answer))
     })
     .await
+}
+
+/// What an act is called in the audit.
+const fn verb(wanted: &Wanted) -> &'static str {
+    match wanted {
+        Wanted::Change { .. } => "change subscription",
+        Wanted::Cancel { .. } => "cancel subscription",
+        Wanted::Pause { .. } => "pause subscription",
+        Wanted::Resume => "resume subscription",
+        Wanted::MoveAnchor { .. } => "move anchor of subscription",
+    }
 }
 
 fn moment(when: When) -> subscription::intent::When {

@@ -116,6 +116,9 @@ async fn attach(
 }
 
 fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {
+    let provider_customer_id = customer
+        .as_ref()
+        .map(|customer| customer.provider_customer_id.clone());
     let (method, method_error) = customer.map_or((None, None), |customer| {
         (customer.method, customer.method_error)
     });
@@ -124,12 +127,15 @@ fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {
         name: row.name,
         email: row.email,
         zone: row.zone,
+        locale: row.locale,
+        provider_customer_id,
         shard_id: row.shard_id.0,
         test_clock_id: row.test_clock_id.map(|clock| clock.0),
         default_payment_method: method.map(|method| PaymentMethod {
             brand: method.brand,
             last4: method.last4,
             provider_id: method.id,
+            expires_on: method.expires_on,
         }),
         created_at: row.created_at,
         payment_method_error: method_error,

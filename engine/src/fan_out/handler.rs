@@ -13,7 +13,7 @@ use crate::error::{EngineError, StepError};
 use crate::limit::{Limit, Need};
 use crate::plan::{Answer, AnswerNext};
 use crate::priority::Priority;
-use crate::registry::{Beginning, ErasedEvent, Handler, Unfit, VisitError};
+use crate::registry::{Beginning, ErasedEvent, Handler, SignalKind, Unfit, VisitError};
 use crate::retention::Retention;
 use crate::run::Status;
 use crate::store::claim::INBOX_PAGE;
@@ -53,6 +53,10 @@ impl Handler for FanOutHandler {
 
     fn states(&self) -> &'static [&'static str] {
         &[GOING]
+    }
+
+    fn signals(&self, _version: i32, _data: &[u8]) -> Vec<SignalKind> {
+        Vec::new()
     }
 
     fn retention(&self) -> Retention {

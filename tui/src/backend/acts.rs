@@ -1,5 +1,6 @@
 //! Acts: each is one call, and how it went in words.
 
+use super::billing;
 use crate::deeds::retention::{held, words};
 use crate::event::{Act, BulkAct, Done, Door, FlowAct, KeysAct, RetentionAct, ScheduleVerb};
 use tenure_client::{ActOnSchedule, Client, ClientError, IdempotencyKey, SendSignal};
@@ -67,6 +68,11 @@ pub(super) async fn carry_out(
         Act::Flow(act) => change_flow(client, act, key).await.map(Done::Did),
         Act::Bulk(act) => act_on_many(client, act, key).await,
         Act::Retention(act) => decide(client, act, key).await.map(Done::Did),
+        Act::Billing {
+            tenant_id,
+            act,
+            dry_run,
+        } => billing::change(client, tenant_id, act, dry_run, key).await,
         Act::Keys { tenant_id, act } => change_keys(client, tenant_id, act, key)
             .await
             .map(Done::Did),

@@ -1,6 +1,7 @@
 //! The only place that awaits the server: questions and acts go out, events come back.
 
 mod acts;
+mod billing;
 mod questions;
 
 use crate::clock;

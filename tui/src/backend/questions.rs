@@ -3,11 +3,12 @@
 use super::{part, told, visible};
 use crate::detail::Tab;
 use crate::event::{
-    Answer, Content, FlowAnswer, Request, RetentionAnswer, RunAnswer, TenantAnswer,
+    Answer, BillingAnswer, Content, FlowAnswer, Request, RetentionAnswer, RunAnswer, TenantAnswer,
 };
 use tenure_client::{
-    BulkFilter, BulkOutcome, BulkResultFilter, Client, ClientError, LegalHoldFilter, MailFilter,
-    RunCountFilter, RunFilter, RunStatus, ScheduleFilter, Tenant, TenantFilter, TestClock,
+    BulkFilter, BulkOutcome, BulkResultFilter, Client, ClientError, HoldFilter, LegalHoldFilter,
+    MailFilter, RunCountFilter, RunFilter, RunStatus, ScheduleFilter, SubscriptionDetail, Tenant,
+    TenantFilter, TestClock,
 };
 use uuid::Uuid;
 
@@ -23,6 +24,8 @@ const RESULTS: u32 = 100;
 const TENANTS: u32 = 100;
 /// Live runs of a tenant asked for at once.
 const LIVE: u32 = 100;
+/// Subscriptions looked at closely.
+const CLOSELY: usize = 20;
 /// Legal holds asked for at once: the most that the server gives.
 const HOLDS: u32 = 200;
 
@@ -48,15 +51,16 @@ pub(super) async fn ask(client: &Client, request: Request) -> Result<Answer, Cli
                 Some(tenant_id) => tenant_id,
                 None => client.run(run_id).await?.summary.tenant_id,
             };
-            let (run, around, content) = tokio::join!(
-                client.run(run_id),
+            let (around, content) = tokio::join!(
                 surroundings(client, tenant_id, tenant),
                 content(client, run_id, tenant_id, tab),
             );
             let (tenant, clock) = around?;
             let content = told(content)?;
+            // Asked last: what may be done with it is never older than what is told of it.
+            let run = client.run(run_id).await?;
             Answer::Run(Box::new(RunAnswer {
-                run: run?,
+                run,
                 tenant,
                 clock,
                 content,
@@ -166,7 +170,7 @@ async fn tenant(client: &Client, tenant_id: Uuid) -> Result<Answer, ClientError>
         limit: Some(SCHEDULES),
         ..ScheduleFilter::default()
     };
-    let (around, subscriptions, invoices, runs, schedules, mails, holds, keys) = tokio::join!(
+    let (around, subscriptions, invoices, runs, schedules, mails, holds, keys, billing) = tokio::join!(
         async {
             let tenant = client.tenant(tenant_id).await?;
             surroundings(client, tenant_id, Some(Box::new(tenant))).await
@@ -178,6 +182,7 @@ async fn tenant(client: &Client, tenant_id: Uuid) -> Result<Answer, ClientError>
         client.list_tenant_mails(tenant_id),
         client.list_legal_holds(&holds),
         client.list_keys(tenant_id),
+        billing(client, tenant_id),
     );
     let (Some(tenant), clock) = around? else {
         return Err(ClientError::Configuration(
@@ -194,7 +199,44 @@ async fn tenant(client: &Client, tenant_id: Uuid) -> Result<Answer, ClientError>
         mails: part(mails)?,
         holds: part(holds.map(|page| page.items))?,
         keys: part(keys)?,
+        billing: billing?,
     })))
+}
+
+/// A tenant's money, and what it may use.
+async fn billing(client: &Client, tenant_id: Uuid) -> Result<BillingAnswer, ClientError> {
+    let holds = HoldFilter::default();
+    let (details, debts, credit, notes, holds, entitlements, usage, plans) = tokio::join!(
+        details(client, tenant_id),
+        client.list_debts(tenant_id),
+        client.credit(tenant_id),
+        client.list_credit_notes(tenant_id),
+        client.list_holds(tenant_id, &holds),
+        client.entitlements(tenant_id),
+        client.list_usage(tenant_id),
+        client.list_plans(),
+    );
+    Ok(BillingAnswer {
+        details: part(details)?,
+        debts: part(debts)?,
+        credit: part(credit)?,
+        notes: part(notes)?,
+        holds: part(holds)?,
+        entitlements: part(entitlements)?,
+        usage: part(usage)?,
+        plans: part(plans)?,
+    })
+}
+
+/// What live subscriptions have, and what will become of them.
+async fn details(client: &Client, tenant_id: Uuid) -> Result<Vec<SubscriptionDetail>, ClientError> {
+    let all = client.list_subscriptions(tenant_id).await?;
+    let live = all.into_iter().filter(|one| one.ended_at.is_none());
+    let asked = live.take(CLOSELY).map(|one| {
+        let client = client.clone();
+        async move { client.subscription(tenant_id, one.subscription_id).await }
+    });
+    futures_util::future::try_join_all(asked).await
 }
 
 /// The newest runs of a tenant that have not ended.

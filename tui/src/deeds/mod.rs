@@ -5,6 +5,7 @@
 //! keeps and starts runs are few and known, so their forms stand here, one family a file, as they do
 //! on the command line.
 
+pub(crate) mod billing;
 pub(crate) mod bulk;
 pub(crate) mod flow;
 pub(crate) mod keys;
@@ -87,6 +88,12 @@ pub(crate) fn act(deed: &Deed<'_>, dry_run: bool) -> Result<Act, String> {
         Target::Bulk(bulk) => bulk::act(deed, bulk),
         Target::Policy(_) | Target::Holds | Target::Hold(_) => retention::act(deed),
         Target::Keys(tenant_id, _) => keys::act(deed, *tenant_id),
+        Target::Tenant(_)
+        | Target::Subscription(_)
+        | Target::Invoice(..)
+        | Target::ServiceHold(_)
+        | Target::Exemption(..)
+        | Target::Override(..) => billing::act(deed, dry_run),
     }
 }
 
@@ -103,5 +110,11 @@ pub(crate) fn preview(deed: &Deed<'_>, help: &str) -> Preview {
         Target::Bulk(bulk) => bulk::preview(deed, bulk),
         Target::Policy(_) | Target::Holds | Target::Hold(_) => retention::preview(deed),
         Target::Keys(_, versions) => keys::preview(deed, *versions),
+        Target::Tenant(_)
+        | Target::Subscription(_)
+        | Target::Invoice(..)
+        | Target::ServiceHold(_)
+        | Target::Exemption(..)
+        | Target::Override(..) => billing::preview(deed, help),
     }
 }

@@ -5,6 +5,7 @@ use crate::deeds::start;
 use crate::dialog::{Dialog, Field, Stage};
 use crate::event::Action;
 use crate::keymap::Command;
+use crate::menu::Menu;
 use crate::model::{Model, Screen};
 use crate::subject::Offer;
 use crate::theme::Tone;
@@ -37,19 +38,22 @@ fn refused(model: &Model, verb: &str) -> Option<String> {
 
 /// Opens the menu at the first verb that can be done.
 pub(super) fn show_menu(model: &mut Model) {
-    let offers = model.offers();
-    if offers.is_empty() {
+    model.menu = Menu::open(&model.offers());
+    if model.menu.is_none() {
         model.say(Tone::Bad, "There is nothing to act on yet.");
-    } else {
-        let first = offers.iter().position(|offer| offer.refused.is_none());
-        model.menu = Some(first.unwrap_or(0));
     }
 }
 
 /// Prepares the act under the cursor. A menu from which nothing came stays open.
 pub(super) fn choose(model: &mut Model) {
-    let offer = match (model.menu, model.over.last()) {
-        (Some(place), _) => model.offers().into_iter().nth(place),
+    let offer = match (&model.menu, model.over.last()) {
+        (Some(menu), _) => {
+            let offers = model.offers();
+            let Some(place) = menu.position(&offers) else {
+                return choose_anew(model);
+            };
+            offers.into_iter().nth(place)
+        }
         (None, Some(Screen::Many(many))) => many.chosen(model.columns()),
         (None, _) => None,
     };
@@ -60,6 +64,15 @@ pub(super) fn choose(model: &mut Model) {
     if model.dialog.is_some() {
         model.menu = None;
     }
+}
+
+/// What the person looked at is not offered any more; what is there instead was not asked for.
+fn choose_anew(model: &mut Model) {
+    let verb = model.menu.as_ref().map(|menu| menu.verb().to_owned());
+    let verb = verb.unwrap_or_default();
+    let words = format!("{verb} is not offered any more: it has changed meanwhile. Choose again.");
+    model.menu = Menu::open(&model.offers());
+    model.say(Tone::Bad, words);
 }
 
 /// Prepares a verb by its name.
@@ -126,6 +139,10 @@ pub(super) fn press(model: &mut Model) -> Vec<Action> {
     let Some(dialog) = model.dialog.as_mut().filter(|dialog| !dialog.is_busy()) else {
         return Vec::new();
     };
+    if dialog.complete() {
+        // It stays in the field, so that what was written out is seen before it counts.
+        return Vec::new();
+    }
     match dialog.field {
         Field::Arg(_) if !dialog.is_at_end() => dialog.turn(1),
         Field::Keep => close(model),

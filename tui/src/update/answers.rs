@@ -43,8 +43,9 @@ pub(super) fn acted(model: &mut Model, intent: u64, result: Result<Done, Refusal
         .filter(|dialog| dialog.intent == intent);
     match (result, dialog) {
         (Ok(Done::Would(would)), Some(dialog)) => dialog.show(&would),
+        (Ok(Done::Told(words)), Some(dialog)) => dialog.tell(words),
         // Nothing was done, and nobody wants to know any more.
-        (Ok(Done::Would(_)), None) => {}
+        (Ok(Done::Would(_) | Done::Told(_)), None) => {}
         (Ok(Done::Did(words)), dialog) => {
             if dialog.is_some() {
                 model.dialog = None;

@@ -107,10 +107,9 @@ fn step(model: &mut Model, by: isize) {
     let last = keymap::bindings(model.place()).count().saturating_sub(1);
     if let Some(scroll) = &mut model.help {
         *scroll = scroll.saturating_add_signed(by).min(last);
-    } else if let Some(place) = model.menu {
-        let last = model.offers().len().saturating_sub(1);
-        let place = place.saturating_add_signed(by).min(last);
-        model.menu = Some(place);
+    } else if let Some(mut menu) = model.menu.take() {
+        menu.step(&model.offers(), by);
+        model.menu = Some(menu);
     } else if model.over.is_empty() {
         model.list.step(by);
     } else {

@@ -7,9 +7,12 @@ use crate::dialog::{Dialog, Field, Stage};
 use crate::form::{self, Arg, Kind};
 use crate::model::Model;
 use crate::subject::Target;
+use crate::text;
 use crate::theme::Tone;
 use crate::tree::Piece;
 use ratatui::layout::{Margin, Rect};
+use serde_json::Value;
+use tenure_client::{SignalKind, SignalReception};
 
 /// Columns that two buttons take beside each other.
 const BUTTON_COLUMNS: u16 = 56;
@@ -19,6 +22,8 @@ const COLUMNS_MAX: u16 = 90;
 const FIELDS_HIGH: usize = 3;
 /// Columns for the name of a field that shares its row with the text.
 const NAME_COLUMNS: usize = 17;
+/// Columns for the name of a signal.
+const SIGNAL_COLUMNS: usize = 18;
 /// Rows of what will happen that stay in the lowest window.
 const PREVIEW_ROWS_MIN: usize = 2;
 
@@ -116,7 +121,7 @@ fn heading(model: &Model, dialog: &Dialog) -> String {
 fn rows<'a>(paint: &Paint<'_, '_>, area: Rect, model: &Model, dialog: &'a Dialog) -> Vec<Row<'a>> {
     let height = usize::from(area.height);
     let mut top = about(paint, area, dialog);
-    let inputs = inputs(model, dialog);
+    let inputs = inputs(model, dialog, usize::from(area.width));
     let mut preview = preview(paint, area, dialog);
     let mut end = buttons(area, dialog);
     end.extend(troubles(paint, area, dialog));
@@ -145,7 +150,7 @@ fn about(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'static>
     rows
 }
 
-fn inputs<'a>(model: &Model, dialog: &'a Dialog) -> Vec<Row<'a>> {
+fn inputs<'a>(model: &Model, dialog: &'a Dialog, columns: usize) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
     let args = dialog.form.args.iter().zip(&dialog.args);
     for (place, (arg, input)) in args.enumerate() {
@@ -156,7 +161,11 @@ fn inputs<'a>(model: &Model, dialog: &'a Dialog) -> Vec<Row<'a>> {
             dialog,
             (&format!("{}{mark}", arg.name), input, here),
             hint(model, arg, input.value()),
+            columns,
         );
+        if let (true, Kind::Signal(known)) = (here, &arg.kind) {
+            rows.extend(signals(known, input.value()));
+        }
     }
     if dialog.form.reason {
         let is_empty = dialog.reason.value().trim().is_empty();
@@ -167,7 +176,8 @@ fn inputs<'a>(model: &Model, dialog: &'a Dialog) -> Vec<Row<'a>> {
         };
         let here = dialog.field == Field::Reason;
         let hint = (Tone::Dim, hint.to_owned());
-        field(&mut rows, dialog, ("reason *", &dialog.reason, here), hint);
+        let name = ("reason *", &dialog.reason, here);
+        field(&mut rows, dialog, name, hint, columns);
     }
     rows
 }
@@ -178,17 +188,22 @@ fn field<'a>(
     rows: &mut Vec<Row<'a>>,
     dialog: &Dialog,
     (name, input, here): (&str, &'a tui_input::Input, bool),
-    hint: Piece,
+    (tone, hint): Piece,
+    columns: usize,
 ) {
     if dialog.args.len() <= FIELDS_HIGH {
+        let hint = (tone, hint);
         rows.push(Row::Words(vec![(Tone::Strong, format!("{name}  ")), hint]));
         rows.push(Row::Input(String::new(), input, here));
         return;
     }
     rows.push(Row::Input(name.to_owned(), input, here));
-    if here && !hint.1.is_empty() {
-        let indent = (Tone::Plain, " ".repeat(NAME_COLUMNS + 2));
-        rows.push(Row::Words(vec![indent, hint]));
+    if here && !hint.is_empty() {
+        let lines = text::wrap(&hint, columns.saturating_sub(NAME_COLUMNS + 2).max(1));
+        rows.extend(lines.into_iter().map(|line| {
+            let indent = (Tone::Plain, " ".repeat(NAME_COLUMNS + 2));
+            Row::Words(vec![indent, (tone, line)])
+        }));
     }
 }
 
@@ -204,8 +219,47 @@ fn hint(model: &Model, arg: &Arg, text: &str) -> Piece {
         (Ok(None), _) => (Tone::Dim, "may be left out".to_owned()),
         (Ok(Some(_)), Kind::Choice(words)) => (Tone::Dim, format!("one of {}", words.join(", "))),
         (Ok(Some(_)), Kind::Json) => (Tone::Good, "JSON is fine".to_owned()),
+        (Ok(Some(value)), Kind::Signal(known)) => told_of(known, &value),
         (Ok(Some(_)), _) => (Tone::Good, String::new()),
     }
+}
+
+/// What becomes of a signal as it is typed.
+fn told_of(known: &[SignalKind], value: &Value) -> Piece {
+    let named = value.as_object().and_then(|all| all.keys().next());
+    let name = value.as_str().or(named.map(String::as_str));
+    match known.iter().find(|kind| Some(kind.name.as_str()) == name) {
+        Some(kind) => received(kind),
+        None => (Tone::Warn, "the workflow knows no such signal".to_owned()),
+    }
+}
+
+/// What the run's state does with a signal.
+fn received(kind: &SignalKind) -> Piece {
+    match kind.reception {
+        Some(SignalReception::Accept) => (Tone::Good, "it is handled".to_owned()),
+        Some(SignalReception::Defer) => (Tone::Warn, "it waits for another state".to_owned()),
+        Some(SignalReception::Reject) => {
+            let why = kind.reason.as_deref().unwrap_or("its state wants none");
+            (Tone::Bad, format!("it is rejected: {why}"))
+        }
+        None => (Tone::Dim, "that hangs on what it carries".to_owned()),
+    }
+}
+
+/// The signals that could be meant, each with what would become of it.
+fn signals(known: &[SignalKind], text: &str) -> Vec<Row<'static>> {
+    let meant = form::meant(known, text).into_iter();
+    let row = |kind: &SignalKind| {
+        let name = text::pad(&kind.name, SIGNAL_COLUMNS, "~");
+        let pieces = vec![
+            (Tone::Plain, "    ".to_owned()),
+            (Tone::Strong, format!("{name} ")),
+            received(kind),
+        ];
+        Row::Words(pieces)
+    };
+    meant.map(row).collect()
 }
 
 /// Which workflows could be meant.

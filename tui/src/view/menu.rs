@@ -14,14 +14,17 @@ const VERB_COLUMNS: usize = 15;
 /// Draws the menu over what is below it: the verbs, and under a rule what the one under the cursor does.
 pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     let actions = model.offers();
-    let place = model.menu.unwrap_or(0).min(actions.len().saturating_sub(1));
+    // What was under the cursor and is gone leaves no cursor: another verb was not looked at.
+    let found = model.menu.as_ref().and_then(|menu| menu.position(&actions));
+    let place = found.unwrap_or(0);
     let title = actions.get(place).map_or("", |offer| &offer.subject.title);
     let heading = format!("{}: act on {title}", bars::environment_name(model));
     let inside = Rect {
         width: area.width.saturating_sub(8).min(86),
         ..area
     };
-    let told = actions.get(place).map_or_else(Vec::new, |action| {
+    let chosen = found.and_then(|place| actions.get(place));
+    let told = chosen.map_or_else(Vec::new, |action| {
         let words = told(action);
         words
             .iter()
@@ -47,8 +50,8 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
     let first = paint::offset(place, actions.len(), usize::from(verbs.height));
     let shown = actions.iter().enumerate().skip(first);
     for (row, (at, action)) in shown.take(usize::from(verbs.height)).enumerate() {
-        let pieces = line(paint, action, at == place);
-        if at == place {
+        let pieces = line(paint, action, found == Some(at));
+        if found == Some(at) {
             paint.row_selected(verbs, row, &pieces);
         } else {
             paint.row(verbs, row, &pieces);

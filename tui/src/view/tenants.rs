@@ -35,7 +35,7 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, shown
     };
     let words = (
         heading,
-        "No tenant has that in its name, mail address or id.",
+        "No tenant has that in its name, mail address or id, and the provider calls none so.",
     );
     tree::screen(paint, body, model, words, (shown, shown.found.is_some()));
 }

@@ -333,8 +333,10 @@ fn clear(debt: &Debt) -> Transition<DunningWorkflow> {
         return Transition::stay(State::Clear { currency });
     }
     let key = format!("recovered/{currency}/{}", debt.since.timestamp());
-    Transition::go(State::Clear { currency })
-        .launch::<NoticeWorkflow>(key, &notice::Input::Recovered {})
+    let recovered = notice::Input::Recovered {
+        currency: Some(currency),
+    };
+    Transition::go(State::Clear { currency }).launch::<NoticeWorkflow>(key, &recovered)
 }
 
 /// The ladder has ended: invoices are written off, and subscriptions end if the policy says so.
@@ -348,6 +350,7 @@ fn give_up(
 ) -> Transition<DunningWorkflow> {
     let since = since.timestamp();
     let mail = notice::Input::Final {
+        currency: Some(currency),
         ends: action == EndAction::Cancel,
     };
     transition = transition.launch::<NoticeWorkflow>(format!("final/{currency}/{since}"), &mail);
@@ -381,7 +384,11 @@ fn tell(
     let since = since.timestamp();
     if decision.stage == Stage::Exhausted {
         let key = format!("final/{currency}/{since}");
-        return transition.launch::<NoticeWorkflow>(key, &notice::Input::Final { ends: false });
+        let about = notice::Input::Final {
+            currency: Some(currency),
+            ends: false,
+        };
+        return transition.launch::<NoticeWorkflow>(key, &about);
     }
     let Some(step) = decision
         .step

@@ -15,7 +15,7 @@ use crate::payment::rules::DeclineClass;
 
 /// Lists what the tenant owes in a currency: invoices that are open and were declined, the oldest
 /// first.
-pub(super) async fn list_unpaid(
+pub(crate) async fn list_unpaid(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
-use tenure_engine::{Client, EngineError, RunRef, Signalled, TenantId};
+use tenure_engine::{Client, EngineError, RunId, RunRef, Signalled, TenantId};
 use uuid::Uuid;
 
 use super::credit::{self, GivenCreditNote, NewCreditNote};
@@ -77,6 +77,62 @@ pub enum Verb {
     WriteOff,
 }
 
+/// What an act on an invoice comes to.
+#[derive(Debug, Clone)]
+pub struct ActPreview {
+    /// The run that does it.
+    pub run_id: RunId,
+    /// What is charged now.
+    pub charged: Money,
+    /// What is not owed any more.
+    pub dropped: Money,
+    /// What goes back to the tenant's balance.
+    pub to_balance: Money,
+}
+
+/// Tells what an act on an invoice comes to. The transaction must act as the tenant.
+///
+/// # Errors
+/// As [`act`].
+pub async fn preview_act(
+    client: &Client,
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    invoice: Uuid,
+    verb: Verb,
+) -> Result<ActPreview, DoorError> {
+    let (row, _) = find(conn, tenant, invoice).await?;
+    check_open(&row)?;
+    let shard = tenant::find(conn, tenant).await?.shard_id;
+    let standing = store::lock(conn, invoice, shard).await?;
+    let standing = standing.ok_or_else(|| DoorError::not_found("invoice", invoice))?;
+    let lines = store::list_lines_given(conn, invoice, shard).await?;
+    let (due, none) = (row.due(), Money::zero(row.total.currency()));
+    let key = invoice.to_string();
+    let run = client.find_by_key::<InvoiceWorkflow>(conn, tenant, &key);
+    Ok(ActPreview {
+        run_id: run
+            .await?
+            .ok_or_else(|| DoorError::not_found("run of invoice", &key))?,
+        charged: if verb == Verb::Collect { due } else { none },
+        dropped: if verb == Verb::Collect { none } else { due },
+        to_balance: match verb {
+            Verb::Void => Money::new(super::held(&standing, &lines), due.currency()),
+            Verb::Collect | Verb::WriteOff => none,
+        },
+    })
+}
+
+fn check_open(row: &InvoiceRow) -> Result<(), DoorError> {
+    if row.status == "open" {
+        return Ok(());
+    }
+    Err(DoorError::Conflict(format!(
+        "invoice {} is {}; only an open invoice is collected, taken back or given up",
+        row.invoice_id, row.status
+    )))
+}
+
 /// Asks an invoice's run to do something. The transaction must act as the tenant.
 ///
 /// # Errors
@@ -90,12 +146,7 @@ pub async fn act(
     verb: Verb,
 ) -> Result<Signalled, DoorError> {
     let (row, _) = find(conn, tenant, invoice).await?;
-    if row.status != "open" {
-        return Err(DoorError::Conflict(format!(
-            "invoice {invoice} is {}; only an open invoice is collected, taken back or given up",
-            row.status
-        )));
-    }
+    check_open(&row)?;
     let signal = match verb {
         Verb::Collect => Signal::Collect,
         Verb::Void => Signal::Void,

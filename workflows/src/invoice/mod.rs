@@ -9,8 +9,8 @@ pub mod print;
 pub(crate) mod store;
 
 pub use door::{
-    Verb, Wanted, act, find, find_credit, give_credit_note, grant_credit, list, list_credit_notes,
-    page,
+    ActPreview, Verb, Wanted, act, find, find_credit, give_credit_note, grant_credit, list,
+    list_credit_notes, page, preview_act,
 };
 
 use chrono::{DateTime, Utc};
@@ -715,10 +715,8 @@ async fn void(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow>, St
             let standing = store::lock(tx, of.invoice_id, shard).await?;
             let standing =
                 standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
-            // Credit notes took the debt first; what they gave beyond it was of what the balance paid.
             let lines = store::list_lines_given(tx, of.invoice_id, shard).await?;
-            let given = gross_given(&lines) - standing.credited;
-            let held = standing.balance_applied - given.max(Decimal::ZERO);
+            let held = held(&standing, &lines);
             if held > Decimal::ZERO {
                 let entry = store::Entry {
                     currency: of.currency.code(),
@@ -827,7 +825,14 @@ fn gross_given(lines: &[store::BilledLine]) -> Decimal {
     if is_inclusive(lines) { net } else { net + tax }
 }
 
+/// What the balance paid of an invoice and was not given back of it. Credit notes took the debt
+/// first; what they gave beyond it was of what the balance paid.
+fn held(standing: &store::Standing, lines: &[store::BilledLine]) -> Decimal {
+    let given = gross_given(lines) - standing.credited;
+    (standing.balance_applied - given.max(Decimal::ZERO)).max(Decimal::ZERO)
+}
+
 /// A number as it is printed.
-fn printed(number: i32) -> String {
+pub(crate) fn printed(number: i32) -> String {
     format!("INV-{number:05}")
 }

@@ -5,6 +5,7 @@
 //! of the tenant's zone, as the tenant's policy says. What has become moot by then is suppressed.
 //! The words are kept as they were sent; a mail that was suppressed is kept, too.
 
+mod facts;
 pub(crate) mod rules;
 mod store;
 mod template;
@@ -15,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 use tenure_engine::{
-    Context, Event, ResultExt as _, RetryPolicy, ShardId, StepError, TenantId, Transition, Workflow,
+    Context, Event, ResultExt as _, RetryPolicy, StepError, TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
-use crate::calendar;
+use crate::calendar::{self, Interval};
 use crate::door::DoorError;
 use crate::dunning;
 use crate::environment::Environment;
@@ -42,10 +43,16 @@ pub enum Input {
         plan: String,
         /// What it costs from then on.
         price: Money,
+        /// For how long that is; version 2 did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every: Option<Interval>,
+        /// The subscription; once it is to end, the mail is moot. Version 2 did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subscription_id: Option<Uuid>,
         /// When it ends.
         ends_at: DateTime<Utc>,
     },
-    /// A period of a yearly plan ends soon and another follows.
+    /// A long period ends soon and another follows.
     RenewalComing {
         /// The subscription; once it is to end, the mail is moot.
         subscription_id: Uuid,
@@ -53,6 +60,9 @@ pub enum Input {
         plan: String,
         /// What the next period costs.
         price: Money,
+        /// How long it is.
+        #[serde(default = "year")]
+        every: Interval,
         /// When it begins.
         renews_at: DateTime<Utc>,
     },
@@ -112,9 +122,16 @@ pub enum Input {
         until: Option<DateTime<Utc>>,
     },
     /// Nothing is owed any more.
-    Recovered {},
+    Recovered {
+        /// In which currency; owed anew, the mail is moot. Version 2 did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        currency: Option<Currency>,
+    },
     /// The ladder has ended.
     Final {
+        /// Its currency; version 2 did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        currency: Option<Currency>,
         /// Whether the subscription has ended, too.
         #[serde(default = "ends")]
         ends: bool,
@@ -128,14 +145,29 @@ pub enum Input {
         /// Whether for want of payment.
         unpaid: bool,
     },
+    /// Much of what a plan limits is used, or all of it.
+    Limit {
+        /// The feature.
+        feature: String,
+        /// How much was used when it was noticed.
+        level: u64,
+        /// How much there is.
+        limit: u64,
+        /// The share of it, in per cent, at which this is told; below it again, the mail is moot.
+        percent: u32,
+    },
 }
 
 const fn ends() -> bool {
     true
 }
 
+const fn year() -> Interval {
+    Interval::YEAR
+}
+
 /// The words of all kinds of mail.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "trial_ending",
     "renewal_coming",
     "receipt",
@@ -147,6 +179,7 @@ pub const KINDS: [&str; 11] = [
     "final_notice",
     "cancelled",
     "recovered",
+    "limit",
 ];
 
 impl Input {
@@ -162,9 +195,10 @@ impl Input {
             Self::CardExpiring { .. } => "card_expiring",
             Self::Grace { .. } => "grace",
             Self::Suspended { .. } => "suspended",
-            Self::Recovered {} => "recovered",
+            Self::Recovered { .. } => "recovered",
             Self::Final { .. } => "final_notice",
             Self::Cancelled { .. } => "cancelled",
+            Self::Limit { .. } => "limit",
         }
     }
 }
@@ -190,6 +224,17 @@ pub struct NoticeRow {
     pub created_at: DateTime<Utc>,
     /// When it was handed over.
     pub sent_at: Option<DateTime<Utc>>,
+}
+
+/// A mail with all that was kept of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptNotice {
+    /// What a list shows.
+    pub row: NoticeRow,
+    /// The HTML part.
+    pub body_html: String,
+    /// What is told once only by: its run's key.
+    pub dedupe_key: String,
 }
 
 // States and signals.
@@ -244,7 +289,7 @@ impl NoticeWorkflow {
 
 impl Workflow for NoticeWorkflow {
     const NAME: &'static str = "notice";
-    const VERSION: i32 = 2;
+    const VERSION: i32 = 3;
     type Input = Input;
     type State = State;
     type Signal = Signal;
@@ -254,7 +299,8 @@ impl Workflow for NoticeWorkflow {
         State::Sending { about }
     }
 
-    /// Version 1 knew no waiting, and fewer kinds; what it wrote is read as it is.
+    /// Version 1 knew no waiting; both older ones knew fewer kinds and told less of them. What they
+    /// wrote is read as it is.
     fn migrate(&self, _from_version: i32, state: Value) -> Result<Value, String> {
         Ok(state)
     }
@@ -365,8 +411,10 @@ async fn write(cx: &Context, about: &Input, notice_id: Uuid) -> Result<Written, 
         }
         let link = notices.billing_link.as_deref();
         let link = link.map(|link| fill_link(link, tenant_id, about));
+        let facts = facts::look(tx, tenant_id, shard, about).await?;
         let words = text::write(
             about,
+            &facts,
             Reader {
                 name: &profile.name,
                 zone,
@@ -374,7 +422,7 @@ async fn write(cx: &Context, about: &Input, notice_id: Uuid) -> Result<Written, 
                 link: link.as_deref(),
             },
         );
-        let moot = verdict == Verdict::Never || is_moot(tx, tenant_id, shard, about).await?;
+        let moot = verdict == Verdict::Never || facts.moot;
         let row = NoticeRow {
             notice_id,
             tenant_id,
@@ -397,43 +445,6 @@ async fn write(cx: &Context, about: &Input, notice_id: Uuid) -> Result<Written, 
         })
     })
     .await
-}
-
-/// Whether what a mail tells of is not so any more.
-async fn is_moot(
-    conn: &mut PgConnection,
-    tenant: TenantId,
-    shard: ShardId,
-    about: &Input,
-) -> sqlx::Result<bool> {
-    Ok(match about {
-        Input::PaymentFailed { invoice_id, .. } | Input::ActionNeeded { invoice_id, .. } => {
-            !store::is_open(conn, *invoice_id, shard).await?
-        }
-        Input::RenewalComing {
-            subscription_id, ..
-        } => !store::renews(conn, *subscription_id, shard).await?,
-        Input::CardExpiring { method_id, .. } => {
-            let customer = tenant::store::find_customer(conn, tenant, shard).await?;
-            let method = customer.and_then(|customer| customer.method);
-            method.is_none_or(|method| method.id != *method_id)
-        }
-        Input::Grace { currency, .. } => {
-            store::find_debt_state(conn, tenant, shard, *currency)
-                .await?
-                .as_deref()
-                != Some("grace")
-        }
-        Input::Suspended { currency, .. } => {
-            let state = store::find_debt_state(conn, tenant, shard, *currency).await?;
-            state.as_deref() != Some("suspended")
-        }
-        Input::TrialEnding { .. }
-        | Input::Receipt { .. }
-        | Input::Recovered {}
-        | Input::Final { .. }
-        | Input::Cancelled { .. } => false,
-    })
 }
 
 // Rules.
@@ -466,6 +477,20 @@ pub async fn list(
     Ok(store::list(conn, tenant, after, limit).await?)
 }
 
+/// Finds one mail of a tenant with all that was kept of it. The transaction must act as the tenant.
+///
+/// # Errors
+/// [`DoorError::NotFound`].
+pub async fn find(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    notice: Uuid,
+) -> Result<KeptNotice, DoorError> {
+    let shard = tenant::find(conn, tenant).await?.shard_id;
+    let found = store::find(conn, notice, shard).await?;
+    found.ok_or_else(|| DoorError::not_found("mail", notice))
+}
+
 /// A mail as it could be, to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
@@ -484,7 +509,7 @@ pub struct Preview {
 /// # Errors
 /// [`DoorError::Malformed`] for what is no kind.
 pub fn preview(kind: &str, locale: &str) -> Result<Preview, DoorError> {
-    let sample = text::sample(kind).ok_or_else(|| DoorError::Malformed {
+    let (sample, facts) = text::sample(kind).ok_or_else(|| DoorError::Malformed {
         field: "kind",
         detail: format!(
             "{kind:?} is no kind of mail; there are {}",
@@ -498,7 +523,7 @@ pub fn preview(kind: &str, locale: &str) -> Result<Preview, DoorError> {
         locale,
         link: Some("https://shop.example/billing"),
     };
-    let words = text::write(&sample, reader);
+    let words = text::write(&sample, &facts, reader);
     Ok(Preview {
         locale: locale.tag(),
         subject: words.subject,

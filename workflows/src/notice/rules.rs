@@ -115,6 +115,7 @@ mod tests {
             subscription_id: Uuid::nil(),
             plan: "Team, yearly".to_owned(),
             price: crate::money::Money::zero("EUR".parse().unwrap()),
+            every: crate::calendar::Interval::YEAR,
             renews_at: at("2028-06-01T00:00:00Z"),
         };
         let zone = chrono_tz::UTC;
@@ -139,10 +140,15 @@ mod tests {
             except: vec!["final_notice".to_owned()],
         });
         let told = |about: &Input| when(about, &notices, night, zone);
+        let currency = None;
         assert_eq!(
-            told(&Input::Recovered {}),
+            told(&Input::Recovered { currency }),
             Verdict::At(at("2027-02-02T08:00:00Z"))
         );
-        assert_eq!(told(&Input::Final { ends: true }), Verdict::Now);
+        let last = Input::Final {
+            currency,
+            ends: true,
+        };
+        assert_eq!(told(&last), Verdict::Now);
     }
 }

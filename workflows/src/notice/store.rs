@@ -5,8 +5,10 @@ use sqlx::PgConnection;
 use tenure_engine::{ShardId, TenantId};
 use uuid::Uuid;
 
-use super::NoticeRow;
-use crate::money::Currency;
+use super::facts::{Owed, Sold};
+use super::{KeptNotice, NoticeRow};
+use crate::invoice;
+use crate::money::{Currency, Money};
 
 /// Inserts a mail that waits to be handed over, or that is moot.
 pub(super) async fn insert(
@@ -65,53 +67,75 @@ pub(super) async fn apply_sent(
     Ok(())
 }
 
-/// Whether an invoice is still open.
-pub(super) async fn is_open(
+/// What an invoice is for, less what was credited, and whether that is owed still.
+pub(super) async fn find_owed(
     conn: &mut PgConnection,
     invoice: Uuid,
     shard: ShardId,
-) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
+) -> sqlx::Result<Option<(Owed, bool)>> {
+    let row = sqlx::query!(
         r#"
-        select exists (
-          select from app.invoice
-          where invoice_id = $1
-            and shard_id = $2
-            and status = 'open'
-        ) as "open!"
+        select number as "number!", currency, total - credited - balance_applied as "due!",
+          status = 'open' as "is_open!"
+        from app.invoice
+        where invoice_id = $1
+          and shard_id = $2
+          and number is not null
         "#,
         invoice,
         shard.0,
     )
-    .fetch_one(conn)
-    .await
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        let currency: Currency = row.currency.parse().map_err(decode)?;
+        let owed = Owed {
+            number: invoice::printed(row.number),
+            due: Money::new(row.due, currency),
+        };
+        Ok((owed, row.is_open))
+    })
+    .transpose()
 }
 
-/// Whether a subscription goes on into another period.
-pub(super) async fn renews(
+fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}
+
+/// What a live subscription is sold at.
+pub(super) async fn find_sold(
     conn: &mut PgConnection,
     subscription: Uuid,
     shard: ShardId,
-) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
+) -> sqlx::Result<Option<Sold>> {
+    let row = sqlx::query!(
         r#"
-        select exists (
-          select from app.subscription
-          where subscription_id = $1
-            and shard_id = $2
-            and lifecycle <> 'ended'
-            and not exists (
-              select from app.subscription_intent as intent
-              where intent.subscription_id = $1
-                and intent.shard_id = $2
-                and intent.kind = 'cancel')
-        ) as "renews!"
+        select subscription.amount, subscription.currency, subscription.billing_interval,
+          item.name as "plan?"
+        from app.subscription
+        left join app.subscription_item as item
+          on item.subscription_id = subscription.subscription_id
+          and item.shard_id = $2
+          and item.item = 'plan'
+          and item.valid_to is null
+        where subscription.subscription_id = $1
+          and subscription.shard_id = $2
+          and subscription.lifecycle <> 'ended'
         "#,
         subscription,
         shard.0,
     )
-    .fetch_one(conn)
-    .await
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        let currency: Currency = row.currency.parse().map_err(decode)?;
+        Ok(Sold {
+            plan: row.plan,
+            price: Money::new(row.amount, currency),
+            every: row.billing_interval.parse().map_err(decode)?,
+        })
+    })
+    .transpose()
 }
 
 /// How the tenant's debt in a currency stands.
@@ -129,6 +153,42 @@ pub(super) async fn find_debt_state(
     )
     .fetch_optional(conn)
     .await
+}
+
+/// Finds one mail with its HTML part and what it was told once by.
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    notice: Uuid,
+    shard: ShardId,
+) -> sqlx::Result<Option<KeptNotice>> {
+    let row = sqlx::query!(
+        r#"
+        select notice_id, tenant_id as "tenant_id: TenantId", kind, recipient, subject, body_text,
+          status, created_at, sent_at, body_html, dedupe_key
+        from app.notice
+        where notice_id = $1
+          and shard_id = $2
+        "#,
+        notice,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| KeptNotice {
+        body_html: row.body_html,
+        dedupe_key: row.dedupe_key,
+        row: NoticeRow {
+            notice_id: row.notice_id,
+            tenant_id: row.tenant_id,
+            kind: row.kind,
+            recipient: row.recipient,
+            subject: row.subject,
+            body_text: row.body_text,
+            status: row.status,
+            created_at: row.created_at,
+            sent_at: row.sent_at,
+        },
+    }))
 }
 
 /// Lists mails, newest first, after the cursor; of one tenant, or of all that the role may see.

@@ -93,6 +93,7 @@ const FILES_EN: &[(&str, &str)] = &[
         "recovered",
         include_str!("../../templates/en/recovered.txt"),
     ),
+    ("limit", include_str!("../../templates/en/limit.txt")),
 ];
 
 const FILES_DE: &[(&str, &str)] = &[
@@ -136,6 +137,7 @@ const FILES_DE: &[(&str, &str)] = &[
         "recovered",
         include_str!("../../templates/de/recovered.txt"),
     ),
+    ("limit", include_str!("../../templates/de/limit.txt")),
 ];
 
 /// A written mail.

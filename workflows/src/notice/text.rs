@@ -5,7 +5,9 @@ use chrono_tz::Tz;
 use uuid::Uuid;
 
 use super::Input;
+use super::facts::{Facts, Owed, Sold};
 use super::template::{self, Locale, Values, Words};
+use crate::calendar::{Interval, Unit};
 use crate::money::Money;
 
 /// To whom a mail is written, and how.
@@ -19,8 +21,9 @@ pub(super) struct Reader<'a> {
 }
 
 /// Writes a mail.
-pub(super) fn write(input: &Input, reader: Reader<'_>) -> Words {
+pub(super) fn write(input: &Input, facts: &Facts, reader: Reader<'_>) -> Words {
     let mut values = values(input, reader);
+    values.extend(values_of_facts(facts, reader.locale));
     values.insert("name", reader.name.to_owned());
     let link = match input {
         Input::ActionNeeded { link, .. } => link.as_deref().or(reader.link),
@@ -47,20 +50,25 @@ fn values(input: &Input, reader: Reader<'_>) -> Values {
         Input::TrialEnding {
             plan,
             price,
+            every,
             ends_at,
+            ..
         } => vec![
             ("plan", Some(plan.clone())),
             ("price", Some(money(price, locale))),
+            ("every", every.map(|every| each(every, locale))),
             ("ends", Some(day(ends_at))),
         ],
         Input::RenewalComing {
             plan,
             price,
+            every,
             renews_at,
             ..
         } => vec![
             ("plan", Some(plan.clone())),
             ("price", Some(money(price, locale))),
+            ("span", Some(further(*every, locale))),
             ("renews", Some(day(renews_at))),
         ],
         Input::Receipt {
@@ -80,6 +88,17 @@ fn values(input: &Input, reader: Reader<'_>) -> Values {
             ("plan", Some(plan.clone())),
             ("ended", Some(day(ended_at))),
             ("unpaid", set(*unpaid)),
+        ],
+        Input::Limit {
+            feature,
+            level,
+            limit,
+            ..
+        } => vec![
+            ("feature", Some(feature.clone())),
+            ("level", Some(level.to_string())),
+            ("limit", Some(limit.to_string())),
+            ("reached", set(level >= limit)),
         ],
         _ => values_of_debt(input, reader),
     };
@@ -123,13 +142,95 @@ fn values_of_debt(input: &Input, reader: Reader<'_>) -> Vec<Pair> {
             ("currency", Some(currency.to_string())),
             ("until", day(until)),
         ],
-        Input::Final { ends } => vec![("ends", set(*ends))],
+        Input::Final { ends, .. } => vec![("ends", set(*ends))],
         Input::ActionNeeded { .. }
-        | Input::Recovered {}
+        | Input::Recovered { .. }
         | Input::TrialEnding { .. }
         | Input::RenewalComing { .. }
         | Input::Receipt { .. }
-        | Input::Cancelled { .. } => Vec::new(),
+        | Input::Cancelled { .. }
+        | Input::Limit { .. } => Vec::new(),
+    }
+}
+
+/// The values that were looked up when the mail was written.
+fn values_of_facts(facts: &Facts, locale: Locale) -> Values {
+    let mut values = Values::new();
+    if let Some(Owed { number, due }) = &facts.invoice {
+        values.insert("number", number.clone());
+        values.insert("due", money(due, locale));
+    }
+    if let Some(owed) = &facts.owed {
+        values.insert("owed", money(owed, locale));
+    }
+    if facts.has_method {
+        values.insert("method", String::new());
+    }
+    if let Some(Sold { plan, price, every }) = &facts.sold {
+        values.extend(plan.clone().map(|plan| ("plan", plan)));
+        values.insert("price", money(price, locale));
+        values.insert("every", each(*every, locale));
+        values.insert("span", further(*every, locale));
+    }
+    values
+}
+
+/// Numbers that are written in letters, from two on.
+const WORDS: [&str; 11] = [
+    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+];
+const WORTE: [&str; 11] = [
+    "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf",
+];
+
+/// A number from two on, in words as far as that is usual.
+fn count(count: u32, locale: Locale) -> String {
+    let words = match locale {
+        Locale::En => WORDS,
+        Locale::De => WORTE,
+    };
+    let index = usize::try_from(count).unwrap_or(usize::MAX).checked_sub(2);
+    let word = index.and_then(|index| words.get(index));
+    word.map_or_else(|| count.to_string(), |word| (*word).to_owned())
+}
+
+/// How often a price is charged, to be said after it.
+fn each(every: Interval, locale: Locale) -> String {
+    let (many, unit) = every.parts();
+    match (locale, many) {
+        (Locale::En, 1) => format!("a {}", unit.word()),
+        (Locale::En, _) => format!("every {} {}s", count(many, locale), unit.word()),
+        (Locale::De, 1) => format!("je {}", einheit(unit).0),
+        (Locale::De, _) => format!("alle {} {}", count(many, locale), einheit(unit).1),
+    }
+}
+
+/// For how long it goes on: after "for another" in English, after "um" in German.
+fn further(every: Interval, locale: Locale) -> String {
+    let (many, unit) = every.parts();
+    match (locale, many) {
+        (Locale::En, 1) => unit.word().to_owned(),
+        (Locale::En, _) => format!("{} {}s", count(many, locale), unit.word()),
+        (Locale::De, 1) => {
+            let article = match unit {
+                Unit::Day | Unit::Month => "einen weiteren",
+                Unit::Week => "eine weitere",
+                Unit::Quarter | Unit::Year => "ein weiteres",
+            };
+            format!("{article} {}", einheit(unit).0)
+        }
+        (Locale::De, _) => format!("weitere {} {}", count(many, locale), einheit(unit).1),
+    }
+}
+
+/// A unit of time, one and several.
+const fn einheit(unit: Unit) -> (&'static str, &'static str) {
+    match unit {
+        Unit::Day => ("Tag", "Tage"),
+        Unit::Week => ("Woche", "Wochen"),
+        Unit::Month => ("Monat", "Monate"),
+        Unit::Quarter => ("Quartal", "Quartale"),
+        Unit::Year => ("Jahr", "Jahre"),
     }
 }
 
@@ -177,23 +278,51 @@ fn money(amount: &Money, locale: Locale) -> String {
     }
 }
 
-/// A mail of a kind as it could be, to look at; `None` for what is no kind.
-pub(super) fn sample(kind: &str) -> Option<Input> {
+/// A mail of a kind as it could be, to look at, and what it tells; `None` for what is no kind.
+pub(super) fn sample(kind: &str) -> Option<(Input, Facts)> {
+    let price = Money::new(rust_decimal::Decimal::new(1900, 2), "EUR".parse().ok()?);
+    let owed = Owed {
+        number: "INV-00001".to_owned(),
+        due: price,
+    };
+    let facts = Facts {
+        invoice: Some(owed),
+        owed: Some(price),
+        has_method: true,
+        sold: None,
+        moot: false,
+    };
+    let samples = samples(price);
+    let sample = samples.into_iter().find(|sample| sample.kind() == kind)?;
+    // Facts that a kind is not about would hide the values of its own.
+    let invoice = facts.invoice.filter(|_| {
+        matches!(
+            sample,
+            Input::PaymentFailed { .. } | Input::ActionNeeded { .. }
+        )
+    });
+    Some((sample, Facts { invoice, ..facts }))
+}
+
+/// One of each kind.
+fn samples(price: Money) -> [Input; 12] {
     let at =
         |day: i64| DateTime::from_timestamp(1_800_000_000 + day * 86_400, 0).unwrap_or_default();
-    let eur = || "EUR".parse().ok();
-    let price = Money::new(rust_decimal::Decimal::new(1900, 2), eur()?);
+    let currency = price.currency();
     let plan = "Starter, monthly".to_owned();
-    let samples = [
+    [
         Input::TrialEnding {
             plan: plan.clone(),
             price,
+            every: Some(Interval::MONTH),
+            subscription_id: None,
             ends_at: at(3),
         },
         Input::RenewalComing {
             subscription_id: Uuid::nil(),
-            plan: plan.clone(),
+            plan: "Starter, yearly".to_owned(),
             price,
+            every: Interval::YEAR,
             renews_at: at(7),
         },
         Input::Receipt {
@@ -219,22 +348,32 @@ pub(super) fn sample(kind: &str) -> Option<Input> {
             expires_on: at(14).date_naive(),
         },
         Input::Grace {
-            currency: eur()?,
+            currency,
             until: Some(at(5)),
         },
         Input::Suspended {
-            currency: eur()?,
+            currency,
             until: Some(at(9)),
         },
-        Input::Final { ends: true },
+        Input::Final {
+            currency: Some(currency),
+            ends: true,
+        },
         Input::Cancelled {
             plan,
             ended_at: at(0),
             unpaid: false,
         },
-        Input::Recovered {},
-    ];
-    samples.into_iter().find(|sample| sample.kind() == kind)
+        Input::Recovered {
+            currency: Some(currency),
+        },
+        Input::Limit {
+            feature: "projects".to_owned(),
+            level: 8,
+            limit: 10,
+            percent: 80,
+        },
+    ]
 }
 
 #[cfg(test)]
@@ -253,11 +392,12 @@ mod tests {
     #[test]
     fn every_kind_is_written_in_every_language_with_nothing_left_open() {
         for kind in crate::notice::KINDS {
-            let input = sample(kind).unwrap();
+            let (input, facts) = sample(kind).unwrap();
             for locale in Locale::ALL {
                 let link = Some("https://shop.example/pay?a=1&b=2");
                 let words = write(
                     &input,
+                    &facts,
                     Reader {
                         link,
                         ..reader(locale)
@@ -280,19 +420,21 @@ mod tests {
             ended_at: "2027-02-28T23:00:00Z".parse().unwrap(),
             unpaid: false,
         };
-        let english = write(&input, reader(Locale::En));
+        let none = Facts::default();
+        let english = write(&input, &none, reader(Locale::En));
         assert!(
             english.text.contains("ended on 1 March 2027"),
             "{}",
             english.text
         );
-        let german = write(&input, reader(Locale::De));
+        let german = write(&input, &none, reader(Locale::De));
         assert!(
             german.text.contains("endete am 1. März 2027"),
             "{}",
             german.text
         );
-        let receipt = write(&sample("receipt").unwrap(), reader(Locale::De));
+        let (receipt, facts) = sample("receipt").unwrap();
+        let receipt = write(&receipt, &facts, reader(Locale::De));
         assert!(
             receipt.subject.ends_with("19,00 EUR"),
             "{}",
@@ -313,7 +455,8 @@ mod tests {
                 ends_at,
                 hard,
             };
-            write(&input, reader(Locale::En)).text
+            let (_, facts) = sample("payment_failed").unwrap();
+            write(&input, &facts, reader(Locale::En)).text
         };
         let cases = [
             (failed(at, None, false), "We try again on 2 March 2027"),
@@ -331,16 +474,90 @@ mod tests {
         ];
         for (text, words) in cases {
             assert!(text.contains(words), "{words}: {text}");
-            assert_eq!(text.matches("was refused").count(), 1, "{text}");
+            let told = "payment of 19.00 EUR for invoice INV-00001 was refused";
+            assert_eq!(text.matches(told).count(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn a_price_is_told_with_how_often_it_is_charged() {
+        let cases = [
+            ("month", "a month", "je Monat", "einen weiteren Monat"),
+            ("week", "a week", "je Woche", "eine weitere Woche"),
+            ("year", "a year", "je Jahr", "ein weiteres Jahr"),
+            ("quarter", "a quarter", "je Quartal", "ein weiteres Quartal"),
+            ("day", "a day", "je Tag", "einen weiteren Tag"),
+            (
+                "2 weeks",
+                "every two weeks",
+                "alle zwei Wochen",
+                "weitere zwei Wochen",
+            ),
+            (
+                "6 months",
+                "every six months",
+                "alle sechs Monate",
+                "weitere sechs Monate",
+            ),
+            (
+                "30 days",
+                "every 30 days",
+                "alle 30 Tage",
+                "weitere 30 Tage",
+            ),
+        ];
+        for (interval, english, german, on) in cases {
+            let every: Interval = interval.parse().unwrap();
+            assert_eq!(each(every, Locale::En), english);
+            assert_eq!(each(every, Locale::De), german);
+            assert_eq!(further(every, Locale::De), on);
+        }
+        let two: Interval = "2 years".parse().unwrap();
+        assert_eq!(further(two, Locale::En), "two years");
+    }
+
+    #[test]
+    fn a_trial_without_a_payment_method_asks_for_one() {
+        let (input, facts) = sample("trial_ending").unwrap();
+        let with = write(&input, &facts, reader(Locale::En)).text;
+        assert!(with.contains("it costs 19.00 EUR a month"), "{with}");
+        assert!(with.contains("charged to your payment method"), "{with}");
+        let without = write(&input, &Facts::default(), reader(Locale::De)).text;
+        assert!(
+            without.contains("kostet es 19,00 EUR je Monat"),
+            "{without}"
+        );
+        assert!(without.contains("noch keine Zahlungsart"), "{without}");
+    }
+
+    #[test]
+    fn a_limit_is_told_as_near_or_as_reached() {
+        let told = |level, percent| {
+            let feature = "projects".to_owned();
+            let input = Input::Limit {
+                feature,
+                level,
+                limit: 10,
+                percent,
+            };
+            write(&input, &Facts::default(), reader(Locale::En))
+        };
+        assert_eq!(told(8, 80).subject, "projects: 8 of 10 used");
+        assert!(told(8, 80).text.contains("When nothing of it is left"));
+        assert!(
+            told(12, 100)
+                .text
+                .contains("nothing of it is left. To go on")
+        );
     }
 
     #[test]
     fn a_link_is_a_link() {
         let link = Some("https://shop.example/pay?a=1&b=2");
-        let input = sample("action_needed").unwrap();
+        let (input, facts) = sample("action_needed").unwrap();
         let words = write(
             &input,
+            &facts,
             Reader {
                 link,
                 ..reader(Locale::En)
@@ -359,6 +576,7 @@ mod tests {
         };
         let words = write(
             &own,
+            &facts,
             Reader {
                 link,
                 ..reader(Locale::En)

@@ -17,7 +17,7 @@ use super::{
     EXPIRY, EndReason, Lifecycle, Next, Output, State, SubscriptionWorkflow, TRIAL_ENDING, end,
     rest, rules, store,
 };
-use crate::calendar::{self, Interval, Period};
+use crate::calendar::{self, Period};
 use crate::catalog::{Activation, Billing, WithoutMethod};
 use crate::hold;
 use crate::invoice::{self, InvoiceWorkflow, Reason};
@@ -250,6 +250,8 @@ pub(super) fn tell_trial_ending(
     let mail = notice::Input::TrialEnding {
         plan: terms.offer.plan_name.clone(),
         price: terms.offer.price(terms.currency),
+        every: Some(terms.offer.interval),
+        subscription_id: Some(terms.subscription_id),
         ends_at,
     };
     let moot = intents.find(Kind::Cancel).is_some();
@@ -399,17 +401,18 @@ pub(super) async fn open_period(
     })
 }
 
-/// The mail that tells of the next period of a yearly plan; its run waits for the day.
+/// The mail that tells of the next period of a plan with long ones; its run waits for the day.
 fn renewal_notice(terms: &Terms, period: &Period) -> Option<(String, notice::Input)> {
     let mail = notice::Input::RenewalComing {
         subscription_id: terms.subscription_id,
         plan: terms.offer.plan_name.clone(),
         price: terms.offer.price(terms.currency),
+        every: terms.offer.interval,
         renews_at: period.end,
     };
     let next = period.start.timestamp();
     let key = format!("renewal/{}/{next}", terms.subscription_id);
-    (terms.offer.interval == Interval::YEAR).then_some((key, mail))
+    terms.offer.interval.is_long().then_some((key, mail))
 }
 
 /// A first payment has its time from when it is asked for: the start may lie far back, and a trial

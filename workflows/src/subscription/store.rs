@@ -537,7 +537,7 @@ pub(super) async fn apply_intents(
 }
 
 /// Lists the intents of a subscription, soonest first.
-pub(super) async fn list_intents(
+pub(crate) async fn list_intents(
     conn: &mut PgConnection,
     shard: ShardId,
     subscription: Uuid,

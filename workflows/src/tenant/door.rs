@@ -101,14 +101,15 @@ fn check(new: &NewTenant) -> Result<(), DoorError> {
 /// # Errors
 /// [`DoorError::NotFound`].
 pub async fn find(conn: &mut PgConnection, tenant: TenantId) -> Result<TenantRow, DoorError> {
-    let found = store::list(conn, Some(tenant), None, None, 1).await?;
+    let found = store::list(conn, Some(tenant), None, &[], None, 1).await?;
     found
         .into_iter()
         .next()
         .ok_or_else(|| DoorError::not_found("tenant", tenant))
 }
 
-/// Lists tenants, newest first, those whose name or mail holds `query`, after the cursor.
+/// Lists tenants, newest first, after the cursor: those whose name, mail or id holds `query`, or whose
+/// customer, method or charge the provider calls so.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -118,7 +119,19 @@ pub async fn list(
     after: Option<TenantId>,
     limit: i64,
 ) -> Result<Vec<TenantRow>, DoorError> {
-    Ok(store::list(conn, None, query, after, limit).await?)
+    let named = match query.filter(|query| is_provider_id(query)) {
+        Some(id) => store::find_by_provider_id(conn, id).await?,
+        None => Vec::new(),
+    };
+    Ok(store::list(conn, None, query, &named, after, limit).await?)
+}
+
+/// Whether a text may be an id of the provider's, such as `cus_Q2x`: a short word, and what is unique.
+fn is_provider_id(text: &str) -> bool {
+    let word = |text: &str| text.chars().all(|one| one.is_ascii_alphanumeric());
+    text.split_once('_').is_some_and(|(kind, id)| {
+        (2..=8).contains(&kind.len()) && word(kind) && !id.is_empty() && word(&id.replace('_', ""))
+    })
 }
 
 /// Finds the tenants of a name, in capitals or not; names need not be unique. Of more than a

@@ -29,11 +29,13 @@ pub(super) async fn insert(conn: &mut PgConnection, tenant: &TenantRow) -> sqlx:
     Ok(())
 }
 
-/// Lists tenants by id, those whose name or mail holds `query`, after the cursor.
+/// Lists tenants by id, those whose name, mail or id holds `query` and those that are `named`, after
+/// the cursor.
 pub(super) async fn list(
     conn: &mut PgConnection,
     tenant: Option<TenantId>,
     query: Option<&str>,
+    named: &[Uuid],
     after: Option<TenantId>,
     limit: i64,
 ) -> sqlx::Result<Vec<TenantRow>> {
@@ -46,7 +48,9 @@ pub(super) async fn list(
           name, email, zone, locale, created_at
         from app.tenant
         where ($1::uuid is null or tenant_id = $1)
-          and ($2::text is null or position(lower($2) in lower(name || ' ' || email || ' ' || tenant_id)) > 0)
+          and ($2::text is null
+            or position(lower($2) in lower(name || ' ' || email || ' ' || tenant_id)) > 0
+            or tenant_id = any($5))
           and ($3::uuid is null or tenant_id < $3)
         order by tenant_id desc
         limit $4
@@ -55,6 +59,7 @@ pub(super) async fn list(
         query,
         after.map(|after| after.0),
         limit,
+        named,
     )
     .fetch_all(conn)
     .await?;
@@ -71,6 +76,25 @@ pub(super) async fn list(
             created_at: row.created_at,
         })
         .collect())
+}
+
+/// Finds tenants by what the provider calls their customer, their method or a charge.
+pub(super) async fn find_by_provider_id(
+    conn: &mut PgConnection,
+    provider_id: &str,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"
+        select tenant_id as "tenant_id!" from app.customer where provider_customer_id = $1
+        union
+        select tenant_id from app.customer where default_method_id = $1
+        union
+        select tenant_id from app.payment where provider_intent_id = $1
+        "#,
+        provider_id,
+    )
+    .fetch_all(conn)
+    .await
 }
 
 /// Finds tenants by their whole name, in capitals or not.

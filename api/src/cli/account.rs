@@ -1,0 +1,206 @@
+//! `tenure tenant credit`, `tax`, `usage`: a tenant's money and what it uses.
+
+use rust_decimal::Decimal;
+use tenure_client::{Credit, GrantCredit, IdempotencyKey, Money, ReportUsage, TaxRate, Usage};
+use uuid::Uuid;
+
+use super::run::{ApiArgs, print, rfc3339};
+
+/// What to do with a tenant's credit.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum CreditCommand {
+    /// Show what it has in credit, and how that came about.
+    Show {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+    },
+    /// Grant it credit: its next invoices are paid with it first.
+    Grant {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+        /// How much, such as 12.50.
+        amount: Decimal,
+        /// In which currency, such as EUR.
+        currency: String,
+        /// Why; kept with it and in the audit.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// What to do with the tax on what a tenant is billed.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum TaxCommand {
+    /// Show it.
+    Show {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+    },
+    /// Set it, for what is billed from now on.
+    Set {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+        /// Its name, for invoices, such as VAT.
+        name: String,
+        /// In per cent, such as 19.
+        percent: Decimal,
+        /// Prices hold it already.
+        #[arg(long)]
+        inclusive: bool,
+    },
+    /// Take it away; what was billed stays.
+    Clear {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+    },
+}
+
+/// What to do with what a tenant uses.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum UsageCommand {
+    /// List what it uses, as it was reported, and what it has of it.
+    List {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+    },
+    /// Report how much of a feature it uses now.
+    Report {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        tenant: Uuid,
+        /// The feature.
+        feature: String,
+        /// How much, in all.
+        level: u64,
+    },
+}
+
+pub(super) async fn credit(command: CreditCommand) -> anyhow::Result<()> {
+    match command {
+        CreditCommand::Show { api, tenant } => {
+            let credit = api.client()?.credit(tenant).await?;
+            print(&api, &credit, || print_credit(&credit))
+        }
+        CreditCommand::Grant {
+            api,
+            tenant,
+            amount,
+            currency,
+            reason,
+        } => {
+            let amount = Money { amount, currency };
+            let (grant, key) = (GrantCredit { amount, reason }, IdempotencyKey::generate());
+            let credit = api.client()?.grant_credit(tenant, &grant, &key).await?;
+            print(&api, &credit, || print_credit(&credit))
+        }
+    }
+}
+
+fn print_credit(credit: &Credit) {
+    if credit.balances.is_empty() {
+        println!("no credit");
+    }
+    for balance in &credit.balances {
+        println!("{balance} in credit");
+    }
+    for entry in &credit.entries {
+        let note = entry.note.as_deref().unwrap_or_default();
+        println!(
+            "{}  {}  {}  {}: {note}",
+            rfc3339(entry.created_at),
+            entry.amount,
+            entry.reason,
+            entry.author
+        );
+    }
+}
+
+pub(super) async fn tax(command: TaxCommand) -> anyhow::Result<()> {
+    let key = IdempotencyKey::generate();
+    let (api, tax) = match command {
+        TaxCommand::Show { api, tenant } => {
+            let tax = api.client()?.tax(tenant).await?;
+            (api, tax)
+        }
+        TaxCommand::Set {
+            api,
+            tenant,
+            name,
+            percent,
+            inclusive,
+        } => {
+            let rate = TaxRate {
+                name,
+                percent,
+                inclusive,
+            };
+            let tax = api.client()?.set_tax(tenant, Some(&rate), &key).await?;
+            (api, tax)
+        }
+        TaxCommand::Clear { api, tenant } => {
+            let tax = api.client()?.set_tax(tenant, None, &key).await?;
+            (api, tax)
+        }
+    };
+    print(&api, &tax, || match &tax {
+        None => println!("no tax"),
+        Some(rate) => {
+            let held = if rate.inclusive {
+                ", held by prices"
+            } else {
+                ""
+            };
+            println!("{} {} %{held}", rate.name, rate.percent);
+        }
+    })
+}
+
+pub(super) async fn usage(command: UsageCommand) -> anyhow::Result<()> {
+    match command {
+        UsageCommand::List { api, tenant } => {
+            let all = api.client()?.list_usage(tenant).await?;
+            print(&api, &all, || all.iter().for_each(print_usage))
+        }
+        UsageCommand::Report {
+            api,
+            tenant,
+            feature,
+            level,
+        } => {
+            let (report, key) = (ReportUsage { level }, IdempotencyKey::generate());
+            let client = api.client()?;
+            let used = client.report_usage(tenant, &feature, &report, &key).await?;
+            print(&api, &used, || print_usage(&used))
+        }
+    }
+}
+
+fn print_usage(used: &Usage) {
+    let limit = match (used.limit, used.percent) {
+        (Some(limit), Some(percent)) => format!(" of {limit} ({percent} %)"),
+        (Some(limit), None) => format!(" of {limit}"),
+        _ => String::new(),
+    };
+    let told = used
+        .told_percent
+        .map_or_else(String::new, |told| format!("  told at {told} %"));
+    println!(
+        "{}  {}{limit}  as of {}{told}",
+        used.feature,
+        used.level,
+        rfc3339(used.reported_at)
+    );
+}

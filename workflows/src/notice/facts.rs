@@ -1,0 +1,176 @@
+//! What a mail tells that stands in rows, read when it is written: it may have waited for its hour,
+//! and what was paid or credited meanwhile counts.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use tenure_engine::{ShardId, TenantId};
+use uuid::Uuid;
+
+use super::{Input, store};
+use crate::calendar::Interval;
+use crate::money::{Currency, Money};
+use crate::ports::stripe::Method;
+use crate::subscription::{self, intent::Act};
+use crate::{dunning, tenant, usage};
+
+/// What is known when a mail is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// The invoice that it is about.
+    pub(super) invoice: Option<Owed>,
+    /// All that is owed in the currency that it is about.
+    pub(super) owed: Option<Money>,
+    /// Whether there is a payment method to charge.
+    pub(super) has_method: bool,
+    /// What the subscription that it is about will be sold at by then.
+    pub(super) sold: Option<Sold>,
+    /// Whether what it tells of is not so any more.
+    pub(super) moot: bool,
+}
+
+/// What a subscription is sold at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sold {
+    /// The plan's name, as far as it is known.
+    pub(super) plan: Option<String>,
+    /// What a period costs.
+    pub(super) price: Money,
+    /// How long one is.
+    pub(super) every: Interval,
+}
+
+/// An invoice that is not paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owed {
+    /// Its number, as it is printed.
+    pub(super) number: String,
+    /// What is owed of it.
+    pub(super) due: Money,
+}
+
+/// Looks up what a mail tells, and whether it is to be told still.
+pub(super) async fn look(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    about: &Input,
+) -> sqlx::Result<Facts> {
+    let mut facts = Facts::default();
+    match about {
+        Input::PaymentFailed { invoice_id, .. } | Input::ActionNeeded { invoice_id, .. } => {
+            let found = store::find_owed(conn, *invoice_id, shard).await?;
+            facts.moot = !matches!(found, Some((_, true)));
+            facts.invoice = found.map(|(owed, _)| owed);
+        }
+        Input::TrialEnding {
+            subscription_id,
+            ends_at,
+            ..
+        } => {
+            facts.has_method = find_method(conn, tenant, shard).await?.is_some();
+            if let Some(id) = subscription_id {
+                facts.sold = sold_at(conn, *id, shard, *ends_at).await?;
+                facts.moot = facts.sold.is_none();
+            }
+        }
+        Input::RenewalComing {
+            subscription_id,
+            renews_at,
+            ..
+        } => {
+            facts.sold = sold_at(conn, *subscription_id, shard, *renews_at).await?;
+            facts.moot = facts.sold.is_none();
+        }
+        Input::CardExpiring { method_id, .. } => {
+            let method = find_method(conn, tenant, shard).await?;
+            facts.moot = method.is_none_or(|method| method.id != *method_id);
+        }
+        Input::Grace { currency, .. } | Input::Suspended { currency, .. } => {
+            look_at_debt(conn, tenant, shard, about, *currency, &mut facts).await?;
+        }
+        Input::Recovered {
+            currency: Some(currency),
+        } => {
+            let state = store::find_debt_state(conn, tenant, shard, *currency).await?;
+            facts.moot = state.is_some_and(|state| state != "clear");
+        }
+        // What has ended is told whatever came after; what only waits may have been paid.
+        Input::Final {
+            currency: Some(currency),
+            ends: false,
+        } => {
+            let state = store::find_debt_state(conn, tenant, shard, *currency).await?;
+            facts.moot = state.as_deref() == Some("clear");
+        }
+        Input::Limit {
+            feature,
+            limit,
+            percent,
+            ..
+        } => {
+            let level = usage::find_level(conn, tenant, shard, feature).await?;
+            let below = |level| !usage::rules::reaches(level, *limit, *percent);
+            facts.moot = level.is_none_or(below);
+        }
+        Input::Receipt { .. }
+        | Input::Recovered { currency: None }
+        | Input::Final { .. }
+        | Input::Cancelled { .. } => {}
+    }
+    Ok(facts)
+}
+
+/// Looks at a debt that stands as the mail says.
+async fn look_at_debt(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    about: &Input,
+    currency: Currency,
+    facts: &mut Facts,
+) -> sqlx::Result<()> {
+    let state = store::find_debt_state(conn, tenant, shard, currency).await?;
+    facts.moot = state.as_deref() != Some(about.kind());
+    let unpaid = dunning::store::list_unpaid(conn, tenant, shard, currency).await?;
+    let owed = unpaid.iter().map(|one| one.total.amount()).sum();
+    facts.owed = (!unpaid.is_empty()).then(|| Money::new(owed, currency));
+    Ok(())
+}
+
+/// The payment method that is charged.
+async fn find_method(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> sqlx::Result<Option<Method>> {
+    let customer = tenant::store::find_customer(conn, tenant, shard).await?;
+    Ok(customer.and_then(|customer| customer.method))
+}
+
+/// What a subscription will be sold at from an instant on, after what is planned until then; `None`
+/// when it is not billed then.
+async fn sold_at(
+    conn: &mut PgConnection,
+    id: Uuid,
+    shard: ShardId,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Option<Sold>> {
+    let Some(mut sold) = store::find_sold(conn, id, shard).await? else {
+        return Ok(None);
+    };
+    let intents = subscription::store::list_intents(conn, shard, id).await?;
+    for intent in intents.into_iter().filter(|intent| intent.at <= at) {
+        match intent.act {
+            Act::Cancel { .. } | Act::Pause { .. } => return Ok(None),
+            Act::Change { offer } => {
+                sold = Sold {
+                    price: offer.price(sold.price.currency()),
+                    plan: Some(offer.plan_name),
+                    every: offer.interval,
+                }
+            }
+            Act::Resume | Act::MoveAnchor { .. } => {}
+        }
+    }
+    Ok(Some(sold))
+}

@@ -27,17 +27,8 @@ pub struct FileError {
 /// # Errors
 /// [`FileError`], with the first place that is wrong.
 pub fn parse(text: &str) -> Result<DataMap, FileError> {
-    let document = Document::parse(text).map_err(|error| FileError {
-        line: line_of(text, error.span()),
-        place: "the file".to_owned(),
-        detail: error.message().to_owned(),
-    })?;
-    let root = At {
-        text,
-        place: String::new(),
-        item: document.as_item(),
-        line: 1,
-    };
+    let document = read_toml(text)?;
+    let root = At::root(text, &document);
     root.only(&["version", "model", "schemas", "tables"])?;
     let version = root.need("version")?;
     if version.item.as_integer() != Some(VERSION) {
@@ -57,6 +48,15 @@ pub fn parse(text: &str) -> Result<DataMap, FileError> {
         model,
         schemas: names,
         tables,
+    })
+}
+
+/// Reads the words of a file, whatever they mean.
+pub(crate) fn read_toml(text: &str) -> Result<Document<&str>, FileError> {
+    Document::parse(text).map_err(|error| FileError {
+        line: line_of(text, error.span()),
+        place: "the file".to_owned(),
+        detail: error.message().to_owned(),
     })
 }
 
@@ -133,16 +133,26 @@ fn read_column(name: &str, at: &At<'_>) -> Result<ColumnRule, FileError> {
     })
 }
 
-/// A value with the way to it.
-struct At<'a> {
+/// A value with the way to it; other files of ours are read by it, too.
+pub(crate) struct At<'a> {
     text: &'a str,
     place: String,
-    item: &'a Item,
+    pub(crate) item: &'a Item,
     line: usize,
 }
 
 impl<'a> At<'a> {
-    fn wrong(&self, detail: &str) -> FileError {
+    /// The whole of a file.
+    pub(crate) fn root(text: &'a str, document: &'a Document<&'a str>) -> Self {
+        Self {
+            text,
+            place: String::new(),
+            item: document.as_item(),
+            line: 1,
+        }
+    }
+
+    pub(crate) fn wrong(&self, detail: &str) -> FileError {
         FileError {
             line: self.line,
             place: match self.place.as_str() {
@@ -169,18 +179,18 @@ impl<'a> At<'a> {
         }
     }
 
-    fn get(&self, key: &str) -> Option<Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<Self> {
         let table = self.item.as_table_like()?;
         table.get(key).map(|item| self.below(table, key, item))
     }
 
-    fn need(&self, key: &str) -> Result<Self, FileError> {
+    pub(crate) fn need(&self, key: &str) -> Result<Self, FileError> {
         self.table()?;
         let missing = || self.wrong(&format!("it needs {key}"));
         self.get(key).ok_or_else(missing)
     }
 
-    fn fields(&self) -> Result<Vec<(&'a str, Self)>, FileError> {
+    pub(crate) fn fields(&self) -> Result<Vec<(&'a str, Self)>, FileError> {
         let table = self.table()?;
         let fields = table.iter();
         Ok(fields
@@ -188,7 +198,7 @@ impl<'a> At<'a> {
             .collect())
     }
 
-    fn only(&self, known: &[&str]) -> Result<(), FileError> {
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), FileError> {
         for (key, at) in self.fields()? {
             if !known.contains(&key) {
                 return Err(at.wrong(&format!("not a key of it; there are {}", known.join(", "))));
@@ -197,14 +207,14 @@ impl<'a> At<'a> {
         Ok(())
     }
 
-    fn text(&self) -> Result<String, FileError> {
+    pub(crate) fn text(&self) -> Result<String, FileError> {
         let text = self.item.as_str().map(str::trim);
         let text = text.filter(|text| !text.is_empty());
         text.map(ToOwned::to_owned)
             .ok_or_else(|| self.wrong("a text that is not empty"))
     }
 
-    fn texts(&self) -> Result<Vec<String>, FileError> {
+    pub(crate) fn texts(&self) -> Result<Vec<String>, FileError> {
         let list = || self.wrong("a list of texts");
         let array = self.item.as_array().ok_or_else(list)?;
         let texts = array
@@ -213,7 +223,7 @@ impl<'a> At<'a> {
         texts.collect::<Option<_>>().ok_or_else(list)
     }
 
-    fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Result<T, FileError> {
+    pub(crate) fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Result<T, FileError> {
         let text = self.item.as_str();
         let found = words.iter().find(|(word, _)| Some(*word) == text);
         found.map(|(_, value)| *value).ok_or_else(|| {

@@ -25,6 +25,7 @@ mod tests;
 
 pub use check::{Code, Finding, check};
 pub use draft::draft;
+pub(crate) use file::{At, read_toml};
 pub use file::{FileError, parse, print};
 pub use order::{Cycle, Link, Order, arrange};
 pub use snapshot::{Column, ForeignKey, OnDelete, Partition, Policy, Security, Snapshot, Table};

@@ -34,6 +34,7 @@ pub mod hold;
 pub mod invoice;
 pub mod notice;
 pub mod payment;
+pub mod product;
 pub mod refund;
 pub mod subscription;
 pub mod tenant;
@@ -43,6 +44,7 @@ mod door;
 
 pub use door::{DoorError, as_control, as_tenant};
 pub use environment::Environment;
+pub use tenure_engine::SYSTEM_TENANT;
 
 use tenure_engine::bulk::BulkWorkflow;
 use tenure_engine::{Registry, RegistryBuilder};

@@ -15,6 +15,7 @@
 //! | [`refund`] | credit note that goes back | what is given back to the payment method |
 //! | [`notice`] | mail | one message, sent once |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
+//! | [`backfill`] | change of a product's columns | its phases and ranges |
 //! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |
 
 // Rules that all share: pure.
@@ -25,6 +26,7 @@ pub mod pricing;
 mod environment;
 pub mod ports;
 // Stories.
+pub mod backfill;
 pub mod catalog;
 pub mod clock;
 pub mod data_map;
@@ -61,5 +63,7 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(dunning::DunningWorkflow)
         .register(notice::NoticeWorkflow::new(environment))
         .register(clock::AdvanceWorkflow::new(environment))
+        .register(backfill::BackfillWorkflow::new(environment))
+        .register(backfill::RangeWorkflow::new(environment))
         .register(BulkWorkflow)
 }

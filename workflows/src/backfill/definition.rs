@@ -174,9 +174,17 @@ impl Definition {
             let at = |key: &str| format!("columns.{}.{key}", column.name);
             let plain = |c: char| c.is_ascii_alphanumeric() || " _,().[]\"".contains(c);
             let fits = !column.data_type.is_empty() && column.data_type.chars().all(plain);
-            need(&at("type"), fits, "a type as SQL writes it, such as numeric(12, 2)")?;
+            need(
+                &at("type"),
+                fits,
+                "a type as SQL writes it, such as numeric(12, 2)",
+            )?;
             let given = column.value.is_some() || self.sql.fill.is_some();
-            need(&at("value"), given, "an SQL expression; or give sql.fill and sql.right")?;
+            need(
+                &at("value"),
+                given,
+                "an SQL expression; or give sql.fill and sql.right",
+            )?;
             check_expression(&at("value"), column.value.as_deref())?;
             let other = !self.reads.contains(&column.name) && !self.drop.contains(&column.name);
             need(&at("type"), other, "a column cannot be new and old at once")?;
@@ -185,7 +193,11 @@ impl Definition {
             let at = format!("back.{}.value", back.column);
             check_expression(&at, Some(&back.value))?;
             let new = self.columns.iter().any(|column| column.name == back.column);
-            need(&at, !new, "it is a new column; the way back leads to old ones")?;
+            need(
+                &at,
+                !new,
+                "it is a new column; the way back leads to old ones",
+            )?;
         }
         Ok(())
     }
@@ -193,7 +205,11 @@ impl Definition {
     fn check_trigger(&self) -> Result<(), Misfit> {
         if !self.generates_trigger() {
             let no_back = self.back.is_empty();
-            return need("back", no_back, "sql.dual_write is given, so it leads back itself");
+            return need(
+                "back",
+                no_back,
+                "sql.dual_write is given, so it leads back itself",
+            );
         }
         let with_values = self.columns.iter().all(|column| column.value.is_some());
         let detail = "a value for each column; or give the trigger in sql.dual_write";
@@ -208,16 +224,22 @@ impl Definition {
         let detail = "give both sql.dual_write and sql.dual_write_off, or neither";
         need("sql.dual_write_off", paired, detail)?;
         let undone = sql.expand.is_empty() == sql.undo.is_empty();
-        let detail = "give both sql.expand and sql.undo, or neither: there is a way back until the contract";
+        let detail =
+            "give both sql.expand and sql.undo, or neither: there is a way back until the contract";
         need("sql.undo", undone, detail)?;
         if let Some(fill) = &sql.fill {
             let bound = fill.contains("{table}") && fill.contains("{rows}");
-            let detail = "it needs {table} and {rows}, the condition of the batch, with the table as t";
+            let detail =
+                "it needs {table} and {rows}, the condition of the batch, with the table as t";
             need("sql.fill", bound, detail)?;
             let judged = sql.right.is_some() || self.columns.iter().all(|c| c.value.is_some());
             let detail = "a condition that says that a row is right, or a value for each column";
             need("sql.right", judged, detail)?;
-            need("sql.right", sql.right.is_some() || !self.columns.is_empty(), detail)?;
+            need(
+                "sql.right",
+                sql.right.is_some() || !self.columns.is_empty(),
+                detail,
+            )?;
         }
         check_expression("sql.right", sql.right.as_deref())
     }
@@ -240,7 +262,11 @@ fn check_expression(place: &str, expression: Option<&str>) -> Result<(), Misfit>
     let outside = outside_quotes(text);
     let commented = outside.contains("--") || outside.contains("/*");
     need(place, !commented, "no comments inside an expression")?;
-    need(place, !outside.contains(';'), "one expression, without a semicolon")?;
+    need(
+        place,
+        !outside.contains(';'),
+        "one expression, without a semicolon",
+    )?;
     let mut depth = 0_i64;
     for c in outside.chars() {
         depth += match c {
@@ -248,7 +274,11 @@ fn check_expression(place: &str, expression: Option<&str>) -> Result<(), Misfit>
             ')' => -1,
             _ => 0,
         };
-        need(place, depth >= 0, "a parenthesis is closed that was not opened")?;
+        need(
+            place,
+            depth >= 0,
+            "a parenthesis is closed that was not opened",
+        )?;
     }
     need(place, depth == 0, "a parenthesis is not closed")
 }
@@ -305,7 +335,10 @@ mod tests {
         assert_eq!(place(|d| d.reads.clear()), "reads");
         assert_eq!(place(|d| d.columns.clear()), "columns");
         assert_eq!(place(|d| d.parallel = 0), "parallel");
-        assert_eq!(place(|d| d.drop.push("state".to_owned())), "columns.state.type");
+        assert_eq!(
+            place(|d| d.drop.push("state".to_owned())),
+            "columns.state.type"
+        );
         assert_eq!(place(|d| d.wait_at.push(Phase::Done)), "wait_at");
         assert_eq!(
             place(|d| d.sql.fill = Some("update t set x = 1".to_owned())),

@@ -23,8 +23,23 @@ pub fn parse(text: &str) -> Result<Definition, FileError> {
     let document = read_toml(text)?;
     let root = At::root(text, &document);
     root.only(&[
-        "version", "name", "table", "key", "sources", "reads", "parallel", "range_rows", "wait_at",
-        "columns", "back", "sql", "pace", "throttle", "quiet", "verify", "contract",
+        "version",
+        "name",
+        "table",
+        "key",
+        "sources",
+        "reads",
+        "parallel",
+        "range_rows",
+        "wait_at",
+        "columns",
+        "back",
+        "sql",
+        "pace",
+        "throttle",
+        "quiet",
+        "verify",
+        "contract",
     ])?;
     let version = root.need("version")?;
     if version.item.as_integer() != Some(VERSION) {
@@ -110,7 +125,14 @@ fn read_back(root: &At<'_>) -> Result<Vec<Back>, FileError> {
 }
 
 fn read_sql(at: &At<'_>) -> Result<OwnSql, FileError> {
-    at.only(&["expand", "undo", "dual_write", "dual_write_off", "fill", "right"])?;
+    at.only(&[
+        "expand",
+        "undo",
+        "dual_write",
+        "dual_write_off",
+        "fill",
+        "right",
+    ])?;
     let text = |key: &str| at.get(key).map(|at| at.text()).transpose();
     Ok(OwnSql {
         expand: texts(at, "expand")?,
@@ -125,7 +147,13 @@ fn read_sql(at: &At<'_>) -> Result<OwnSql, FileError> {
 
 fn read_pace(at: &At<'_>, pace: &mut PaceLimits) -> Result<(), FileError> {
     at.only(&[
-        "first_rows", "min_rows", "max_rows", "target", "target_wal", "timeout", "sub_batches",
+        "first_rows",
+        "min_rows",
+        "max_rows",
+        "target",
+        "target_wal",
+        "timeout",
+        "sub_batches",
     ])?;
     set(at, "first_rows", &mut pace.first_rows, whole)?;
     set(at, "min_rows", &mut pace.min_rows, whole)?;
@@ -138,20 +166,34 @@ fn read_pace(at: &At<'_>, pace: &mut PaceLimits) -> Result<(), FileError> {
 
 fn read_throttle(at: &At<'_>, limits: &mut Limits) -> Result<(), FileError> {
     at.only(&[
-        "replica_lag", "slot", "wal_rate", "autovacuum", "xid_age", "lock_waiters",
+        "replica_lag",
+        "slot",
+        "wal_rate",
+        "autovacuum",
+        "xid_age",
+        "lock_waiters",
         "longest_transaction",
     ])?;
-    set(at, "replica_lag", &mut limits.replica_lag_ms, |at| or_off(at, duration))?;
+    set(at, "replica_lag", &mut limits.replica_lag_ms, |at| {
+        or_off(at, duration)
+    })?;
     set(at, "slot", &mut limits.slot_bytes, |at| or_off(at, size))?;
-    set(at, "wal_rate", &mut limits.wal_rate_bytes, |at| or_off(at, size))?;
+    set(at, "wal_rate", &mut limits.wal_rate_bytes, |at| {
+        or_off(at, size)
+    })?;
     set(at, "autovacuum", &mut limits.autovacuum, |at| {
         at.item.as_bool().ok_or_else(|| at.wrong("true or false"))
     })?;
     set(at, "xid_age", &mut limits.xid_age, |at| or_off(at, whole))?;
-    set(at, "lock_waiters", &mut limits.lock_waiters, |at| or_off(at, whole))?;
-    set(at, "longest_transaction", &mut limits.longest_transaction_ms, |at| {
-        or_off(at, duration)
-    })
+    set(at, "lock_waiters", &mut limits.lock_waiters, |at| {
+        or_off(at, whole)
+    })?;
+    set(
+        at,
+        "longest_transaction",
+        &mut limits.longest_transaction_ms,
+        |at| or_off(at, duration),
+    )
 }
 
 fn read_quiet(at: &At<'_>) -> Result<Quiet, FileError> {
@@ -166,7 +208,11 @@ fn read_quiet(at: &At<'_>) -> Result<Quiet, FileError> {
     };
     Ok(Quiet {
         zone: calendar::zone(&zone.text()?).map_err(|error| zone.wrong(&error.to_string()))?,
-        hours: hours.texts()?.into_iter().map(read).collect::<Result<_, _>>()?,
+        hours: hours
+            .texts()?
+            .into_iter()
+            .map(read)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -193,17 +239,26 @@ fn set<T>(
 }
 
 fn texts(at: &At<'_>, key: &str) -> Result<Vec<String>, FileError> {
-    Ok(at.get(key).map(|at| at.texts()).transpose()?.unwrap_or_default())
+    Ok(at
+        .get(key)
+        .map(|at| at.texts())
+        .transpose()?
+        .unwrap_or_default())
 }
 
 fn whole<T: TryFrom<i64>>(at: &At<'_>) -> Result<T, FileError> {
-    let whole = at.item.as_integer().and_then(|whole| T::try_from(whole).ok());
+    let whole = at
+        .item
+        .as_integer()
+        .and_then(|whole| T::try_from(whole).ok());
     whole.ok_or_else(|| at.wrong("a whole number"))
 }
 
 fn duration(at: &At<'_>) -> Result<u64, FileError> {
     let read = at.item.as_str().and_then(milliseconds);
-    read.ok_or_else(|| at.wrong("a duration, such as \"500ms\", \"5s\", \"10m\", \"24h\" or \"7d\""))
+    read.ok_or_else(|| {
+        at.wrong("a duration, such as \"500ms\", \"5s\", \"10m\", \"24h\" or \"7d\"")
+    })
 }
 
 fn seconds(at: &At<'_>) -> Result<u64, FileError> {
@@ -272,11 +327,17 @@ every = "30m"
         assert_eq!(of.back[0].column, "status");
         assert_eq!(of.drop, ["status"]);
         assert_eq!(of.wait_at, [Phase::Fill, Phase::Contract]);
-        assert_eq!((of.pace.target_ms, of.pace.target_wal_bytes), (200, 8 << 20));
+        assert_eq!(
+            (of.pace.target_ms, of.pace.target_wal_bytes),
+            (200, 8 << 20)
+        );
         assert_eq!(of.throttle.replica_lag_ms, Some(2_000));
         assert_eq!(of.throttle.wal_rate_bytes, None);
         assert_eq!(of.quiet.as_ref().unwrap().hours.len(), 2);
-        assert_eq!((of.clean_for_seconds, of.verify_every_seconds), (172_800, 1_800));
+        assert_eq!(
+            (of.clean_for_seconds, of.verify_every_seconds),
+            (172_800, 1_800)
+        );
         assert!(of.leads_back());
         let json = serde_json::to_value(&of).unwrap();
         assert_eq!(serde_json::from_value::<Definition>(json).unwrap(), of);
@@ -289,7 +350,12 @@ every = "30m"
             ("parallel = 2", "parallel = 1000", "parallel", 6),
             ("reads = [\"status\"]", "", "reads", 1),
             ("\"fill\", ", "\"fil\", ", "wait_at", 7),
-            ("else 1 end\"", "else 1 end; drop\"", "columns.state.value", 11),
+            (
+                "else 1 end\"",
+                "else 1 end; drop\"",
+                "columns.state.value",
+                11,
+            ),
             ("\"200ms\"", "\"soon\"", "pace.target", 20),
             ("\"8MB\"", "\"1kB\"", "pace.target_wal", 21),
             ("\"2s\"", "2", "throttle.replica_lag", 24),

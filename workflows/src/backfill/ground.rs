@@ -74,7 +74,8 @@ pub(super) async fn open(
     let placement = match product::door::find(&mut tx, tenant).await {
         Ok(placement) => placement,
         Err(DoorError::NotFound { .. }) => {
-            let nowhere = ProductError::UnknownSource(format!("of tenant {tenant}"), "none".to_owned());
+            let nowhere =
+                ProductError::UnknownSource(format!("of tenant {tenant}"), "none".to_owned());
             return Ok(Err(nowhere));
         }
         Err(error) => return Err(error.into()),
@@ -91,7 +92,10 @@ pub(super) async fn open_at(
     subject: Uuid,
 ) -> Result<Opened, ProductError> {
     let place = &placement.place;
-    let target = of.targets.iter().find(|target| target.source == place.source);
+    let target = of
+        .targets
+        .iter()
+        .find(|target| target.source == place.source);
     let target = target.ok_or_else(|| ProductError::NoMap(place.source.clone()))?;
     let map = maps::find(control, &target.source, target.map_version).await?;
     let site = Site::at(environment.products(), subject, place, &map).await?;

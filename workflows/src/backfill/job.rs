@@ -218,7 +218,10 @@ impl Workflow for BackfillWorkflow {
             (State::Stopping { .. }, Signal::Back { .. }) => Reject("it goes back already"),
             (_, Signal::Back { .. })
             | (State::Waiting { .. } | State::Switched { .. }, Signal::Advance)
-            | (State::Held { .. } | State::Waiting { .. } | State::Switched { .. }, Signal::Retry)
+            | (
+                State::Held { .. } | State::Waiting { .. } | State::Switched { .. },
+                Signal::Retry,
+            )
             | (State::Switched { .. }, Signal::RollOut { .. })
             | (State::Waiting { .. } | State::Switched { .. }, Signal::Verify) => Accept,
             (_, Signal::Advance) => Reject("it waits for nobody's word"),
@@ -262,22 +265,40 @@ impl Workflow for BackfillWorkflow {
                 },
                 Event::Entered | Event::Joined(_),
             ) => self.verify(cx, backfill_id, begun, after, into).await,
-            (State::Waiting { backfill_id, before }, Event::Entered) => {
+            (
+                State::Waiting {
+                    backfill_id,
+                    before,
+                },
+                Event::Entered,
+            ) => {
                 move_to(cx, "move", backfill_id, before, Status::Waiting, None).await?;
                 let of = self.load(cx, backfill_id).await?;
-                let rest = Transition::stay(State::Waiting { backfill_id, before });
+                let rest = Transition::stay(State::Waiting {
+                    backfill_id,
+                    before,
+                });
                 Ok(match before {
                     Phase::Switch => rest.after(VERIFY, every(&of.definition)),
                     _ => rest,
                 })
             }
-            (State::Waiting { backfill_id, before }, Event::Signal(Signal::Advance)) => {
+            (
+                State::Waiting {
+                    backfill_id,
+                    before,
+                },
+                Event::Signal(Signal::Advance),
+            ) => {
                 let of = self.load(cx, backfill_id).await?;
                 let facts = self.facts(cx, &of).await?;
                 if refusals(before, &of.definition, &facts).is_empty() {
                     return Ok(begin(backfill_id, before));
                 }
-                Ok(Transition::stay(State::Waiting { backfill_id, before }))
+                Ok(Transition::stay(State::Waiting {
+                    backfill_id,
+                    before,
+                }))
             }
             (State::Switched { backfill_id }, Event::Entered) => {
                 self.rest_switched(cx, backfill_id).await
@@ -301,10 +322,20 @@ impl Workflow for BackfillWorkflow {
                 State::Switched { backfill_id },
                 Event::Signal(Signal::Verify) | Event::Deadline(_),
             ) => Ok(verifying(backfill_id, Phase::Done)),
-            (state @ (State::Waiting { .. } | State::Switched { .. }), Event::Signal(Signal::Retry)) => {
+            (
+                state @ (State::Waiting { .. } | State::Switched { .. }),
+                Event::Signal(Signal::Retry),
+            ) => {
                 let switched = matches!(state, State::Switched { .. });
                 let unright = true;
-                Ok(filling(state.backfill_id(), switched, Wave::Known { unright, after: None }))
+                Ok(filling(
+                    state.backfill_id(),
+                    switched,
+                    Wave::Known {
+                        unright,
+                        after: None,
+                    },
+                ))
             }
             (
                 State::Held {
@@ -315,7 +346,15 @@ impl Workflow for BackfillWorkflow {
                 },
                 Event::Entered,
             ) => {
-                move_to(cx, "move", backfill_id, doing.phase(), Status::Held, Some(&why)).await?;
+                move_to(
+                    cx,
+                    "move",
+                    backfill_id,
+                    doing.phase(),
+                    Status::Held,
+                    Some(&why),
+                )
+                .await?;
                 Ok(Transition::stay(State::Held {
                     backfill_id,
                     doing,
@@ -345,9 +384,20 @@ impl Workflow for BackfillWorkflow {
                 },
                 Event::Joined(_),
             ) => Ok(restart(backfill_id, then, cancelled)),
-            (State::Stopping { backfill_id, then, cancelled }, Event::Entered) => {
+            (
+                State::Stopping {
+                    backfill_id,
+                    then,
+                    cancelled,
+                },
+                Event::Entered,
+            ) => {
                 move_to(cx, "move", backfill_id, then, Status::Stopping, None).await?;
-                Ok(Transition::stay(State::Stopping { backfill_id, then, cancelled }))
+                Ok(Transition::stay(State::Stopping {
+                    backfill_id,
+                    then,
+                    cancelled,
+                }))
             }
             (state, Event::CancelRequested) => self.cancel(cx, state).await,
             (
@@ -427,7 +477,15 @@ impl BackfillWorkflow {
         after: Option<At>,
     ) -> Result<Transition<Self>, StepError> {
         if after.is_none() {
-            move_to(cx, "move", backfill_id, doing.phase(), Status::Working, None).await?;
+            move_to(
+                cx,
+                "move",
+                backfill_id,
+                doing.phase(),
+                Status::Working,
+                None,
+            )
+            .await?;
         }
         let changed = cx.step("change", &POLICY, async |_| {
             self.change_next(backfill_id, doing, after.as_ref()).await
@@ -467,7 +525,9 @@ impl BackfillWorkflow {
             after: None,
         };
         match doing {
-            Change::Expand | Change::DualWrite => self.enter(cx, backfill_id, doing.phase().next()).await,
+            Change::Expand | Change::DualWrite => {
+                self.enter(cx, backfill_id, doing.phase().next()).await
+            }
             Change::Contract => Ok(Transition::go(forget(true, false))),
             Change::Undo { cancelled } => Ok(Transition::go(forget(false, cancelled))),
             Change::Forget { cancelled, .. } => {
@@ -498,8 +558,14 @@ impl BackfillWorkflow {
             schema: placement.place.schema.clone().unwrap_or_default(),
         };
         // The place is the subject, whichever of its tenants stands for it.
-        let opened =
-            ground::open_at(&self.environment, &mut control, &of, &placement, backfill_id).await;
+        let opened = ground::open_at(
+            &self.environment,
+            &mut control,
+            &of,
+            &placement,
+            backfill_id,
+        )
+        .await;
         drop(control);
         let changed = match opened {
             Ok(opened) => change_at(&of, doing, &opened, &at).await,
@@ -510,7 +576,9 @@ impl BackfillWorkflow {
             Ok(Some(why)) => Ok(Changed::Held(why)),
             Err(error) => match judge(&error) {
                 Verdict::Hold(why) => Ok(Changed::Held(why)),
-                Verdict::Narrow(detail) => Ok(Changed::Held(Trouble::new(Kind::RowRefused, detail))),
+                Verdict::Narrow(detail) => {
+                    Ok(Changed::Held(Trouble::new(Kind::RowRefused, detail)))
+                }
                 Verdict::Busy(detail) => Err(StepError::retryable(BUSY, detail)),
                 Verdict::Split | Verdict::Again => Err(error.into()),
             },
@@ -660,7 +728,15 @@ impl BackfillWorkflow {
         if alone && refusals(Phase::Contract, &of.definition, &facts).is_empty() {
             return Ok(begin(backfill_id, Phase::Contract));
         }
-        move_to(cx, "move", backfill_id, Phase::Switch, Status::Waiting, None).await?;
+        move_to(
+            cx,
+            "move",
+            backfill_id,
+            Phase::Switch,
+            Status::Working,
+            None,
+        )
+        .await?;
         Ok(Transition::stay(State::Switched { backfill_id }).after(VERIFY, every(&of.definition)))
     }
 
@@ -693,7 +769,8 @@ impl BackfillWorkflow {
         step: &'static str,
         backfill_id: Uuid,
     ) -> Result<Backfill, StepError> {
-        cx.transact(step, async |conn| find(conn, backfill_id).await).await
+        cx.transact(step, async |conn| find(conn, backfill_id).await)
+            .await
     }
 
     async fn facts(&self, cx: &Context, of: &Backfill) -> Result<Facts, StepError> {
@@ -984,7 +1061,10 @@ mod tests {
         let key = |n: u32| vec![n.to_string()];
         let tenant = TenantId(Uuid::from_u128(7));
         let ranges = part(Uuid::from_u128(1), tenant, 3_000, vec![key(10), key(20)]);
-        let ends: Vec<_> = ranges.iter().map(|range| (range.after.clone(), range.to.clone())).collect();
+        let ends: Vec<_> = ranges
+            .iter()
+            .map(|range| (range.after.clone(), range.to.clone()))
+            .collect();
         assert_eq!(
             ends,
             [

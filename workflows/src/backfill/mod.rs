@@ -59,7 +59,7 @@ use uuid::Uuid;
 pub enum Status {
     /// It works on its phase.
     Working,
-    /// It waits for somebody's word before its phase, or in the switch.
+    /// It waits for somebody's word, or for what speaks against it, before its phase.
     Waiting,
     /// Somebody has to help.
     Held,
@@ -82,12 +82,16 @@ impl Status {
     #[must_use]
     pub fn word(self) -> &'static str {
         let mut words = Self::WORDS.into_iter();
-        words.find(|(_, status)| *status == self).map_or("", |(word, _)| word)
+        words
+            .find(|(_, status)| *status == self)
+            .map_or("", |(word, _)| word)
     }
 
     fn from_word(word: &str) -> Option<Self> {
         let mut words = Self::WORDS.into_iter();
-        words.find(|(one, _)| *one == word).map(|(_, status)| status)
+        words
+            .find(|(one, _)| *one == word)
+            .map(|(_, status)| status)
     }
 }
 
@@ -128,14 +132,18 @@ impl RangeStatus {
     #[must_use]
     pub fn word(self) -> &'static str {
         let mut words = Self::WORDS.into_iter();
-        words.find(|(_, status)| *status == self).map_or("", |(word, _)| word)
+        words
+            .find(|(_, status)| *status == self)
+            .map_or("", |(word, _)| word)
     }
 
     /// Reads the word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         let mut words = Self::WORDS.into_iter();
-        words.find(|(one, _)| *one == word).map(|(_, status)| status)
+        words
+            .find(|(one, _)| *one == word)
+            .map(|(_, status)| status)
     }
 }
 

@@ -51,7 +51,11 @@ impl PaceLimits {
         let target = (10..=10_000).contains(&self.target_ms);
         need("pace.target", target, "10ms to 10s")?;
         let timeout = (self.target_ms * 2..=60_000).contains(&self.timeout_ms);
-        need("pace.timeout", timeout, "at least twice the target, at most 60s")?;
+        need(
+            "pace.timeout",
+            timeout,
+            "at least twice the target, at most 60s",
+        )?;
         let wal = self.target_wal_bytes >= 1 << 16;
         need("pace.target_wal", wal, "at least 64kB")?;
         let sub = (1..=100).contains(&self.sub_batches);

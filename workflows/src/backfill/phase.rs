@@ -50,7 +50,9 @@ impl Phase {
     #[must_use]
     pub fn word(self) -> &'static str {
         let mut words = Self::WORDS.into_iter();
-        words.find(|(_, phase)| *phase == self).map_or("", |(word, _)| word)
+        words
+            .find(|(_, phase)| *phase == self)
+            .map_or("", |(word, _)| word)
     }
 
     /// Reads the word.
@@ -116,9 +118,7 @@ pub fn refusals(into: Phase, of: &Definition, facts: &Facts) -> Vec<String> {
     match facts.mismatches {
         None => reasons.push("nothing was verified yet".to_owned()),
         Some(0) => {}
-        Some(wrong) => reasons.push(format!(
-            "{wrong} rows are wrong: retry fills them again"
-        )),
+        Some(wrong) => reasons.push(format!("{wrong} rows are wrong: retry fills them again")),
     }
     if facts.skipped > 0 && facts.mismatches != Some(0) {
         reasons.push(format!("{} ranges were skipped", facts.skipped));
@@ -183,14 +183,43 @@ mod tests {
         let refused = |facts: Facts| refusals(Phase::Contract, &of, &facts);
         assert_eq!(refused(facts()), Vec::<String>::new());
         let cases: [(&str, Facts); 6] = [
-            ("verified", Facts { mismatches: None, clean_since: None, ..facts() }),
-            ("3 rows", Facts { mismatches: Some(3), clean_since: None, ..facts() }),
-            ("99 %", Facts { percent: 99, ..facts() }),
-            ("2 tenants", Facts { uncovered: 2, ..facts() }),
+            (
+                "verified",
+                Facts {
+                    mismatches: None,
+                    clean_since: None,
+                    ..facts()
+                },
+            ),
+            (
+                "3 rows",
+                Facts {
+                    mismatches: Some(3),
+                    clean_since: None,
+                    ..facts()
+                },
+            ),
+            (
+                "99 %",
+                Facts {
+                    percent: 99,
+                    ..facts()
+                },
+            ),
+            (
+                "2 tenants",
+                Facts {
+                    uncovered: 2,
+                    ..facts()
+                },
+            ),
             ("held", Facts { held: 1, ..facts() }),
             (
                 "23 h of 24 h",
-                Facts { clean_since: Some(facts().now - TimeDelta::hours(23)), ..facts() },
+                Facts {
+                    clean_since: Some(facts().now - TimeDelta::hours(23)),
+                    ..facts()
+                },
             ),
         ];
         for (expected, facts) in cases {
@@ -203,9 +232,17 @@ mod tests {
     #[test]
     fn reads_may_switch_as_soon_as_all_rows_are_right() {
         let of = Definition::new("task-state", "task");
-        let young = Facts { clean_since: Some(facts().now), percent: 0, ..facts() };
+        let young = Facts {
+            clean_since: Some(facts().now),
+            percent: 0,
+            ..facts()
+        };
         assert!(refusals(Phase::Switch, &of, &young).is_empty());
-        let wrong = Facts { mismatches: Some(1), skipped: 1, ..young };
+        let wrong = Facts {
+            mismatches: Some(1),
+            skipped: 1,
+            ..young
+        };
         assert_eq!(refusals(Phase::Switch, &of, &wrong).len(), 2);
         assert!(refusals(Phase::Fill, &of, &wrong).is_empty());
     }

@@ -111,7 +111,9 @@ mod tests {
     use super::*;
 
     fn rate(measured: &[f64]) -> Rate {
-        measured.iter().fold(Rate::default(), |rate, one| rate.with(*one))
+        measured
+            .iter()
+            .fold(Rate::default(), |rate, one| rate.with(*one))
     }
 
     #[test]
@@ -125,7 +127,10 @@ mod tests {
     fn an_uneven_rate_widens_it_until_there_is_no_end_to_tell() {
         let uneven = rate(&[10_000.0, 8_000.0, 11_000.0, 9_000.0, 10_500.0]);
         let wide = eta(1_000_000, 400_000, uneven).unwrap();
-        assert!(wide.earliest_seconds < 50 && wide.latest_seconds.unwrap() > 70, "{wide:?}");
+        assert!(
+            wide.earliest_seconds < 50 && wide.latest_seconds.unwrap() > 70,
+            "{wide:?}"
+        );
         let wild = rate(&[20_000.0, 10.0, 20_000.0, 10.0]);
         assert_eq!(eta(1_000_000, 0, wild).unwrap().latest_seconds, None);
     }

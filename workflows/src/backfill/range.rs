@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::ground::{self, Opened};
 use super::pace::{Pace, Seen};
 use super::rows::{self, Note, Tally};
-use super::sql::Shape;
+use super::sql::{Shape, object};
 use super::store::{self, Compared, Filled, Key, Span, WalMark};
 use super::throttle::{Reason, decide};
 use super::trouble::{Kind, Trouble, Verdict, judge};
@@ -196,7 +196,11 @@ impl Workflow for RangeWorkflow {
                 Ok(Transition::stay(State::Held { of, at, why }).after(LOOK, LOOK_HELD))
             }
             (State::Held { of, at, why }, Event::Deadline(_)) => {
-                let look = async |_| ground::backfill(&self.environment, of.backfill_id).await.map(|b| b.pass);
+                let look = async |_| {
+                    ground::backfill(&self.environment, of.backfill_id)
+                        .await
+                        .map(|b| b.pass)
+                };
                 if cx.step("look", &POLICY, look).await? != of.pass {
                     return Ok(Transition::complete(Outcome::Superseded));
                 }
@@ -261,9 +265,17 @@ impl RangeWorkflow {
                 if backfill.paused {
                     return Ok(Answer::Paused);
                 }
-                if let Some(reason) = backfill.definition.quiet.as_ref().and_then(|q| q.holds(now)) {
+                if let Some(reason) = backfill
+                    .definition
+                    .quiet
+                    .as_ref()
+                    .and_then(|q| q.holds(now))
+                {
                     let reasons = vec![reason];
-                    return Ok(Answer::Throttled { at: at.clone(), reasons });
+                    return Ok(Answer::Throttled {
+                        at: at.clone(),
+                        reasons,
+                    });
                 }
                 self.batch(&of, at.clone(), &backfill, &range).await
             })
@@ -292,7 +304,8 @@ impl RangeWorkflow {
             return Ok(Answer::Throttled { at, reasons });
         }
         let (shape, reasons, wal) = match look(&opened, backfill, at.wal.as_ref()).await {
-            Ok(seen) => seen,
+            Ok(Ok(seen)) => seen,
+            Ok(Err(why)) => return Ok(Answer::Held { at, why }),
             Err(error) => return settle(at, error),
         };
         let at = Walk {
@@ -302,7 +315,9 @@ impl RangeWorkflow {
         if !reasons.is_empty() {
             return Ok(Answer::Throttled { at, reasons });
         }
-        let pace = at.pace.unwrap_or_else(|| Pace::first(&backfill.definition.pace));
+        let pace = at
+            .pace
+            .unwrap_or_else(|| Pace::first(&backfill.definition.pace));
         let batch = Batch {
             of,
             backfill,
@@ -321,18 +336,23 @@ impl RangeWorkflow {
     }
 }
 
-/// Reads the table's shape and how busy its database is.
+/// Reads the table's shape and how busy its database is. Without the trigger what is filled would
+/// not stay right.
 async fn look(
     opened: &Opened,
     backfill: &Backfill,
     before: Option<&WalMark>,
-) -> Result<(Shape, Vec<Reason>, WalMark), ProductError> {
+) -> Result<Result<(Shape, Vec<Reason>, WalMark), Trouble>, ProductError> {
     let of = &backfill.definition;
     let mut tx = opened.site.begin().await?;
     let shape = store::shape(&mut tx, &opened.site, of, &opened.target.table).await?;
+    if of.generates_trigger() && !store::trigger_fires(&mut tx, &shape.table, &object(of)).await? {
+        let detail = format!("{} on {} is gone, or is disabled", object(of), shape.table);
+        return Ok(Err(Trouble::new(Kind::TriggerGone, detail)));
+    }
     let (readings, mark) = store::readings(&mut tx, &shape.table, before).await?;
     tx.rollback().await?;
-    Ok((shape, decide(&readings, &of.throttle), mark))
+    Ok(Ok((shape, decide(&readings, &of.throttle), mark)))
 }
 
 /// What follows an error before a statement was begun.
@@ -409,7 +429,11 @@ impl Batch<'_> {
     }
 
     fn advance(&mut self, last: Key, rows: u32, ms: f64, wal_bytes: f64) {
-        let seen = Seen { rows, ms, wal_bytes };
+        let seen = Seen {
+            rows,
+            ms,
+            wal_bytes,
+        };
         self.pace = self.pace.after(&self.backfill.definition.pace, seen);
         self.at.cursor = Some(last);
         self.at.done += i64::from(rows);
@@ -429,7 +453,11 @@ impl Batch<'_> {
     }
 
     /// What follows a statement that failed; none where a smaller one may do.
-    async fn judge(&mut self, error: ProductError, asked: u32) -> Result<Option<Answer>, StepError> {
+    async fn judge(
+        &mut self,
+        error: ProductError,
+        asked: u32,
+    ) -> Result<Option<Answer>, StepError> {
         let timed_out = || Trouble::new(Kind::TimedOut, "one row took longer than the time-out");
         let why = match judge(&error) {
             Verdict::Split | Verdict::Narrow(_) if asked > 1 => {

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use super::definition::{Definition, NewColumn};
+use super::phase::Phase;
 use crate::product::quoted;
 
 /// What is known of the table at a place.
@@ -38,24 +39,34 @@ pub(super) struct Ends {
 
 impl Shape {
     fn columns(&self, prefix: &str) -> String {
-        let columns = self.key.iter().map(|column| format!("{prefix}{}", quoted(&column.name)));
+        let columns = self
+            .key
+            .iter()
+            .map(|column| format!("{prefix}{}", quoted(&column.name)));
         columns.collect::<Vec<_>>().join(", ")
     }
 
     fn descending(&self) -> String {
-        let columns = self.key.iter().map(|column| format!("{} desc", quoted(&column.name)));
+        let columns = self
+            .key
+            .iter()
+            .map(|column| format!("{} desc", quoted(&column.name)));
         columns.collect::<Vec<_>>().join(", ")
     }
 
     /// The key as texts, which are read back by a cast to the column's type.
     fn texts(&self) -> String {
-        let columns = self.key.iter().map(|column| format!("{}::text", quoted(&column.name)));
+        let columns = self
+            .key
+            .iter()
+            .map(|column| format!("{}::text", quoted(&column.name)));
         format!("array[{}]", columns.collect::<Vec<_>>().join(", "))
     }
 
     fn bound(&self, first: usize) -> String {
         let columns = self.key.iter().enumerate();
-        let columns = columns.map(|(n, column)| format!("${}::text::{}", first + n, column.data_type));
+        let columns =
+            columns.map(|(n, column)| format!("${}::text::{}", first + n, column.data_type));
         columns.collect::<Vec<_>>().join(", ")
     }
 
@@ -100,8 +111,12 @@ impl Shape {
             return self.place(fill).replace("{rows}", &rows);
         }
         let values: Vec<(String, String)> = of.columns.iter().filter_map(value).collect();
-        let set = values.iter().map(|(name, value)| format!("{name} = {value}"));
-        let wrong = values.iter().map(|(name, value)| format!("t.{name} is distinct from {value}"));
+        let set = values
+            .iter()
+            .map(|(name, value)| format!("{name} = {value}"));
+        let wrong = values
+            .iter()
+            .map(|(name, value)| format!("t.{name} is distinct from {value}"));
         format!(
             "update {} as t set {}\nwhere {rows}\n  and ({})",
             self.table,
@@ -118,7 +133,9 @@ impl Shape {
         let found = format!("row({})::text", names.collect::<Vec<_>>().join(", "));
         let expected = values.iter().map(|(_, value)| value.clone());
         let expected = format!("row({})::text", expected.collect::<Vec<_>>().join(", "));
-        let same = values.iter().map(|(name, value)| format!("t.{name} is not distinct from {value}"));
+        let same = values
+            .iter()
+            .map(|(name, value)| format!("t.{name} is not distinct from {value}"));
         let right = match &of.sql.right {
             Some(right) => format!("coalesce(({right}), false)"),
             None => same.collect::<Vec<_>>().join(" and "),
@@ -169,7 +186,8 @@ impl Shape {
     /// Adds the columns. No default and no constraint, so that nothing is rewritten.
     pub(super) fn expand(&self, of: &Definition) -> Vec<String> {
         let add = of.columns.iter();
-        let add = add.map(|column| format!("add column {} {}", quoted(&column.name), column.data_type));
+        let add =
+            add.map(|column| format!("add column {} {}", quoted(&column.name), column.data_type));
         let mut all = Vec::new();
         if !of.columns.is_empty() {
             let add = add.collect::<Vec<_>>().join(", ");
@@ -182,17 +200,29 @@ impl Shape {
     /// Makes the trigger that keeps old and new alike.
     pub(super) fn dual_write(&self, of: &Definition) -> Vec<String> {
         if !of.generates_trigger() {
-            return of.sql.dual_write.iter().map(|text| self.place(text)).collect();
+            return of
+                .sql
+                .dual_write
+                .iter()
+                .map(|text| self.place(text))
+                .collect();
         }
         let name = object(of);
         let function = format!("{}.{name}", self.schema);
         let forward = assign(of.columns.iter().filter_map(value));
-        let back = of.back.iter().map(|back| (quoted(&back.column), format!("({})", back.value)));
+        let back = of
+            .back
+            .iter()
+            .map(|back| (quoted(&back.column), format!("({})", back.value)));
         let back = match of.back.is_empty() {
             true => "null;".to_owned(),
             false => assign(back),
         };
-        let news: Vec<String> = of.columns.iter().map(|column| quoted(&column.name)).collect();
+        let news: Vec<String> = of
+            .columns
+            .iter()
+            .map(|column| quoted(&column.name))
+            .collect();
         let nulls = news.iter().map(|name| format!("new.{name} is null"));
         vec![
             format!(
@@ -242,6 +272,26 @@ impl Shape {
         all
     }
 
+    /// All that is run at the place, by phase, for people to read.
+    pub(super) fn all(&self, of: &Definition) -> Vec<(Phase, String)> {
+        let ends = Ends {
+            after: true,
+            to: true,
+        };
+        let phases = [
+            (Phase::Expand, self.expand(of)),
+            (Phase::DualWrite, self.dual_write(of)),
+            (Phase::Fill, vec![self.fill(of, ends)]),
+            (Phase::Verify, vec![self.verify(of, ends)]),
+            (Phase::Contract, self.contract(of)),
+            (Phase::Undone, self.undo(of)),
+        ];
+        let texts = phases
+            .into_iter()
+            .flat_map(|(phase, texts)| texts.into_iter().map(move |text| (phase, text)));
+        texts.collect()
+    }
+
     fn drop_columns<'a>(&self, names: impl Iterator<Item = &'a String>) -> Option<String> {
         let drop: Vec<String> = names
             .map(|name| format!("drop column if exists {}", quoted(name)))
@@ -258,7 +308,10 @@ impl Shape {
 /// A new column, quoted, and its value in its own type.
 fn value(column: &NewColumn) -> Option<(String, String)> {
     let value = column.value.as_ref()?;
-    Some((quoted(&column.name), format!("({value})::{}", column.data_type)))
+    Some((
+        quoted(&column.name),
+        format!("({value})::{}", column.data_type),
+    ))
 }
 
 /// Assigns values to the new row; expressions see it as the table.
@@ -307,7 +360,10 @@ mod tests {
 
     #[test]
     fn the_ends_of_a_batch_are_bound_in_the_order_of_the_key() {
-        let both = Ends { after: true, to: true };
+        let both = Ends {
+            after: true,
+            to: true,
+        };
         let text = shape().page(both);
         assert!(text.contains(
             "(t.\"happened_at\", t.\"event_id\") > ($1::text::timestamp with time zone, $2::text::uuid)"
@@ -316,7 +372,10 @@ mod tests {
             "(t.\"happened_at\", t.\"event_id\") <= ($3::text::timestamp with time zone, $4::text::uuid)"
         ));
         assert!(text.contains("limit $5::bigint"));
-        let open = Ends { after: false, to: false };
+        let open = Ends {
+            after: false,
+            to: false,
+        };
         assert!(shape().page(open).contains("where (t.org_id = own())\n"));
         assert!(shape().page(open).contains("limit $1::bigint"));
     }
@@ -324,8 +383,15 @@ mod tests {
     #[test]
     fn statements_that_are_given_get_the_table_and_the_rows() {
         let mut of = Definition::new("hash", "audit_event");
-        of.sql.fill = Some("update {table} as t set hash = md5(details::text) where {rows}".to_owned());
-        let text = shape().fill(&of, Ends { after: false, to: true });
+        of.sql.fill =
+            Some("update {table} as t set hash = md5(details::text) where {rows}".to_owned());
+        let text = shape().fill(
+            &of,
+            Ends {
+                after: false,
+                to: true,
+            },
+        );
         assert_eq!(
             text,
             "update \"work\".\"audit_event\" as t set hash = md5(details::text) where (t.org_id = own()) \

@@ -57,7 +57,11 @@ pub(super) async fn shape(
     of: &Definition,
     table: &str,
 ) -> Result<Shape, ProductError> {
-    let name = site.table(table)?;
+    if !site.map().map.tables.contains_key(table) {
+        let detail = format!("the data map has no table {table:?}");
+        return Err(ProductError::DoesNotFit(detail));
+    }
+    let name = site.table(table);
     let (schema, _) = split(site, table);
     let tenant = match site.map().map.tables.get(table).map(|rule| &rule.belongs) {
         Some(Belongs::Column(column)) => Some(column.as_str()),
@@ -67,7 +71,7 @@ pub(super) async fn shape(
     Ok(Shape {
         table: name,
         schema: quoted(&schema),
-        own: site.own(table)?,
+        own: site.own(table),
         key,
     })
 }
@@ -144,7 +148,7 @@ pub(super) async fn trigger_fires(
 ) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "select exists (select from pg_catalog.pg_trigger
-         where tgrelid = $1::text::regclass and quote_ident(tgname) = $2 and tgenabled in ('O', 'A'))",
+         where tgrelid = $1::text::regclass and tgname = $2 and tgenabled in ('O', 'A'))",
     )
     .bind(table)
     .bind(name.trim_matches('"'))
@@ -279,7 +283,8 @@ pub(super) async fn compare(
 
 fn sum(row: &PgRow, at: usize) -> sqlx::Result<i128> {
     let text: String = row.try_get(at)?;
-    text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    text.parse()
+        .map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 /// Where time and WAL stand.
@@ -396,13 +401,23 @@ pub(super) async fn find_obstacle(
     shape: &Shape,
     of: &Definition,
 ) -> Result<Option<Trouble>, ProductError> {
-    let new: Vec<String> = of.columns.iter().map(|column| column.name.clone()).collect();
+    let new: Vec<String> = of
+        .columns
+        .iter()
+        .map(|column| column.name.clone())
+        .collect();
     if let Some(taken) = columns_there(conn, &shape.table, &new).await?.first() {
         let detail = format!("{} has a column {taken:?} already", shape.table);
         return Ok(Some(Trouble::new(Kind::NameTaken, detail)));
     }
     let back = of.back.iter().map(|back| &back.column);
-    let mut old: Vec<String> = of.reads.iter().chain(&of.drop).chain(back).cloned().collect();
+    let mut old: Vec<String> = of
+        .reads
+        .iter()
+        .chain(&of.drop)
+        .chain(back)
+        .cloned()
+        .collect();
     old.sort();
     old.dedup();
     let there = columns_there(conn, &shape.table, &old).await?;

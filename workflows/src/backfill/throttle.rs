@@ -216,19 +216,67 @@ mod tests {
         };
         let none = Readings::default;
         let cases = [
-            ("replica_lag", Readings { replica_lag_ms: Some(5_001), ..none() }),
-            ("replication_slot", Readings { slot_bytes: Some(5 << 30), ..none() }),
-            ("wal_rate", Readings { wal_rate_bytes: Some(65 << 20), ..none() }),
-            ("autovacuum", Readings { vacuuming: true, ..none() }),
-            ("xid_age", Readings { xid_age: Some(1_000_000_001), ..none() }),
-            ("lock_waiters", Readings { lock_waiters: Some(5), ..none() }),
-            ("long_transaction", Readings { longest_transaction_ms: Some(300_001), ..none() }),
+            (
+                "replica_lag",
+                Readings {
+                    replica_lag_ms: Some(5_001),
+                    ..none()
+                },
+            ),
+            (
+                "replication_slot",
+                Readings {
+                    slot_bytes: Some(5 << 30),
+                    ..none()
+                },
+            ),
+            (
+                "wal_rate",
+                Readings {
+                    wal_rate_bytes: Some(65 << 20),
+                    ..none()
+                },
+            ),
+            (
+                "autovacuum",
+                Readings {
+                    vacuuming: true,
+                    ..none()
+                },
+            ),
+            (
+                "xid_age",
+                Readings {
+                    xid_age: Some(1_000_000_001),
+                    ..none()
+                },
+            ),
+            (
+                "lock_waiters",
+                Readings {
+                    lock_waiters: Some(5),
+                    ..none()
+                },
+            ),
+            (
+                "long_transaction",
+                Readings {
+                    longest_transaction_ms: Some(300_001),
+                    ..none()
+                },
+            ),
         ];
         for (code, readings) in cases {
             assert_eq!(codes(readings), [code]);
             assert_eq!(decide(&readings, &Limits::none()), [], "{code}");
         }
-        let reasons = decide(&cases[0].1, &Limits { replica_lag_ms: Some(2_000), ..limits });
+        let reasons = decide(
+            &cases[0].1,
+            &Limits {
+                replica_lag_ms: Some(2_000),
+                ..limits
+            },
+        );
         assert_eq!(
             reasons[0].detail,
             "the slowest standby is behind by 5 s, the limit is 2 s"

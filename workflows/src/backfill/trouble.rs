@@ -26,6 +26,8 @@ pub enum Kind {
     TableGone,
     /// A new column, a trigger or a function is there already, and is not ours.
     NameTaken,
+    /// The trigger that keeps old and new alike is gone, or is disabled.
+    TriggerGone,
     /// Nothing says by what rows are walked.
     NoKey,
     /// A trigger, a constraint or the expression itself refuses a row.
@@ -43,10 +45,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    const WORDS: [(&'static str, Self); 10] = [
+    const WORDS: [(&'static str, Self); 11] = [
         ("column_gone", Self::ColumnGone),
         ("table_gone", Self::TableGone),
         ("name_taken", Self::NameTaken),
+        ("trigger_gone", Self::TriggerGone),
         ("no_key", Self::NoKey),
         ("row_refused", Self::RowRefused),
         ("timed_out", Self::TimedOut),
@@ -60,7 +63,9 @@ impl Kind {
     #[must_use]
     pub fn word(self) -> &'static str {
         let mut words = Self::WORDS.into_iter();
-        words.find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
+        words
+            .find(|(_, kind)| *kind == self)
+            .map_or("", |(word, _)| word)
     }
 
     /// What a person can do.
@@ -70,8 +75,13 @@ impl Kind {
             Self::ColumnGone => "add the column again and retry, or go back",
             Self::TableGone => "bring the table back and retry, or skip the range",
             Self::NameTaken => "rename what is there or the new column, and retry, or go back",
+            Self::TriggerGone => {
+                "enable the trigger again and retry, or go back to undone and start anew"
+            }
             Self::NoKey => "give the table a primary key, or name a key in the definition",
-            Self::RowRefused => "mend the trigger, the constraint or the row and retry, or skip the range",
+            Self::RowRefused => {
+                "mend the trigger, the constraint or the row and retry, or skip the range"
+            }
             Self::TimedOut => "look at what makes the row slow and retry, or skip the range",
             Self::Locked => "end what holds the lock and retry",
             Self::NotAllowed => "grant the right and retry",
@@ -108,7 +118,8 @@ impl Trouble {
 
 /// Judges an error by its SQLSTATE.
 pub(super) fn judge(error: &ProductError) -> Verdict {
-    let hold = |kind, error: &dyn std::fmt::Display| Verdict::Hold(Trouble::new(kind, error.to_string()));
+    let hold =
+        |kind, error: &dyn std::fmt::Display| Verdict::Hold(Trouble::new(kind, error.to_string()));
     match error {
         ProductError::Database(sqlx::Error::Database(error)) => {
             judge_state(error.code().as_deref().unwrap_or_default(), error.message())
@@ -136,7 +147,9 @@ fn judge_state(state: &str, message: &str) -> Verdict {
         "55P03" => Verdict::Busy(message.to_owned()),
         _ => match state.get(..2) {
             // What a trigger raises has the class P0, or whatever its author chose.
-            Some("22" | "23" | "P0" | "27" | "38" | "39" | "44") => Verdict::Narrow(message.to_owned()),
+            Some("22" | "23" | "P0" | "27" | "38" | "39" | "44") => {
+                Verdict::Narrow(message.to_owned())
+            }
             Some("42" | "0A" | "2F") => hold(Kind::BadStatement),
             _ => Verdict::Again,
         },

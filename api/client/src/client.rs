@@ -2,23 +2,25 @@
 
 use crate::transport::Transport;
 use crate::{
-    AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted,
-    AdvanceAccepted, AdvanceTestClock, AllowedAction, AssignDunningPolicy, AttachPaymentMethod,
-    Breaker, BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription,
-    CatalogEntry, CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError,
-    ConfirmBulk, Credit, CreditNote, DataKey, DataMapVersion, Debt, DestroyKeys, DunningAssignment,
-    DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
-    ExemptFromDunning, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
-    IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter,
-    LiftExemption, LiftHold, LiftLegalHold, LoadDataMap, LoadDunningPolicy, Mail, MailFilter,
-    MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview,
-    NoticePreviewFilter, Page, Pause, PauseSubscription, Place, PlaceHold, PlaceLegalHold,
-    Placement, PlacementFilter, Plan, PrepareBulk, ProductSource, PublishCatalog, PutRetention,
-    ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter,
-    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
-    ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal,
-    SignalAccepted, StartRun, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate,
-    Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Whoami, Workflow,
+    AbortBulk, ActOnBackfill, ActOnBackfillRange, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun,
+    ActOnSchedule, ActionAccepted, AdvanceAccepted, AdvanceTestClock, AllowedAction,
+    AssignDunningPolicy, AttachPaymentMethod, Backfill, BackfillFilter, BackfillPlan,
+    BackfillRange, BackfillRangeFilter, BackfillReads, Breaker, BulkFilter, BulkOperation,
+    BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished,
+    ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk, Credit,
+    CreditNote, DataKey, DataMapVersion, Debt, DestroyKeys, DunningAssignment, DunningExemption,
+    DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements, ExemptFromDunning,
+    FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice,
+    InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter, LiftExemption, LiftHold,
+    LiftLegalHold, LoadDataMap, LoadDunningPolicy, Mail, MailFilter, MoveAnchor, NewCreditNote,
+    NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter, Page, Pause,
+    PauseSubscription, Place, PlaceHold, PlaceLegalHold, Placement, PlacementFilter, Plan,
+    PrepareBulk, ProductSource, PublishCatalog, PutRetention, ResumeSubscription, RetentionPolicy,
+    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
+    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
+    SetOverride, SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartRun, Step,
+    Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight,
+    TestClock, Transition, UndoIntent, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -840,6 +842,87 @@ impl Client {
     ) -> Result<Placement, ClientError> {
         let path = format!("/v1/tenants/{tenant_id}/placement");
         self.transport.put(&path, place, key).await
+    }
+}
+
+/// Backfills.
+impl Client {
+    /// Says what a backfill would do, and does nothing.
+    pub async fn plan_backfill(
+        &self,
+        start: &StartBackfill,
+        key: &IdempotencyKey,
+    ) -> Result<BackfillPlan, ClientError> {
+        self.transport.post("/v1/backfills/plan", start, key).await
+    }
+
+    /// Starts a backfill.
+    pub async fn start_backfill(
+        &self,
+        start: &StartBackfill,
+        key: &IdempotencyKey,
+    ) -> Result<Backfill, ClientError> {
+        self.transport.post("/v1/backfills", start, key).await
+    }
+
+    /// Lists backfills, newest first, a page at a time.
+    pub async fn list_backfills(
+        &self,
+        filter: &BackfillFilter,
+    ) -> Result<Page<Backfill>, ClientError> {
+        self.transport.get_with("/v1/backfills", filter).await
+    }
+
+    /// Looks at a backfill, by its name or its id.
+    pub async fn backfill(&self, name: &str) -> Result<Backfill, ClientError> {
+        let path = format!("/v1/backfills/{}", segment(name));
+        self.transport.get(&path).await
+    }
+
+    /// Does a verb to a backfill: advance, roll-out, back, retry, verify, pause or resume.
+    pub async fn act_on_backfill(
+        &self,
+        name: &str,
+        verb: &str,
+        act: &ActOnBackfill,
+        key: &IdempotencyKey,
+    ) -> Result<Backfill, ClientError> {
+        let path = format!("/v1/backfills/{}/actions/{}", segment(name), segment(verb));
+        self.transport.post(&path, act, key).await
+    }
+
+    /// Lists the ranges of a backfill, a page at a time.
+    pub async fn list_backfill_ranges(
+        &self,
+        name: &str,
+        filter: &BackfillRangeFilter,
+    ) -> Result<Page<BackfillRange>, ClientError> {
+        let path = format!("/v1/backfills/{}/ranges", segment(name));
+        self.transport.get_with(&path, filter).await
+    }
+
+    /// Retries a range that is held, or skips one.
+    pub async fn act_on_backfill_range(
+        &self,
+        name: &str,
+        range_id: Uuid,
+        verb: &str,
+        act: &ActOnBackfillRange,
+        key: &IdempotencyKey,
+    ) -> Result<BackfillRange, ClientError> {
+        let (name, verb) = (segment(name), segment(verb));
+        let path = format!("/v1/backfills/{name}/ranges/{range_id}/actions/{verb}");
+        self.transport.post(&path, act, key).await
+    }
+
+    /// Tells whether a tenant reads the new columns.
+    pub async fn backfill_reads(
+        &self,
+        name: &str,
+        tenant_id: Uuid,
+    ) -> Result<BackfillReads, ClientError> {
+        let path = format!("/v1/backfills/{}/reads/{tenant_id}", segment(name));
+        self.transport.get(&path).await
     }
 }
 

@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+mod backfill;
 mod bulk;
 mod dunning;
 mod entitlement;
@@ -42,6 +43,11 @@ mod workflow;
 mod client;
 mod transport;
 
+pub use backfill::{
+    ActOnBackfill, ActOnBackfillRange, Backfill, BackfillFilter, BackfillObstacle, BackfillPlan,
+    BackfillProgress, BackfillRange, BackfillRangeFilter, BackfillReads, BackfillStatement,
+    BackfillTarget, BackfillThrottle, BackfillTrouble, StartBackfill,
+};
 pub use bulk::{
     AbortBulk, BulkFilter, BulkOperation, BulkOutcome, BulkResult, BulkResultFilter, BulkStatus,
     ConfirmBulk, PrepareBulk,

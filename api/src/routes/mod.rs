@@ -2,6 +2,7 @@
 
 mod actions;
 mod audit;
+mod backfills;
 mod bulk;
 mod dunning;
 mod entitlements;
@@ -89,6 +90,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(keys::router())
         .merge(retention::router())
         .merge(placements::router())
+        .merge(backfills::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

@@ -727,13 +727,14 @@ pub async fn reads(
     conn: &mut PgConnection,
     name: &str,
     tenant: TenantId,
-) -> Result<bool, DoorError> {
+) -> Result<(Backfill, bool), DoorError> {
     let of = find(conn, name).await?;
-    Ok(match of.phase {
+    let new = match of.phase {
         Phase::Done => true,
         Phase::Undone => false,
         _ => reads_new(&of.definition.name, tenant.0, of.percent),
-    })
+    };
+    Ok((of, new))
 }
 
 async fn lock(conn: &mut PgConnection, name: &str) -> Result<Backfill, DoorError> {

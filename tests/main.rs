@@ -5,6 +5,7 @@
 
 mod acts;
 mod api;
+mod backfills;
 mod billing;
 mod bulk;
 mod catalog;

@@ -65,7 +65,7 @@ pub(crate) fn sample(file: &str) -> String {
 }
 
 /// The login of the sources, in place of the superuser's.
-fn as_login(url: &str) -> String {
+pub(crate) fn as_login(url: &str) -> String {
     let (_, rest) = url.split_once('@').unwrap();
     format!("postgres://sample_product_tenure@{rest}")
 }
@@ -95,7 +95,7 @@ const LOGIN: &str = "
     end $$;";
 
 /// A database of the product, made by the superuser; its URL.
-async fn database(file: Option<&str>, after: &str) -> String {
+pub(crate) async fn database(file: Option<&str>, after: &str) -> String {
     let url = super::empty_database_url().await;
     let mut conn = super::connect(&url.parse().unwrap()).await;
     run(&mut conn, LOGIN).await;

@@ -73,7 +73,7 @@ pub struct BackfillObstacle {
 /// Why something is held, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackfillTrouble {
-    /// `column_gone`, `table_gone`, `name_taken`, `trigger_gone`, `no_key`, `row_refused`,
+    /// `column_gone`, `table_gone`, `name_taken`, `trigger_gone`, `still_needed`, `no_key`, `row_refused`,
     /// `timed_out`, `locked`, `not_allowed`, `bad_statement` or `place_gone`.
     pub kind: String,
     /// What the database said.

@@ -400,12 +400,12 @@ pub async fn progress(conn: &mut PgConnection, of: &Backfill) -> Result<Progress
     let rate = rate(of, &counts, &rates, now).filter(|_| filling);
     let finished = of.phase > Phase::Fill && counts.finished == counts.ranges;
     let number = |count: i64| u64::try_from(count).unwrap_or_default();
-    let (estimated, done) = (number(counts.estimated), number(counts.done));
+    let (estimated, done) = (number(believed(&counts, uncovered)), number(counts.done));
     Ok(Progress {
         ranges: (counts.ranges, counts.finished),
         held: counts.held,
         skipped: counts.skipped,
-        estimated_rows: counts.estimated,
+        estimated_rows: believed(&counts, uncovered),
         done_rows: counts.done,
         written_rows: counts.written,
         percent: percent(estimated, done, finished),
@@ -414,6 +414,14 @@ pub async fn progress(conn: &mut PgConnection, of: &Backfill) -> Result<Progress
         throttled,
         next: next(of, &counts, uncovered, now),
     })
+}
+
+/// How many rows there are, tenants whose turn has not come taken for like the others.
+fn believed(counts: &Counts, uncovered: i64) -> i64 {
+    let each = counts.estimated.checked_div(counts.ranges).unwrap_or(0);
+    counts
+        .estimated
+        .saturating_add(each.saturating_mul(uncovered))
 }
 
 /// The rate of what goes on, or where every range is over in a moment, of the whole.

@@ -859,10 +859,15 @@ async fn change_at(
     }
     let definition = &of.definition;
     let table = &opened.target.table;
-    let name = format!("{}/{}", doing.word(), at.schema);
-    let key = OnceKey::new(of.backfill_id, name);
+    let key =
+        |change: Change| OnceKey::new(of.backfill_id, format!("{}/{}", change.word(), at.schema));
     let site = &opened.site;
-    if doing == Change::Expand && site.recorded::<()>(&key).await?.is_none() {
+    let expanded = site.recorded::<()>(&key(Change::Expand)).await?.is_some();
+    if !expanded && matches!(doing, Change::Contract | Change::Undo { .. }) {
+        // It came later, or had a column of that name: nothing there is ours to drop.
+        return Ok(None);
+    }
+    if !expanded && doing == Change::Expand {
         let mut tx = site.begin().await?;
         let shape = store::shape(&mut tx, site, definition, table).await?;
         let obstacle = store::find_obstacle(&mut tx, &shape, definition).await?;
@@ -870,7 +875,7 @@ async fn change_at(
             return Ok(obstacle);
         }
     }
-    site.once(&key, async |conn| {
+    site.once(&key(doing), async |conn| {
         let shape = store::shape(conn, site, definition, table).await?;
         let statements = match doing {
             Change::Expand => shape.expand(definition),

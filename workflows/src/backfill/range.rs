@@ -138,7 +138,7 @@ impl RangeWorkflow {
 const LOOK: &str = "look";
 const LOOK_PAUSED: Duration = Duration::from_secs(1);
 const LOOK_BUSY: Duration = Duration::from_secs(2);
-const LOOK_QUIET: Duration = Duration::from_secs(30);
+const LOOK_QUIET: Duration = Duration::from_secs(5);
 const LOOK_HELD: Duration = Duration::from_secs(3);
 /// After how many locks in a row that were not to be had a person is asked.
 const MAX_BUSY: u32 = 30;

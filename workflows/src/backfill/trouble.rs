@@ -28,6 +28,8 @@ pub enum Kind {
     NameTaken,
     /// The trigger that keeps old and new alike is gone, or is disabled.
     TriggerGone,
+    /// Something of the product's depends on a column that is to be dropped.
+    StillNeeded,
     /// Nothing says by what rows are walked.
     NoKey,
     /// A trigger, a constraint or the expression itself refuses a row.
@@ -45,11 +47,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    const WORDS: [(&'static str, Self); 11] = [
+    const WORDS: [(&'static str, Self); 12] = [
         ("column_gone", Self::ColumnGone),
         ("table_gone", Self::TableGone),
         ("name_taken", Self::NameTaken),
         ("trigger_gone", Self::TriggerGone),
+        ("still_needed", Self::StillNeeded),
         ("no_key", Self::NoKey),
         ("row_refused", Self::RowRefused),
         ("timed_out", Self::TimedOut),
@@ -78,6 +81,7 @@ impl Kind {
             Self::TriggerGone => {
                 "enable the trigger again and retry, or go back to undone and start anew"
             }
+            Self::StillNeeded => "drop what depends on the column and retry",
             Self::NoKey => "give the table a primary key, or name a key in the definition",
             Self::RowRefused => {
                 "mend the trigger, the constraint or the row and retry, or skip the range"
@@ -143,6 +147,7 @@ fn judge_state(state: &str, message: &str) -> Verdict {
         "42P01" | "3F000" | "3D000" => hold(Kind::TableGone),
         "42701" | "42710" | "42723" | "42P07" => hold(Kind::NameTaken),
         "42501" => hold(Kind::NotAllowed),
+        "2BP01" => hold(Kind::StillNeeded),
         "57014" => Verdict::Split,
         "55P03" => Verdict::Busy(message.to_owned()),
         _ => match state.get(..2) {
@@ -170,6 +175,7 @@ mod tests {
         assert_eq!(kind("42P01"), "table_gone");
         assert_eq!(kind("42701"), "name_taken");
         assert_eq!(kind("42601"), "bad_statement");
+        assert_eq!(kind("2BP01"), "still_needed");
         assert_eq!(kind("57014"), "Split");
         assert_eq!(kind("55P03"), "Busy(\"said\")");
         assert_eq!(kind("P0001"), "Narrow(\"said\")");

@@ -525,7 +525,7 @@ async fn fill_birch(play: &mut Play, outside: &Outside) -> Result<Vec<String>, P
     product::door::set(&mut tx, &outside.sources, TenantId(birch.0), &place).await?;
     let text = STATE.replace(
         "first_rows = 20",
-        "first_rows = 12\nmax_rows = 12\nsub_batches = 2",
+        "first_rows = 25\nmax_rows = 25\nsub_batches = 2",
     );
     let definition = backfill::parse(&text)?;
     backfill::door::start(&mut tx, &client, &outside.sources, &definition, &author).await?;

@@ -16,6 +16,8 @@ async fn a_column_that_is_dropped_meanwhile_holds_its_ranges_until_it_is_back() 
     )]);
     let story = Story::start(&product, &text).await;
     story.waits_before("fill").await;
+    let refused = story.refused("retry").await;
+    assert!(refused.contains("waiting in fill"), "{refused}");
     product
         .write(&product.cedar, "alter table {w}task drop column state")
         .await;

@@ -598,8 +598,8 @@ pub async fn retry(
     author: &Author,
 ) -> Result<Backfill, DoorError> {
     let of = lock(conn, name).await?;
-    let rests =
-        of.status == Status::Waiting || (of.status, of.phase) == (Status::Working, Phase::Switch);
+    let waits = of.status == Status::Waiting && of.phase >= Phase::Verify;
+    let rests = waits || (of.status, of.phase) == (Status::Working, Phase::Switch);
     if of.status != Status::Held && !rests {
         return Err(refused(
             &of,

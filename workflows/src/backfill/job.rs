@@ -216,6 +216,13 @@ impl Workflow for BackfillWorkflow {
                 Reject("there is no way back any more")
             }
             (State::Stopping { .. }, Signal::Back { .. }) => Reject("it goes back already"),
+            // What has no trigger yet must not be filled, and what is not filled is not compared.
+            (State::Waiting { before, .. }, Signal::Retry) if *before < Phase::Verify => {
+                Reject("nothing is filled yet")
+            }
+            (State::Waiting { before, .. }, Signal::Verify) if *before < Phase::Switch => {
+                Reject("not before the rows are filled")
+            }
             (_, Signal::Back { .. })
             | (State::Waiting { .. } | State::Switched { .. }, Signal::Advance)
             | (

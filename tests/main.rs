@@ -6,6 +6,7 @@
 mod acts;
 mod aftermath;
 mod api;
+mod backfills;
 mod billing;
 mod bulk;
 mod catalog;
@@ -30,6 +31,7 @@ mod holds;
 mod keys;
 mod mails;
 mod metrics;
+mod placements;
 mod pooler;
 mod postgres;
 mod reconcile;

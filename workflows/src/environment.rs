@@ -7,6 +7,7 @@ use tenure_engine::Client;
 
 use crate::ports::mail::{MailConfig, Mailer};
 use crate::ports::stripe::Stripe;
+use crate::product::Sources;
 
 /// What workflows reach out to.
 #[derive(Clone)]
@@ -17,17 +18,20 @@ struct Parts {
     mailer: Mailer,
     engine: PgPool,
     client: Mutex<Option<Client>>,
+    products: Sources,
 }
 
 impl Environment {
-    /// Puts the outside together. `engine` is a pool of the engine's role, for test clocks only.
+    /// Puts the outside together. `engine` is a pool of the engine's role, for what is of all
+    /// tenants: test clocks, placements, and the jobs on the product's data.
     #[must_use]
-    pub fn new(stripe: Stripe, mailer: Mailer, engine: PgPool) -> Self {
+    pub fn new(stripe: Stripe, mailer: Mailer, engine: PgPool, products: Sources) -> Self {
         Self(Arc::new(Parts {
             stripe,
             mailer,
             engine,
             client: Mutex::new(None),
+            products,
         }))
     }
 
@@ -48,7 +52,12 @@ impl Environment {
             from: "nobody@localhost".to_owned(),
         };
         let stripe = Stripe::new("http://localhost:9/", "none")?;
-        Ok(Self::new(stripe, Mailer::new(&nowhere)?, engine))
+        Ok(Self::new(
+            stripe,
+            Mailer::new(&nowhere)?,
+            engine,
+            Sources::default(),
+        ))
     }
 
     pub(crate) fn stripe(&self) -> &Stripe {
@@ -62,6 +71,12 @@ impl Environment {
     pub(crate) fn client(&self) -> Option<Client> {
         let client = self.0.client.lock();
         client.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The product's databases.
+    #[must_use]
+    pub fn products(&self) -> &Sources {
+        &self.0.products
     }
 
     pub(crate) fn engine(&self) -> &PgPool {

@@ -17,6 +17,7 @@
 //! | [`notice`] | mail | one message, sent once |
 //! | [`webhook::watch`] | provider | events that did not come, or found nobody |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
+//! | [`backfill`] | change of a product's columns | its phases and ranges |
 //! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |
 
 // Rules that all share: pure.
@@ -27,6 +28,7 @@ pub mod pricing;
 mod environment;
 pub mod ports;
 // Stories.
+pub mod backfill;
 pub mod catalog;
 pub mod charge;
 pub mod clock;
@@ -37,6 +39,7 @@ pub mod hold;
 pub mod invoice;
 pub mod notice;
 pub mod payment;
+pub mod product;
 pub mod refund;
 pub mod subscription;
 pub mod tenant;
@@ -47,6 +50,7 @@ mod door;
 
 pub use door::{DoorError, as_control, as_tenant};
 pub use environment::Environment;
+pub use tenure_engine::SYSTEM_TENANT;
 
 use tenure_engine::bulk::BulkWorkflow;
 use tenure_engine::{Registry, RegistryBuilder};
@@ -65,5 +69,7 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(notice::NoticeWorkflow::new(environment))
         .register(webhook::watch::WebhookWatchWorkflow::new(environment))
         .register(clock::AdvanceWorkflow::new(environment))
+        .register(backfill::BackfillWorkflow::new(environment))
+        .register(backfill::RangeWorkflow::new(environment))
         .register(BulkWorkflow)
 }

@@ -2,23 +2,26 @@
 
 use crate::transport::Transport;
 use crate::{
-    AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted,
-    AdvanceAccepted, AdvanceTestClock, AllowedAction, AssignDunningPolicy, AttachPaymentMethod,
-    Breaker, BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription,
-    CatalogEntry, CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError,
-    ConfirmBulk, Credit, CreditNote, DataKey, Debt, DestroyKeys, Dispute, DunningAssignment,
+    AbortBulk, ActOnBackfill, ActOnBackfillRange, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun,
+    ActOnSchedule, ActionAccepted, AdvanceAccepted, AdvanceTestClock, AllowedAction,
+    AssignDunningPolicy, AttachPaymentMethod, Backfill, BackfillFilter, BackfillPlan,
+    BackfillRange, BackfillRangeFilter, BackfillReads, Breaker, BulkFilter, BulkOperation,
+    BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished,
+    ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk, Credit,
+    CreditNote, DataKey, DataMapVersion, Debt, DestroyKeys, Dispute, DunningAssignment,
     DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
     ExemptFromDunning, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
     IdempotencyKey, Invoice, InvoiceAct, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter,
-    LiftExemption, LiftHold, LiftLegalHold, LoadDunningPolicy, Mail, MailDetail, MailFilter,
-    MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview,
-    NoticePreviewFilter, Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan,
-    PrepareBulk, PublishCatalog, PutRetention, ReplayWebhookEvent, ReportUsage, ResumeSubscription,
-    RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter,
-    RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted,
-    SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal, SignalAccepted, StartRun, Step,
-    Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight,
-    TestClock, Transition, UndoIntent, Usage, WebhookEvent, WebhookEventFilter, Whoami, Workflow,
+    LiftExemption, LiftHold, LiftLegalHold, LoadDataMap, LoadDunningPolicy, Mail, MailDetail,
+    MailFilter, MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview,
+    NoticePreviewFilter, Page, Pause, PauseSubscription, Place, PlaceHold, PlaceLegalHold,
+    Placement, PlacementFilter, Plan, PrepareBulk, ProductSource, PublishCatalog, PutRetention,
+    ReplayWebhookEvent, ReportUsage, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey,
+    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
+    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
+    SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartRun, Step, Subscription,
+    SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight, TestClock,
+    Transition, UndoIntent, Usage, WebhookEvent, WebhookEventFilter, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -854,6 +857,137 @@ impl Client {
 /// A name as one segment of a path.
 fn segment(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
+}
+
+/// A product's databases.
+impl Client {
+    /// Lists the product's databases that the configuration names.
+    pub async fn list_sources(&self) -> Result<Vec<ProductSource>, ClientError> {
+        self.transport.get("/v1/sources").await
+    }
+
+    /// Lists the versions of a source's data map, newest first.
+    pub async fn list_data_maps(&self, source: &str) -> Result<Vec<DataMapVersion>, ClientError> {
+        let path = format!("/v1/sources/{}/data-maps", segment(source));
+        self.transport.get(&path).await
+    }
+
+    /// Loads a data map as the newest version of a source's.
+    pub async fn load_data_map(
+        &self,
+        source: &str,
+        load: &LoadDataMap,
+        key: &IdempotencyKey,
+    ) -> Result<DataMapVersion, ClientError> {
+        let path = format!("/v1/sources/{}/data-maps", segment(source));
+        self.transport.post(&path, load, key).await
+    }
+
+    /// Lists placements, a page at a time.
+    pub async fn list_placements(
+        &self,
+        filter: &PlacementFilter,
+    ) -> Result<Page<Placement>, ClientError> {
+        self.transport.get_with("/v1/placements", filter).await
+    }
+
+    /// Tells where a tenant's rows are.
+    pub async fn placement(&self, tenant_id: Uuid) -> Result<Placement, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/placement");
+        self.transport.get(&path).await
+    }
+
+    /// Says where a tenant's rows are already.
+    pub async fn set_placement(
+        &self,
+        tenant_id: Uuid,
+        place: &Place,
+        key: &IdempotencyKey,
+    ) -> Result<Placement, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/placement");
+        self.transport.put(&path, place, key).await
+    }
+}
+
+/// Backfills.
+impl Client {
+    /// Says what a backfill would do, and does nothing.
+    pub async fn plan_backfill(
+        &self,
+        start: &StartBackfill,
+        key: &IdempotencyKey,
+    ) -> Result<BackfillPlan, ClientError> {
+        self.transport.post("/v1/backfills/plan", start, key).await
+    }
+
+    /// Starts a backfill.
+    pub async fn start_backfill(
+        &self,
+        start: &StartBackfill,
+        key: &IdempotencyKey,
+    ) -> Result<Backfill, ClientError> {
+        self.transport.post("/v1/backfills", start, key).await
+    }
+
+    /// Lists backfills, newest first, a page at a time.
+    pub async fn list_backfills(
+        &self,
+        filter: &BackfillFilter,
+    ) -> Result<Page<Backfill>, ClientError> {
+        self.transport.get_with("/v1/backfills", filter).await
+    }
+
+    /// Looks at a backfill, by its name or its id.
+    pub async fn backfill(&self, name: &str) -> Result<Backfill, ClientError> {
+        let path = format!("/v1/backfills/{}", segment(name));
+        self.transport.get(&path).await
+    }
+
+    /// Does a verb to a backfill: advance, roll-out, back, retry, verify, pause or resume.
+    pub async fn act_on_backfill(
+        &self,
+        name: &str,
+        verb: &str,
+        act: &ActOnBackfill,
+        key: &IdempotencyKey,
+    ) -> Result<Backfill, ClientError> {
+        let path = format!("/v1/backfills/{}/actions/{}", segment(name), segment(verb));
+        self.transport.post(&path, act, key).await
+    }
+
+    /// Lists the ranges of a backfill, a page at a time.
+    pub async fn list_backfill_ranges(
+        &self,
+        name: &str,
+        filter: &BackfillRangeFilter,
+    ) -> Result<Page<BackfillRange>, ClientError> {
+        let path = format!("/v1/backfills/{}/ranges", segment(name));
+        self.transport.get_with(&path, filter).await
+    }
+
+    /// Retries a range that is held, or skips one.
+    pub async fn act_on_backfill_range(
+        &self,
+        name: &str,
+        range_id: Uuid,
+        verb: &str,
+        act: &ActOnBackfillRange,
+        key: &IdempotencyKey,
+    ) -> Result<BackfillRange, ClientError> {
+        let (name, verb) = (segment(name), segment(verb));
+        let path = format!("/v1/backfills/{name}/ranges/{range_id}/actions/{verb}");
+        self.transport.post(&path, act, key).await
+    }
+
+    /// Tells whether a tenant reads the new columns.
+    pub async fn backfill_reads(
+        &self,
+        name: &str,
+        tenant_id: Uuid,
+    ) -> Result<BackfillReads, ClientError> {
+        let path = format!("/v1/backfills/{}/reads/{tenant_id}", segment(name));
+        self.transport.get(&path).await
+    }
 }
 
 /// One verb to many runs.

@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+mod backfill;
 mod bulk;
 mod dunning;
 mod entitlement;
@@ -26,6 +27,7 @@ mod key;
 mod mail;
 mod money;
 mod page;
+mod placement;
 mod plan;
 mod retention;
 mod run;
@@ -43,6 +45,11 @@ mod workflow;
 mod client;
 mod transport;
 
+pub use backfill::{
+    ActOnBackfill, ActOnBackfillRange, Backfill, BackfillFilter, BackfillObstacle, BackfillPlan,
+    BackfillProgress, BackfillRange, BackfillRangeFilter, BackfillReads, BackfillStatement,
+    BackfillTarget, BackfillThrottle, BackfillTrouble, StartBackfill,
+};
 pub use bulk::{
     AbortBulk, BulkFilter, BulkOperation, BulkOutcome, BulkResult, BulkResultFilter, BulkStatus,
     ConfirmBulk, PrepareBulk,
@@ -72,6 +79,10 @@ pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
 pub use mail::{Mail, MailDetail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter};
 pub use money::Money;
 pub use page::Page;
+pub use placement::{
+    DataMapVersion, LoadDataMap, Place, Placement, PlacementFilter, PlacementStatus, ProductSource,
+    TenancyModel,
+};
 pub use plan::{CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PublishCatalog};
 pub use retention::{
     LegalHold, LegalHoldFilter, LiftLegalHold, PlaceLegalHold, PutRetention, RetentionAction,

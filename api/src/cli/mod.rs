@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod account;
+mod backfill;
 pub mod bench;
 mod bulk;
 mod catalog;
@@ -103,6 +104,10 @@ enum Command {
     /// Flow control, through the API: limits, pauses of workflows, queues and tenants, breakers.
     #[command(subcommand)]
     Flow(flow::FlowCommand),
+    /// Backfills of the product's tables, through the API: plan, start, list, show, ranges, advance,
+    /// roll-out, back, retry, skip, verify, pause, resume, reads.
+    #[command(subcommand)]
+    Backfill(backfill::BackfillCommand),
     /// One verb to many runs, through the API: prepare, confirm, list, show, results, abort.
     #[command(subcommand)]
     Bulk(bulk::BulkCommand),
@@ -220,6 +225,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(command) => run::run(command).await?,
         Command::Subscription(command) => subscription::run(command).await?,
         Command::Flow(command) => flow::run(command).await?,
+        Command::Backfill(command) => backfill::run(command).await?,
         Command::Bulk(command) => bulk::run(command).await?,
         Command::Schedule(command) => schedule::run(command).await?,
         Command::Retention(command) => retention::run(command).await?,

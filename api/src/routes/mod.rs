@@ -2,6 +2,7 @@
 
 mod actions;
 mod audit;
+mod backfills;
 mod bulk;
 mod dunning;
 mod entitlements;
@@ -12,6 +13,7 @@ mod holds;
 mod invoices;
 mod keys;
 mod mails;
+mod placements;
 mod plans;
 mod retention;
 mod runs;
@@ -89,6 +91,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(flow::router())
         .merge(keys::router())
         .merge(retention::router())
+        .merge(placements::router())
+        .merge(backfills::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

@@ -27,18 +27,9 @@ pub struct FileError {
 /// # Errors
 /// [`FileError`], with the first place that is wrong.
 pub fn parse(text: &str) -> Result<DataMap, FileError> {
-    let document = Document::parse(text).map_err(|error| FileError {
-        line: line_of(text, error.span()),
-        place: "the file".to_owned(),
-        detail: error.message().to_owned(),
-    })?;
-    let root = At {
-        text,
-        place: String::new(),
-        item: document.as_item(),
-        line: 1,
-    };
-    root.only(&["version", "model", "schemas", "tables"])?;
+    let document = read_toml(text)?;
+    let root = At::root(text, &document);
+    root.only(&["version", "model", "schemas", "tenant_setting", "tables"])?;
     let version = root.need("version")?;
     if version.item.as_integer() != Some(VERSION) {
         return Err(version.wrong(&format!("this build reads version {VERSION}")));
@@ -49,6 +40,8 @@ pub fn parse(text: &str) -> Result<DataMap, FileError> {
     if names.is_empty() {
         return Err(schemas.wrong("at least one schema"));
     }
+    let setting = root.get("tenant_setting");
+    let setting = setting.map(|at| read_setting(&at, model)).transpose()?;
     let mut tables = BTreeMap::new();
     for (name, table) in root.need("tables")?.fields()? {
         tables.insert(name.to_owned(), read_table(&table)?);
@@ -56,8 +49,35 @@ pub fn parse(text: &str) -> Result<DataMap, FileError> {
     Ok(DataMap {
         model,
         schemas: names,
+        setting,
         tables,
     })
+}
+
+/// Reads the words of a file, whatever they mean.
+pub(crate) fn read_toml(text: &str) -> Result<Document<&str>, FileError> {
+    Document::parse(text).map_err(|error| FileError {
+        line: line_of(text, error.span()),
+        place: "the file".to_owned(),
+        detail: error.message().to_owned(),
+    })
+}
+
+/// Postgres takes a setting of anybody's own when its name has two parts.
+fn read_setting(at: &At<'_>, model: Model) -> Result<String, FileError> {
+    if model != Model::Shared {
+        return Err(at.wrong("for model \"shared\" only; leave it out"));
+    }
+    let setting = at.text()?;
+    let is_word = |part: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+        part.starts_with(plain) && part.chars().all(|c| plain(c) || c.is_ascii_digit())
+    };
+    let parts: Vec<&str> = setting.split('.').collect();
+    if parts.len() == 2 && parts.iter().all(|part| is_word(part)) {
+        return Ok(setting);
+    }
+    Err(at.wrong("a setting of two parts in small letters, such as app.tenant"))
 }
 
 fn read_table(at: &At<'_>) -> Result<TableRule, FileError> {
@@ -133,16 +153,26 @@ fn read_column(name: &str, at: &At<'_>) -> Result<ColumnRule, FileError> {
     })
 }
 
-/// A value with the way to it.
-struct At<'a> {
+/// A value with the way to it; other files of ours are read by it, too.
+pub(crate) struct At<'a> {
     text: &'a str,
     place: String,
-    item: &'a Item,
+    pub(crate) item: &'a Item,
     line: usize,
 }
 
 impl<'a> At<'a> {
-    fn wrong(&self, detail: &str) -> FileError {
+    /// The whole of a file.
+    pub(crate) fn root(text: &'a str, document: &'a Document<&'a str>) -> Self {
+        Self {
+            text,
+            place: String::new(),
+            item: document.as_item(),
+            line: 1,
+        }
+    }
+
+    pub(crate) fn wrong(&self, detail: &str) -> FileError {
         FileError {
             line: self.line,
             place: match self.place.as_str() {
@@ -169,18 +199,18 @@ impl<'a> At<'a> {
         }
     }
 
-    fn get(&self, key: &str) -> Option<Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<Self> {
         let table = self.item.as_table_like()?;
         table.get(key).map(|item| self.below(table, key, item))
     }
 
-    fn need(&self, key: &str) -> Result<Self, FileError> {
+    pub(crate) fn need(&self, key: &str) -> Result<Self, FileError> {
         self.table()?;
         let missing = || self.wrong(&format!("it needs {key}"));
         self.get(key).ok_or_else(missing)
     }
 
-    fn fields(&self) -> Result<Vec<(&'a str, Self)>, FileError> {
+    pub(crate) fn fields(&self) -> Result<Vec<(&'a str, Self)>, FileError> {
         let table = self.table()?;
         let fields = table.iter();
         Ok(fields
@@ -188,7 +218,7 @@ impl<'a> At<'a> {
             .collect())
     }
 
-    fn only(&self, known: &[&str]) -> Result<(), FileError> {
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), FileError> {
         for (key, at) in self.fields()? {
             if !known.contains(&key) {
                 return Err(at.wrong(&format!("not a key of it; there are {}", known.join(", "))));
@@ -197,14 +227,14 @@ impl<'a> At<'a> {
         Ok(())
     }
 
-    fn text(&self) -> Result<String, FileError> {
+    pub(crate) fn text(&self) -> Result<String, FileError> {
         let text = self.item.as_str().map(str::trim);
         let text = text.filter(|text| !text.is_empty());
         text.map(ToOwned::to_owned)
             .ok_or_else(|| self.wrong("a text that is not empty"))
     }
 
-    fn texts(&self) -> Result<Vec<String>, FileError> {
+    pub(crate) fn texts(&self) -> Result<Vec<String>, FileError> {
         let list = || self.wrong("a list of texts");
         let array = self.item.as_array().ok_or_else(list)?;
         let texts = array
@@ -213,7 +243,7 @@ impl<'a> At<'a> {
         texts.collect::<Option<_>>().ok_or_else(list)
     }
 
-    fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Result<T, FileError> {
+    pub(crate) fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Result<T, FileError> {
         let text = self.item.as_str();
         let found = words.iter().find(|(word, _)| Some(*word) == text);
         found.map(|(_, value)| *value).ok_or_else(|| {
@@ -239,6 +269,9 @@ pub fn print(map: &DataMap) -> String {
     let _ = writeln!(text, "version = {VERSION}");
     let _ = writeln!(text, "model = \"{}\"", word(&Model::WORDS, &map.model));
     let _ = writeln!(text, "schemas = {}", quoted_list(&map.schemas));
+    if let Some(setting) = &map.setting {
+        let _ = writeln!(text, "tenant_setting = {}", quoted(setting));
+    }
     if map.tables.is_empty() {
         text.push_str("\n[tables]\n");
     }

@@ -1,0 +1,2 @@
+drop table app.backfill_range;
+drop table app.backfill;

@@ -1,0 +1,779 @@
+//! The doors to backfills: plan, start, look, and what a person may say to one.
+//!
+//! Each changes the role of the caller's transaction as it needs, and leaves it as the engine's.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use tenure_engine::audit::{self, Deed};
+use tenure_engine::flow::Author;
+use tenure_engine::{Client, RunRef, SYSTEM_TENANT, TenantId, new_uuid, random_uuid};
+use uuid::Uuid;
+
+use super::definition::Definition;
+use super::phase::{Facts, Phase, refusals};
+use super::progress::{Eta, Rate, eta, percent};
+use super::rows::{self, Counts, NewBackfill, SHARD, Wanted};
+use super::{
+    Backfill, BackfillWorkflow, Range, RangeStatus, RangeWorkflow, Status, Target, Trouble, job,
+    range, reads_new, store, trouble,
+};
+use crate::data_map::{Belongs, Model};
+use crate::door::{DoorError, as_control, as_tenant};
+use crate::product::{self, ProductError, Site, Sources, maps};
+
+/// How many tenants a plan looks at; more are reckoned from those.
+const PLANNED_TENANTS: i64 = 200;
+/// Rows a second that a plan reckons with when nothing was measured: a slow and a fast database.
+const ROWS_PER_SECOND: (u64, u64) = (3_000, 30_000);
+
+/// What a backfill would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What it is for.
+    pub targets: Vec<Target>,
+    /// How many tenants have a place there.
+    pub tenants: i64,
+    /// How many rows they have, as the planner believes.
+    pub estimated_rows: u64,
+    /// How long the fill would take, from and to, in seconds.
+    pub seconds: (u64, u64),
+    /// The statements of each source, by phase, as one of its tenants would have them.
+    pub statements: Vec<(String, Vec<(Phase, String)>)>,
+    /// What stands in the way.
+    pub obstacles: Vec<(String, Trouble)>,
+    /// What one should know.
+    pub warnings: Vec<String>,
+}
+
+/// How far a backfill is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// Ranges: all, and those that are filled or skipped.
+    pub ranges: (i64, i64),
+    /// Ranges that are held.
+    pub held: i64,
+    /// Ranges that were skipped.
+    pub skipped: i64,
+    /// Rows: believed in, looked at, and written.
+    pub estimated_rows: i64,
+    /// Rows that were looked at.
+    pub done_rows: i64,
+    /// Rows of them that were written.
+    pub written_rows: i64,
+    /// Of a hundred, never all while something is left.
+    pub percent: f64,
+    /// Rows a second, while it fills.
+    pub rows_per_second: Option<f64>,
+    /// Between when and when the fill ends.
+    pub eta: Option<Eta>,
+    /// What throttles how many ranges, in words.
+    pub throttled: Vec<(String, i64)>,
+    /// What somebody may let begin, and what speaks against it.
+    pub next: Option<(Phase, Vec<String>)>,
+}
+
+async fn as_engine(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("set local role tenure_engine")
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+fn malformed(field: &'static str, detail: impl Into<String>) -> DoorError {
+    DoorError::Malformed {
+        field,
+        detail: detail.into(),
+    }
+}
+
+/// The sources that a definition is for, each with its newest map and the table's name in it.
+async fn targets(
+    conn: &mut PgConnection,
+    sources: &Sources,
+    of: &Definition,
+) -> Result<Vec<Target>, DoorError> {
+    as_control(conn).await?;
+    let wanted: Vec<&str> = match of.sources.is_empty() {
+        true => sources.names().collect(),
+        false => of.sources.iter().map(String::as_str).collect(),
+    };
+    let mut targets = Vec::new();
+    for name in wanted {
+        sources.get(name)?;
+        let map = match maps::current(conn, name).await {
+            Ok(map) => map,
+            Err(ProductError::NoMap(_)) if of.sources.is_empty() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let mut tables = map.map.tables.iter().filter(|(table, _)| {
+            **table == of.table
+                || table
+                    .rsplit_once('.')
+                    .is_some_and(|(_, bare)| bare == of.table)
+        });
+        let found = tables.next();
+        if tables.next().is_some() {
+            let detail = format!(
+                "several tables of source {name} are called {:?}: name the schema",
+                of.table
+            );
+            return Err(malformed("table", detail));
+        }
+        match found {
+            None if of.sources.is_empty() => {}
+            None => {
+                let detail = format!("the data map of source {name} has no table {:?}", of.table);
+                return Err(malformed("table", detail));
+            }
+            Some((table, rule)) => {
+                if map.map.model == Model::Shared && matches!(rule.belongs, Belongs::Nobody(_)) {
+                    let detail =
+                        format!("{table} holds nothing of tenants, whose rows a backfill fills");
+                    return Err(malformed("table", detail));
+                }
+                targets.push(Target {
+                    source: name.to_owned(),
+                    map_version: map.version,
+                    table: table.clone(),
+                });
+            }
+        }
+    }
+    if targets.is_empty() {
+        let detail = format!("no source's data map has a table {:?}", of.table);
+        return Err(malformed("table", detail));
+    }
+    Ok(targets)
+}
+
+fn check(of: &Definition) -> Result<(), DoorError> {
+    of.check()
+        .map_err(|misfit| malformed("definition", misfit.to_string()))
+}
+
+/// Says what a backfill would do, and does nothing: the catalog and the planner are asked, no row is
+/// read.
+///
+/// # Errors
+/// [`DoorError::Malformed`] for a definition that does not fit; [`DoorError::Product`].
+pub async fn plan(
+    conn: &mut PgConnection,
+    sources: &Sources,
+    of: &Definition,
+) -> Result<Plan, DoorError> {
+    check(of)?;
+    let targets = targets(conn, sources, of).await?;
+    let names: Vec<String> = targets.iter().map(|target| target.source.clone()).collect();
+    let nobody = Uuid::nil();
+    let tenants = rows::count_uncovered(conn, nobody, &names).await?;
+    let looked_at = rows::list_uncovered(conn, nobody, &names, None, PLANNED_TENANTS).await?;
+    let mut plan = Plan {
+        targets,
+        tenants,
+        estimated_rows: 0,
+        seconds: (0, 0),
+        statements: Vec::new(),
+        obstacles: Vec::new(),
+        warnings: warnings(of),
+    };
+    let looked = i64::try_from(looked_at.len()).unwrap_or(i64::MAX);
+    for tenant in looked_at {
+        look_at(conn, sources, of, tenant, &mut plan).await?;
+    }
+    if looked < tenants && looked > 0 {
+        let all = plan.estimated_rows as f64 * tenants as f64 / looked as f64;
+        plan.estimated_rows = all as u64;
+    }
+    let (slow, fast) = ROWS_PER_SECOND;
+    plan.seconds = (
+        plan.estimated_rows / fast,
+        plan.estimated_rows.div_ceil(slow),
+    );
+    as_engine(conn).await?;
+    Ok(plan)
+}
+
+fn warnings(of: &Definition) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !of.leads_back() {
+        warnings.push(
+            "nothing says how old columns follow from new ones: once new code writes only the new ones, \
+             going back loses what it wrote"
+                .to_owned(),
+        );
+    }
+    if of.drop.is_empty() && of.sql.contract.is_empty() {
+        warnings.push("the contract drops no column: it only takes the trigger away".to_owned());
+    }
+    if of.clean_for_seconds < 3_600 {
+        warnings.push(
+            "less than an hour of clean verification is asked for before the contract".to_owned(),
+        );
+    }
+    warnings
+}
+
+async fn look_at(
+    conn: &mut PgConnection,
+    sources: &Sources,
+    of: &Definition,
+    tenant: TenantId,
+    plan: &mut Plan,
+) -> Result<(), DoorError> {
+    let placement = product::door::find(conn, tenant).await?;
+    let source = &placement.place.source;
+    let Some(target) = plan
+        .targets
+        .iter()
+        .find(|target| target.source == *source)
+        .cloned()
+    else {
+        return Ok(());
+    };
+    let map = maps::find(conn, source, target.map_version).await?;
+    let looked = async {
+        let site = Site::open(sources, &placement, &map).await?;
+        let mut tx = site.begin().await?;
+        let shape = store::shape(&mut tx, &site, of, &target.table).await?;
+        let rows = store::estimate(&mut tx, &shape).await?;
+        let obstacle = store::find_obstacle(&mut tx, &shape, of).await?;
+        Ok::<_, ProductError>((rows, shape, obstacle))
+    };
+    match looked.await {
+        Ok((rows, shape, obstacle)) => {
+            plan.estimated_rows = plan.estimated_rows.saturating_add(rows);
+            if plan.statements.iter().all(|(known, _)| known != source) {
+                plan.statements.push((source.clone(), shape.all(of)));
+                plan.obstacles
+                    .extend(obstacle.map(|why| (source.clone(), why)));
+            }
+        }
+        Err(error) => match trouble::judge(&error) {
+            trouble::Verdict::Hold(why) => plan.obstacles.push((source.clone(), why)),
+            _ => return Err(error.into()),
+        },
+    }
+    Ok(())
+}
+
+/// Starts a backfill. Call [`Client::ring`] after the commit.
+///
+/// # Errors
+/// [`DoorError::Malformed`] for a definition that does not fit; [`DoorError::Conflict`] while one of
+/// its name is under way, or when something stands in the way; [`DoorError::Product`].
+pub async fn start(
+    conn: &mut PgConnection,
+    client: &Client,
+    sources: &Sources,
+    of: &Definition,
+    author: &Author,
+) -> Result<Backfill, DoorError> {
+    let plan = plan(conn, sources, of).await?;
+    if let Some((source, why)) = plan.obstacles.first() {
+        return Err(DoorError::Conflict(format!(
+            "source {source}: {}: {}",
+            why.kind.word(),
+            why.detail
+        )));
+    }
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    let backfill_id = new_uuid(SHARD);
+    let key = backfill_id.to_string();
+    let started = client
+        .start::<BackfillWorkflow>(conn, SYSTEM_TENANT, &key, &backfill_id)
+        .await?;
+    let new = NewBackfill {
+        backfill_id,
+        definition: of,
+        targets: &plan.targets,
+        run_id: started.run_id,
+        author: &author.actor,
+        reason: author.reason.trim(),
+    };
+    if !rows::insert(conn, &new).await? {
+        return Err(DoorError::Conflict(format!(
+            "a backfill called {:?} is under way",
+            of.name
+        )));
+    }
+    let backfill = must_find(conn, backfill_id).await?;
+    note(conn, author, "start backfill", None, &backfill).await?;
+    Ok(backfill)
+}
+
+async fn must_find(conn: &mut PgConnection, id: Uuid) -> Result<Backfill, DoorError> {
+    let found = rows::find(conn, id).await?;
+    found.ok_or_else(|| DoorError::not_found("backfill", id))
+}
+
+async fn note(
+    conn: &mut PgConnection,
+    author: &Author,
+    action: &str,
+    before: Option<&Backfill>,
+    after: &Backfill,
+) -> Result<(), DoorError> {
+    let shape = |of: &Backfill| {
+        serde_json::json!({
+            "phase": of.phase.word(),
+            "status": of.status.word(),
+            "percent": of.percent,
+            "paused": of.paused,
+        })
+    };
+    as_engine(conn).await?;
+    let deed = Deed {
+        action,
+        subject: &after.definition.name,
+        before: before.map(shape).unwrap_or_default(),
+        after: shape(after),
+    };
+    Ok(audit::note(conn, author, &deed).await?)
+}
+
+/// Finds a backfill by its id or its name; of several of a name the newest.
+///
+/// # Errors
+/// [`DoorError::NotFound`].
+pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Backfill, DoorError> {
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    let found = match name.parse() {
+        Ok(id) => rows::find(conn, id).await?,
+        Err(_) => rows::list(conn, Some(name), None, 1).await?.pop(),
+    };
+    as_engine(conn).await?;
+    found.ok_or_else(|| DoorError::not_found("backfill", name))
+}
+
+/// Lists backfills, newest first; `after` is the last one of the page before.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(
+    conn: &mut PgConnection,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Backfill>, DoorError> {
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    let found = rows::list(conn, None, after, limit).await?;
+    as_engine(conn).await?;
+    Ok(found)
+}
+
+/// Lists the ranges of a backfill, those in a status if one is given.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ranges(
+    conn: &mut PgConnection,
+    backfill: Uuid,
+    status: Option<RangeStatus>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Range>, DoorError> {
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    let wanted = Wanted {
+        status,
+        after,
+        ..Wanted::default()
+    };
+    let found = rows::list_ranges(conn, backfill, wanted, limit).await?;
+    as_engine(conn).await?;
+    Ok(found)
+}
+
+/// Says how far a backfill is.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn progress(conn: &mut PgConnection, of: &Backfill) -> Result<Progress, DoorError> {
+    as_control(conn).await?;
+    let counts = rows::count(conn, of.backfill_id).await?;
+    let rates = rows::rates(conn, of.backfill_id).await?;
+    let uncovered = rows::count_uncovered(conn, of.backfill_id, &of.sources()).await?;
+    let throttled = throttled(conn, of.backfill_id).await?;
+    as_engine(conn).await?;
+    let now = tenure_engine::tenant::now(conn, SYSTEM_TENANT).await?;
+    let filling = of.phase == Phase::Fill && of.status == Status::Working;
+    let rate = rate(of, &counts, &rates, now).filter(|_| filling);
+    let finished = of.phase > Phase::Fill && counts.finished == counts.ranges;
+    let number = |count: i64| u64::try_from(count).unwrap_or_default();
+    let (estimated, done) = (number(believed(&counts, uncovered)), number(counts.done));
+    Ok(Progress {
+        ranges: (counts.ranges, counts.finished),
+        held: counts.held,
+        skipped: counts.skipped,
+        estimated_rows: believed(&counts, uncovered),
+        done_rows: counts.done,
+        written_rows: counts.written,
+        percent: percent(estimated, done, finished),
+        rows_per_second: rate.map(|rate| rate.mean),
+        eta: rate.and_then(|rate| eta(estimated, done, rate)),
+        throttled,
+        next: next(of, &counts, uncovered, now),
+    })
+}
+
+/// How many rows there are, tenants whose turn has not come taken for like the others.
+fn believed(counts: &Counts, uncovered: i64) -> i64 {
+    let each = counts.estimated.checked_div(counts.ranges).unwrap_or(0);
+    counts
+        .estimated
+        .saturating_add(each.saturating_mul(uncovered))
+}
+
+/// The rate of what goes on, or where every range is over in a moment, of the whole.
+fn rate(of: &Backfill, counts: &Counts, rates: &[Rate], now: DateTime<Utc>) -> Option<Rate> {
+    let sum = Rate::sum(rates.iter().copied());
+    if sum.count >= 2 && sum.mean > 0.0 {
+        return Some(sum);
+    }
+    let seconds = (now - of.started_at).num_milliseconds() as f64 / 1_000.0;
+    if counts.finished < 3 || seconds <= 0.0 {
+        return None;
+    }
+    let mean = counts.done as f64 / seconds;
+    // Nothing is known of how even it is: a third is allowed for.
+    let spread = mean / 6.0;
+    Some(Rate {
+        mean,
+        variance: spread * spread,
+        count: u32::try_from(counts.finished).unwrap_or(u32::MAX),
+    })
+}
+
+/// What throttles ranges, in words, each with how many.
+async fn throttled(
+    conn: &mut PgConnection,
+    backfill: Uuid,
+) -> Result<Vec<(String, i64)>, DoorError> {
+    let wanted = Wanted {
+        status: Some(RangeStatus::Throttled),
+        ..Wanted::default()
+    };
+    let found = rows::list_ranges(conn, backfill, wanted, 200).await?;
+    let mut reasons = BTreeMap::new();
+    for range in found {
+        let read = range
+            .detail
+            .map(serde_json::from_value::<Vec<super::Reason>>);
+        for reason in read.and_then(Result::ok).unwrap_or_default() {
+            *reasons
+                .entry(format!("{}: {}", reason.code, reason.detail))
+                .or_insert(0) += 1;
+        }
+    }
+    Ok(reasons.into_iter().collect())
+}
+
+fn next(
+    of: &Backfill,
+    counts: &Counts,
+    uncovered: i64,
+    now: DateTime<Utc>,
+) -> Option<(Phase, Vec<String>)> {
+    let into = match (of.status, of.phase) {
+        (Status::Waiting, phase) => phase,
+        (Status::Working, Phase::Switch) => Phase::Contract,
+        _ => return None,
+    };
+    let facts = Facts {
+        now,
+        held: counts.held,
+        skipped: counts.skipped,
+        uncovered,
+        mismatches: of.mismatches,
+        clean_since: of.clean_since,
+        percent: of.percent,
+    };
+    Some((into, refusals(into, &of.definition, &facts)))
+}
+
+/// Lets the next phase begin.
+///
+/// # Errors
+/// [`DoorError::NotFound`]; [`DoorError::Conflict`] when it waits for nobody's word, or with all that
+/// speaks against it.
+pub async fn advance(
+    conn: &mut PgConnection,
+    client: &Client,
+    name: &str,
+    author: &Author,
+) -> Result<Backfill, DoorError> {
+    let of = lock(conn, name).await?;
+    let progress = progress(conn, &of).await?;
+    let Some((into, against)) = progress.next else {
+        return Err(refused(&of, "it waits for nobody's word"));
+    };
+    if !against.is_empty() {
+        let detail = format!("{} is refused: {}", into.word(), against.join("; "));
+        return Err(refused(&of, &detail));
+    }
+    tell(
+        conn,
+        client,
+        &of,
+        author,
+        "advance backfill",
+        &job::Signal::Advance,
+    )
+    .await
+}
+
+/// Lets so many tenants of a hundred read the new columns.
+///
+/// # Errors
+/// [`DoorError::NotFound`]; [`DoorError::Malformed`]; [`DoorError::Conflict`] when reads have not
+/// switched.
+pub async fn roll_out(
+    conn: &mut PgConnection,
+    client: &Client,
+    name: &str,
+    percent: i16,
+    author: &Author,
+) -> Result<Backfill, DoorError> {
+    if !(0..=100).contains(&percent) {
+        return Err(malformed("percent", "0 to 100"));
+    }
+    let of = lock(conn, name).await?;
+    if (of.phase, of.status) != (Phase::Switch, Status::Working) {
+        return Err(refused(&of, "reads have not switched"));
+    }
+    let signal = job::Signal::RollOut { percent };
+    tell(conn, client, &of, author, "roll out backfill", &signal).await
+}
+
+/// Goes back to an earlier phase, or to how all was before. Nobody reads the new columns from then
+/// on.
+///
+/// # Errors
+/// [`DoorError::NotFound`]; [`DoorError::Malformed`] for a phase that nobody goes back to;
+/// [`DoorError::Conflict`] when there is no way back any more.
+pub async fn back(
+    conn: &mut PgConnection,
+    client: &Client,
+    name: &str,
+    to: Phase,
+    author: &Author,
+) -> Result<Backfill, DoorError> {
+    if !to.can_be_gone_back_to() {
+        return Err(malformed(
+            "to",
+            "expand, dual-write, fill, verify or undone",
+        ));
+    }
+    let of = lock(conn, name).await?;
+    let over = matches!(of.phase, Phase::Contract | Phase::Done | Phase::Undone);
+    let waits = of.status == Status::Waiting && of.phase == Phase::Contract;
+    if over && !waits {
+        return Err(refused(&of, "there is no way back any more"));
+    }
+    if of.status == Status::Stopping {
+        return Err(refused(&of, "it goes back already"));
+    }
+    if to != Phase::Undone && to > of.phase {
+        return Err(refused(&of, &format!("{} lies ahead", to.word())));
+    }
+    tell(
+        conn,
+        client,
+        &of,
+        author,
+        "take back backfill",
+        &job::Signal::Back { to },
+    )
+    .await
+}
+
+/// Goes on where it was held, or fills again what was found wrong or was skipped.
+///
+/// # Errors
+/// [`DoorError::NotFound`]; [`DoorError::Conflict`] when nothing is to be done again.
+pub async fn retry(
+    conn: &mut PgConnection,
+    client: &Client,
+    name: &str,
+    author: &Author,
+) -> Result<Backfill, DoorError> {
+    let of = lock(conn, name).await?;
+    let waits = of.status == Status::Waiting && of.phase >= Phase::Verify;
+    let rests = waits || (of.status, of.phase) == (Status::Working, Phase::Switch);
+    if of.status != Status::Held && !rests {
+        return Err(refused(
+            &of,
+            "nothing of it is held; a range is retried by itself",
+        ));
+    }
+    tell(
+        conn,
+        client,
+        &of,
+        author,
+        "retry backfill",
+        &job::Signal::Retry,
+    )
+    .await
+}
+
+/// Compares all rows again.
+///
+/// # Errors
+/// [`DoorError::NotFound`]; [`DoorError::Conflict`] when it does not rest after its fill.
+pub async fn verify(
+    conn: &mut PgConnection,
+    client: &Client,
+    name: &str,
+    author: &Author,
+) -> Result<Backfill, DoorError> {
+    let of = lock(conn, name).await?;
+    let waits = of.status == Status::Waiting && of.phase >= Phase::Switch;
+    if !waits && (of.status, of.phase) != (Status::Working, Phase::Switch) {
+        return Err(refused(&of, "it does not rest after its fill"));
+    }
+    tell(
+        conn,
+        client,
+        &of,
+        author,
+        "verify backfill",
+        &job::Signal::Verify,
+    )
+    .await
+}
+
+/// Lets its ranges rest after the batch that they are in, or go on.
+///
+/// # Errors
+/// [`DoorError::NotFound`]; [`DoorError::Conflict`] when it has ended.
+pub async fn set_paused(
+    conn: &mut PgConnection,
+    name: &str,
+    paused: bool,
+    author: &Author,
+) -> Result<Backfill, DoorError> {
+    let of = lock(conn, name).await?;
+    if of.status == Status::Ended {
+        return Err(refused(&of, "it has ended"));
+    }
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    rows::set_paused(conn, of.backfill_id, paused).await?;
+    let after = must_find(conn, of.backfill_id).await?;
+    let action = match paused {
+        true => "pause backfill",
+        false => "resume backfill",
+    };
+    note(conn, author, action, Some(&of), &after).await?;
+    Ok(after)
+}
+
+/// What a person may say to a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangeVerb {
+    /// Go on where it was held.
+    Retry,
+    /// Leave it as it is: the contract is refused while rows of it are wrong.
+    Skip,
+}
+
+/// Retries a range that is held, or skips one that is not done.
+///
+/// # Errors
+/// [`DoorError::NotFound`]; [`DoorError::Conflict`] when the range is not so.
+pub async fn tell_range(
+    conn: &mut PgConnection,
+    client: &Client,
+    name: &str,
+    range_id: Uuid,
+    verb: RangeVerb,
+    author: &Author,
+) -> Result<Range, DoorError> {
+    let of = lock(conn, name).await?;
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    let wanted = Wanted {
+        range: Some(range_id),
+        ..Wanted::default()
+    };
+    let found = rows::list_ranges(conn, of.backfill_id, wanted, 1)
+        .await?
+        .pop();
+    let found = found.ok_or_else(|| DoorError::not_found("range", range_id))?;
+    let held = found.status == RangeStatus::Held;
+    let under_way = held
+        || matches!(
+            found.status,
+            RangeStatus::Filling | RangeStatus::Throttled | RangeStatus::Paused
+        );
+    let (signal, fits, action) = match verb {
+        RangeVerb::Retry => (range::Signal::Retry, held, "retry range"),
+        RangeVerb::Skip => {
+            let signal = range::Signal::Skip {
+                by: author.actor.clone(),
+                reason: author.reason.clone(),
+            };
+            (signal, under_way, "skip range")
+        }
+    };
+    let run = found
+        .run_id
+        .filter(|_| fits)
+        .ok_or_else(|| DoorError::Conflict(format!("the range is {}", found.status.word())))?;
+    let id = random_uuid().to_string();
+    client
+        .signal::<RangeWorkflow>(conn, SYSTEM_TENANT, RunRef::Id(run), &id, &signal)
+        .await?;
+    note(conn, author, action, Some(&of), &of).await?;
+    Ok(found)
+}
+
+/// Whether a tenant reads the new columns of a backfill.
+///
+/// # Errors
+/// [`DoorError::NotFound`].
+pub async fn reads(
+    conn: &mut PgConnection,
+    name: &str,
+    tenant: TenantId,
+) -> Result<(Backfill, bool), DoorError> {
+    let of = find(conn, name).await?;
+    let new = match of.phase {
+        Phase::Done => true,
+        Phase::Undone => false,
+        _ => reads_new(&of.definition.name, tenant.0, of.percent),
+    };
+    Ok((of, new))
+}
+
+async fn lock(conn: &mut PgConnection, name: &str) -> Result<Backfill, DoorError> {
+    let found = find(conn, name).await?;
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    rows::lock(conn, found.backfill_id).await?;
+    must_find(conn, found.backfill_id).await
+}
+
+fn refused(of: &Backfill, detail: &str) -> DoorError {
+    DoorError::Conflict(format!(
+        "the backfill is {} in {}: {detail}",
+        of.status.word(),
+        of.phase.word()
+    ))
+}
+
+async fn tell(
+    conn: &mut PgConnection,
+    client: &Client,
+    of: &Backfill,
+    author: &Author,
+    action: &str,
+    signal: &job::Signal,
+) -> Result<Backfill, DoorError> {
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    let id = random_uuid().to_string();
+    let run = RunRef::Id(of.run_id);
+    client
+        .signal::<BackfillWorkflow>(conn, SYSTEM_TENANT, run, &id, signal)
+        .await?;
+    note(conn, author, action, Some(of), of).await?;
+    Ok(of.clone())
+}

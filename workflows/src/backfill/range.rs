@@ -1,0 +1,673 @@
+//! One range of a backfill: walked by key, a batch a visit, or compared.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tenure_engine::{
+    Context, Event, Exhausted, Reception, RetryPolicy, StepError, TenantId, Transition, Workflow,
+};
+use uuid::Uuid;
+
+use super::ground::{self, Opened};
+use super::pace::{Pace, Seen};
+use super::rows::{self, Note, Tally};
+use super::sql::{Shape, object};
+use super::store::{self, Compared, Filled, Key, Span, WalMark};
+use super::throttle::{Reason, decide};
+use super::trouble::{Kind, Trouble, Verdict, judge};
+use super::{Backfill, Range, RangeStatus};
+use crate::environment::Environment;
+use crate::product::{OnceKey, ProductError};
+
+// Input.
+
+/// Which range, and what is done with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// The backfill.
+    pub backfill_id: Uuid,
+    /// The range.
+    pub range_id: Uuid,
+    /// The pass that it belongs to.
+    pub pass: i32,
+    /// What is done.
+    pub work: Work,
+}
+
+/// What is done with a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// Its rows are filled.
+    Fill,
+    /// They are compared.
+    Verify {
+        /// Whether somebody skipped the range, which stays skipped.
+        skipped: bool,
+    },
+}
+
+/// The key of a range's run.
+pub(super) fn key(of: &Input) -> String {
+    format!("{}/{}/{}", of.backfill_id, of.range_id, of.pass)
+}
+
+// States and signals.
+
+/// Where a range is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum State {
+    /// Batches are done.
+    Walking {
+        /// Which range.
+        of: Input,
+        /// How far it is.
+        at: Walk,
+    },
+    /// Somebody has to help.
+    Held {
+        /// Which range.
+        of: Input,
+        /// How far it came.
+        at: Walk,
+        /// What stopped it.
+        why: Trouble,
+    },
+}
+
+/// How far a range is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Walk {
+    cursor: Option<Key>,
+    /// Names the next statement in the ledger.
+    seq: u64,
+    done: i64,
+    written: i64,
+    pace: Option<Pace>,
+    wal: Option<WalMark>,
+    /// How often in a row a lock was not to be had.
+    busy: u32,
+    /// What it rests for, so that it is written down once.
+    resting: Option<String>,
+    tally: Option<Tally>,
+}
+
+/// What a person may tell a range.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Signal {
+    /// Go on where it was held.
+    Retry,
+    /// Leave it as it is.
+    Skip {
+        /// Who says so.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What became of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Its rows were filled.
+    Filled,
+    /// They were compared.
+    Verified,
+    /// Somebody left it.
+    Skipped,
+    /// The backfill went elsewhere.
+    Superseded,
+}
+
+/// The workflow.
+pub struct RangeWorkflow {
+    environment: Environment,
+}
+
+impl RangeWorkflow {
+    /// With the outside that it reaches.
+    #[must_use]
+    pub fn new(environment: &Environment) -> Self {
+        Self {
+            environment: environment.clone(),
+        }
+    }
+}
+
+/// The next look of a range that rests.
+const LOOK: &str = "look";
+const LOOK_PAUSED: Duration = Duration::from_secs(1);
+const LOOK_BUSY: Duration = Duration::from_secs(2);
+const LOOK_QUIET: Duration = Duration::from_secs(5);
+const LOOK_HELD: Duration = Duration::from_secs(3);
+/// After how many locks in a row that were not to be had a person is asked.
+const MAX_BUSY: u32 = 30;
+/// A visit ends after so many milliseconds of statements.
+const VISIT_MS: f64 = 2_000.0;
+/// A database that is away is asked again for hours; then an operator decides.
+const POLICY: RetryPolicy = RetryPolicy {
+    max_attempts: 200,
+    attempt_timeout: Duration::from_secs(600),
+    exhausted: Exhausted::Stuck,
+    ..RetryPolicy::DEFAULT
+};
+
+// Handle.
+
+impl Workflow for RangeWorkflow {
+    const NAME: &'static str = "backfill-range";
+    const VERSION: i32 = 1;
+    type Input = Input;
+    type State = State;
+    type Signal = Signal;
+    type Output = Outcome;
+
+    fn start(&self, of: Input) -> State {
+        State::Walking {
+            of,
+            at: Walk::default(),
+        }
+    }
+
+    fn receive(&self, state: &State, signal: &Signal) -> Reception {
+        let (State::Walking { of, .. } | State::Held { of, .. }) = state;
+        match (state, signal) {
+            (State::Walking { .. }, Signal::Retry) => Reception::Reject("it is not held"),
+            (_, Signal::Skip { .. }) if of.work != Work::Fill => {
+                Reception::Reject("it is being verified")
+            }
+            _ => Reception::Accept,
+        }
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        state: State,
+        event: Event<Signal>,
+    ) -> Result<Transition<Self>, StepError> {
+        match (state, event) {
+            (State::Walking { of, at }, Event::Entered | Event::Deadline(_)) => {
+                self.walk(cx, of, at).await
+            }
+            (State::Held { of, at, why }, Event::Entered) => {
+                let detail = serde_json::to_value(&why)?;
+                note(cx, &of, &at, RangeStatus::Held, Some(detail), 0).await?;
+                Ok(Transition::stay(State::Held { of, at, why }).after(LOOK, LOOK_HELD))
+            }
+            (State::Held { of, at, why }, Event::Deadline(_)) => {
+                let look = async |_| {
+                    ground::backfill(&self.environment, of.backfill_id)
+                        .await
+                        .map(|b| b.pass)
+                };
+                if cx.step("look", &POLICY, look).await? != of.pass {
+                    return Ok(Transition::complete(Outcome::Superseded));
+                }
+                Ok(Transition::stay(State::Held { of, at, why }).after(LOOK, LOOK_HELD))
+            }
+            (State::Held { of, at, .. }, Event::Signal(Signal::Retry)) => {
+                let at = Walk {
+                    pace: None,
+                    busy: 0,
+                    resting: None,
+                    ..at
+                };
+                Ok(Transition::go(State::Walking { of, at }))
+            }
+            (
+                State::Held { of, at, .. } | State::Walking { of, at },
+                Event::Signal(Signal::Skip { by, reason }),
+            ) => {
+                let detail = json!({ "by": by, "reason": reason });
+                note(cx, &of, &at, RangeStatus::Skipped, Some(detail), 0).await?;
+                Ok(Transition::complete(Outcome::Skipped))
+            }
+            (_, Event::CancelRequested) => Ok(Transition::cancelled()),
+            (
+                state,
+                Event::Signal(Signal::Retry)
+                | Event::RunFinished(_)
+                | Event::Joined(_)
+                | Event::RunDeadline,
+            ) => Ok(Transition::stay(state)),
+        }
+    }
+}
+
+// Steps.
+
+/// What a visit came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Answer {
+    /// The backfill is in another pass.
+    Superseded,
+    /// Somebody paused it.
+    Paused,
+    /// The database is too busy, or the hour is quiet.
+    Throttled { at: Walk, reasons: Vec<Reason> },
+    /// Rows were done.
+    Walked { at: Walk, rows: u32, ended: bool },
+    /// Somebody has to help.
+    Held { at: Walk, why: Trouble },
+}
+
+impl RangeWorkflow {
+    async fn walk(&self, cx: &Context, of: Input, at: Walk) -> Result<Transition<Self>, StepError> {
+        let now = cx.now();
+        let answer = cx
+            .step("batch", &POLICY, async |_| {
+                let (backfill, range) =
+                    ground::range(&self.environment, of.backfill_id, of.range_id).await?;
+                if backfill.pass != of.pass {
+                    return Ok(Answer::Superseded);
+                }
+                if backfill.paused {
+                    return Ok(Answer::Paused);
+                }
+                if let Some(reason) = backfill
+                    .definition
+                    .quiet
+                    .as_ref()
+                    .and_then(|q| q.holds(now))
+                {
+                    let reasons = vec![reason];
+                    return Ok(Answer::Throttled {
+                        at: at.clone(),
+                        reasons,
+                    });
+                }
+                self.batch(&of, at.clone(), &backfill, &range).await
+            })
+            .await?;
+        follow(cx, of, at, answer).await
+    }
+
+    /// Opens the place, looks how busy it is, and does some statements.
+    async fn batch(
+        &self,
+        of: &Input,
+        at: Walk,
+        backfill: &Backfill,
+        range: &Range,
+    ) -> Result<Answer, StepError> {
+        let opened = ground::open(&self.environment, backfill, TenantId(range.owner_id)).await?;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => return settle(at, error),
+        };
+        if opened.frozen {
+            let reasons = vec![Reason {
+                code: "placement_frozen".to_owned(),
+                detail: "the tenant is being moved and may not be written to".to_owned(),
+            }];
+            return Ok(Answer::Throttled { at, reasons });
+        }
+        let (shape, reasons, wal) = match look(&opened, backfill, at.wal.as_ref()).await {
+            Ok(Ok(seen)) => seen,
+            Ok(Err(why)) => return Ok(Answer::Held { at, why }),
+            Err(error) => return settle(at, error),
+        };
+        let at = Walk {
+            wal: Some(wal),
+            ..at
+        };
+        if !reasons.is_empty() {
+            return Ok(Answer::Throttled { at, reasons });
+        }
+        let pace = at
+            .pace
+            .unwrap_or_else(|| Pace::first(&backfill.definition.pace));
+        let batch = Batch {
+            of,
+            backfill,
+            range,
+            opened: &opened,
+            shape: &shape,
+            at,
+            pace,
+            rows: 0,
+            spent: 0.0,
+        };
+        match of.work {
+            Work::Fill => batch.fill().await,
+            Work::Verify { .. } => batch.verify().await,
+        }
+    }
+}
+
+/// Reads the table's shape and how busy its database is. Without the trigger what is filled would
+/// not stay right.
+async fn look(
+    opened: &Opened,
+    backfill: &Backfill,
+    before: Option<&WalMark>,
+) -> Result<Result<(Shape, Vec<Reason>, WalMark), Trouble>, ProductError> {
+    let of = &backfill.definition;
+    let mut tx = opened.site.begin().await?;
+    let shape = store::shape(&mut tx, &opened.site, of, &opened.target.table).await?;
+    if of.generates_trigger() && !store::trigger_fires(&mut tx, &shape.table, &object(of)).await? {
+        let detail = format!("{} on {} is gone, or is disabled", object(of), shape.table);
+        return Ok(Err(Trouble::new(Kind::TriggerGone, detail)));
+    }
+    let (readings, mark) = store::readings(&mut tx, &shape.table, before).await?;
+    tx.rollback().await?;
+    Ok(Ok((shape, decide(&readings, &of.throttle), mark)))
+}
+
+/// What follows an error before a statement was begun.
+fn settle(at: Walk, error: ProductError) -> Result<Answer, StepError> {
+    match judge(&error) {
+        Verdict::Hold(why) => Ok(Answer::Held { at, why }),
+        _ => Err(error.into()),
+    }
+}
+
+/// Some statements at an open place.
+struct Batch<'a> {
+    of: &'a Input,
+    backfill: &'a Backfill,
+    range: &'a Range,
+    opened: &'a Opened,
+    shape: &'a Shape,
+    at: Walk,
+    pace: Pace,
+    /// Rows that were done in this visit.
+    rows: u32,
+    /// Milliseconds that its statements took.
+    spent: f64,
+}
+
+impl Batch<'_> {
+    async fn fill(mut self) -> Result<Answer, StepError> {
+        let of = &self.backfill.definition;
+        for _ in 0..of.pace.sub_batches {
+            let asked = self.pace.rows;
+            let name = format!("{}/{}/{}", self.of.range_id, self.of.pass, self.at.seq);
+            let key = OnceKey::new(self.of.backfill_id, name);
+            let (shape, after) = (self.shape, self.after());
+            let span = Span {
+                after: after.as_ref(),
+                to: self.range.to.as_ref(),
+            };
+            let fill = async |conn: &mut sqlx::PgConnection| {
+                store::fill(conn, shape, of, span, asked).await
+            };
+            match self.opened.site.once(&key, fill).await {
+                Ok(filled) => {
+                    if self.take(filled, asked) {
+                        return Ok(self.walked(true));
+                    }
+                }
+                Err(error) => {
+                    if let Some(answer) = self.judge(error, asked).await? {
+                        return Ok(answer);
+                    }
+                }
+            }
+            if self.spent > VISIT_MS {
+                break;
+            }
+        }
+        Ok(self.walked(false))
+    }
+
+    fn after(&self) -> Option<Key> {
+        self.at.cursor.clone().or_else(|| self.range.after.clone())
+    }
+
+    /// Takes what a statement did; whether the range has come to its end.
+    fn take(&mut self, filled: Filled, asked: u32) -> bool {
+        self.at.seq += 1;
+        self.at.busy = 0;
+        let Some(last) = filled.last else {
+            return true;
+        };
+        self.advance(last, filled.rows, filled.ms, filled.wal_bytes);
+        self.at.written += i64::try_from(filled.written).unwrap_or(i64::MAX);
+        filled.rows < asked
+    }
+
+    fn advance(&mut self, last: Key, rows: u32, ms: f64, wal_bytes: f64) {
+        let seen = Seen {
+            rows,
+            ms,
+            wal_bytes,
+        };
+        self.pace = self.pace.after(&self.backfill.definition.pace, seen);
+        self.at.cursor = Some(last);
+        self.at.done += i64::from(rows);
+        self.rows = self.rows.saturating_add(rows);
+        self.spent += ms;
+    }
+
+    fn walked(self, ended: bool) -> Answer {
+        Answer::Walked {
+            at: Walk {
+                pace: Some(self.pace),
+                ..self.at
+            },
+            rows: self.rows,
+            ended,
+        }
+    }
+
+    /// What follows a statement that failed; none where a smaller one may do.
+    async fn judge(
+        &mut self,
+        error: ProductError,
+        asked: u32,
+    ) -> Result<Option<Answer>, StepError> {
+        let timed_out = || Trouble::new(Kind::TimedOut, "one row took longer than the time-out");
+        let why = match judge(&error) {
+            Verdict::Split | Verdict::Narrow(_) if asked > 1 => {
+                self.pace = self.pace.halved(asked);
+                return Ok(None);
+            }
+            Verdict::Split => self.with_key(timed_out()).await,
+            Verdict::Narrow(detail) => self.with_key(Trouble::new(Kind::RowRefused, detail)).await,
+            Verdict::Busy(detail) if self.at.busy >= MAX_BUSY => Trouble::new(Kind::Locked, detail),
+            Verdict::Busy(detail) => {
+                self.at.busy += 1;
+                let code = "locked".to_owned();
+                let reasons = vec![Reason { code, detail }];
+                let at = self.rest();
+                return Ok(Some(Answer::Throttled { at, reasons }));
+            }
+            Verdict::Hold(why) => why,
+            Verdict::Again => return Err(error.into()),
+        };
+        let at = self.rest();
+        Ok(Some(Answer::Held { at, why }))
+    }
+
+    fn rest(&mut self) -> Walk {
+        Walk {
+            pace: Some(self.pace),
+            ..std::mem::take(&mut self.at)
+        }
+    }
+
+    /// Names the row that the next statement would have begun with.
+    async fn with_key(&self, why: Trouble) -> Trouble {
+        let after = self.after();
+        let span = Span {
+            after: after.as_ref(),
+            to: self.range.to.as_ref(),
+        };
+        let found = async {
+            let mut tx = self.opened.site.begin().await?;
+            Ok::<_, ProductError>(store::page(&mut tx, self.shape, span, 1).await?)
+        };
+        let key = found.await.ok().flatten().map(|(_, key)| key);
+        Trouble { key, ..why }
+    }
+
+    async fn verify(mut self) -> Result<Answer, StepError> {
+        let of = &self.backfill.definition;
+        for _ in 0..of.pace.sub_batches {
+            let asked = self.pace.rows;
+            let after = self.after();
+            let span = Span {
+                after: after.as_ref(),
+                to: self.range.to.as_ref(),
+            };
+            let compared = async {
+                let mut tx = self.opened.site.begin().await?;
+                let compared = store::compare(&mut tx, self.shape, of, span, asked).await?;
+                tx.rollback().await?;
+                Ok::<_, ProductError>(compared)
+            };
+            match compared.await {
+                Ok(compared) => {
+                    if self.tally(compared, asked) {
+                        return Ok(self.walked(true));
+                    }
+                }
+                Err(error) => {
+                    if let Some(answer) = self.judge(error, asked).await? {
+                        return Ok(answer);
+                    }
+                }
+            }
+            if self.spent > VISIT_MS {
+                break;
+            }
+        }
+        Ok(self.walked(false))
+    }
+
+    /// Adds what a comparison found; whether the range has come to its end.
+    fn tally(&mut self, compared: Compared, asked: u32) -> bool {
+        let before = self.at.tally.take().unwrap_or_default();
+        let sum = |text: &str, more: i128| (text.parse::<i128>().unwrap_or(0) + more).to_string();
+        self.at.tally = Some(Tally {
+            rows: before.rows + compared.rows,
+            wrong: before.wrong + compared.wrong,
+            found: sum(&before.found, compared.found),
+            expected: sum(&before.expected, compared.expected),
+            first_wrong: before.first_wrong.or(compared.first_wrong),
+        });
+        let Some(last) = compared.last else {
+            return true;
+        };
+        let rows = u32::try_from(compared.rows).unwrap_or(u32::MAX);
+        self.advance(last, rows, compared.ms, 0.0);
+        rows < asked
+    }
+}
+
+/// Writes down what a visit came to, and goes on.
+async fn follow(
+    cx: &Context,
+    of: Input,
+    before: Walk,
+    answer: Answer,
+) -> Result<Transition<RangeWorkflow>, StepError> {
+    Ok(match answer {
+        Answer::Superseded => Transition::complete(Outcome::Superseded),
+        Answer::Paused => {
+            let at = rest(cx, &of, before, RangeStatus::Paused, "paused", None).await?;
+            Transition::stay(State::Walking { of, at }).after(LOOK, LOOK_PAUSED)
+        }
+        Answer::Throttled { at, reasons } => {
+            let codes: Vec<&str> = reasons.iter().map(|reason| reason.code.as_str()).collect();
+            let codes = codes.join(",");
+            let look = match codes == "quiet_hours" {
+                true => LOOK_QUIET,
+                false => LOOK_BUSY,
+            };
+            let detail = serde_json::to_value(&reasons)?;
+            let at = rest(cx, &of, at, RangeStatus::Throttled, &codes, Some(detail)).await?;
+            Transition::stay(State::Walking { of, at }).after(LOOK, look)
+        }
+        Answer::Held { at, why } => Transition::go(State::Held { of, at, why }),
+        Answer::Walked { at, rows, ended } => {
+            let at = Walk {
+                resting: None,
+                ..at
+            };
+            let status = match (of.work, ended) {
+                (Work::Fill, true) => RangeStatus::Filled,
+                (Work::Fill, false) => RangeStatus::Filling,
+                (Work::Verify { .. }, _) => RangeStatus::Verifying,
+            };
+            if ended && let Work::Verify { skipped } = of.work {
+                return close(cx, &of, at, skipped).await;
+            }
+            note(cx, &of, &at, status, None, rows).await?;
+            match ended {
+                true => Transition::complete(Outcome::Filled),
+                false => Transition::go(State::Walking { of, at }),
+            }
+        }
+    })
+}
+
+/// Writes down that it rests, once for each reason.
+async fn rest(
+    cx: &Context,
+    of: &Input,
+    at: Walk,
+    status: RangeStatus,
+    why: &str,
+    detail: Option<Value>,
+) -> Result<Walk, StepError> {
+    if at.resting.as_deref() == Some(why) {
+        return Ok(at);
+    }
+    let at = Walk {
+        resting: Some(why.to_owned()),
+        ..at
+    };
+    note(cx, of, &at, status, detail, 0).await?;
+    Ok(at)
+}
+
+async fn note(
+    cx: &Context,
+    of: &Input,
+    at: &Walk,
+    status: RangeStatus,
+    detail: Option<Value>,
+    rows: u32,
+) -> Result<(), StepError> {
+    let run_id = cx.run_id();
+    cx.transact("note", async |conn| {
+        if of.work != Work::Fill {
+            return Ok(rows::note_status(conn, of.range_id, run_id, status, detail).await?);
+        }
+        let note = Note {
+            pass: of.pass,
+            run_id,
+            status,
+            cursor: at.cursor.as_ref(),
+            done: at.done,
+            written: at.written,
+            batch_rows: at.pace.map_or(0, |pace| pace.rows),
+            detail,
+            rows,
+            first: at.done == i64::from(rows),
+        };
+        Ok(rows::note(conn, of.range_id, &note).await?)
+    })
+    .await
+}
+
+async fn close(
+    cx: &Context,
+    of: &Input,
+    at: Walk,
+    skipped: bool,
+) -> Result<Transition<RangeWorkflow>, StepError> {
+    let tally = at.tally.unwrap_or_default();
+    let status = match skipped {
+        true => RangeStatus::Skipped,
+        false => RangeStatus::Filled,
+    };
+    cx.transact("close", async |conn| {
+        Ok(rows::note_verified(conn, of.range_id, status, &tally).await?)
+    })
+    .await?;
+    Ok(Transition::complete(Outcome::Verified))
+}

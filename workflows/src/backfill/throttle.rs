@@ -1,0 +1,305 @@
+//! Whether the product's database can bear a batch now, and which reading says no. Pure.
+//!
+//! A reading that the login may not see is no reason to hold back, and no proof of peace: it is
+//! reported as unseen.
+
+use chrono::{DateTime, NaiveTime, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use super::definition::{Misfit, need};
+use super::units::{say_bytes, say_milliseconds};
+
+/// From where on a backfill holds back; none means never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// How far the slowest standby is behind, in milliseconds.
+    pub replica_lag_ms: Option<u64>,
+    /// How much WAL a replication slot keeps, in bytes.
+    pub slot_bytes: Option<u64>,
+    /// How much WAL is written a second, in bytes.
+    pub wal_rate_bytes: Option<u64>,
+    /// Whether it waits for a vacuum of the table.
+    pub autovacuum: bool,
+    /// The age of the oldest transaction id that is not frozen.
+    pub xid_age: Option<u64>,
+    /// How many sessions wait for a lock.
+    pub lock_waiters: Option<u64>,
+    /// How long the oldest transaction of others is open, in milliseconds.
+    pub longest_transaction_ms: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            replica_lag_ms: Some(5_000),
+            slot_bytes: Some(4 << 30),
+            wal_rate_bytes: Some(64 << 20),
+            autovacuum: true,
+            xid_age: Some(1_000_000_000),
+            lock_waiters: Some(4),
+            longest_transaction_ms: Some(300_000),
+        }
+    }
+}
+
+impl Limits {
+    /// No limit at all: for tests and for databases that serve nobody.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            replica_lag_ms: None,
+            slot_bytes: None,
+            wal_rate_bytes: None,
+            autovacuum: false,
+            xid_age: None,
+            lock_waiters: None,
+            longest_transaction_ms: None,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Misfit> {
+        let age = self.xid_age.is_none_or(|age| age <= 2_000_000_000);
+        need("throttle.xid_age", age, "at most 2000000000, or off")?;
+        let wal = self.wal_rate_bytes.is_none_or(|rate| rate >= 1 << 20);
+        need("throttle.wal_rate", wal, "at least 1MB a second, or off")
+    }
+}
+
+/// What a database says of itself. None: nothing of the kind, or the login may not see it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Readings {
+    /// How far the slowest standby is behind, in milliseconds.
+    pub replica_lag_ms: Option<u64>,
+    /// The most WAL that a replication slot keeps, in bytes.
+    pub slot_bytes: Option<u64>,
+    /// WAL written a second since the last look, in bytes.
+    pub wal_rate_bytes: Option<u64>,
+    /// Whether a vacuum works on the table.
+    pub vacuuming: bool,
+    /// The age of the oldest transaction id that is not frozen.
+    pub xid_age: Option<u64>,
+    /// How many sessions wait for a lock.
+    pub lock_waiters: Option<u64>,
+    /// How long the oldest transaction of others is open, in milliseconds.
+    pub longest_transaction_ms: Option<u64>,
+}
+
+/// One reading beyond its limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable: `replica_lag`, `replication_slot`, `wal_rate`, `autovacuum`, `xid_age`,
+    /// `lock_waiters`, `long_transaction`, `quiet_hours`.
+    pub code: String,
+    /// In words, with what was read and the limit.
+    pub detail: String,
+}
+
+/// What holds a batch back; nothing means go.
+#[must_use]
+pub fn decide(readings: &Readings, limits: &Limits) -> Vec<Reason> {
+    let count = |count: u64| count.to_string();
+    let rows: [(&str, &str, Option<u64>, Option<u64>, &dyn Fn(u64) -> String); 6] = [
+        (
+            "replica_lag",
+            "the slowest standby is behind by",
+            readings.replica_lag_ms,
+            limits.replica_lag_ms,
+            &say_milliseconds,
+        ),
+        (
+            "replication_slot",
+            "a replication slot keeps",
+            readings.slot_bytes,
+            limits.slot_bytes,
+            &say_bytes,
+        ),
+        (
+            "wal_rate",
+            "WAL written a second is",
+            readings.wal_rate_bytes,
+            limits.wal_rate_bytes,
+            &say_bytes,
+        ),
+        (
+            "xid_age",
+            "the oldest transaction id has an age of",
+            readings.xid_age,
+            limits.xid_age,
+            &count,
+        ),
+        (
+            "lock_waiters",
+            "sessions that wait for a lock:",
+            readings.lock_waiters,
+            limits.lock_waiters,
+            &count,
+        ),
+        (
+            "long_transaction",
+            "the oldest transaction is open for",
+            readings.longest_transaction_ms,
+            limits.longest_transaction_ms,
+            &say_milliseconds,
+        ),
+    ];
+    let mut reasons = Vec::new();
+    for (code, words, seen, limit, say) in rows {
+        if let (Some(seen), Some(limit)) = (seen, limit)
+            && seen > limit
+        {
+            reasons.push(Reason {
+                code: code.to_owned(),
+                detail: format!("{words} {}, the limit is {}", say(seen), say(limit)),
+            });
+        }
+    }
+    if limits.autovacuum && readings.vacuuming {
+        reasons.push(Reason {
+            code: "autovacuum".to_owned(),
+            detail: "a vacuum works on the table".to_owned(),
+        });
+    }
+    reasons
+}
+
+/// Hours in which nothing is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiet {
+    /// Whose hours.
+    pub zone: Tz,
+    /// From and to; over midnight where the second is the earlier one.
+    pub hours: Vec<(NaiveTime, NaiveTime)>,
+}
+
+impl Quiet {
+    /// The reason, when an instant lies in them.
+    #[must_use]
+    pub fn holds(&self, now: DateTime<Utc>) -> Option<Reason> {
+        let local = now.with_timezone(&self.zone).time();
+        let mut hours = self.hours.iter();
+        let (from, to) = hours.find(|(from, to)| {
+            if from <= to {
+                (*from..*to).contains(&local)
+            } else {
+                local >= *from || local < *to
+            }
+        })?;
+        Some(Reason {
+            code: "quiet_hours".to_owned(),
+            detail: format!(
+                "quiet from {} to {} in {}",
+                from.format("%H:%M"),
+                to.format("%H:%M"),
+                self.zone
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reading_beyond_its_limit_is_named_with_both_numbers() {
+        let limits = Limits::default();
+        let calm = Readings {
+            replica_lag_ms: Some(5_000),
+            lock_waiters: Some(4),
+            ..Readings::default()
+        };
+        assert_eq!(decide(&calm, &limits), []);
+        let codes = |readings: Readings| -> Vec<String> {
+            let reasons = decide(&readings, &limits);
+            reasons.into_iter().map(|reason| reason.code).collect()
+        };
+        let none = Readings::default;
+        let cases = [
+            (
+                "replica_lag",
+                Readings {
+                    replica_lag_ms: Some(5_001),
+                    ..none()
+                },
+            ),
+            (
+                "replication_slot",
+                Readings {
+                    slot_bytes: Some(5 << 30),
+                    ..none()
+                },
+            ),
+            (
+                "wal_rate",
+                Readings {
+                    wal_rate_bytes: Some(65 << 20),
+                    ..none()
+                },
+            ),
+            (
+                "autovacuum",
+                Readings {
+                    vacuuming: true,
+                    ..none()
+                },
+            ),
+            (
+                "xid_age",
+                Readings {
+                    xid_age: Some(1_000_000_001),
+                    ..none()
+                },
+            ),
+            (
+                "lock_waiters",
+                Readings {
+                    lock_waiters: Some(5),
+                    ..none()
+                },
+            ),
+            (
+                "long_transaction",
+                Readings {
+                    longest_transaction_ms: Some(300_001),
+                    ..none()
+                },
+            ),
+        ];
+        for (code, readings) in cases {
+            assert_eq!(codes(readings), [code]);
+            assert_eq!(decide(&readings, &Limits::none()), [], "{code}");
+        }
+        let reasons = decide(
+            &cases[0].1,
+            &Limits {
+                replica_lag_ms: Some(2_000),
+                ..limits
+            },
+        );
+        assert_eq!(
+            reasons[0].detail,
+            "the slowest standby is behind by 5 s, the limit is 2 s"
+        );
+    }
+
+    #[test]
+    fn quiet_hours_are_local_and_may_pass_midnight() {
+        let time = |text: &str| text.parse::<NaiveTime>().unwrap();
+        let quiet = Quiet {
+            zone: chrono_tz::Europe::Berlin,
+            hours: vec![
+                (time("08:00:00"), time("12:00:00")),
+                (time("22:00:00"), time("02:00:00")),
+            ],
+        };
+        let holds = |at: &str| quiet.holds(at.parse().unwrap()).is_some();
+        // In summer Berlin is two hours ahead, in winter one.
+        assert!(holds("2027-07-01T06:00:00Z"));
+        assert!(!holds("2027-07-01T10:00:00Z"));
+        assert!(!holds("2027-01-01T06:30:00Z"));
+        assert!(holds("2027-01-01T21:30:00Z"));
+        assert!(holds("2027-01-02T00:30:00Z"));
+        assert!(!holds("2027-01-02T01:00:00Z"));
+    }
+}

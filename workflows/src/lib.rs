@@ -25,6 +25,7 @@ pub mod pricing;
 mod environment;
 pub mod ports;
 // Stories.
+pub mod archive;
 pub mod catalog;
 pub mod clock;
 pub mod data_map;
@@ -32,6 +33,7 @@ pub mod dunning;
 pub mod entitlement;
 pub mod hold;
 pub mod invoice;
+pub mod keeping;
 pub mod notice;
 pub mod payment;
 pub mod refund;

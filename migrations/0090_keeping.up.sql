@@ -1,16 +1,16 @@
 -- What of a product's rows is kept, and how long: policies, holds, sweeps and their archives.
 
 create table app.keeping_policy (
-  product text not null check (length(product) between 1 and 63),
+  source text not null check (source ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
   version integer not null check (version >= 1),
   document jsonb not null,
   author text not null,
   reason text not null check (length(reason) between 1 and 2000),
   loaded_at timestamptz not null,
-  primary key (product, version)
+  primary key (source, version)
 );
 comment on table app.keeping_policy is 'Versions of how long the rows of a product are kept, by class and by table. None is ever changed; the newest holds.';
-comment on column app.keeping_policy.product is 'The data map that it speaks of, by name.';
+comment on column app.keeping_policy.source is 'The product''s database, by its name in the configuration.';
 comment on column app.keeping_policy.version is 'Counts from 1.';
 comment on column app.keeping_policy.document is 'What it says, as it was loaded.';
 comment on column app.keeping_policy.author is 'Who loaded it.';

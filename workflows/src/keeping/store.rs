@@ -20,8 +20,6 @@ const CHUNK: i64 = 500;
 const CHUNK_BYTES: i64 = 4 << 20;
 /// The most rows that are counted by one statement.
 const COUNTED: i64 = 5_000;
-/// How many rows that point to others' are counted before it is said that there are more.
-const MANY: i64 = 1_000;
 
 /// A table at a place, as its catalog tells.
 #[derive(Debug, Clone)]
@@ -179,7 +177,8 @@ async fn list_references(
     let rows = sqlx::query!(
         r#"
         select k.conname::text as "name!",
-          format('%I.%I', cn.nspname, c.relname) as "child!", format('%I.%I', pn.nspname, p.relname) as "parent!",
+          cn.nspname::text as "child_schema!", c.relname::text as "child!", pn.nspname::text as "parent_schema!",
+          p.relname::text as "parent!",
           array(
             select a.attname::text
             from unnest(k.conkey) with ordinality as part (attnum, place)
@@ -208,9 +207,9 @@ async fn list_references(
     .await?;
     let found = rows.into_iter().map(|row| Reference {
         name: row.name,
-        child: row.child,
+        child: format!("{}.{}", quoted(&row.child_schema), quoted(&row.child)),
         child_columns: row.child_columns,
-        parent: row.parent,
+        parent: format!("{}.{}", quoted(&row.parent_schema), quoted(&row.parent)),
         parent_columns: row.parent_columns,
     });
     Ok(found.collect())
@@ -226,7 +225,7 @@ pub(crate) async fn list_past_partitions(
 ) -> Result<Vec<String>, ProductError> {
     let rows = sqlx::query!(
         r#"
-        select format('%I.%I', n.nspname, c.relname) as "name!",
+        select n.nspname::text as "schema!", c.relname::text as "name!",
           substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \(''([^'']+)''\)$') as ends
         from pg_catalog.pg_partitioned_table p
         join pg_catalog.pg_attribute a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
@@ -236,7 +235,7 @@ pub(crate) async fn list_past_partitions(
         where p.partrelid = to_regclass($1)
           and p.partstrat = 'r' and p.partnatts = 1 and a.attname = $2 and c.relkind = 'r'
           and a.atttypid in ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
-        order by 2, 1
+        order by 3, 2
         "#,
         site.table(&rule.table),
         rule.age,
@@ -255,7 +254,7 @@ pub(crate) async fn list_past_partitions(
             cutoff,
         );
         if is_past.fetch_one(&mut *conn).await? {
-            past.push(row.name);
+            past.push(format!("{}.{}", quoted(&row.schema), quoted(&row.name)));
         }
     }
     Ok(past)
@@ -672,28 +671,38 @@ pub(crate) async fn delete(
 }
 
 /// Rows of a partition, and a sum that tells whether any of them is another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) rows: i64,
     pub(crate) sum: String,
 }
 
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            rows: 0,
+            sum: "0".to_owned(),
+        }
+    }
+}
+
 /// Counts and sums the lines of a partition under a lock that keeps everybody else away, and drops it
-/// when they are those that were archived; whether it did.
+/// when they are those that were archived, or when nothing was to be; how many rows it had. `None` when
+/// it holds something else.
 pub(crate) async fn drop_partition(
     conn: &mut PgConnection,
     table: &Table,
-    archived: &Tally,
-) -> Result<bool, ProductError> {
+    archived: Option<&Tally>,
+) -> Result<Option<u64>, ProductError> {
     let lock = format!("lock table {} in access exclusive mode", table.relation);
     sqlx::query(AssertSqlSafe(lock)).execute(&mut *conn).await?;
     let now = tally(conn, &table.relation).await?;
-    if now != *archived {
-        return Ok(false);
+    if archived.is_some_and(|archived| *archived != now) {
+        return Ok(None);
     }
     let drop = format!("drop table {}", table.relation);
     sqlx::query(AssertSqlSafe(drop)).execute(conn).await?;
-    Ok(true)
+    Ok(Some(now.rows.unsigned_abs()))
 }
 
 async fn tally(conn: &mut PgConnection, relation: &str) -> Result<Tally, ProductError> {
@@ -720,7 +729,7 @@ pub(crate) async fn add_up(
         from unnest($1::text[]) as l (line)
         "#,
         lines,
-        if before.sum.is_empty() { "0" } else { &before.sum },
+        before.sum,
     )
     .fetch_one(conn)
     .await?;
@@ -757,15 +766,14 @@ pub(crate) async fn restore(
     Ok(done.rows_affected())
 }
 
-/// Rows that point to what their tenant does not see: another's, or nothing. At most a thousand are
-/// counted.
-pub(crate) async fn count_crossing(
+/// Whether a row points to what its tenant does not see: another's row.
+pub(crate) async fn is_crossed(
     conn: &mut PgConnection,
     table: &Table,
     key: &Reference,
-) -> Result<i64, ProductError> {
+) -> Result<bool, ProductError> {
     let statement = format!(
-        "select count(*) from (select 1 from {} as t where {} and {} limit {MANY}) as found",
+        "select exists (select from {} as t where {} and {})",
         table.relation,
         table.own,
         leads_nowhere(key)

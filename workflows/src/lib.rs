@@ -31,6 +31,7 @@ pub mod clock;
 pub mod data_map;
 pub mod dunning;
 pub mod entitlement;
+pub mod export;
 pub mod hold;
 pub mod invoice;
 pub mod keeping;

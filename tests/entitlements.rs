@@ -14,6 +14,7 @@ use tenure_client::{
 };
 use tenure_engine::{PoolConfig, TenantId};
 use tenure_workflows::ports::mail::MailConfig;
+use tenure_workflows::product::Sources;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -442,6 +443,7 @@ async fn node(app: &TestApp, mails: &std::path::Path) -> (Client, Running) {
             from: "Tenure <billing@tenure.example>".to_owned(),
         },
         master_key: None,
+        products: Sources::default(),
         environment: "node".to_owned(),
         pool: PoolConfig {
             acquire_timeout: Duration::from_secs(2),

@@ -11,6 +11,7 @@ use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
 use tenure_engine::{ClockId, PoolConfig};
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
+use tenure_workflows::product::Sources;
 use tenure_workflows::subscription::intent::When;
 use tenure_workflows::subscription::money::CreditPolicy;
 use tenure_workflows::subscription::{NewSubscription, Wanted};
@@ -45,6 +46,7 @@ pub(crate) async fn scene() -> Scene<Outside> {
         Stripe::new(sandbox.url(), SANDBOX_KEY).unwrap(),
         Mailer::new(&mail).unwrap(),
         pool.await.unwrap(),
+        Sources::default(),
     );
     Scene {
         database,

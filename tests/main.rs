@@ -27,6 +27,7 @@ mod flow;
 mod holds;
 mod keys;
 mod metrics;
+mod placements;
 mod pooler;
 mod postgres;
 mod reconcile;

@@ -15,6 +15,7 @@ use tenure_engine::retention::RetentionConfig;
 use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{ClaimScope, Database, Pooler, WorkerConfig};
 use tenure_workflows::ports::mail::MailConfig;
+use tenure_workflows::product::Sources;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -214,6 +215,47 @@ impl WorkerArgs {
             },
             ..WorkerConfig::default()
         }
+    }
+}
+
+/// The product's own databases.
+#[derive(Debug, Clone, Args)]
+pub struct ProductArgs {
+    /// One of the product's databases, as `name=postgres://user:password@host/database`; may be
+    /// given several times, in the environment separated by spaces. The login owns the product's
+    /// tables, or may read and write them; where tenants share tables, row-level security must bind
+    /// it.
+    #[arg(
+        long = "product",
+        value_name = "NAME=URL",
+        env = "TENURE_PRODUCTS",
+        hide_env_values = true,
+        value_delimiter = ' '
+    )]
+    pub products: Vec<String>,
+    /// A file that holds them instead, one a line.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TENURE_PRODUCTS_FILE",
+        conflicts_with = "products"
+    )]
+    pub products_file: Option<PathBuf>,
+}
+
+impl ProductArgs {
+    /// The sources; none, unless some are given.
+    ///
+    /// # Errors
+    /// When one is no `name=url`, or the file cannot be read.
+    pub fn config(&self) -> anyhow::Result<Sources> {
+        let products = self.products.join(" ");
+        let products = secret(
+            (!products.is_empty()).then_some(products.as_str()),
+            self.products_file.as_deref(),
+        )?;
+        let products = products.unwrap_or_default();
+        Ok(Sources::parse(products.split_whitespace())?)
     }
 }
 

@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use tenure_client::{FieldError, Problem};
 use tenure_engine::EngineError;
 use tenure_workflows::DoorError;
+use tenure_workflows::data_map::ReadError;
+use tenure_workflows::product::ProductError;
 
 /// Why a request was not met.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,9 @@ pub enum ApiError {
     /// The business refused.
     #[error(transparent)]
     Door(#[from] DoorError),
+    /// A product's database refused.
+    #[error(transparent)]
+    Product(#[from] ProductError),
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
@@ -156,6 +161,7 @@ impl ApiError {
             Self::Conflict { code, .. } => conflict(code, text),
             Self::Engine(error) => engine(error),
             Self::Door(error) => door(error),
+            Self::Product(error) => product(error),
             Self::Database(error) => database(error),
             Self::Draining => Verdict::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -273,8 +279,27 @@ fn door(error: &DoorError) -> Verdict {
         DoorError::BadPolicy { place, .. } => invalid(text).at(format!("/document{place}")),
         DoorError::NotFound { .. } => not_found("not_found", text),
         DoorError::Conflict(_) => conflict("conflict", text),
+        DoorError::Product(error) => product(error),
         DoorError::Engine(error) => engine(error),
         DoorError::Database(error) => database(error),
+        _ => internal(),
+    }
+}
+
+fn product(error: &ProductError) -> Verdict {
+    let text = error.to_string();
+    match error {
+        ProductError::UnknownSource(..) => not_found("unknown_source", text).at("/source"),
+        ProductError::NoMap(_) | ProductError::UnknownVersion(..) => conflict("no_data_map", text),
+        ProductError::OtherModel { .. } => invalid(text).at("/model"),
+        ProductError::BypassesRowSecurity(_) => conflict("bypasses_row_security", text),
+        ProductError::DoesNotFit(_) => conflict("data_map_does_not_fit", text),
+        ProductError::Catalog(ReadError::UnknownSchema(_)) => conflict("unknown_schema", text),
+        ProductError::Refused(_) => conflict("refused", text),
+        // Its words may hold a tenant's values, so they stay in our log.
+        ProductError::Database(_) | ProductError::Catalog(_) => {
+            unavailable("product_unavailable", text)
+        }
         _ => internal(),
     }
 }

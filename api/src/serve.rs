@@ -12,6 +12,7 @@ use tenure_engine::{
 use tenure_workflows::Environment;
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
+use tenure_workflows::product::Sources;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,8 @@ pub struct ServeConfig {
     pub mail: MailConfig,
     /// What payloads are sealed with; without one they are stored in clear.
     pub master_key: Option<Arc<dyn MasterKey>>,
+    /// The product's own databases.
+    pub products: Sources,
     /// The name of this installation.
     pub environment: String,
     /// Moves the engine's own time, for tests.
@@ -90,7 +93,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         .map_err(anyhow::Error::msg)
         .context("Stripe's address or key is malformed")?;
     let mailer = Mailer::new(&config.mail).map_err(anyhow::Error::msg)?;
-    let environment = Environment::new(stripe, mailer, engine_pool.clone());
+    let environment = Environment::new(stripe, mailer, engine_pool.clone(), config.products);
     let keyring = keyring(&engine_pool, config.database, config.master_key).await?;
     let workflows = tenure_workflows::workflows(&environment);
     let registry = workflows.keyring(keyring).build()?;
@@ -107,6 +110,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         client,
         api_pool,
         readers,
+        environment.products().clone(),
         config.stripe.webhook_secrets,
         config.environment,
     );

@@ -8,6 +8,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tenure_engine::seal::Keyring;
 use tenure_engine::{Client, TenantId};
+use tenure_workflows::product::Sources;
 
 use crate::auth::Caller;
 use crate::entitlements::Entitlements;
@@ -21,6 +22,7 @@ struct Inner {
     client: Client,
     pool: PgPool,
     readers: Option<PgPool>,
+    products: Sources,
     entitlements: Entitlements,
     webhook_secrets: Vec<String>,
     environment: String,
@@ -61,6 +63,7 @@ impl AppState {
         client: Client,
         pool: PgPool,
         readers: Option<PgPool>,
+        products: Sources,
         webhook_secrets: Vec<String>,
         environment: String,
     ) -> Self {
@@ -68,6 +71,7 @@ impl AppState {
             client,
             pool,
             readers,
+            products,
             entitlements: Entitlements::default(),
             webhook_secrets,
             environment,
@@ -91,6 +95,12 @@ impl AppState {
     #[must_use]
     pub fn environment(&self) -> &str {
         &self.0.environment
+    }
+
+    /// The product's own databases.
+    #[must_use]
+    pub fn products(&self) -> &Sources {
+        &self.0.products
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -130,6 +140,7 @@ impl AppState {
             readers.close().await;
         }
         self.0.client.pool().close().await;
+        self.0.products.close().await;
     }
 
     pub(crate) fn is_draining(&self) -> bool {

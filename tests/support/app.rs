@@ -18,6 +18,7 @@ use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{PoolConfig, TenantId, WorkerConfig};
 use tenure_workflows::catalog;
 use tenure_workflows::ports::mail::MailConfig;
+use tenure_workflows::product::Sources;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -73,14 +74,23 @@ impl TestApp {
 
     pub(crate) async fn sealed_on(options: PgConnectOptions) -> Self {
         let master = LocalMasterKey::parse(&LocalMasterKey::generate("suite")).unwrap();
-        Self::with(options, Some(Arc::new(master))).await
+        Self::with(options, Some(Arc::new(master)), Sources::default()).await
     }
 
     pub(crate) async fn on(options: PgConnectOptions) -> Self {
-        Self::with(options, None).await
+        Self::with(options, None, Sources::default()).await
     }
 
-    async fn with(options: PgConnectOptions, master_key: Option<Arc<dyn MasterKey>>) -> Self {
+    /// One that knows databases of a product; see `support::product`.
+    pub(crate) async fn with_products(products: Sources) -> Self {
+        Self::with(super::database().await, None, products).await
+    }
+
+    async fn with(
+        options: PgConnectOptions,
+        master_key: Option<Arc<dyn MasterKey>>,
+        products: Sources,
+    ) -> Self {
         let mails = tempfile::tempdir().unwrap();
         let mail = MailConfig::Capture {
             folder: mails.path().to_owned(),
@@ -108,6 +118,7 @@ impl TestApp {
             },
             mail,
             master_key,
+            products,
             environment: "suite".to_owned(),
             pool: PoolConfig {
                 acquire_timeout: Duration::from_secs(2),

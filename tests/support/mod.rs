@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod engine;
 pub(crate) mod process;
+pub(crate) mod product;
 pub(crate) mod python;
 pub(crate) mod replica;
 pub(crate) mod smtp;
@@ -92,6 +93,12 @@ pub(crate) async fn connect(options: &PgConnectOptions) -> PgConnection {
     PgConnection::connect_with(options)
         .await
         .expect("a connection")
+}
+
+/// A number that nobody else of this process has.
+pub(crate) fn unique() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1_000);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
 /// Waits until something holds: level-triggered, bounded, and told by name when it does not.

@@ -5,6 +5,7 @@ use tenure_engine::{EngineError, TenantId};
 
 use crate::calendar::UnknownZone;
 use crate::money::UnknownCurrency;
+use crate::product::ProductError;
 
 /// What can go wrong at the business's doors.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,9 @@ pub enum DoorError {
     /// The subscription cannot do that any more.
     #[error("{0}")]
     Conflict(String),
+    /// A product's database failed, or does not fit.
+    #[error(transparent)]
+    Product(#[from] ProductError),
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -6,6 +6,7 @@ use sqlx::PgPool;
 
 use crate::ports::mail::{MailConfig, Mailer};
 use crate::ports::stripe::Stripe;
+use crate::product::Sources;
 
 /// What workflows reach out to.
 #[derive(Clone)]
@@ -15,16 +16,19 @@ struct Parts {
     stripe: Stripe,
     mailer: Mailer,
     engine: PgPool,
+    products: Sources,
 }
 
 impl Environment {
-    /// Puts the outside together. `engine` is a pool of the engine's role, for test clocks only.
+    /// Puts the outside together. `engine` is a pool of the engine's role, for what is of all
+    /// tenants: test clocks, placements, and the jobs on the product's data.
     #[must_use]
-    pub fn new(stripe: Stripe, mailer: Mailer, engine: PgPool) -> Self {
+    pub fn new(stripe: Stripe, mailer: Mailer, engine: PgPool, products: Sources) -> Self {
         Self(Arc::new(Parts {
             stripe,
             mailer,
             engine,
+            products,
         }))
     }
 
@@ -39,7 +43,12 @@ impl Environment {
             from: "nobody@localhost".to_owned(),
         };
         let stripe = Stripe::new("http://localhost:9/", "none")?;
-        Ok(Self::new(stripe, Mailer::new(&nowhere)?, engine))
+        Ok(Self::new(
+            stripe,
+            Mailer::new(&nowhere)?,
+            engine,
+            Sources::default(),
+        ))
     }
 
     pub(crate) fn stripe(&self) -> &Stripe {
@@ -48,6 +57,12 @@ impl Environment {
 
     pub(crate) fn mailer(&self) -> &Mailer {
         &self.0.mailer
+    }
+
+    /// The product's databases.
+    #[must_use]
+    pub fn products(&self) -> &Sources {
+        &self.0.products
     }
 
     pub(crate) fn engine(&self) -> &PgPool {

@@ -37,6 +37,7 @@ pub mod invoice;
 pub mod keeping;
 pub mod notice;
 pub mod payment;
+pub mod product;
 pub mod refund;
 pub mod subscription;
 pub mod tenant;
@@ -46,6 +47,7 @@ mod door;
 
 pub use door::{DoorError, as_control, as_tenant};
 pub use environment::Environment;
+pub use tenure_engine::SYSTEM_TENANT;
 
 use tenure_engine::bulk::BulkWorkflow;
 use tenure_engine::{Registry, RegistryBuilder};

@@ -6,19 +6,19 @@ use crate::{
     AdvanceAccepted, AdvanceTestClock, AllowedAction, AssignDunningPolicy, AttachPaymentMethod,
     Breaker, BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription,
     CatalogEntry, CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError,
-    ConfirmBulk, Credit, CreditNote, DataKey, Debt, DestroyKeys, DunningAssignment,
+    ConfirmBulk, Credit, CreditNote, DataKey, DataMapVersion, Debt, DestroyKeys, DunningAssignment,
     DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
     ExemptFromDunning, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
     IdempotencyKey, Invoice, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter,
-    LiftExemption, LiftHold, LiftLegalHold, LoadDunningPolicy, Mail, MailFilter, MoveAnchor,
-    NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter,
-    Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk, PublishCatalog,
-    PutRetention, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount,
-    RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail,
-    ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight,
-    Signal, SignalAccepted, StartRun, Step, Subscription, SubscriptionAct, SubscriptionDetail,
-    TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Whoami,
-    Workflow,
+    LiftExemption, LiftHold, LiftLegalHold, LoadDataMap, LoadDunningPolicy, Mail, MailFilter,
+    MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview,
+    NoticePreviewFilter, Page, Pause, PauseSubscription, Place, PlaceHold, PlaceLegalHold,
+    Placement, PlacementFilter, Plan, PrepareBulk, ProductSource, PublishCatalog, PutRetention,
+    ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter,
+    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
+    ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal,
+    SignalAccepted, StartRun, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate,
+    Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -791,6 +791,56 @@ impl Client {
 /// A name as one segment of a path.
 fn segment(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
+}
+
+/// A product's databases.
+impl Client {
+    /// Lists the product's databases that the configuration names.
+    pub async fn list_sources(&self) -> Result<Vec<ProductSource>, ClientError> {
+        self.transport.get("/v1/sources").await
+    }
+
+    /// Lists the versions of a source's data map, newest first.
+    pub async fn list_data_maps(&self, source: &str) -> Result<Vec<DataMapVersion>, ClientError> {
+        let path = format!("/v1/sources/{}/data-maps", segment(source));
+        self.transport.get(&path).await
+    }
+
+    /// Loads a data map as the newest version of a source's.
+    pub async fn load_data_map(
+        &self,
+        source: &str,
+        load: &LoadDataMap,
+        key: &IdempotencyKey,
+    ) -> Result<DataMapVersion, ClientError> {
+        let path = format!("/v1/sources/{}/data-maps", segment(source));
+        self.transport.post(&path, load, key).await
+    }
+
+    /// Lists placements, a page at a time.
+    pub async fn list_placements(
+        &self,
+        filter: &PlacementFilter,
+    ) -> Result<Page<Placement>, ClientError> {
+        self.transport.get_with("/v1/placements", filter).await
+    }
+
+    /// Tells where a tenant's rows are.
+    pub async fn placement(&self, tenant_id: Uuid) -> Result<Placement, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/placement");
+        self.transport.get(&path).await
+    }
+
+    /// Says where a tenant's rows are already.
+    pub async fn set_placement(
+        &self,
+        tenant_id: Uuid,
+        place: &Place,
+        key: &IdempotencyKey,
+    ) -> Result<Placement, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/placement");
+        self.transport.put(&path, place, key).await
+    }
 }
 
 /// One verb to many runs.

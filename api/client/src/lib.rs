@@ -26,6 +26,7 @@ mod key;
 mod mail;
 mod money;
 mod page;
+mod placement;
 mod plan;
 mod retention;
 mod run;
@@ -70,6 +71,10 @@ pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
 pub use mail::{Mail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter};
 pub use money::Money;
 pub use page::Page;
+pub use placement::{
+    DataMapVersion, LoadDataMap, Place, Placement, PlacementFilter, PlacementStatus, ProductSource,
+    TenancyModel,
+};
 pub use plan::{CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PublishCatalog};
 pub use retention::{
     LegalHold, LegalHoldFilter, LiftLegalHold, PlaceLegalHold, PutRetention, RetentionAction,

@@ -7,7 +7,10 @@ use anyhow::Context as _;
 use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tenure_client::{IdempotencyKey, LoadDataMap};
 use tenure_workflows::data_map::{self, Finding, Model, Snapshot};
+
+use super::run::{ApiArgs, print};
 
 /// Told apart from errors (1) and a command line that makes no sense (2).
 const FINDINGS: u8 = 3;
@@ -37,6 +40,21 @@ pub(super) enum DataMapCommand {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Load a map through the API, as the newest version of a source's: what jobs go by that begin
+    /// from then on. Refused if it does not say what the source's database holds.
+    Load {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The map.
+        file: PathBuf,
+        /// The product's database, by its name in the server's configuration.
+        #[arg(long)]
+        source: String,
+        /// Do not hold it against the database, where each tenant has one of its own beside the
+        /// source's.
+        #[arg(long)]
+        unchecked: bool,
     },
 }
 
@@ -106,6 +124,12 @@ pub(super) async fn run(command: DataMapCommand) -> anyhow::Result<ExitCode> {
             product,
             json,
         } => check(&file, &product, json).await,
+        DataMapCommand::Load {
+            api,
+            file,
+            source,
+            unchecked,
+        } => load(&api, &file, &source, unchecked).await,
     }
 }
 
@@ -177,6 +201,28 @@ async fn check(file: &PathBuf, product: &ProductArgs, json: bool) -> anyhow::Res
     } else {
         ExitCode::from(FINDINGS)
     })
+}
+
+async fn load(
+    api: &ApiArgs,
+    file: &PathBuf,
+    source: &str,
+    unchecked: bool,
+) -> anyhow::Result<ExitCode> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    // Told here, before a server is asked, and with the file's name.
+    data_map::parse(&text).with_context(|| format!("{} is no data map", file.display()))?;
+    let load = LoadDataMap { text, unchecked };
+    let key = IdempotencyKey::generate();
+    let loaded = api.client()?.load_data_map(source, &load, &key).await?;
+    print(api, &loaded, || {
+        println!(
+            "source {} goes by version {}",
+            loaded.source, loaded.version
+        );
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_report(report: &Report) {

@@ -20,6 +20,7 @@ use tenure_engine::seal::MasterKey;
 use tenure_engine::{PoolConfig, WorkerConfig};
 use tenure_workflows::catalog;
 use tenure_workflows::ports::mail::MailConfig;
+use tenure_workflows::product::Sources;
 use tokio::net::TcpListener;
 
 use super::postgres::{PrivateArgs, migrated};
@@ -171,6 +172,7 @@ async fn serve(
             from: "Tenure <billing@tenure.example>".to_owned(),
         },
         master_key,
+        products: Sources::default(),
         environment: "dev".to_owned(),
         pool: PoolConfig::default(),
     })

@@ -7,8 +7,8 @@ use tenure_engine::{PoolConfig, Pooler, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::config::{
-    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, RetentionArgs, SealArgs,
-    StripeArgs, TraceArgs, WorkerArgs,
+    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, ProductArgs, RetentionArgs,
+    SealArgs, StripeArgs, TraceArgs, WorkerArgs,
 };
 use crate::serve::{ServeConfig, start};
 
@@ -35,6 +35,8 @@ pub(super) struct ServeArgs {
     mail: MailArgs,
     #[command(flatten)]
     seal: SealArgs,
+    #[command(flatten)]
+    product: ProductArgs,
     /// Serve the API only.
     #[arg(long)]
     no_workers: bool,
@@ -70,6 +72,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         stripe: args.stripe.config()?,
         mail: args.mail.config()?,
         master_key: args.seal.config()?,
+        products: args.product.config()?,
         environment: args.http.environment,
         pool: PoolConfig::default(),
     })

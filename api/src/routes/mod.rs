@@ -12,6 +12,7 @@ mod holds;
 mod invoices;
 mod keys;
 mod mails;
+mod placements;
 mod plans;
 mod retention;
 mod runs;
@@ -87,6 +88,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(flow::router())
         .merge(keys::router())
         .merge(retention::router())
+        .merge(placements::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

@@ -109,6 +109,7 @@ pub fn draft(
     let mut map = DataMap {
         model,
         schemas: schemas.to_vec(),
+        setting: None,
         tables: snapshot
             .tables
             .iter()

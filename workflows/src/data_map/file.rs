@@ -38,7 +38,7 @@ pub fn parse(text: &str) -> Result<DataMap, FileError> {
         item: document.as_item(),
         line: 1,
     };
-    root.only(&["version", "model", "schemas", "tables"])?;
+    root.only(&["version", "model", "schemas", "tenant_setting", "tables"])?;
     let version = root.need("version")?;
     if version.item.as_integer() != Some(VERSION) {
         return Err(version.wrong(&format!("this build reads version {VERSION}")));
@@ -49,6 +49,8 @@ pub fn parse(text: &str) -> Result<DataMap, FileError> {
     if names.is_empty() {
         return Err(schemas.wrong("at least one schema"));
     }
+    let setting = root.get("tenant_setting");
+    let setting = setting.map(|at| read_setting(&at, model)).transpose()?;
     let mut tables = BTreeMap::new();
     for (name, table) in root.need("tables")?.fields()? {
         tables.insert(name.to_owned(), read_table(&table)?);
@@ -56,8 +58,26 @@ pub fn parse(text: &str) -> Result<DataMap, FileError> {
     Ok(DataMap {
         model,
         schemas: names,
+        setting,
         tables,
     })
+}
+
+/// Postgres takes a setting of anybody's own when its name has two parts.
+fn read_setting(at: &At<'_>, model: Model) -> Result<String, FileError> {
+    if model != Model::Shared {
+        return Err(at.wrong("for model \"shared\" only; leave it out"));
+    }
+    let setting = at.text()?;
+    let is_word = |part: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+        part.starts_with(plain) && part.chars().all(|c| plain(c) || c.is_ascii_digit())
+    };
+    let parts: Vec<&str> = setting.split('.').collect();
+    if parts.len() == 2 && parts.iter().all(|part| is_word(part)) {
+        return Ok(setting);
+    }
+    Err(at.wrong("a setting of two parts in small letters, such as app.tenant"))
 }
 
 fn read_table(at: &At<'_>) -> Result<TableRule, FileError> {
@@ -239,6 +259,9 @@ pub fn print(map: &DataMap) -> String {
     let _ = writeln!(text, "version = {VERSION}");
     let _ = writeln!(text, "model = \"{}\"", word(&Model::WORDS, &map.model));
     let _ = writeln!(text, "schemas = {}", quoted_list(&map.schemas));
+    if let Some(setting) = &map.setting {
+        let _ = writeln!(text, "tenant_setting = {}", quoted(setting));
+    }
     if map.tables.is_empty() {
         text.push_str("\n[tables]\n");
     }

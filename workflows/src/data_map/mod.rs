@@ -32,8 +32,11 @@ pub use store::{ReadError, read};
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 /// How tenants are kept apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Model {
     /// All in the same tables, told apart by a column and row-level security.
     Shared,
@@ -50,6 +53,19 @@ impl Model {
         ("schema", Self::Schema),
         ("database", Self::Database),
     ];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        word(&Self::WORDS, &self)
+    }
+
+    /// The model that a word means.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        let mut words = Self::WORDS.into_iter();
+        words.find(|(one, _)| *one == word).map(|(_, model)| model)
+    }
 }
 
 /// What kind of data a column holds.
@@ -168,12 +184,15 @@ pub struct DataMap {
     pub model: Model,
     /// The schemas that it covers; with [`Model::Schema`] the one that it was drafted from.
     pub schemas: Vec<String>,
+    /// The setting by which a session names its tenant, with [`Model::Shared`]: what the product's
+    /// row-level security reads.
+    pub setting: Option<String>,
     /// By name: `schema.table`, or `table` with [`Model::Schema`].
     pub tables: BTreeMap<String, TableRule>,
 }
 
 /// The word for a value.
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+pub(crate) fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
     let found = words.iter().find(|(_, one)| one == value);
     found.map_or("", |(word, _)| word)
 }

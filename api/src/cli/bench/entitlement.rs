@@ -13,6 +13,7 @@ use tenure_client::Role;
 use tenure_engine::PoolConfig;
 use tenure_workflows::catalog;
 use tenure_workflows::ports::mail::MailConfig;
+use tenure_workflows::product::Sources;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
@@ -168,6 +169,7 @@ async fn serve(
             from: "Bench <bench@tenure.example>".to_owned(),
         },
         master_key: None,
+        products: Sources::default(),
         environment: "bench".to_owned(),
         pool: PoolConfig::default(),
     })

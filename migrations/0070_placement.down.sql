@@ -1,0 +1,2 @@
+drop table app.placement;
+drop table app.data_map;

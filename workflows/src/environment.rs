@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
+use crate::archive::{Archive, ArchiveError};
 use crate::ports::mail::{MailConfig, Mailer};
 use crate::ports::stripe::Stripe;
 use crate::product::Sources;
@@ -12,11 +13,13 @@ use crate::product::Sources;
 #[derive(Clone)]
 pub struct Environment(Arc<Parts>);
 
+#[derive(Clone)]
 struct Parts {
     stripe: Stripe,
     mailer: Mailer,
     engine: PgPool,
     products: Sources,
+    archive: Option<Archive>,
 }
 
 impl Environment {
@@ -29,7 +32,15 @@ impl Environment {
             mailer,
             engine,
             products,
+            archive: None,
         }))
+    }
+
+    /// The same with a store of archives.
+    #[must_use]
+    pub fn with_archive(mut self, archive: Option<Archive>) -> Self {
+        Arc::make_mut(&mut self.0).archive = archive;
+        self
     }
 
     /// An environment that reaches nothing, for who only wants to know what the workflows could
@@ -63,6 +74,14 @@ impl Environment {
     #[must_use]
     pub fn products(&self) -> &Sources {
         &self.0.products
+    }
+
+    /// The store of archives.
+    ///
+    /// # Errors
+    /// [`ArchiveError::NotConfigured`].
+    pub fn archive(&self) -> Result<&Archive, ArchiveError> {
+        self.0.archive.as_ref().ok_or(ArchiveError::NotConfigured)
     }
 
     pub(crate) fn engine(&self) -> &PgPool {

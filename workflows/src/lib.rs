@@ -15,6 +15,9 @@
 //! | [`refund`] | credit note that goes back | what is given back to the payment method |
 //! | [`notice`] | mail | one message, sent once |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
+//! | [`keeping::sweep`] | sweep of a tenant's rows in the product | what is archived and deleted |
+//! | [`keeping::restore`] | restore of archives | what is brought back |
+//! | [`export`] | export of a tenant's data | its archive and its link |
 //! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |
 
 // Rules that all share: pure.
@@ -64,5 +67,8 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(dunning::DunningWorkflow)
         .register(notice::NoticeWorkflow::new(environment))
         .register(clock::AdvanceWorkflow::new(environment))
+        .register(keeping::sweep::SweepWorkflow::new(environment))
+        .register(keeping::restore::RestoreWorkflow::new(environment))
+        .register(export::ExportWorkflow::new(environment))
         .register(BulkWorkflow)
 }

@@ -163,11 +163,16 @@ pub async fn open(
     let found = rows::find_behind(conn, tenant_id, shard, export_id, &token.digest()).await?;
     let found = found.ok_or_else(unknown)?;
     if found.status == "writing" {
-        return Err(DoorError::Conflict("the export is being written; come back later".to_owned()));
+        return Err(DoorError::Conflict(
+            "the export is being written; come back later".to_owned(),
+        ));
     }
-    let (Some(sealed), Some(sha256), false) = (found.sealed_key, found.manifest_sha256, found.is_over)
+    let (Some(sealed), Some(sha256), false) =
+        (found.sealed_key, found.manifest_sha256, found.is_over)
     else {
-        return Err(DoorError::Conflict("the link has ended; ask for another export".to_owned()));
+        return Err(DoorError::Conflict(
+            "the link has ended; ask for another export".to_owned(),
+        ));
     };
     let key = token.key().open(&sealed, &export_id.to_string());
     let key: Option<[u8; 32]> = key.and_then(|key| key.try_into().ok());
@@ -193,5 +198,7 @@ pub async fn read_part(
     opened: &Opened,
     part: &Part,
 ) -> Result<Vec<u8>, ArchiveError> {
-    archive.read_packed(opened.place, part, Some(&opened.key)).await
+    archive
+        .read_packed(opened.place, part, Some(&opened.key))
+        .await
 }

@@ -71,7 +71,12 @@ mod tests {
     #[test]
     fn what_is_no_token_is_none() {
         let token = Token::generate();
-        for text in ["", "tenure_export_", "tenure_export_00ff", &token.as_str()[1..]] {
+        for text in [
+            "",
+            "tenure_export_",
+            "tenure_export_00ff",
+            &token.as_str()[1..],
+        ] {
             assert!(Token::parse(text).is_none(), "{text}");
         }
     }

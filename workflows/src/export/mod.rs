@@ -198,8 +198,19 @@ impl Workflow for ExportWorkflow {
             (State::Planning { of }, Event::Entered) => self.plan(cx, of).await,
             (State::Writing { at }, Event::Entered) => self.write(cx, at).await,
             (State::Sealing { of, parts }, Event::Entered) => self.seal(cx, of, parts).await,
-            (State::Ready { of, output, expires_at }, Event::Entered) => {
-                let ready = State::Ready { of, output, expires_at };
+            (
+                State::Ready {
+                    of,
+                    output,
+                    expires_at,
+                },
+                Event::Entered,
+            ) => {
+                let ready = State::Ready {
+                    of,
+                    output,
+                    expires_at,
+                };
                 return Ok(Transition::stay(ready).at(LOOK, expires_at));
             }
             (State::Ready { of, output, .. }, Event::Deadline(_)) => {
@@ -209,7 +220,11 @@ impl Workflow for ExportWorkflow {
             (State::Halted { code, detail, then }, Event::Entered) => {
                 let passes = code != CROSSES && code != "does_not_fit";
                 let stay = Transition::stay(State::Halted { code, detail, then });
-                return Ok(if passes { stay.after(LOOK, LOOK_EVERY) } else { stay });
+                return Ok(if passes {
+                    stay.after(LOOK, LOOK_EVERY)
+                } else {
+                    stay
+                });
             }
             (State::Halted { then, code, .. }, Event::Signal(said)) => {
                 return Ok(Transition::go(resume(*then, &code, &said)));
@@ -388,15 +403,24 @@ impl ExportWorkflow {
         let written = archive.write_part(at.of.place(), &file, name, &page.lines, Some(&key));
         let part = written.await.map_err(|error| error.step())?;
         let (export, seq) = (at.of.export_id, at.parts);
-        place::speak(&self.environment, at.of.tenant_id, async |conn, tenant, shard| {
-            rows::put_part(conn, tenant, shard, export, seq, &part).await
-        })
+        place::speak(
+            &self.environment,
+            at.of.tenant_id,
+            async |conn, tenant, shard| {
+                rows::put_part(conn, tenant, shard, export, seq, &part).await
+            },
+        )
         .await
         .map_err(door_error)?;
         Ok(page.last)
     }
 
-    async fn seal(&self, cx: &Context, of: Input, parts: u32) -> Result<Transition<Self>, StepError> {
+    async fn seal(
+        &self,
+        cx: &Context,
+        of: Input,
+        parts: u32,
+    ) -> Result<Transition<Self>, StepError> {
         let now = cx.now();
         let seal = async |_| self.write_manifest(&of, parts, now).await;
         let sealed: Sealed = cx.step(SEAL, &VERIFY, seal).await?;
@@ -428,7 +452,11 @@ impl ExportWorkflow {
             rows: sealed.rows,
             bytes: sealed.bytes,
         };
-        Ok(Transition::go(State::Ready { of, output, expires_at }))
+        Ok(Transition::go(State::Ready {
+            of,
+            output,
+            expires_at,
+        }))
     }
 
     async fn write_manifest(

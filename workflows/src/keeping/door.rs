@@ -212,4 +212,3 @@ pub async fn start_restore(
     let started = client.start::<RestoreWorkflow>(conn, SYSTEM_TENANT, &key, input);
     Ok(started.await?)
 }
-

@@ -157,7 +157,11 @@ pub fn rules(policy: &Policy, map: &DataMap) -> Result<Vec<Rule>, Vec<Flaw>> {
     }
     flaws.sort_by(|one, other| one.place.cmp(&other.place));
     flaws.dedup();
-    if flaws.is_empty() { Ok(rules) } else { Err(flaws) }
+    if flaws.is_empty() {
+        Ok(rules)
+    } else {
+        Err(flaws)
+    }
 }
 
 /// The tables that hold tenants' rows.
@@ -170,7 +174,10 @@ fn tables_of(map: &DataMap) -> impl Iterator<Item = (&String, &TableRule)> {
 fn check_law(place: &str, class: &Class) -> Option<Flaw> {
     let (least, most) = (class.legal_min_days, class.legal_max_days);
     if (least.is_some() || most.is_some()) && class.basis.as_deref().is_none_or(str::is_empty) {
-        return Some(flaw(&format!("{place}/basis"), "name the law that asks for it"));
+        return Some(flaw(
+            &format!("{place}/basis"),
+            "name the law that asks for it",
+        ));
     }
     match (least, most) {
         (Some(least), Some(most)) if least > most => Some(flaw(
@@ -184,7 +191,10 @@ fn check_law(place: &str, class: &Class) -> Option<Flaw> {
 /// What holds for a table; `None` when its rows stay.
 fn rule_of(policy: &Policy, name: &str, table: &TableRule) -> Result<Option<Rule>, Flaw> {
     let Some(class) = policy.classes.get(&table.class) else {
-        let detail = format!("say what becomes of class {:?}, which {name} is of", table.class);
+        let detail = format!(
+            "say what becomes of class {:?}, which {name} is of",
+            table.class
+        );
         return Err(flaw("/classes", &detail));
     };
     let differs = policy.tables.get(name);
@@ -200,13 +210,21 @@ fn rule_of(policy: &Policy, name: &str, table: &TableRule) -> Result<Option<Rule
         let own = (differs.after_days, differs.restore_days, &differs.age);
         let set = match differs.action {
             Some(_) => own != (None, None, &None) || !differs.age_of.is_empty(),
-            None => class.after_days.is_some() || class.restore_days.is_some() || class.age.is_some(),
+            None => {
+                class.after_days.is_some() || class.restore_days.is_some() || class.age.is_some()
+            }
         };
         if set {
-            return Err(at("action", "what is kept has no after_days, restore_days and age"));
+            return Err(at(
+                "action",
+                "what is kept has no after_days, restore_days and age",
+            ));
         }
         if class.legal_max_days.is_some() {
-            return Err(at("action", "the law wants it gone after legal_max_days; delete it"));
+            return Err(at(
+                "action",
+                "the law wants it gone after legal_max_days; delete it",
+            ));
         }
         return Ok(None);
     }
@@ -218,25 +236,36 @@ fn rule_of(policy: &Policy, name: &str, table: &TableRule) -> Result<Option<Rule
         Action::Delete => Some(window.unwrap_or(0)),
         Action::Archive | Action::Keep if window.is_none() => None,
         Action::Archive | Action::Keep => {
-            return Err(at("restore_days", "an archive stays; a window is for delete"));
+            return Err(at(
+                "restore_days",
+                "an archive stays; a window is for delete",
+            ));
         }
     };
     if restore_days.is_some_and(|days| days > MAX_DAYS) {
         return Err(at("restore_days", "0 to 36500 days"));
     }
     if class.legal_min_days.is_some_and(|least| after_days < least) && action == Action::Delete {
-        return Err(at("after_days", "it is less than the legal_min_days of the class"));
+        return Err(at(
+            "after_days",
+            "it is less than the legal_min_days of the class",
+        ));
     }
     if let Some(most) = class.legal_max_days {
         let gone = restore_days.map(|window| after_days + window);
         if gone.is_none_or(|gone| gone > most) {
-            return Err(at("after_days", "with the restore window it is more than the legal_max_days of the class, or it stays in the archive for ever"));
+            return Err(at(
+                "after_days",
+                "with the restore window it is more than the legal_max_days of the class, or it stays in the archive for ever",
+            ));
         }
     }
     let age = differs.age.clone().or_else(|| class.age.clone());
     let age = age.ok_or_else(|| at("age", "name the column that days are counted from"))?;
     if differs.age_of.is_empty() && table.column(&age).is_none() {
-        let detail = format!("{name} has no column {age:?}; name one of it, or by age_of the row that it is as old as");
+        let detail = format!(
+            "{name} has no column {age:?}; name one of it, or by age_of the row that it is as old as"
+        );
         return Err(flaw(&format!("/tables/{}/age", pointer(name)), &detail));
     }
     Ok(Some(Rule {
@@ -304,7 +333,8 @@ mod tests {
         let policy: Policy = serde_json::from_value(document).unwrap();
         rules(&policy, &map).map_err(|flaws| {
             let told = flaws.into_iter();
-            told.map(|flaw| format!("{} {}", flaw.place, flaw.detail)).collect()
+            told.map(|flaw| format!("{} {}", flaw.place, flaw.detail))
+                .collect()
         })
     }
 
@@ -324,7 +354,14 @@ mod tests {
         let rules = decide(good()).unwrap();
         let told: Vec<_> = rules
             .iter()
-            .map(|rule| (rule.table.as_str(), rule.action, rule.after_days, rule.restore_days))
+            .map(|rule| {
+                (
+                    rule.table.as_str(),
+                    rule.action,
+                    rule.after_days,
+                    rule.restore_days,
+                )
+            })
             .collect();
         assert_eq!(
             told,
@@ -342,7 +379,10 @@ mod tests {
         let mut kept = good();
         kept["tables"]["work.note"] = json!({ "action": "keep" });
         let rules = decide(kept).unwrap();
-        assert!(rules.iter().all(|rule| rule.table != "work.note"), "{rules:?}");
+        assert!(
+            rules.iter().all(|rule| rule.table != "work.note"),
+            "{rules:?}"
+        );
         let mut early = good();
         early["tables"]["work.bill"] = json!({ "action": "delete", "after_days": 30 });
         let told = decide(early).unwrap_err();
@@ -352,27 +392,69 @@ mod tests {
     #[test]
     fn each_flaw_is_told_with_its_place() {
         let cases: [(&str, Value, &str); 9] = [
-            ("/classes/financial", json!(null), "/classes say what becomes of class \"financial\""),
-            ("/classes/other", json!({ "action": "keep" }), "/classes/other the data map has no such class"),
-            ("/tables/work.currency", json!({}), "/tables/work.currency the data map has no such table"),
-            ("/classes/content/after_days", json!(null), "/classes/content/after_days 0 to 36500"),
-            ("/classes/content/age", json!("made"), "/tables/work.note/age work.note has no column"),
-            ("/classes/financial/basis", json!(null), "/classes/financial/basis name the law"),
-            ("/classes/financial/legal_max_days", json!(9), "/classes/financial/legal_max_days it is less"),
-            ("/classes/financial/restore_days", json!(9), "/classes/financial/restore_days an archive stays"),
-            ("/classes/content", json!({ "action": "keep", "legal_max_days": 9, "basis": "x" }),
-             "/classes/content/action the law wants it gone"),
+            (
+                "/classes/financial",
+                json!(null),
+                "/classes say what becomes of class \"financial\"",
+            ),
+            (
+                "/classes/other",
+                json!({ "action": "keep" }),
+                "/classes/other the data map has no such class",
+            ),
+            (
+                "/tables/work.currency",
+                json!({}),
+                "/tables/work.currency the data map has no such table",
+            ),
+            (
+                "/classes/content/after_days",
+                json!(null),
+                "/classes/content/after_days 0 to 36500",
+            ),
+            (
+                "/classes/content/age",
+                json!("made"),
+                "/tables/work.note/age work.note has no column",
+            ),
+            (
+                "/classes/financial/basis",
+                json!(null),
+                "/classes/financial/basis name the law",
+            ),
+            (
+                "/classes/financial/legal_max_days",
+                json!(9),
+                "/classes/financial/legal_max_days it is less",
+            ),
+            (
+                "/classes/financial/restore_days",
+                json!(9),
+                "/classes/financial/restore_days an archive stays",
+            ),
+            (
+                "/classes/content",
+                json!({ "action": "keep", "legal_max_days": 9, "basis": "x" }),
+                "/classes/content/action the law wants it gone",
+            ),
         ];
         for (place, value, expected) in cases {
             let mut document = good();
             let (parent, name) = place.rsplit_once('/').unwrap();
-            let fields = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            let fields = document
+                .pointer_mut(parent)
+                .unwrap()
+                .as_object_mut()
+                .unwrap();
             match value {
                 Value::Null => fields.remove(name),
                 value => fields.insert(name.to_owned(), value),
             };
             let told = decide(document).unwrap_err();
-            assert!(told.iter().any(|flaw| flaw.starts_with(expected)), "{place}: {told:?}");
+            assert!(
+                told.iter().any(|flaw| flaw.starts_with(expected)),
+                "{place}: {told:?}"
+            );
         }
     }
 

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use tenure_engine::{Context, Event, Reception, StepError, TenantId, Transition, Workflow};
 use uuid::Uuid;
 
+use super::place;
 use super::rows::{self, ArchiveRow};
 use super::store;
 use super::sweep::{Halt, POLICY, Signal, Skip, door_error, product_error};
-use super::place;
 use crate::environment::Environment;
 use crate::product::OnceKey;
 
@@ -124,7 +124,15 @@ impl Workflow for RestoreWorkflow {
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
-            (State::Restoring { of, archive, part, done }, Event::Entered) => {
+            (
+                State::Restoring {
+                    of,
+                    archive,
+                    part,
+                    done,
+                },
+                Event::Entered,
+            ) => {
                 let then = State::Restoring {
                     of: of.clone(),
                     archive,
@@ -136,7 +144,9 @@ impl Workflow for RestoreWorkflow {
                     done => done,
                 }
             }
-            (State::Halted { then, .. }, Event::Signal(Signal::Resume)) => Ok(Transition::go(*then)),
+            (State::Halted { then, .. }, Event::Signal(Signal::Resume)) => {
+                Ok(Transition::go(*then))
+            }
             (State::Halted { why, then }, Event::Signal(Signal::Skip)) => {
                 Ok(Transition::go(skip(&why, *then)))
             }
@@ -172,13 +182,20 @@ fn halted(error: &StepError, then: State) -> State {
 /// Goes on behind the part that troubles it, or behind the archive that is gone.
 fn skip(why: &Halt, then: State) -> State {
     match then {
-        State::Restoring { of, archive, part, done } if why.code != DESTROYED => State::Restoring {
+        State::Restoring {
+            of,
+            archive,
+            part,
+            done,
+        } if why.code != DESTROYED => State::Restoring {
             of,
             archive,
             part: part + 1,
             done,
         },
-        State::Restoring { of, archive, done, .. } => State::Restoring {
+        State::Restoring {
+            of, archive, done, ..
+        } => State::Restoring {
             of,
             archive: archive + 1,
             part: 0,
@@ -227,7 +244,10 @@ impl RestoreWorkflow {
         let begin = async |_| self.begin(&of, archive_id).await;
         let manifest_sha256: String = cx.step(BEGIN, &POLICY, begin).await?;
         let key = OnceKey::new(cx.run_id().0, format!("restore/{archive_id}/{part}"));
-        let restore = async |_| self.part(&of, archive_id, &manifest_sha256, part, &key).await;
+        let restore = async |_| {
+            self.part(&of, archive_id, &manifest_sha256, part, &key)
+                .await
+        };
         let back: Option<Back> = cx.step(RESTORE, &POLICY, restore).await?;
         let Some(back) = back else {
             let now = cx.now();
@@ -244,15 +264,24 @@ impl RestoreWorkflow {
         table.restored += back.restored;
         table.there += back.rows - back.restored;
         let part = part + 1;
-        Ok(Transition::go(State::Restoring { of, archive, part, done }))
+        Ok(Transition::go(State::Restoring {
+            of,
+            archive,
+            part,
+            done,
+        }))
     }
 
     /// Keeps the archive from being destroyed meanwhile; its manifest's SHA-256.
     async fn begin(&self, of: &Input, archive: Uuid) -> Result<String, StepError> {
         self.mark(of, archive, "restoring", None).await?;
-        let found = place::speak(&self.environment, of.tenant_id, async |conn, tenant, shard| {
-            rows::list_archives(conn, tenant, shard, None, Some(archive), None, 1).await
-        })
+        let found = place::speak(
+            &self.environment,
+            of.tenant_id,
+            async |conn, tenant, shard| {
+                rows::list_archives(conn, tenant, shard, None, Some(archive), None, 1).await
+            },
+        )
         .await
         .map_err(door_error)?;
         let found: Option<ArchiveRow> = found.into_iter().next();
@@ -274,7 +303,9 @@ impl RestoreWorkflow {
         if !marked {
             return Err(StepError::terminal(
                 DESTROYED,
-                format!("archive {archive} was destroyed when its restore window ended; its rows cannot come back"),
+                format!(
+                    "archive {archive} was destroyed when its restore window ended; its rows cannot come back"
+                ),
             ));
         }
         Ok(())

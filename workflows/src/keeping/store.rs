@@ -270,7 +270,10 @@ fn list(columns: &[Column], prefix: &str) -> String {
 
 /// The condition that a row of `child` points to one of `parent`.
 fn joined(reference: &Reference, child: &str, parent: &str) -> String {
-    let pairs = reference.child_columns.iter().zip(&reference.parent_columns);
+    let pairs = reference
+        .child_columns
+        .iter()
+        .zip(&reference.parent_columns);
     let pairs: Vec<String> = pairs
         .map(|(one, other)| format!("{child}.{} = {parent}.{}", quoted(one), quoted(other)))
         .collect();
@@ -351,7 +354,10 @@ async fn old(
     cutoff: DateTime<Utc>,
 ) -> Result<String, ProductError> {
     let gone = |what: &str| {
-        ProductError::DoesNotFit(format!("{}: there is no {what} to count days from", table.name))
+        ProductError::DoesNotFit(format!(
+            "{}: there is no {what} to count days from",
+            table.name
+        ))
     };
     let mut parent_of = table.references.clone();
     let (mut alias, mut relation) = ("t".to_owned(), table.relation.clone());
@@ -373,8 +379,14 @@ async fn old(
     let mut columns = columns.iter().map(|(column, ..)| column);
     let column = columns.find(|column| column.name == rule.age);
     let column = column.ok_or_else(|| gone(&format!("column {}", rule.age)))?;
-    let known = ["timestamp with time zone", "timestamp without time zone", "date"];
-    if !known.iter().any(|known| column.data_type.starts_with(known))
+    let known = [
+        "timestamp with time zone",
+        "timestamp without time zone",
+        "date",
+    ];
+    if !known
+        .iter()
+        .any(|known| column.data_type.starts_with(known))
         && !column.data_type.starts_with("timestamp")
     {
         return Err(gone(&format!("date or time in column {}", rule.age)));
@@ -591,7 +603,9 @@ fn still_referenced<'a>(
     let mut each = Vec::new();
     for key in &table.referrers {
         let child = format!("c{}", bound.len() + each.len() * 100);
-        let place = earlier.iter().position(|(one, _)| one.relation == key.child);
+        let place = earlier
+            .iter()
+            .position(|(one, _)| one.relation == key.child);
         let stays = match place {
             None => "true".to_owned(),
             Some(place) => {
@@ -710,7 +724,9 @@ async fn tally(conn: &mut PgConnection, relation: &str) -> Result<Tally, Product
         "select count(*) as rows, coalesce(sum(hashtextextended(to_jsonb(t)::text, 0)), 0)::text as sum
          from {relation} as t"
     );
-    let row = sqlx::query(AssertSqlSafe(statement)).fetch_one(conn).await?;
+    let row = sqlx::query(AssertSqlSafe(statement))
+        .fetch_one(conn)
+        .await?;
     Ok(Tally {
         rows: row.try_get("rows")?,
         sum: row.try_get("sum")?,
@@ -762,7 +778,10 @@ pub(crate) async fn restore(
         values.join(", "),
         table.relation,
     );
-    let done = sqlx::query(AssertSqlSafe(statement)).bind(lines).execute(conn).await?;
+    let done = sqlx::query(AssertSqlSafe(statement))
+        .bind(lines)
+        .execute(conn)
+        .await?;
     Ok(done.rows_affected())
 }
 
@@ -778,6 +797,8 @@ pub(crate) async fn is_crossed(
         table.own,
         leads_nowhere(key)
     );
-    let row = sqlx::query(AssertSqlSafe(statement)).fetch_one(conn).await?;
+    let row = sqlx::query(AssertSqlSafe(statement))
+        .fetch_one(conn)
+        .await?;
     Ok(row.try_get(0)?)
 }

@@ -307,7 +307,14 @@ impl Workflow for SweepWorkflow {
             (State::Window { of }, Event::Entered) => return Ok(wait(of)),
             (State::Window { of }, Event::Deadline(_)) => self.end_window(cx, of).await,
             (state, Event::CancelRequested) => return self.cancel(cx, state).await,
-            (state, Event::Signal(_) | Event::Deadline(_) | Event::RunFinished(_) | Event::Joined(_) | Event::RunDeadline) => {
+            (
+                state,
+                Event::Signal(_)
+                | Event::Deadline(_)
+                | Event::RunFinished(_)
+                | Event::Joined(_)
+                | Event::RunDeadline,
+            ) => {
                 return Ok(Transition::stay(state));
             }
             (State::Planning { of }, Event::Entered) => self.plan(cx, of).await,
@@ -337,7 +344,14 @@ fn skip(why: Halt, then: State) -> State {
             of.skipped = keys;
             State::Archiving { of, volume }
         }
-        (Some(Skip::Part), State::Deleting { mut of, volume, next }) => {
+        (
+            Some(Skip::Part),
+            State::Deleting {
+                mut of,
+                volume,
+                next,
+            },
+        ) => {
             let rows = volume.parts.get(next).map_or(0, |part| part.rows);
             of.swept().left += rows;
             State::Deleting {
@@ -357,7 +371,11 @@ fn halted(why: Halt, then: Box<State>) -> Transition<SweepWorkflow> {
         "archive_full" | "archive_unreachable" | "place_busy" | "product_failed" | "product_busy"
     );
     let stay = Transition::stay(State::Halted { why, then });
-    if passes { stay.after(LOOK, LOOK_EVERY) } else { stay }
+    if passes {
+        stay.after(LOOK, LOOK_EVERY)
+    } else {
+        stay
+    }
 }
 
 /// What follows when a step has failed for good.
@@ -510,7 +528,10 @@ impl SweepWorkflow {
         if let Some(held) = plan.held.filter(|_| !of.dry_run) {
             let why = Halt {
                 code: "held".to_owned(),
-                detail: format!("data hold {} ({}) keeps all that is the tenant's", held.hold_id, held.case),
+                detail: format!(
+                    "data hold {} ({}) keeps all that is the tenant's",
+                    held.hold_id, held.case
+                ),
                 skip: None,
             };
             let then = Box::new(State::Planning { of });
@@ -580,7 +601,9 @@ impl SweepWorkflow {
             if !crossing.is_empty() {
                 plan.crossing.insert(rule.table.clone(), crossing);
             }
-            let held_rows = holds.iter().any(|hold| hold.scope.table() == Some(&rule.table));
+            let held_rows = holds
+                .iter()
+                .any(|hold| hold.scope.table() == Some(&rule.table));
             let whole = place::is_tenants_own(&site)
                 && !held_rows
                 && rule.age_of.is_empty()
@@ -601,7 +624,8 @@ impl SweepWorkflow {
         tx.rollback().await?;
         if plan.units.len() > MAX_UNITS {
             let count = plan.units.len();
-            let detail = format!("there are {count} tables and partitions; a sweep takes {MAX_UNITS}");
+            let detail =
+                format!("there are {count} tables and partitions; a sweep takes {MAX_UNITS}");
             return Err(hold::malformed("tables", &detail));
         }
         Ok(plan)
@@ -734,7 +758,9 @@ impl SweepWorkflow {
         let name = format!("{}-{number:05}.jsonl.gz", file_name(&unit.rule.table));
         let (place, table) = ((of.input.tenant_id.0, volume.archive_id), &unit.rule.table);
         let archive = self.environment.archive().map_err(|error| error.step())?;
-        let part = archive.write_part(place, &name, table, &page.lines, None).await;
+        let part = archive
+            .write_part(place, &name, table, &page.lines, None)
+            .await;
         Ok(Some(Chunk {
             part: part.map_err(|error| error.step())?,
             last: page.last,
@@ -806,7 +832,10 @@ impl SweepWorkflow {
             read.map(drop).map_err(|error| error.step())
         };
         cx.step(READ_BACK, &VERIFY, verify).await?;
-        let window = unit.rule.restore_days.filter(|_| unit.rule.action == Action::Delete);
+        let window = unit
+            .rule
+            .restore_days
+            .filter(|_| unit.rule.action == Action::Delete);
         let destroy_at = window.map(|days| made_at + TimeDelta::days(i64::from(days)));
         let row = rows::NewArchive {
             archive_id: volume.archive_id,
@@ -1036,7 +1065,8 @@ impl SweepWorkflow {
 
     /// The tenant's place, and what holds for its tables.
     async fn open(&self, of: &Input) -> Result<(Site, Vec<Rule>), DoorError> {
-        let opened = place::open(&self.environment, of.tenant_id, &of.source, of.map_version).await?;
+        let opened =
+            place::open(&self.environment, of.tenant_id, &of.source, of.map_version).await?;
         let rules = place::rules(&self.environment, &opened, of.policy_version).await?;
         Ok((opened, rules))
     }
@@ -1051,7 +1081,9 @@ impl SweepWorkflow {
         tenant: TenantId,
         work: impl AsyncFnOnce(&mut PgConnection, TenantId, tenure_engine::ShardId) -> sqlx::Result<T>,
     ) -> Result<T, StepError> {
-        place::speak(&self.environment, tenant, work).await.map_err(door_error)
+        place::speak(&self.environment, tenant, work)
+            .await
+            .map_err(door_error)
     }
 
     /// Does something in the product while no hold can be placed, after those that stand were read; not
@@ -1080,7 +1112,9 @@ impl SweepWorkflow {
 
 /// The rows of a table that are held, as objects that they contain.
 fn held_rows(holds: &[Standing], table: &str) -> Vec<Value> {
-    let on_table = holds.iter().filter(|hold| hold.scope.table() == Some(table));
+    let on_table = holds
+        .iter()
+        .filter(|hold| hold.scope.table() == Some(table));
     let matches = on_table.filter_map(|hold| hold.scope.matches());
     matches.cloned().map(Value::Object).collect()
 }
@@ -1103,7 +1137,13 @@ fn refuse_held(holds: &[Standing], table: &str) -> Result<(), StepError> {
 
 /// A table's name as a file's.
 pub(crate) fn file_name(table: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '.' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            c
+        } else {
+            '.'
+        }
+    };
     table.chars().map(plain).collect()
 }
 

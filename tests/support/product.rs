@@ -15,6 +15,7 @@ use std::path::Path;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tenure_client::{IdempotencyKey, LoadDataMap, NewTenant, Place, TenancyModel};
+use tenure_workflows::archive::ArchiveConfig;
 use tenure_workflows::data_map;
 use tenure_workflows::product::Sources;
 use uuid::Uuid;
@@ -153,6 +154,11 @@ fn place(model: TenancyModel, source: &str, schema: Option<&str>, key: &str) -> 
 impl Product {
     /// Makes the databases, serves Tenure with them, loads the maps and places the tenants.
     pub(crate) async fn fleet() -> Self {
+        Self::fleet_with(None).await
+    }
+
+    /// The same, with a store of archives.
+    pub(crate) async fn fleet_with(archive: Option<ArchiveConfig>) -> Self {
         let main = database(Some("shared.sql"), "").await;
         let rooms = "set role sample_product_owner";
         let rooms = format!(
@@ -173,7 +179,10 @@ impl Product {
             .map(|(name, url)| format!("{name}={}", as_login(url)))
             .collect();
         let sources = Sources::parse(pairs.iter().map(String::as_str)).unwrap();
-        let app = TestApp::with_products(sources.clone()).await;
+        let app = match archive {
+            Some(archive) => TestApp::with_archive(sources.clone(), archive).await,
+            None => TestApp::with_products(sources.clone()).await,
+        };
         for (source, model, schema) in [
             ("main", data_map::Model::Shared, "work"),
             ("rooms", data_map::Model::Schema, "cedar"),

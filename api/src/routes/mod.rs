@@ -5,11 +5,13 @@ mod audit;
 mod bulk;
 mod dunning;
 mod entitlements;
+mod exports;
 mod filter;
 mod flow;
 mod health;
 mod holds;
 mod invoices;
+mod keeping;
 mod keys;
 mod mails;
 mod placements;
@@ -89,6 +91,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(keys::router())
         .merge(retention::router())
         .merge(placements::router())
+        .merge(keeping::router())
+        .merge(exports::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

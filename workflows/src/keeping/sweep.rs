@@ -1181,7 +1181,16 @@ pub(crate) fn product_error(error: ProductError) -> StepError {
                 told.constraint().unwrap_or("a foreign key")
             ),
         ),
-        Some("55P03" | "57014" | "40P01") => StepError::retryable("product_busy", told.message()),
-        _ => StepError::retryable("product_failed", told.message()),
+        Some("55P03" | "57014" | "40P01") => {
+            StepError::retryable("product_busy", "a lock or a statement took too long")
+        }
+        // Its words may hold a tenant's values.
+        code => StepError::retryable(
+            "product_failed",
+            format!(
+                "the product's database answered with SQLSTATE {}",
+                code.unwrap_or("none")
+            ),
+        ),
     }
 }

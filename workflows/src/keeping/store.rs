@@ -653,7 +653,7 @@ pub(crate) async fn delete(
     let (same, keys) = (same.join(" and "), list(&table.key, "r."));
     let archived = format!(
         "with archived as materialized (
-           select l.line::jsonb as line, {keys}
+           select l.line::jsonb as \"tenure.archived\", {keys}
            from unnest($1::text[]) as l (line)
            cross join lateral jsonb_populate_record(null::{}, l.line::jsonb) as r
          )",
@@ -670,7 +670,7 @@ pub(crate) async fn delete(
         .await?;
     let delete = format!(
         "{archived} delete from {} as t using archived as a
-         where {same} and to_jsonb(t) = a.line and {} and not {}
+         where {same} and to_jsonb(t) = a.\"tenure.archived\" and {} and not {}
            and not (to_jsonb(t) @> any($2::text[]::jsonb[]))",
         table.relation,
         table.own,

@@ -136,6 +136,8 @@ pub struct Sweep {
     pub skipped: BTreeMap<String, Vec<String>>,
     /// When the first archive of it is destroyed.
     pub destroy_at: Option<DateTime<Utc>>,
+    /// Archives that were destroyed.
+    pub destroyed: u64,
 }
 
 /// A table, or one partition of it.
@@ -154,6 +156,8 @@ pub struct Volume {
     pub archive_id: Uuid,
     /// The key behind which its first chunk began.
     pub start: Option<Vec<String>>,
+    /// What was archived of the partition before it.
+    pub(crate) before: Tally,
     /// Its parts so far.
     pub parts: Vec<Part>,
     /// Whether it ends its unit.
@@ -390,12 +394,14 @@ fn halt(cx: &Context, at: State, error: &StepError) -> Transition<SweepWorkflow>
         State::Sealing { mut of, volume } | State::Deleting { mut of, volume, .. }
             if error.code() == "archive_damaged" =>
         {
-            of.after.clone_from(&volume.start);
-            let start = volume.start;
-            State::Archiving {
-                of,
-                volume: Volume::new(cx.uuid(), start),
-            }
+            let rows: u64 = volume.parts.iter().map(|part| part.rows).sum();
+            let bytes: u64 = volume.parts.iter().map(|part| part.bytes).sum();
+            let swept = of.swept();
+            swept.archived -= rows;
+            swept.archive_bytes -= bytes;
+            (of.after, of.tally) = (volume.start, volume.before);
+            let volume = Volume::next(cx.uuid(), &of);
+            State::Archiving { of, volume }
         }
         at => at,
     };
@@ -420,10 +426,12 @@ fn wait(of: Sweep) -> Transition<SweepWorkflow> {
 }
 
 impl Volume {
-    fn new(archive_id: Uuid, start: Option<Vec<String>>) -> Self {
+    /// The next one, which begins where the sweep is.
+    fn next(archive_id: Uuid, of: &Sweep) -> Self {
         Self {
             archive_id,
-            start,
+            start: of.after.clone(),
+            before: of.tally.clone(),
             parts: Vec::new(),
             last: false,
         }
@@ -547,6 +555,7 @@ impl SweepWorkflow {
             done: BTreeMap::new(),
             skipped: BTreeMap::new(),
             destroy_at: None,
+            destroyed: 0,
         };
         for (table, case) in plan.kept {
             let kept = Some(format!("held for {case}"));
@@ -558,10 +567,10 @@ impl SweepWorkflow {
         }
         let then = match sweep.input.dry_run {
             true => State::Measuring { of: sweep },
-            false => State::Archiving {
-                of: sweep,
-                volume: Volume::new(cx.uuid(), None),
-            },
+            false => {
+                let volume = Volume::next(cx.uuid(), &sweep);
+                State::Archiving { of: sweep, volume }
+            }
         };
         if plan.crossing.is_empty() {
             return Ok(Transition::go(then));
@@ -721,10 +730,8 @@ impl SweepWorkflow {
             },
             (true, true) => {
                 of.turn();
-                State::Archiving {
-                    of,
-                    volume: Volume::new(volume.archive_id, None),
-                }
+                let volume = Volume::next(volume.archive_id, &of);
+                State::Archiving { of, volume }
             }
             (false, true) => State::Sealing { of, volume },
             (_, false) => State::Archiving { of, volume },
@@ -911,7 +918,7 @@ impl SweepWorkflow {
             if volume.last {
                 of.turn();
             }
-            let volume = Volume::new(cx.uuid(), of.after.clone());
+            let volume = Volume::next(cx.uuid(), &of);
             return Ok(Transition::go(State::Archiving { of, volume }));
         };
         let key = OnceKey::new(cx.run_id().0, format!("{}/{next}", volume.archive_id));
@@ -950,7 +957,7 @@ impl SweepWorkflow {
         unit: &Unit,
     ) -> Result<Transition<Self>, StepError> {
         if !volume.last {
-            let volume = Volume::new(cx.uuid(), of.after.clone());
+            let volume = Volume::next(cx.uuid(), &of);
             return Ok(Transition::go(State::Archiving { of, volume }));
         }
         let key = of.once(cx, "drop");
@@ -981,7 +988,7 @@ impl SweepWorkflow {
             swept.left += rows;
         }
         of.turn();
-        let volume = Volume::new(cx.uuid(), None);
+        let volume = Volume::next(cx.uuid(), &of);
         Ok(Transition::go(State::Archiving { of, volume }))
     }
 
@@ -1025,42 +1032,46 @@ impl SweepWorkflow {
             };
             cx.step(DESTROY, &POLICY, destroy).await?;
         }
-        let destroyed = of.done.entry(String::new()).or_default();
-        destroyed.deleted += gone.len() as u64;
+        of.destroyed += gone.len() as u64;
         match next {
             Some(at) => {
                 of.destroy_at = Some(if at > now { at } else { now + HELD_EVERY });
                 Ok(Transition::go(State::Window { of }))
             }
-            None => {
-                let destroyed = of.done.remove("").map_or(0, |swept| swept.deleted);
-                Ok(Transition::complete(Output {
-                    tables: of.done,
-                    destroyed,
-                }))
-            }
+            None => Ok(Transition::complete(Output {
+                tables: of.done,
+                destroyed: of.destroyed,
+            })),
         }
     }
 
-    /// Ends where it is. What was archived and not sealed is no archive, and goes.
+    /// Ends where it is. What was archived and not sealed is no archive, and goes; archives that have a
+    /// restore window are waited for, because somebody has to destroy them.
     async fn cancel(&self, cx: &Context, state: State) -> Result<Transition<Self>, StepError> {
         let state = match state {
             State::Halted { then, .. } => *then,
             state => state,
         };
-        let (State::Archiving { of, volume } | State::Sealing { of, volume }) = state else {
-            return Ok(Transition::cancelled());
+        let of = match state {
+            State::Archiving { of, volume } | State::Sealing { of, volume } => {
+                let place = (of.input.tenant_id.0, volume.archive_id);
+                let destroy = async |_| {
+                    let archive = self.environment.archive().map_err(|error| error.step())?;
+                    let destroyed = archive.destroy(place).await;
+                    destroyed.map_err(|error| error.step())
+                };
+                if !volume.parts.is_empty() {
+                    cx.step(DESTROY, &POLICY, destroy).await?;
+                }
+                of
+            }
+            State::Deleting { of, .. } | State::Window { of } | State::Measuring { of } => of,
+            State::Planning { .. } | State::Halted { .. } => return Ok(Transition::cancelled()),
         };
-        let place = (of.input.tenant_id.0, volume.archive_id);
-        let destroy = async |_| {
-            let archive = self.environment.archive().map_err(|error| error.step())?;
-            let destroyed = archive.destroy(place).await;
-            destroyed.map_err(|error| error.step())
-        };
-        if !volume.parts.is_empty() {
-            cx.step(DESTROY, &POLICY, destroy).await?;
-        }
-        Ok(Transition::cancelled())
+        Ok(match of.destroy_at {
+            Some(_) => Transition::go(State::Window { of }),
+            None => Transition::cancelled(),
+        })
     }
 
     /// The tenant's place, and what holds for its tables.

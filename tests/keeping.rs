@@ -63,13 +63,6 @@ fn window() -> Value {
     json!({ "action": "delete", "after_days": 671, "restore_days": 30, "age": "created_at" })
 }
 
-fn prefix(member: &Member) -> &'static str {
-    match member.place.schema {
-        Some(_) => "",
-        None => "work.",
-    }
-}
-
 async fn load(product: &Product, source: &str, document: Value) {
     let load = LoadKeepingPolicy {
         document,

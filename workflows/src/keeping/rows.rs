@@ -62,8 +62,14 @@ pub(super) async fn share_turn(
         tenant.0,
         shard.0,
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await?;
+    // It waits for the product longer than a transaction may be idle otherwise; losing the lock before
+    // the delete has committed would let a hold be answered that does not hold. An attempt at a delete
+    // is cut off before this.
+    sqlx::raw_sql("set local idle_in_transaction_session_timeout = '300s'")
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

@@ -444,6 +444,7 @@ async fn node(app: &TestApp, mails: &std::path::Path) -> (Client, Running) {
         },
         master_key: None,
         products: Sources::default(),
+        archive: None,
         environment: "node".to_owned(),
         pool: PoolConfig {
             acquire_timeout: Duration::from_secs(2),

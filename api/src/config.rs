@@ -14,6 +14,7 @@ use clap::Args;
 use tenure_engine::retention::RetentionConfig;
 use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{ClaimScope, Database, Pooler, WorkerConfig};
+use tenure_workflows::archive::{ArchiveConfig, S3Config};
 use tenure_workflows::ports::mail::MailConfig;
 use tenure_workflows::product::Sources;
 use tracing_subscriber::Layer as _;
@@ -288,6 +289,72 @@ impl RetentionArgs {
             operation_days: self.operation_days,
             ..RetentionConfig::default()
         }
+    }
+}
+
+/// Where rows that retention takes out of the product are archived, and where exports lie.
+#[derive(Debug, Clone, Args)]
+pub struct ArchiveArgs {
+    /// A folder, or `s3://bucket/prefix`, for what is taken out of the product and for exports; the
+    /// same for all nodes. Without one nothing is archived or exported.
+    #[arg(long, env = "TENURE_ARCHIVE")]
+    pub archive: Option<String>,
+    /// Address of the S3-compatible store, such as `https://s3.example.com`; the region's own when
+    /// none is given.
+    #[arg(long, env = "TENURE_ARCHIVE_ENDPOINT")]
+    pub archive_endpoint: Option<String>,
+    /// The bucket's region.
+    #[arg(long, env = "TENURE_ARCHIVE_REGION", default_value = "us-east-1")]
+    pub archive_region: String,
+    /// Id of the access key.
+    #[arg(long, env = "TENURE_ARCHIVE_ACCESS_KEY_ID")]
+    pub archive_access_key_id: Option<String>,
+    /// The access key itself.
+    #[arg(long, env = "TENURE_ARCHIVE_SECRET_ACCESS_KEY", hide_env_values = true)]
+    pub archive_secret_access_key: Option<String>,
+    /// A file that holds it instead.
+    #[arg(
+        long,
+        env = "TENURE_ARCHIVE_SECRET_ACCESS_KEY_FILE",
+        conflicts_with = "archive_secret_access_key"
+    )]
+    pub archive_secret_access_key_file: Option<PathBuf>,
+}
+
+impl ArchiveArgs {
+    /// Where archives lie, if anywhere.
+    ///
+    /// # Errors
+    /// When it is neither, or a bucket is named without an access key.
+    pub fn config(&self) -> anyhow::Result<Option<ArchiveConfig>> {
+        let Some(archive) = &self.archive else {
+            return Ok(None);
+        };
+        let Some(rest) = archive.strip_prefix("s3://") else {
+            anyhow::ensure!(
+                !archive.contains("://"),
+                "--archive: give a folder, or s3://bucket/prefix"
+            );
+            return Ok(Some(ArchiveConfig::Folder(PathBuf::from(archive))));
+        };
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        anyhow::ensure!(!bucket.is_empty(), "--archive: s3:// names no bucket");
+        let secret_access_key = secret(
+            self.archive_secret_access_key.as_deref(),
+            self.archive_secret_access_key_file.as_deref(),
+        )?;
+        Ok(Some(ArchiveConfig::S3(S3Config {
+            bucket: bucket.to_owned(),
+            prefix: prefix.trim_matches('/').to_owned(),
+            endpoint: self.archive_endpoint.clone(),
+            region: self.archive_region.clone(),
+            access_key_id: self
+                .archive_access_key_id
+                .clone()
+                .context("a bucket needs --archive-access-key-id")?,
+            secret_access_key: secret_access_key
+                .context("a bucket needs --archive-secret-access-key, or a file with it")?,
+        })))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod routes;
 pub mod serve;
 mod settings;
 mod state;
+mod tar;
 pub mod trace;
 
 pub use migrate::MIGRATOR;

@@ -9,6 +9,7 @@ use tenure_engine::seal::{Keyring, MasterKey};
 use tenure_engine::{
     Client, Database, PoolConfig, Pooler, Registry, Worker, WorkerConfig, failover,
 };
+use tenure_workflows::archive::{Archive, ArchiveConfig};
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
 use tenure_workflows::product::Sources;
@@ -42,6 +43,8 @@ pub struct ServeConfig {
     pub master_key: Option<Arc<dyn MasterKey>>,
     /// The product's own databases.
     pub products: Sources,
+    /// Where rows are archived and exports lie; without one nothing is archived.
+    pub archive: Option<ArchiveConfig>,
     /// The name of this installation.
     pub environment: String,
     /// Moves the engine's own time, for tests.
@@ -94,7 +97,10 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         .map_err(anyhow::Error::msg)
         .context("Stripe's address or key is malformed")?;
     let mailer = Mailer::new(&config.mail).map_err(anyhow::Error::msg)?;
-    let environment = Environment::new(stripe, mailer, engine_pool.clone(), config.products);
+    let archive = config.archive.as_ref().map(Archive::open);
+    let archive = archive.transpose().map_err(anyhow::Error::msg)?;
+    let environment = Environment::new(stripe, mailer, engine_pool.clone(), config.products)
+        .with_archive(archive.clone());
     let keyring = keyring(&engine_pool, config.database, config.master_key).await?;
     let workflows = tenure_workflows::workflows(&environment);
     let registry = workflows.keyring(keyring).build()?;
@@ -116,6 +122,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         api_pool,
         readers,
         environment.products().clone(),
+        archive,
         config.stripe.webhook_secrets,
         config.environment,
     );

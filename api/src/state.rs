@@ -8,6 +8,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tenure_engine::seal::Keyring;
 use tenure_engine::{Client, TenantId};
+use tenure_workflows::archive::{Archive, ArchiveError};
 use tenure_workflows::product::Sources;
 
 use crate::auth::Caller;
@@ -23,6 +24,7 @@ struct Inner {
     pool: PgPool,
     readers: Option<PgPool>,
     products: Sources,
+    archive: Option<Archive>,
     entitlements: Entitlements,
     webhook_secrets: Vec<String>,
     environment: String,
@@ -64,6 +66,7 @@ impl AppState {
         pool: PgPool,
         readers: Option<PgPool>,
         products: Sources,
+        archive: Option<Archive>,
         webhook_secrets: Vec<String>,
         environment: String,
     ) -> Self {
@@ -72,6 +75,7 @@ impl AppState {
             pool,
             readers,
             products,
+            archive,
             entitlements: Entitlements::default(),
             webhook_secrets,
             environment,
@@ -95,6 +99,15 @@ impl AppState {
     #[must_use]
     pub fn environment(&self) -> &str {
         &self.0.environment
+    }
+
+    /// The store of archives.
+    pub(crate) fn archive(&self) -> Result<&Archive, ApiError> {
+        let none = || ApiError::Conflict {
+            code: "archive_not_configured",
+            detail: ArchiveError::NotConfigured.to_string(),
+        };
+        self.0.archive.as_ref().ok_or_else(none)
     }
 
     /// The product's own databases.

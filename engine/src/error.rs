@@ -59,6 +59,12 @@ impl StepError {
         &self.record.code
     }
 
+    /// What it says to people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.record.message
+    }
+
     /// Whether the error was declared final.
     #[must_use]
     pub fn is_terminal(&self) -> bool {

@@ -16,6 +16,7 @@ use tenure_client::{
 };
 use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{PoolConfig, TenantId, WorkerConfig};
+use tenure_workflows::archive::ArchiveConfig;
 use tenure_workflows::catalog;
 use tenure_workflows::ports::mail::MailConfig;
 use tenure_workflows::product::Sources;
@@ -74,22 +75,28 @@ impl TestApp {
 
     pub(crate) async fn sealed_on(options: PgConnectOptions) -> Self {
         let master = LocalMasterKey::parse(&LocalMasterKey::generate("suite")).unwrap();
-        Self::with(options, Some(Arc::new(master)), Sources::default()).await
+        Self::with(options, Some(Arc::new(master)), Sources::default(), None).await
     }
 
     pub(crate) async fn on(options: PgConnectOptions) -> Self {
-        Self::with(options, None, Sources::default()).await
+        Self::with(options, None, Sources::default(), None).await
     }
 
     /// One that knows databases of a product; see `support::product`.
     pub(crate) async fn with_products(products: Sources) -> Self {
-        Self::with(super::database().await, None, products).await
+        Self::with(super::database().await, None, products, None).await
+    }
+
+    /// One that knows databases of a product and has a store of archives.
+    pub(crate) async fn with_archive(products: Sources, archive: ArchiveConfig) -> Self {
+        Self::with(super::database().await, None, products, Some(archive)).await
     }
 
     async fn with(
         options: PgConnectOptions,
         master_key: Option<Arc<dyn MasterKey>>,
         products: Sources,
+        archive: Option<ArchiveConfig>,
     ) -> Self {
         let mails = tempfile::tempdir().unwrap();
         let mail = MailConfig::Capture {
@@ -119,6 +126,7 @@ impl TestApp {
             mail,
             master_key,
             products,
+            archive,
             environment: "suite".to_owned(),
             pool: PoolConfig {
                 acquire_timeout: Duration::from_secs(2),

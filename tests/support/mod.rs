@@ -1,11 +1,13 @@
 //! What all stories stand on: a Postgres, a database each, and the two ways to use it.
 
 pub(crate) mod app;
+pub(crate) mod disk;
 pub(crate) mod engine;
 pub(crate) mod process;
 pub(crate) mod product;
 pub(crate) mod python;
 pub(crate) mod replica;
+pub(crate) mod s3;
 pub(crate) mod smtp;
 pub(crate) mod wire;
 

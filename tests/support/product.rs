@@ -15,6 +15,7 @@ use std::path::Path;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tenure_client::{IdempotencyKey, LoadDataMap, NewTenant, Place, TenancyModel};
+use tenure_workflows::archive::ArchiveConfig;
 use tenure_workflows::data_map;
 use tenure_workflows::product::Sources;
 use uuid::Uuid;
@@ -153,6 +154,11 @@ fn place(model: TenancyModel, source: &str, schema: Option<&str>, key: &str) -> 
 impl Product {
     /// Makes the databases, serves Tenure with them, loads the maps and places the tenants.
     pub(crate) async fn fleet() -> Self {
+        Self::fleet_with(None).await
+    }
+
+    /// The same, with a store of archives.
+    pub(crate) async fn fleet_with(archive: Option<ArchiveConfig>) -> Self {
         let main = database(Some("shared.sql"), "").await;
         let rooms = "set role sample_product_owner";
         let rooms = format!(
@@ -173,7 +179,10 @@ impl Product {
             .map(|(name, url)| format!("{name}={}", as_login(url)))
             .collect();
         let sources = Sources::parse(pairs.iter().map(String::as_str)).unwrap();
-        let app = TestApp::with_products(sources.clone()).await;
+        let app = match archive {
+            Some(archive) => TestApp::with_archive(sources.clone(), archive).await,
+            None => TestApp::with_products(sources.clone()).await,
+        };
         for (source, model, schema) in [
             ("main", data_map::Model::Shared, "work"),
             ("rooms", data_map::Model::Schema, "cedar"),
@@ -277,19 +286,7 @@ impl Product {
 
     /// Lets a tenant work: `n` tasks, and what comes with them. May be called again.
     pub(crate) async fn rows(&self, member: &Member, n: usize) {
-        let mut conn = self.connect(&member.place).await;
-        let tasks = fit(member, "select count(*) from {w}task{where}");
-        let first: i64 = sqlx::query_scalar(AssertSqlSafe(tasks))
-            .fetch_one(&mut conn)
-            .await
-            .unwrap();
-        let last = first + i64::try_from(n).unwrap();
-        for statement in ROWS {
-            let statement = statement
-                .replace("{first}", &(first + 1).to_string())
-                .replace("{last}", &last.to_string());
-            run(&mut conn, fit(member, &statement)).await;
-        }
+        fill(&self.url_of(&member.place), member, n).await;
     }
 
     /// Runs SQL of the superuser's at a member's place: `{w}` before a table, `{key}`, `{name}`, `{slug}`; and
@@ -343,6 +340,32 @@ impl Product {
         self.sources.close().await;
         self.app.finish().await;
     }
+}
+
+/// Lets a tenant work whose place is in the database of an URL.
+pub(crate) async fn fill(url: &str, member: &Member, n: usize) {
+    let mut conn = super::connect(&url.parse().unwrap()).await;
+    let tasks = fit(member, "select count(*) from {w}task{where}");
+    let first: i64 = sqlx::query_scalar(AssertSqlSafe(tasks))
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    let last = first + i64::try_from(n).unwrap();
+    for statement in ROWS {
+        let statement = statement
+            .replace("{first}", &(first + 1).to_string())
+            .replace("{last}", &last.to_string());
+        run(&mut conn, fit(member, &statement)).await;
+    }
+}
+
+/// One source without an app, for plays: `main` with shared tables, its superuser's URL and its map.
+pub(crate) async fn shared_source() -> (Sources, String, String) {
+    let url = database(Some("shared.sql"), "").await;
+    let pair = format!("main={}", as_login(&url));
+    let sources = Sources::parse([pair.as_str()]).unwrap();
+    let map = map_of(&url, data_map::Model::Shared, "work").await;
+    (sources, url, map)
 }
 
 async fn create(app: &TestApp, name: &str) -> Uuid {

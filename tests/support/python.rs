@@ -9,6 +9,8 @@ pub(crate) struct Environment {
     folder: &'static str,
     package: &'static str,
     version: &'static str,
+    /// What the package needs besides and does not ask for.
+    beside: &'static [&'static str],
     python: OnceLock<PathBuf>,
 }
 
@@ -22,8 +24,14 @@ impl Environment {
             folder,
             package,
             version,
+            beside: &[],
             python: OnceLock::new(),
         }
+    }
+
+    pub(crate) const fn beside(mut self, packages: &'static [&'static str]) -> Self {
+        self.beside = packages;
+        self
     }
 
     /// The environment's interpreter.
@@ -66,6 +74,7 @@ impl Environment {
                 "--disable-pip-version-check",
             ])
             .arg(&wanted)
+            .args(self.beside)
             .status();
         assert!(pip.expect("pip runs").success(), "pip installs {wanted}");
     }

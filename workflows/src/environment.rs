@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sqlx::PgPool;
 use tenure_engine::Client;
 
+use crate::archive::{Archive, ArchiveError};
 use crate::ports::mail::{MailConfig, Mailer};
 use crate::ports::stripe::Stripe;
 use crate::product::Sources;
@@ -13,12 +14,14 @@ use crate::product::Sources;
 #[derive(Clone)]
 pub struct Environment(Arc<Parts>);
 
+#[derive(Clone)]
 struct Parts {
     stripe: Stripe,
     mailer: Mailer,
     engine: PgPool,
-    client: Mutex<Option<Client>>,
+    client: Arc<Mutex<Option<Client>>>,
     products: Sources,
+    archive: Option<Archive>,
 }
 
 impl Environment {
@@ -30,8 +33,9 @@ impl Environment {
             stripe,
             mailer,
             engine,
-            client: Mutex::new(None),
+            client: Arc::default(),
             products,
+            archive: None,
         }))
     }
 
@@ -39,6 +43,13 @@ impl Environment {
     /// more. It comes after the workflows that it is made of, and has to go before them.
     pub fn connect(&self, client: Option<Client>) {
         *self.0.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    /// The same with a store of archives.
+    #[must_use]
+    pub fn with_archive(mut self, archive: Option<Archive>) -> Self {
+        Arc::make_mut(&mut self.0).archive = archive;
+        self
     }
 
     /// An environment that reaches nothing, for who only wants to know what the workflows could
@@ -77,6 +88,14 @@ impl Environment {
     #[must_use]
     pub fn products(&self) -> &Sources {
         &self.0.products
+    }
+
+    /// The store of archives.
+    ///
+    /// # Errors
+    /// [`ArchiveError::NotConfigured`].
+    pub fn archive(&self) -> Result<&Archive, ArchiveError> {
+        self.0.archive.as_ref().ok_or(ArchiveError::NotConfigured)
     }
 
     pub(crate) fn engine(&self) -> &PgPool {

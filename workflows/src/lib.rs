@@ -18,6 +18,9 @@
 //! | [`webhook::watch`] | provider | events that did not come, or found nobody |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
 //! | [`backfill`] | change of a product's columns | its phases and ranges |
+//! | [`keeping::sweep`] | sweep of a tenant's rows in the product | what is archived and deleted |
+//! | [`keeping::restore`] | restore of archives | what is brought back |
+//! | [`export`] | export of a tenant's data | its archive and its link |
 //! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |
 
 // Rules that all share: pure.
@@ -28,6 +31,7 @@ pub mod pricing;
 mod environment;
 pub mod ports;
 // Stories.
+pub mod archive;
 pub mod backfill;
 pub mod catalog;
 pub mod charge;
@@ -35,8 +39,10 @@ pub mod clock;
 pub mod data_map;
 pub mod dunning;
 pub mod entitlement;
+pub mod export;
 pub mod hold;
 pub mod invoice;
+pub mod keeping;
 pub mod notice;
 pub mod payment;
 pub mod product;
@@ -71,5 +77,8 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(clock::AdvanceWorkflow::new(environment))
         .register(backfill::BackfillWorkflow::new(environment))
         .register(backfill::RangeWorkflow::new(environment))
+        .register(keeping::sweep::SweepWorkflow::new(environment))
+        .register(keeping::restore::RestoreWorkflow::new(environment))
+        .register(export::ExportWorkflow::new(environment))
         .register(BulkWorkflow)
 }

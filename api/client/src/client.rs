@@ -8,20 +8,22 @@ use crate::{
     BackfillRange, BackfillRangeFilter, BackfillReads, Breaker, BulkFilter, BulkOperation,
     BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished,
     ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk, Credit,
-    CreditNote, DataKey, DataMapVersion, Debt, DestroyKeys, Dispute, DunningAssignment,
-    DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
-    ExemptFromDunning, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
-    IdempotencyKey, Invoice, InvoiceAct, InvoiceDetail, KeysRewrapped, LegalHold, LegalHoldFilter,
-    LiftExemption, LiftHold, LiftLegalHold, LoadDataMap, LoadDunningPolicy, Mail, MailDetail,
-    MailFilter, MoveAnchor, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview,
-    NoticePreviewFilter, Page, Pause, PauseSubscription, Place, PlaceHold, PlaceLegalHold,
-    Placement, PlacementFilter, Plan, PrepareBulk, ProductSource, PublishCatalog, PutRetention,
-    ReplayWebhookEvent, ReportUsage, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey,
-    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
-    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
-    SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartRun, Step, Subscription,
-    SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight, TestClock,
-    Transition, UndoIntent, Usage, WebhookEvent, WebhookEventFilter, Whoami, Workflow,
+    CreditNote, DataArchive, DataArchiveFilter, DataExport, DataHold, DataHoldFilter, DataJob,
+    DataKey, DataMapVersion, Debt, DestroyKeys, Dispute, DunningAssignment, DunningExemption,
+    DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements, ExemptFromDunning,
+    ExportStarted, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
+    IdempotencyKey, Invoice, InvoiceAct, InvoiceDetail, KeepingPolicy, KeysRewrapped, LegalHold,
+    LegalHoldFilter, LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, LoadDataMap,
+    LoadDunningPolicy, LoadKeepingPolicy, Mail, MailDetail, MailFilter, MoveAnchor, NewCreditNote,
+    NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter, Page, Pause,
+    PauseSubscription, Place, PlaceDataHold, PlaceHold, PlaceLegalHold, Placement, PlacementFilter,
+    Plan, PrepareBulk, ProductSource, PublishCatalog, PutRetention, ReplayWebhookEvent,
+    ReportUsage, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount,
+    RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail,
+    ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight,
+    Signal, SignalAccepted, StartBackfill, StartExport, StartRestore, StartRun, StartSweep, Step,
+    Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight,
+    TestClock, Transition, UndoIntent, Usage, WebhookEvent, WebhookEventFilter, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -857,6 +859,118 @@ impl Client {
 /// A name as one segment of a path.
 fn segment(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
+}
+
+/// How long a product's rows are kept, and exports.
+impl Client {
+    /// Shows how long the rows of a source are kept.
+    pub async fn keeping_policy(&self, source: &str) -> Result<KeepingPolicy, ClientError> {
+        let path = format!("/v1/sources/{}/retention-policy", segment(source));
+        self.transport.get(&path).await
+    }
+
+    /// Loads how long the rows of a source are kept.
+    pub async fn load_keeping_policy(
+        &self,
+        source: &str,
+        load: &LoadKeepingPolicy,
+        key: &IdempotencyKey,
+    ) -> Result<KeepingPolicy, ClientError> {
+        let path = format!("/v1/sources/{}/retention-policy", segment(source));
+        self.transport.post(&path, load, key).await
+    }
+
+    /// Lists what holds a tenant's rows in the product, newest first.
+    pub async fn list_data_holds(
+        &self,
+        tenant_id: Uuid,
+        filter: &DataHoldFilter,
+    ) -> Result<Vec<DataHold>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/data-holds");
+        self.transport.get_with(&path, filter).await
+    }
+
+    /// Holds rows of a tenant in the product.
+    pub async fn place_data_hold(
+        &self,
+        tenant_id: Uuid,
+        place: &PlaceDataHold,
+        key: &IdempotencyKey,
+    ) -> Result<DataHold, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/data-holds");
+        self.transport.post(&path, place, key).await
+    }
+
+    /// Lifts a hold on a tenant's rows.
+    pub async fn lift_data_hold(
+        &self,
+        tenant_id: Uuid,
+        hold_id: Uuid,
+        lift: &LiftDataHold,
+        key: &IdempotencyKey,
+    ) -> Result<DataHold, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/data-holds/{hold_id}/lift");
+        self.transport.post(&path, lift, key).await
+    }
+
+    /// Sweeps a tenant's rows in the product, or counts what a sweep would take.
+    pub async fn start_sweep(
+        &self,
+        tenant_id: Uuid,
+        start: &StartSweep,
+        key: &IdempotencyKey,
+    ) -> Result<DataJob, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/sweeps");
+        self.transport.post(&path, start, key).await
+    }
+
+    /// Lists what was taken out of a tenant's rows, a page at a time.
+    pub async fn list_data_archives(
+        &self,
+        tenant_id: Uuid,
+        filter: &DataArchiveFilter,
+    ) -> Result<Page<DataArchive>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/archives");
+        self.transport.get_with(&path, filter).await
+    }
+
+    /// Brings rows back into the product.
+    pub async fn start_restore(
+        &self,
+        tenant_id: Uuid,
+        start: &StartRestore,
+        key: &IdempotencyKey,
+    ) -> Result<DataJob, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/restores");
+        self.transport.post(&path, start, key).await
+    }
+
+    /// Puts together all that the product keeps of a tenant.
+    pub async fn start_export(
+        &self,
+        tenant_id: Uuid,
+        start: &StartExport,
+        key: &IdempotencyKey,
+    ) -> Result<ExportStarted, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/exports");
+        self.transport.post(&path, start, key).await
+    }
+
+    /// Lists a tenant's exports, newest first.
+    pub async fn list_exports(&self, tenant_id: Uuid) -> Result<Vec<DataExport>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/exports");
+        self.transport.get(&path).await
+    }
+
+    /// Shows an export.
+    pub async fn data_export(
+        &self,
+        tenant_id: Uuid,
+        export_id: Uuid,
+    ) -> Result<DataExport, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/exports/{export_id}");
+        self.transport.get(&path).await
+    }
 }
 
 /// A product's databases.

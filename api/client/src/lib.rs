@@ -23,6 +23,7 @@ mod flow;
 mod hold;
 mod idempotency;
 mod invoice;
+mod keeping;
 mod key;
 mod mail;
 mod money;
@@ -74,6 +75,11 @@ pub use idempotency::IdempotencyKey;
 pub use invoice::{
     ActOnInvoice, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice, InvoiceAct,
     InvoiceDetail, InvoiceLine, InvoiceStatus, NewCreditNote, TaxRate,
+};
+pub use keeping::{
+    DataArchive, DataArchiveFilter, DataExport, DataHold, DataHoldFilter, DataJob, ExportStarted,
+    KeepingPolicy, LiftDataHold, LoadKeepingPolicy, PlaceDataHold, StartExport, StartRestore,
+    StartSweep,
 };
 pub use key::{DataKey, DestroyKeys, KeysRewrapped, RewrapKeys, RotateKey};
 pub use mail::{Mail, MailDetail, MailFilter, MailStatus, NoticePreview, NoticePreviewFilter};

@@ -173,6 +173,7 @@ async fn serve(
         },
         master_key,
         products: Sources::default(),
+        archive: None,
         environment: "dev".to_owned(),
         pool: PoolConfig::default(),
     })

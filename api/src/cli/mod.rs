@@ -13,8 +13,10 @@ mod dev;
 mod doctor;
 mod dunning;
 mod entitlement;
+mod export;
 mod flow;
 mod invoice;
+mod keep;
 mod key;
 mod migrate;
 mod notice;
@@ -117,6 +119,13 @@ enum Command {
     /// Retention and legal holds, through the API: list, set, holds, hold, lift.
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// How long a product's rows are kept, through the API: policy, load, sweep, archives, restore,
+    /// holds, hold, lift.
+    #[command(subcommand)]
+    Keep(keep::KeepCommand),
+    /// Exports of a tenant's data, through the API: start, list, show.
+    #[command(subcommand)]
+    Export(export::ExportCommand),
     /// The master key, and tenants' keys through the API: new, list, rotate, destroy, rewrap.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -228,6 +237,8 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backfill(command) => backfill::run(command).await?,
         Command::Bulk(command) => bulk::run(command).await?,
         Command::Schedule(command) => schedule::run(command).await?,
+        Command::Keep(command) => keep::run(command).await?,
+        Command::Export(command) => export::run(command).await?,
         Command::Retention(command) => retention::run(command).await?,
         Command::Key(command) => key::run(command).await?,
         Command::Postgres(command) => postgres::run(command).await?,

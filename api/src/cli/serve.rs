@@ -7,8 +7,8 @@ use tenure_engine::{PoolConfig, Pooler, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::config::{
-    ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, ProductArgs, RetentionArgs,
-    SealArgs, StripeArgs, TraceArgs, WorkerArgs,
+    ArchiveArgs, ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, ProductArgs,
+    RetentionArgs, SealArgs, StripeArgs, TraceArgs, WorkerArgs,
 };
 use crate::serve::{ServeConfig, start};
 
@@ -37,6 +37,8 @@ pub(super) struct ServeArgs {
     seal: SealArgs,
     #[command(flatten)]
     product: ProductArgs,
+    #[command(flatten)]
+    archive: ArchiveArgs,
     /// Serve the API only.
     #[arg(long)]
     no_workers: bool,
@@ -73,6 +75,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         mail: args.mail.config()?,
         master_key: args.seal.config()?,
         products: args.product.config()?,
+        archive: args.archive.config()?,
         environment: args.http.environment,
         pool: PoolConfig::default(),
     })

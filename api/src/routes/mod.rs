@@ -6,11 +6,13 @@ mod backfills;
 mod bulk;
 mod dunning;
 mod entitlements;
+mod exports;
 mod filter;
 mod flow;
 mod health;
 mod holds;
 mod invoices;
+mod keeping;
 mod keys;
 mod mails;
 mod placements;
@@ -93,6 +95,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(retention::router())
         .merge(placements::router())
         .merge(backfills::router())
+        .merge(keeping::router())
+        .merge(exports::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

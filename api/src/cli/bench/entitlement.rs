@@ -170,6 +170,7 @@ async fn serve(
         },
         master_key: None,
         products: Sources::default(),
+        archive: None,
         environment: "bench".to_owned(),
         pool: PoolConfig::default(),
     })

@@ -1,0 +1,2 @@
+drop table app.data_part;
+drop table app.data_export;

@@ -98,6 +98,16 @@ impl Hall {
         self.state.freed.notified().await;
     }
 
+    /// Waits until there is room for so many, but not longer than that.
+    pub(crate) async fn gather_room(&self, enough: usize, limit: Duration) {
+        let room = async {
+            while self.room() < enough {
+                self.state.freed.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, room).await;
+    }
+
     /// Lets a batch in; one of which nothing is left is finished.
     pub(crate) fn admit(&self, batch: i64, held: Vec<Held>) {
         if held.is_empty() {

@@ -4,7 +4,7 @@
 //! missed; polling with jitter is the truth. Claims are bounded by the visits in flight, so that a
 //! slow outside fills no memory. A worker whose lease ended comes back under a new one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,12 +23,13 @@ use crate::executor::{Executor, Held};
 use crate::gate;
 use crate::gather::GATHERING;
 use crate::hall::Hall;
-use crate::id::{Epoch, ShardId, WorkerId};
+use crate::id::{Epoch, RunId, ShardId, WorkerId};
+use crate::journal::Entry;
 use crate::lease::Lease;
 use crate::memory::Memory;
 use crate::registry::Registry;
 use crate::retention::{self, RetentionConfig};
-use crate::run::{ClaimedRun, RunKey};
+use crate::run::{ClaimedRun, InboxItem, RunKey};
 use crate::schedule;
 use crate::start::FROM_INPUT;
 use crate::store;
@@ -42,6 +43,9 @@ const SCHEDULES_WHEN_BUSY: Duration = Duration::from_secs(1);
 const AFTER_HANDING_OVER: Duration = Duration::from_millis(500);
 /// How soon a worker looks again at schedules that others are at, or that it could not look at.
 const SCHEDULES_ELSEWHERE: Duration = Duration::from_millis(50);
+/// How long a worker that is behind waits for room for half a batch. A claim costs a commit and a
+/// look at more than it takes, however few it takes.
+const GATHERING_ROOM: Duration = Duration::from_millis(3);
 /// How soon a worker looks again at nudges that its claim left.
 const NUDGES_LEFT: Duration = Duration::from_millis(5);
 
@@ -317,6 +321,7 @@ impl Station {
         let mut batch = 0;
         let mut round = VecDeque::new();
         let mut looked = clock::monotonic();
+        let mut behind = false;
         loop {
             if self.stop.is_cancelled() || lost.is_cancelled() {
                 return;
@@ -331,6 +336,10 @@ impl Station {
                     () = lost.cancelled() => return,
                 }
             }
+            if behind {
+                hall.gather_room(self.config.claim_batch / 2, GATHERING_ROOM)
+                    .await;
+            }
             let room = hall.room().min(self.config.claim_batch);
             let quiet_before = hall.in_flight() == 0;
             let claimed = if room == 0 {
@@ -339,11 +348,17 @@ impl Station {
                 batch += 1;
                 self.claim(lease, hall, (batch, room), &mut round).await
             };
+            let full = matches!(claimed, Ok(taken) if taken > 0 && taken == room);
+            if full && !behind {
+                self.analyze_grown().await;
+            }
+            behind = full;
             // A worker that is never idle looks at schedules all the same.
             let busy = room == 0 || matches!(claimed, Ok(1..));
             if busy && looked.elapsed() >= SCHEDULES_WHEN_BUSY {
                 self.fire_due().await;
                 self.open_gates().await;
+                self.analyze_grown().await;
                 looked = clock::monotonic();
             }
             let wait = match claimed {
@@ -494,6 +509,20 @@ impl Station {
         }
     }
 
+    /// Has Postgres look at tables that a rush has made large: a plan that was made while they were
+    /// empty reads the whole of them for each run, and would be kept until autovacuum comes by.
+    async fn analyze_grown(&self) {
+        let looked = match self.pool.acquire().await {
+            Ok(mut conn) => store::statistics::analyze_grown(&mut conn).await,
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(0) => {}
+            Ok(tables) => tracing::info!(tables, "tables have grown; planning anew"),
+            Err(error) => tracing::warn!(error = %error, "cannot look at how tables have grown"),
+        }
+    }
+
     /// Gives back the runs that left without a settlement and are still booked as held here.
     /// Under the epoch of that hold: a later claim of the same run is another one.
     async fn let_go(
@@ -564,18 +593,24 @@ impl Station {
 
 async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Result<Vec<Held>> {
     let keys: Vec<_> = runs.iter().map(|run| run.key).collect();
-    let mut inbox = store::claim::list_pending(conn, &keys).await?;
+    let mut inbox: HashMap<RunId, Vec<InboxItem>> = HashMap::new();
+    for item in store::claim::list_pending(conn, &keys).await? {
+        inbox.entry(item.run_id).or_default().push(item);
+    }
     // Only a visit that was begun before can have a journal.
     let begun: Vec<_> = runs
         .iter()
         .filter(|run| run.begun)
         .map(|run| (run.key, run.visit))
         .collect();
-    let mut journal = if begun.is_empty() {
-        Vec::new()
-    } else {
-        store::claim::list_journal(conn, &begun).await?
-    };
+    let mut journals: HashMap<RunId, (Option<String>, Vec<Entry>)> = HashMap::new();
+    if !begun.is_empty() {
+        for (owner, event, entry) in store::claim::list_journal(conn, &begun).await? {
+            let (pin, entries) = journals.entry(owner).or_default();
+            *pin = pin.take().or(event);
+            entries.push(entry);
+        }
+    }
     let mut held = Vec::with_capacity(runs.len());
     for run in runs {
         let id = run.key.run_id;
@@ -584,21 +619,11 @@ async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Res
         } else {
             None
         };
-        let (mine, others) = inbox.into_iter().partition(|item| item.run_id == id);
-        inbox = others;
-        let mut entries = Vec::new();
-        let mut pin = None;
-        journal.retain(|(owner, event, entry)| {
-            if *owner == id {
-                entries.push(entry.clone());
-                pin = pin.take().or_else(|| event.clone());
-            }
-            *owner != id
-        });
+        let (pin, journal) = journals.remove(&id).unwrap_or_default();
         held.push(Held {
             run,
-            inbox: mine,
-            journal: entries,
+            inbox: inbox.remove(&id).unwrap_or_default(),
+            journal,
             pin,
             permits: Vec::new(),
             batch,

@@ -14,6 +14,7 @@ mod inspect;
 mod locks;
 mod operator;
 mod panics;
+mod plans;
 mod priorities;
 mod progress;
 mod retention;

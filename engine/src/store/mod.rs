@@ -29,6 +29,7 @@ pub(crate) mod schedule;
 pub(crate) mod search;
 pub(crate) mod settle;
 pub(crate) mod slot;
+pub(crate) mod statistics;
 pub(crate) mod step;
 pub(crate) mod sweep;
 pub(crate) mod waiter;

@@ -183,6 +183,7 @@ impl<'de> Deserializer<'de> for Carried<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[derive(serde::Deserialize)]
     enum State {
@@ -214,18 +215,18 @@ mod tests {
 
     #[test]
     fn what_a_variant_carries_is_sketched_by_the_names_of_its_fields() {
-        let sketches: Vec<String> = sketches::<Told>()
-            .iter()
-            .map(|(_, payload)| payload.to_string())
+        let sketches: Vec<Value> = sketches::<Told>()
+            .into_iter()
+            .map(|(_, payload)| payload)
             .collect();
         assert_eq!(
             sketches,
             [
-                r#""Paid""#,
-                r#"{"Failed":{"code":null,"at":null}}"#,
-                r#"{"Moved":{"to":null}}"#,
-                r#"{"Both":[null,null]}"#,
-                r#"{"said":null}"#,
+                json!("Paid"),
+                json!({"Failed": {"code": null, "at": null}}),
+                json!({"Moved": {"to": null}}),
+                json!({"Both": [null, null]}),
+                json!({"said": null}),
             ]
         );
         assert!(super::sketches::<u8>().is_empty());

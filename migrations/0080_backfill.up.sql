@@ -79,8 +79,8 @@ create table app.backfill_range (
   detail jsonb,
   verified_rows bigint check (verified_rows >= 0),
   mismatches bigint check (mismatches between 0 and verified_rows),
-  found_sum numeric,
-  expected_sum numeric,
+  found_sum text,
+  expected_sum text,
   first_mismatch text[],
   verified_at timestamptz,
   noted_at timestamptz,
@@ -110,7 +110,7 @@ comment on column app.backfill_range.rate is 'Rows a second: mean, variance and 
 comment on column app.backfill_range.detail is 'What throttles it, why it is held, or why it was skipped.';
 comment on column app.backfill_range.verified_rows is 'Rows that the last verification compared.';
 comment on column app.backfill_range.mismatches is 'Rows of them that were wrong.';
-comment on column app.backfill_range.found_sum is 'Checksum over what was found.';
+comment on column app.backfill_range.found_sum is 'Checksum over what was found: a whole number of any length.';
 comment on column app.backfill_range.expected_sum is 'Checksum over what was expected.';
 comment on column app.backfill_range.first_mismatch is 'The key of the first row that was wrong.';
 comment on column app.backfill_range.verified_at is 'When it was verified.';

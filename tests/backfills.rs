@@ -281,7 +281,9 @@ async fn a_backfill_goes_from_expand_to_contract_in_all_three_models() {
     assert!(refused.contains("40 % of the tenants"), "{refused}");
     story.roll_out(100).await;
     story
-        .until("may contract", |of| of.refusals.is_empty())
+        .until("may contract", |of| {
+            of.next.is_some() && of.refusals.is_empty()
+        })
         .await;
     story.act("advance").await;
     let done = story.until("is done", |of| of.status == "ended").await;

@@ -562,7 +562,7 @@ pub(super) async fn list_ranges(
         r#"
         select range_id, owner_id, part, after_key, to_key, estimated_rows, pass, run_id, status, cursor_key,
           done_rows, written_rows, batch_rows, rate, detail, verified_rows, mismatches,
-          found_sum::text, expected_sum::text, first_mismatch, verified_at, noted_at
+          found_sum, expected_sum, first_mismatch, verified_at, noted_at
         from app.backfill_range
         where backfill_id = $1
           and shard_id = $2
@@ -688,8 +688,8 @@ pub(super) async fn note_verified(
         set status = $3,
           verified_rows = $4,
           mismatches = $5,
-          found_sum = $6::text::numeric,
-          expected_sum = $7::text::numeric,
+          found_sum = $6,
+          expected_sum = $7,
           first_mismatch = $8,
           verified_at = engine.now(),
           detail = case when $3 = 'skipped' then detail end

@@ -95,57 +95,19 @@ pub struct Reason {
     pub detail: String,
 }
 
+/// What was read, and the limit.
+type Read = (Option<u64>, Option<u64>);
+
+fn say_count(count: u64) -> String {
+    count.to_string()
+}
+
 /// What holds a batch back; nothing means go.
 #[must_use]
 pub fn decide(readings: &Readings, limits: &Limits) -> Vec<Reason> {
-    let count = |count: u64| count.to_string();
-    let rows: [(&str, &str, Option<u64>, Option<u64>, &dyn Fn(u64) -> String); 6] = [
-        (
-            "replica_lag",
-            "the slowest standby is behind by",
-            readings.replica_lag_ms,
-            limits.replica_lag_ms,
-            &say_milliseconds,
-        ),
-        (
-            "replication_slot",
-            "a replication slot keeps",
-            readings.slot_bytes,
-            limits.slot_bytes,
-            &say_bytes,
-        ),
-        (
-            "wal_rate",
-            "WAL written a second is",
-            readings.wal_rate_bytes,
-            limits.wal_rate_bytes,
-            &say_bytes,
-        ),
-        (
-            "xid_age",
-            "the oldest transaction id has an age of",
-            readings.xid_age,
-            limits.xid_age,
-            &count,
-        ),
-        (
-            "lock_waiters",
-            "sessions that wait for a lock:",
-            readings.lock_waiters,
-            limits.lock_waiters,
-            &count,
-        ),
-        (
-            "long_transaction",
-            "the oldest transaction is open for",
-            readings.longest_transaction_ms,
-            limits.longest_transaction_ms,
-            &say_milliseconds,
-        ),
-    ];
     let mut reasons = Vec::new();
-    for (code, words, seen, limit, say) in rows {
-        if let (Some(seen), Some(limit)) = (seen, limit)
+    let mut hold = |code: &str, words: &str, read: Read, say: fn(u64) -> String| {
+        if let (Some(seen), Some(limit)) = read
             && seen > limit
         {
             reasons.push(Reason {
@@ -153,7 +115,47 @@ pub fn decide(readings: &Readings, limits: &Limits) -> Vec<Reason> {
                 detail: format!("{words} {}, the limit is {}", say(seen), say(limit)),
             });
         }
-    }
+    };
+    let lag = (readings.replica_lag_ms, limits.replica_lag_ms);
+    hold(
+        "replica_lag",
+        "the slowest standby is behind by",
+        lag,
+        say_milliseconds,
+    );
+    let slot = (readings.slot_bytes, limits.slot_bytes);
+    hold(
+        "replication_slot",
+        "a replication slot keeps",
+        slot,
+        say_bytes,
+    );
+    let wal = (readings.wal_rate_bytes, limits.wal_rate_bytes);
+    hold("wal_rate", "WAL written a second is", wal, say_bytes);
+    let age = (readings.xid_age, limits.xid_age);
+    hold(
+        "xid_age",
+        "the oldest transaction id has an age of",
+        age,
+        say_count,
+    );
+    let waiters = (readings.lock_waiters, limits.lock_waiters);
+    hold(
+        "lock_waiters",
+        "sessions that wait for a lock:",
+        waiters,
+        say_count,
+    );
+    let longest = (
+        readings.longest_transaction_ms,
+        limits.longest_transaction_ms,
+    );
+    hold(
+        "long_transaction",
+        "the oldest transaction is open for",
+        longest,
+        say_milliseconds,
+    );
     if limits.autovacuum && readings.vacuuming {
         reasons.push(Reason {
             code: "autovacuum".to_owned(),
@@ -201,84 +203,51 @@ impl Quiet {
 mod tests {
     use super::*;
 
+    fn codes(readings: &Readings, limits: &Limits) -> Vec<String> {
+        let reasons = decide(readings, limits);
+        reasons.into_iter().map(|reason| reason.code).collect()
+    }
+
     #[test]
-    fn each_reading_beyond_its_limit_is_named_with_both_numbers() {
-        let limits = Limits::default();
-        let calm = Readings {
+    fn each_reading_beyond_its_limit_is_named() {
+        type Change = fn(&mut Readings);
+        let cases: [(&str, Change); 7] = [
+            ("replica_lag", |r| r.replica_lag_ms = Some(5_001)),
+            ("replication_slot", |r| r.slot_bytes = Some(5 << 30)),
+            ("wal_rate", |r| r.wal_rate_bytes = Some(65 << 20)),
+            ("autovacuum", |r| r.vacuuming = true),
+            ("xid_age", |r| r.xid_age = Some(1_000_000_001)),
+            ("lock_waiters", |r| r.lock_waiters = Some(5)),
+            ("long_transaction", |r| {
+                r.longest_transaction_ms = Some(300_001)
+            }),
+        ];
+        let mut all = Readings::default();
+        for (code, change) in cases {
+            let mut readings = Readings::default();
+            change(&mut readings);
+            assert_eq!(codes(&readings, &Limits::default()), [code]);
+            assert_eq!(codes(&readings, &Limits::none()), Vec::<String>::new());
+            change(&mut all);
+        }
+        assert_eq!(codes(&all, &Limits::default()).len(), 7);
+    }
+
+    #[test]
+    fn a_reading_at_its_limit_goes_and_one_beyond_is_told_with_both_numbers() {
+        let mut readings = Readings {
             replica_lag_ms: Some(5_000),
             lock_waiters: Some(4),
             ..Readings::default()
         };
-        assert_eq!(decide(&calm, &limits), []);
-        let codes = |readings: Readings| -> Vec<String> {
-            let reasons = decide(&readings, &limits);
-            reasons.into_iter().map(|reason| reason.code).collect()
+        assert_eq!(decide(&readings, &Limits::default()), []);
+        readings.replica_lag_ms = Some(5_001);
+        let limits = Limits {
+            replica_lag_ms: Some(2_000),
+            ..Limits::default()
         };
-        let none = Readings::default;
-        let cases = [
-            (
-                "replica_lag",
-                Readings {
-                    replica_lag_ms: Some(5_001),
-                    ..none()
-                },
-            ),
-            (
-                "replication_slot",
-                Readings {
-                    slot_bytes: Some(5 << 30),
-                    ..none()
-                },
-            ),
-            (
-                "wal_rate",
-                Readings {
-                    wal_rate_bytes: Some(65 << 20),
-                    ..none()
-                },
-            ),
-            (
-                "autovacuum",
-                Readings {
-                    vacuuming: true,
-                    ..none()
-                },
-            ),
-            (
-                "xid_age",
-                Readings {
-                    xid_age: Some(1_000_000_001),
-                    ..none()
-                },
-            ),
-            (
-                "lock_waiters",
-                Readings {
-                    lock_waiters: Some(5),
-                    ..none()
-                },
-            ),
-            (
-                "long_transaction",
-                Readings {
-                    longest_transaction_ms: Some(300_001),
-                    ..none()
-                },
-            ),
-        ];
-        for (code, readings) in cases {
-            assert_eq!(codes(readings), [code]);
-            assert_eq!(decide(&readings, &Limits::none()), [], "{code}");
-        }
-        let reasons = decide(
-            &cases[0].1,
-            &Limits {
-                replica_lag_ms: Some(2_000),
-                ..limits
-            },
-        );
         assert_eq!(
-            reasons[0].detail,
+            decide(&readings, &limits)[0].detail,
             "the slowest standby is behind by 5 s, the limit is 2 s"
         );
     }

@@ -36,6 +36,7 @@ mod memory;
 mod progress;
 mod registry;
 mod results;
+mod ring;
 mod start;
 mod tally;
 mod upkeep;

@@ -17,6 +17,7 @@ mod panics;
 mod priorities;
 mod progress;
 mod retention;
+mod rings;
 mod run_deadline;
 mod runs;
 mod schedules;

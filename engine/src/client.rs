@@ -408,6 +408,11 @@ async fn send(
         });
     }
     let identity = identify(conn, tenant, place, run_id).await?;
+    if identity.status.is_finished()
+        && !store::run::keep(conn, run_id, place.shard_id, tenant).await?
+    {
+        return Err(EngineError::RunNotFound(run_id.to_string()));
+    }
     let payload = payload::to_bytes("signal", signal, registry.payload_limit())?;
     let message = NewMessage {
         name: payload::variant_name(signal),

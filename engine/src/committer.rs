@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 use crate::bell::Bell;
 use crate::clock;
+use crate::error::StepError;
 use crate::follow;
 use crate::lease::Lease;
 use crate::memory::Memory;
@@ -40,7 +41,7 @@ const RECONNECT: Duration = Duration::from_millis(50);
 pub(crate) enum SettleResult {
     Settled(Box<Settlement>, Settled),
     Fenced,
-    Failed(String),
+    Failed(StepError),
 }
 
 type RecordReply = oneshot::Sender<Result<bool, String>>;
@@ -280,7 +281,8 @@ impl Desk {
             }
             Err(error) if requests.len() == 1 => {
                 for (_, reply) in requests {
-                    let _ = reply.send(SettleResult::Failed(error.to_string()));
+                    let error = StepError::retryable(follow::NOT_SETTLEABLE, &error);
+                    let _ = reply.send(SettleResult::Failed(error));
                 }
             }
             Err(_) => {
@@ -315,7 +317,7 @@ impl Desk {
             Err(follow::FollowError::Database(error)) if is_lost(&error) => {
                 Box::pin(self.settle_after_loss(settlement)).await
             }
-            Err(error) => SettleResult::Failed(error.to_string()),
+            Err(error) => SettleResult::Failed(error.into_step_error()),
         }
     }
 

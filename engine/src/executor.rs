@@ -18,7 +18,7 @@ use crate::choose::{self, Mark, NextEvent};
 use crate::clock;
 use crate::committer::{Committer, SettleResult};
 use crate::context::{Context, Tools, panic_text};
-use crate::error::{EngineError, StepError};
+use crate::error::EngineError;
 use crate::gate::{self, Place};
 use crate::gather;
 use crate::id::WorkerId;
@@ -255,6 +255,8 @@ impl Executor {
         }
         if settlement.stuck == Some("terminal_error") {
             settlement = plan::begin_undo(settlement, reverses);
+        } else {
+            settlement.reverses = reverses;
         }
         settlement.marks = marks;
         if settlement.status == Status::Undoing {
@@ -308,28 +310,36 @@ impl Executor {
     }
 
     /// Settles; a settlement that the database refuses (a bad value, a signal to nobody) is a failed
-    /// attempt of the visit.
+    /// attempt of the visit, and one that can never be made (a ring of children) its end.
     async fn settle(
         &self,
         held: &Held,
-        settlement: Settlement,
+        mut settlement: Settlement,
     ) -> Option<(Box<Settlement>, Settled)> {
         if let Some(dependency) = settlement.shut {
             return self.park(settlement, dependency).await;
         }
         let label = settlement.log.event.clone();
-        let message = match self.committer.settle(settlement).await {
+        let reverses = std::mem::take(&mut settlement.reverses);
+        let marks = (!reverses.is_empty()).then(|| settlement.marks.clone());
+        let error = match self.committer.settle(settlement).await {
             SettleResult::Settled(settlement, settled) => return Some((settlement, settled)),
             SettleResult::Fenced => return None,
-            SettleResult::Failed(message) => message,
+            SettleResult::Failed(error) => error,
         };
-        tracing::warn!(error = %message, "the database refused a settlement");
-        let error = StepError::retryable("not_settleable", message);
+        tracing::warn!(error = %error, "a settlement was refused");
         let end = VisitEnd::Failed(error);
-        let failed = plan::settle(&held.run, &label, None, end, clock::chance())?;
-        // A failed attempt always rests, so there is nothing to go on with.
-        if let SettleResult::Failed(message) = self.committer.settle(failed).await {
-            tracing::error!(error = %message, "cannot settle a failed attempt; the lease will tell");
+        let mut failed = plan::settle(&held.run, &label, None, end, clock::chance())?;
+        if failed.stuck == Some("terminal_error") {
+            failed = plan::begin_undo(failed, reverses);
+        }
+        if failed.status == Status::Undoing {
+            failed.marks = marks.unwrap_or_default();
+        }
+        // It is let go, so there is nothing to go on with.
+        plan::rest_or_keep(&mut failed, false, false);
+        if let SettleResult::Failed(error) = self.committer.settle(failed).await {
+            tracing::error!(error = %error, "cannot settle a failed attempt; the lease will tell");
         }
         None
     }

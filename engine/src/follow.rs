@@ -6,12 +6,13 @@
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
-use crate::error::EngineError;
+use crate::error::{EngineError, StepError};
 use crate::fan_out;
 use crate::id::{RunId, WorkerId};
 use crate::plan::Settlement;
 use crate::registry::Registry;
-use crate::run::InboxKind;
+use crate::ring::{self, Ring};
+use crate::run::{InboxKind, RunKey, Status};
 use crate::seal::TenantKeys;
 use crate::start::{self, Origin, StartOptions, StartRequest};
 use crate::store;
@@ -21,6 +22,11 @@ use crate::store::settle::{Settled, why_failed};
 use crate::tally;
 use crate::transition::{ChildStart, SignalOut, SignalTarget};
 use crate::workflow::FinishedRun;
+
+/// The code of a settlement that the database refused, or that has nobody to be sent to.
+pub(crate) const NOT_SETTLEABLE: &str = "not_settleable";
+/// The code of a start that would let runs wait for each other for ever.
+pub(crate) const CHILD_CYCLE: &str = "child_cycle";
 
 /// Why a follow-up could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,18 @@ pub(crate) enum FollowError {
     NoReceiver { workflow: &'static str, key: String },
     #[error("run {0} does not exist or belongs to another tenant")]
     NoRun(RunId),
+    #[error("a child whose key is taken waits for its parent: {0}")]
+    ChildCycle(Ring),
+}
+
+impl FollowError {
+    /// What the visit failed with: a ring stays one however often it is tried, the rest may pass.
+    pub(crate) fn into_step_error(self) -> StepError {
+        match self {
+            Self::ChildCycle(_) => StepError::terminal(CHILD_CYCLE, self),
+            _ => StepError::retryable(NOT_SETTLEABLE, self),
+        }
+    }
 }
 
 impl From<EngineError> for FollowError {
@@ -136,9 +154,27 @@ async fn start_child(
         started => started?,
     };
     if child.watched && !started.created {
-        watch(conn, settlement, started.run_id).await?;
+        adopt(conn, settlement, started.run_id).await?;
     }
     Ok(())
+}
+
+/// Waits for a run that lives already as for a child, unless that waits for this one.
+pub(crate) async fn adopt(
+    conn: &mut PgConnection,
+    settlement: &Settlement,
+    child: RunId,
+) -> Result<(), FollowError> {
+    let parent = settlement.run.key;
+    let locked = RunKey {
+        run_id: child,
+        shard_id: parent.shard_id,
+    };
+    store::ring::lock(conn, locked).await?;
+    if let Some(ring) = ring::closed_by(conn, parent, child).await? {
+        return Err(FollowError::ChildCycle(ring));
+    }
+    watch(conn, settlement, child).await
 }
 
 pub(crate) async fn watch(
@@ -224,17 +260,17 @@ async fn receiver(
     let shard = settlement.run.key.shard_id;
     match &signal.target {
         SignalTarget::Run(run) => {
-            let identity = store::run::find_identity(conn, *run, shard).await?;
-            identity
+            let identity = store::run::find_identity(conn, *run, shard)
+                .await?
                 .filter(|identity| identity.tenant_id == tenant)
-                .map(|_: Identity| Some(*run))
-                .ok_or(FollowError::NoRun(*run))
+                .ok_or(FollowError::NoRun(*run))?;
+            keep(conn, settlement, *run, identity.status).await
         }
         SignalTarget::Key(key) => {
             let workflow = signal.workflow;
             let holder = store::run::find_by_key(conn, tenant, shard, workflow, key).await?;
             match holder {
-                Some(holder) => Ok(Some(holder.run_id)),
+                Some(holder) => keep(conn, settlement, holder.run_id, holder.status).await,
                 None => Err(FollowError::NoReceiver {
                     workflow,
                     key: key.clone(),
@@ -245,7 +281,7 @@ async fn receiver(
             let workflow = signal.workflow;
             let holder = store::run::find_by_key(conn, tenant, shard, workflow, key).await?;
             if let Some(holder) = holder {
-                return Ok(Some(holder.run_id));
+                return keep(conn, settlement, holder.run_id, holder.status).await;
             }
             let request = StartRequest {
                 workflow,
@@ -259,4 +295,18 @@ async fn receiver(
             Ok(Some(started.run_id))
         }
     }
+}
+
+/// A receiver that has ended is not dropped under the message that is kept with it.
+async fn keep(
+    conn: &mut PgConnection,
+    settlement: &Settlement,
+    run: RunId,
+    status: Status,
+) -> Result<Option<RunId>, FollowError> {
+    let (shard, tenant) = (settlement.run.key.shard_id, settlement.tenant_id());
+    if status.is_finished() && !store::run::keep(conn, run, shard, tenant).await? {
+        return Err(FollowError::NoRun(run));
+    }
+    Ok(Some(run))
 }

@@ -18,7 +18,8 @@ use crate::id::{ClockId, RunId, TenantId};
 use crate::operator;
 use crate::priority::Priority;
 use crate::retention::Hold;
-use crate::run::{Deadline, InboxKind, SignalOutcome, Status, StoredError};
+use crate::ring::{self, Ring};
+use crate::run::{Deadline, InboxKind, RunKey, SignalOutcome, Status, StoredError};
 use crate::seal::{Keyring, Reader};
 use crate::store;
 use crate::store::inspect::RunRow;
@@ -161,7 +162,7 @@ impl ProgressLine {
 /// Why a run is not moving, with the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
-    /// Stable: `waiting_for_signal`, `waiting_for_children`,
+    /// Stable: `waiting_for_signal`, `waiting_for_children`, `waiting_in_ring`,
     /// `waiting_for_deadline`, `due`, `running`, `no_worker`,
     /// `worker_lost`, `retrying`, `stuck`, `no_handler`, `paused`, `blocked`, `blocked_by_limit`,
     /// `blocked_by_breaker`, `blocked_by_pause`, `undoing`, `ended`.
@@ -275,6 +276,17 @@ pub async fn detail(
     };
     let mut why = match row.summary.status {
         Status::Blocked => blocked(&row, store::waiter::find(conn, run, run.shard()).await?),
+        Status::Waiting if row.summary.next_at.is_none() => {
+            let key = RunKey {
+                run_id: run,
+                shard_id: run.shard(),
+            };
+            let ring = ring::around(conn, key).await?;
+            match ring {
+                Some(ring) => in_a_ring(&row, &ring),
+                None => with_progress(why(&row, live, able), &progress, row.now),
+            }
+        }
         _ => with_progress(why(&row, live, able), &progress, row.now),
     };
     let holds =
@@ -530,6 +542,17 @@ fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
             next.name
         ),
         evidence,
+    }
+}
+
+fn in_a_ring(row: &RunRow, ring: &Ring) -> Why {
+    Why {
+        kind: "waiting_in_ring",
+        summary: format!(
+            "It waits for the end of a run that waits for its own: {ring}. Unless a signal moves one \
+             of them, none goes on; cancel one."
+        ),
+        evidence: vec![("each waits for the next", ring.to_string()), since(row)],
     }
 }
 

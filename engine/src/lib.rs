@@ -37,6 +37,7 @@ mod memory;
 mod progress;
 mod registry;
 mod results;
+mod ring;
 mod start;
 mod tally;
 mod upkeep;

@@ -95,6 +95,8 @@ pub(crate) struct Settlement {
     pub(crate) output: Option<Vec<u8>>,
     pub(crate) marks: Vec<Mark>,
     pub(crate) follow: FollowUp,
+    /// What is reversed if what follows is refused for good.
+    pub(crate) reverses: Vec<Reverse>,
     pub(crate) log: Log,
     pub(crate) attributes: Option<Value>,
 }
@@ -130,6 +132,7 @@ impl Settlement {
             output: None,
             marks: Vec::new(),
             follow: FollowUp::default(),
+            reverses: Vec::new(),
             log: Log {
                 event: event.to_owned(),
                 from_state: run.state.clone(),

@@ -183,6 +183,8 @@ impl<W: Workflow> Transition<W> {
 
     /// Starts a child run of the same tenant; its end comes back as
     /// [`Event::RunFinished`](crate::Event::RunFinished). A key that is taken watches that run.
+    /// Where that one waits for this run, directly or over others, the visit fails for good as
+    /// `child_cycle`, and what it registered is reversed.
     /// The child goes on when its parent ends; see [`Transition::start_closing`].
     pub fn start<C: Workflow>(self, key: impl Into<String>, input: &C::Input) -> Self {
         self.begin::<C>(key.into(), input, true, ClosePolicy::Leave)

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection as _};
 use tenure_engine::operator::{self, Act, RestartFrom, Verb};
 use tenure_engine::retention::{self, Retention, RetentionConfig, Scope};
-use tenure_engine::{ClockId, EngineError, RunId, ShardId, Status, test_clock};
+use tenure_engine::{ClockId, EngineError, RunId, RunRef, ShardId, Status, test_clock};
 
 use super::workflows::{Door, DoorSignal, Errand, Family, Outside, registry};
 use crate::support::engine::TestEngine;
@@ -377,5 +377,123 @@ async fn finished_runs_are_dropped_under_everybodys_hands() {
     })
     .await;
     worker.shutdown().await;
+    assert_no_deadlock(&engine).await;
+}
+
+/// How many messages lie with no run.
+async fn strays(engine: &TestEngine) -> i64 {
+    let count = "select count(*) from engine.inbox
+                 where not exists (select from engine.run where run.run_id = inbox.run_id)";
+    sqlx::query_scalar(count)
+        .fetch_one(engine.pool())
+        .await
+        .unwrap()
+}
+
+/// A door that has ended and whose time is up.
+async fn closed_door(engine: &TestEngine, key: &str) -> RunId {
+    let door = engine.start::<Door>(key, &()).await;
+    engine
+        .signal::<Door>(door, "finish", &DoorSignal::Finish)
+        .await;
+    engine.drain().await;
+    assert_eq!(engine.status(door).await, Status::Completed);
+    door
+}
+
+/// A late signal is on its way, from Rust or from SQL, when the sweep comes by; and the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_signal_and_the_drop_of_its_run_leave_nothing_with_nobody() {
+    let engine = arena(&Outside::default()).await;
+    let registry = engine.client.registry();
+    let act = Act {
+        actor: "maria".to_owned(),
+        role: "operator".to_owned(),
+        reason: "at once".to_owned(),
+        revision: 0,
+    };
+    let mut conn = engine.pool().acquire().await.unwrap();
+    retention::decide(&mut conn, registry, "door", Retention::Drop(0), &act)
+        .await
+        .unwrap();
+    drop(conn);
+    let config = RetentionConfig {
+        pass_every: Duration::ZERO,
+        ..RetentionConfig::default()
+    };
+    let sweep = async || retention::sweep(engine.pool(), registry, &config).await;
+    for by_sql in [false, true] {
+        let door = closed_door(&engine, &format!("first-{by_sql}")).await;
+        // The product's login, not the engine's, sends from SQL.
+        let mut product = connect(&engine.options).await;
+        let mut tx = if by_sql {
+            product.begin().await.unwrap()
+        } else {
+            engine.pool().begin().await.unwrap()
+        };
+        if by_sql {
+            let how: String =
+                sqlx::query_scalar("select engine.send_signal($1, $2, 'late', '\"Push\"')")
+                    .bind(engine.tenant.0)
+                    .bind(door.0)
+                    .fetch_one(&mut *tx)
+                    .await
+                    .unwrap();
+            assert_eq!(how, "late");
+        } else {
+            let push = &DoorSignal::Push;
+            let sent = engine
+                .client
+                .signal::<Door>(&mut tx, engine.tenant, RunRef::Id(door), "late", push)
+                .await;
+            assert!(
+                matches!(sent, Err(EngineError::RunFinished { .. })),
+                "{sent:?}"
+            );
+        }
+        assert_eq!(sweep().await.dropped, 0, "it was dropped under the signal");
+        tx.commit().await.unwrap();
+        assert_eq!(sweep().await.dropped, 1);
+        assert_eq!(strays(&engine).await, 0);
+    }
+
+    // The sweep has the run first: whoever signals then hears that there is none.
+    let door = closed_door(&engine, "last").await;
+    let mut tx = engine.pool().begin().await.unwrap();
+    sqlx::query("delete from engine.inbox where run_id = $1")
+        .bind(door.0)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    sqlx::query("delete from engine.run where run_id = $1")
+        .bind(door.0)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let mut other = engine.pool().acquire().await.unwrap();
+    let push = &DoorSignal::Push;
+    let sent =
+        engine
+            .client
+            .signal::<Door>(&mut other, engine.tenant, RunRef::Id(door), "late", push);
+    let committed = async {
+        eventually("the signal waits for the drop", async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            // Another role's waits are hidden from the engine's.
+            .fetch_one(&mut connect(&engine.options).await)
+            .await
+            .unwrap();
+            waiting == 1
+        })
+        .await;
+        tx.commit().await.unwrap();
+    };
+    let (sent, ()) = tokio::join!(sent, committed);
+    assert!(matches!(sent, Err(EngineError::RunNotFound(_))), "{sent:?}");
+    assert_eq!(strays(&engine).await, 0);
+    drop(other);
     assert_no_deadlock(&engine).await;
 }

@@ -18,6 +18,7 @@ mod plans;
 mod priorities;
 mod progress;
 mod retention;
+mod rings;
 mod run_deadline;
 mod runs;
 mod schedules;

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use super::handler::{GOING, State, VERSION, encode};
 use super::{Ended, FanOut, Going, NAME};
 use crate::error::ErrorRecord;
-use crate::follow::{self, FollowError};
+use crate::follow::{self, CHILD_CYCLE, FollowError};
 use crate::id::RunId;
 use crate::plan::Settlement;
 use crate::run::{InboxKind, Status};
@@ -139,23 +139,31 @@ async fn adopt(
         // Its key was freed between the two statements: the whole batch is tried again.
         return Err(FollowError::NoRun(child.run_id));
     };
-    if holder.input_digest == child.input_digest {
-        return follow::watch(conn, settlement, holder.run_id).await;
-    }
-    store::fan_out::refuse(conn, fan_out.run_id, shard, item.position, "key_taken").await?;
+    let error = if holder.input_digest == child.input_digest {
+        match follow::adopt(conn, settlement, holder.run_id).await {
+            Err(error @ FollowError::ChildCycle(_)) => ErrorRecord {
+                code: CHILD_CYCLE.to_owned(),
+                message: error.to_string(),
+            },
+            adopted => return adopted,
+        }
+    } else {
+        ErrorRecord {
+            code: "key_taken".to_owned(),
+            message: format!(
+                "the key {:?} belongs to a run with another input",
+                child.key
+            ),
+        }
+    };
+    store::fan_out::refuse(conn, fan_out.run_id, shard, item.position, &error.code).await?;
     let finished = FinishedRun {
         run_id: holder.run_id,
         workflow: child.workflow.to_string(),
         key: child.key.clone(),
         status: Status::Failed,
         output: Value::Null,
-        error: Some(ErrorRecord {
-            code: "key_taken".to_owned(),
-            message: format!(
-                "the key {:?} belongs to a run with another input",
-                child.key
-            ),
-        }),
+        error: Some(error),
     };
     let payload = encode(&finished);
     let message = NewMessage {

@@ -32,6 +32,9 @@
 //! the audit. A note stays true until then: what is not open now is never opened again, nothing is
 //! written into an old month, and who places a hold lets the pass begin anew.
 //!
+//! A run that somebody keeps a late signal with at this moment (`engine.keep_run`) is passed over; who
+//! comes while it is dropped hears that there is no such run. So no message is left with nobody.
+//!
 //! Each transaction that drops something locks the turn's row first, and so does each that decides
 //! what must stay. Parents and watchers of a run that goes have been told of its end, with its
 //! output, in a message of their own: they need nothing of it any more.
@@ -82,6 +85,19 @@ pub struct Swept {
     pub audit: u64,
     /// Operations on many runs that were dropped.
     pub operations: u64,
+}
+
+/// Drops those of the runs that nobody else has in hand; how many. The others are looked at again by
+/// the next pass.
+async fn drop_runs(
+    conn: &mut PgConnection,
+    mut runs: Vec<Written>,
+    policies: &Policies,
+) -> sqlx::Result<i64> {
+    let keys: Vec<_> = runs.iter().map(|run| run.key).collect();
+    let locked = store::sweep::lock_runs(conn, &keys).await?;
+    runs.retain(|run| locked.contains(&run.key.run_id));
+    store::sweep::drop_runs(conn, &runs, policies).await
 }
 
 /// Why a turn ended early.
@@ -203,7 +219,7 @@ impl Turn<'_> {
             .collect();
         let mut dropped = 0;
         if !plain.is_empty() {
-            dropped = store::sweep::drop_runs(&mut tx, &plain, &policies).await?;
+            dropped = drop_runs(&mut tx, plain, &policies).await?;
         }
         let fit = archived.len().min(MAX_BATCH);
         // A page with more than one file of them is looked at again behind the first file's.
@@ -252,12 +268,13 @@ impl Turn<'_> {
         let mut tx = crate::pool::begin(self.pool).await?;
         let mut stand = self.lock(&mut tx).await?;
         let policies = self.policies(&mut tx).await?;
-        let dropped = store::sweep::drop_runs(&mut tx, &written, &policies).await?;
+        let archived = written.len() as u64;
+        let dropped = drop_runs(&mut tx, written, &policies).await?;
         stand.batch = None;
         store::sweep::save(&mut tx, &stand).await?;
         tx.commit().await?;
         swept.dropped += dropped;
-        swept.archived += written.len() as u64;
+        swept.archived += archived;
         Ok(())
     }
 

@@ -164,11 +164,17 @@ pub(crate) async fn count_busy(conn: &mut PgConnection, clock: ClockId) -> sqlx:
              and run.shard_id = held.shard_id
              and run.worker_id = claimed.worker_id
            where run.clock_id = $1)
+          -- By way of the tenants' runs: what is due of all tenants may be millions.
           + (select count(*)
              from engine.tenant
+             join engine.run
+               on run.tenant_id = tenant.tenant_id
+               and run.shard_id = tenant.shard_id
              join engine.due
-               on due.tenant_id = tenant.tenant_id
-             where tenant.clock_id = $1)
+               on due.run_id = run.run_id
+               and due.shard_id = run.shard_id
+             where tenant.clock_id = $1
+               and run.status < 10)
           + (select count(*)
              from engine.tenant
              join engine.nudge

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use crate::error::ErrorRecord;
 use crate::fan_out::{ChildResult, Item};
+use crate::follow::CHILD_CYCLE;
 use crate::id::{RunId, ShardId, TenantId};
 use crate::run::{RunKey, Status};
 use crate::seal::TenantKeys;
@@ -178,9 +179,15 @@ pub(crate) async fn list_children(
     Ok(rows
         .into_iter()
         .map(|row| {
-            let refused = row.refused.map(|code| ErrorRecord {
-                message: "the key belongs to a run that was started with another input".to_owned(),
-                code,
+            let refused = row.refused.map(|code| {
+                let why = match code.as_str() {
+                    CHILD_CYCLE => "the key belongs to a run that waits for this one",
+                    _ => "the key belongs to a run that was started with another input",
+                };
+                ErrorRecord {
+                    message: why.to_owned(),
+                    code,
+                }
             });
             let ended_badly = decode_error(row.error).map(|error| ErrorRecord {
                 code: error.code,

@@ -24,6 +24,7 @@ pub(crate) mod pause;
 pub(crate) mod permit;
 pub(crate) mod progress;
 pub(crate) mod retention;
+pub(crate) mod ring;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod search;

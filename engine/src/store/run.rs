@@ -38,6 +38,7 @@ pub(crate) struct NewRun {
 pub(crate) struct Holder {
     pub(crate) run_id: RunId,
     pub(crate) input_digest: Uuid,
+    pub(crate) status: Status,
 }
 
 /// Where a tenant lives and which clock it follows.
@@ -196,7 +197,7 @@ pub(crate) async fn find_by_key(
 ) -> sqlx::Result<Option<Holder>> {
     let row = sqlx::query!(
         r#"
-        select run_id as "run_id: RunId", input_digest
+        select run_id as "run_id: RunId", input_digest, status
         from engine.run
         where key = $1
           and workflow = $2
@@ -213,6 +214,7 @@ pub(crate) async fn find_by_key(
     Ok(row.map(|row| Holder {
         run_id: row.run_id,
         input_digest: row.input_digest,
+        status: Status::from_code(row.status).unwrap_or(Status::Stuck),
     }))
 }
 
@@ -281,6 +283,24 @@ pub(crate) async fn add_watcher(
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Keeps a run that has ended from being dropped until the transaction ends; false when it has been.
+/// A live run needs none of this: nothing drops it.
+pub(crate) async fn keep(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+    tenant: TenantId,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select engine.keep_run($1, $2, $3) as "kept!""#,
+        run.0,
+        shard.0,
+        tenant.0,
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// The tenant's time.

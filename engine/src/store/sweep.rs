@@ -1,5 +1,6 @@
 //! What the sweep of retention looks at and drops.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -250,7 +251,36 @@ impl Written {
     }
 }
 
-/// Drops runs with their messages, if their time is up and nothing holds them; how many. What was
+/// Locks runs that are to be dropped, and passes over those that somebody else has locked: whoever
+/// keeps a late signal with one. A statement of its own, so that the one that drops them sees what came
+/// before the lock.
+pub(crate) async fn lock_runs(
+    conn: &mut PgConnection,
+    keys: &[RunKey],
+) -> sqlx::Result<HashSet<RunId>> {
+    let (run_ids, shard_ids) = split(keys);
+    let rows = sqlx::query_scalar!(
+        r#"
+        select run.run_id as "run_id: RunId"
+        from unnest($1::uuid[], $2::smallint[]) as wanted (run_id, shard_id)
+        cross join lateral (
+          select run.run_id
+          from engine.run
+          where run.run_id = wanted.run_id
+            and run.shard_id = wanted.shard_id
+            and run.status >= 10
+          for update skip locked
+        ) as run
+        "#,
+        &run_ids,
+        &shard_ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Drops locked runs with their messages, if their time is up and nothing holds them; how many. What was
 /// archived stays if a message has come since. Goes too: the news of a run's end that lies with a
 /// parent or watcher that is no longer kept.
 pub(crate) async fn drop_runs(

@@ -1,0 +1,2 @@
+-- no-transaction
+drop index concurrently engine.tenant_by_clock;

@@ -1,0 +1,2 @@
+-- no-transaction
+drop index concurrently app.tenant_by_name;

@@ -15,6 +15,7 @@
 //! | [`refund`] | credit note that goes back | what is given back to the payment method |
 //! | [`notice`] | mail | one message, sent once |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
+//! | [`placement`] | tenant to place or move, product migration | the tenant's placement |
 //! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |
 
 // Rules that all share: pure.
@@ -34,6 +35,7 @@ pub mod hold;
 pub mod invoice;
 pub mod notice;
 pub mod payment;
+pub mod placement;
 pub mod product;
 pub mod refund;
 pub mod subscription;
@@ -61,5 +63,9 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(dunning::DunningWorkflow)
         .register(notice::NoticeWorkflow::new(environment))
         .register(clock::AdvanceWorkflow::new(environment))
+        .register(placement::ProvisionWorkflow::new(environment))
+        .register(placement::MoveWorkflow::new(environment))
+        .register(placement::MigrationWorkflow::new(environment))
+        .register(placement::MigrateWorkflow::new(environment))
         .register(BulkWorkflow)
 }

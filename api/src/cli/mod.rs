@@ -14,6 +14,7 @@ mod flow;
 mod key;
 mod migrate;
 mod notice;
+mod placement;
 mod plan_deploy;
 mod postgres;
 mod retention;
@@ -79,6 +80,10 @@ enum Command {
     /// Tenants, through the API: list, show, hold, debt, exempt, entitlements, override.
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Where tenants' rows are in the product, through the API: list, show, set, provision, move,
+    /// back-out, migrate.
+    #[command(subcommand)]
+    Placement(placement::PlacementCommand),
     /// The catalogue: check a file; load and show it through the API.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
@@ -202,6 +207,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::DunningPolicy(command) => dunning::run(command).await?,
         Command::Notice(command) => notice::run(command).await?,
         Command::Tenant(command) => tenant::run(command).await?,
+        Command::Placement(command) => placement::run(command).await?,
         Command::Catalog(command) => catalog::run(command).await?,
         Command::Run(command) => run::run(command).await?,
         Command::Subscription(command) => subscription::run(command).await?,

@@ -6,6 +6,7 @@
 //! main    shared    Birch, Salthouse, and whom a test adds
 //! rooms   schema    Cedar in schema cedar, Quarry in schema quarry
 //! vault   database  Ilex in the source's own database
+//! bare    -         nobody: no map is loaded
 //! ```
 //!
 //! The sources' login is `sample_product_tenure`: no superuser, so that row-level security binds it.
@@ -173,7 +174,13 @@ impl Product {
             sample("database-per-tenant.sql")
         );
         let vault = database(None, &owned).await;
-        let urls = vec![("main", main), ("rooms", rooms), ("vault", vault)];
+        let bare = vault.clone();
+        let urls = vec![
+            ("main", main),
+            ("rooms", rooms),
+            ("vault", vault),
+            ("bare", bare),
+        ];
         let pairs: Vec<String> = urls
             .iter()
             .map(|(name, url)| format!("{name}={}", as_login(url)))
@@ -417,7 +424,7 @@ fn fit(member: &Member, sql: &str) -> String {
         .replace("{and}", &own(&format!(" and t.org_id = '{key}'")))
         .replace("{key}", key)
         .replace("{name}", &member.name.replace('\'', "''"))
-        .replace("{slug}", &key[key.len() - 12..])
+        .replace("{slug}", &key[key.len().saturating_sub(12)..])
 }
 
 /// What a tenant's people do; ids follow from the key and a number, so that nothing is doubled.

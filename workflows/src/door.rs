@@ -105,6 +105,17 @@ pub async fn as_tenant(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Resul
     Ok(())
 }
 
+/// Lets the caller's transaction start and signal runs until it ends.
+///
+/// # Errors
+/// When the login is no member of role `tenure_engine`.
+pub(crate) async fn as_engine(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("set local role tenure_engine")
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Lets the caller's transaction work on control tables until it ends.
 ///
 /// # Errors

@@ -21,6 +21,7 @@
 //! | [`keeping::sweep`] | sweep of a tenant's rows in the product | what is archived and deleted |
 //! | [`keeping::restore`] | restore of archives | what is brought back |
 //! | [`export`] | export of a tenant's data | its archive and its link |
+//! | [`placement`] | tenant to place or move, product migration | the tenant's placement |
 //! | [`BulkWorkflow`] | operation on many runs | one verb to each, at a pace (the engine's own) |
 
 // Rules that all share: pure.
@@ -45,6 +46,7 @@ pub mod invoice;
 pub mod keeping;
 pub mod notice;
 pub mod payment;
+pub mod placement;
 pub mod product;
 pub mod refund;
 pub mod subscription;
@@ -80,5 +82,9 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(keeping::sweep::SweepWorkflow::new(environment))
         .register(keeping::restore::RestoreWorkflow::new(environment))
         .register(export::ExportWorkflow::new(environment))
+        .register(placement::ProvisionWorkflow::new(environment))
+        .register(placement::MoveWorkflow::new(environment))
+        .register(placement::MigrationWorkflow::new(environment))
+        .register(placement::MigrateWorkflow::new(environment))
         .register(BulkWorkflow)
 }

@@ -4,24 +4,25 @@ use crate::transport::Transport;
 use crate::{
     AbortBulk, ActOnBackfill, ActOnBackfillRange, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun,
     ActOnSchedule, ActionAccepted, AdvanceAccepted, AdvanceTestClock, AllowedAction,
-    AssignDunningPolicy, AttachPaymentMethod, Backfill, BackfillFilter, BackfillPlan,
-    BackfillRange, BackfillRangeFilter, BackfillReads, Breaker, BulkFilter, BulkOperation,
-    BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry, CatalogPublished,
-    ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk, Credit,
-    CreditNote, DataArchive, DataArchiveFilter, DataExport, DataHold, DataHoldFilter, DataJob,
-    DataKey, DataMapVersion, Debt, DestroyKeys, Dispute, DunningAssignment, DunningExemption,
-    DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements, ExemptFromDunning,
-    ExportStarted, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
-    IdempotencyKey, Invoice, InvoiceAct, InvoiceDetail, KeepingPolicy, KeysRewrapped, LegalHold,
-    LegalHoldFilter, LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, LoadDataMap,
-    LoadDunningPolicy, LoadKeepingPolicy, Mail, MailDetail, MailFilter, MoveAnchor, NewCreditNote,
-    NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter, Page, Pause,
-    PauseSubscription, Place, PlaceDataHold, PlaceHold, PlaceLegalHold, Placement, PlacementFilter,
-    Plan, PrepareBulk, ProductSource, PublishCatalog, PutRetention, ReplayWebhookEvent,
-    ReportUsage, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount,
-    RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail,
-    ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight,
-    Signal, SignalAccepted, StartBackfill, StartExport, StartRestore, StartRun, StartSweep, Step,
+    ApplyMigration, AssignDunningPolicy, AttachPaymentMethod, Backfill, BackfillFilter,
+    BackfillPlan, BackfillRange, BackfillRangeFilter, BackfillReads, Breaker, BulkFilter,
+    BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry,
+    CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk,
+    Credit, CreditNote, DataArchive, DataArchiveFilter, DataExport, DataHold, DataHoldFilter,
+    DataJob, DataKey, DataMapVersion, Debt, DestroyKeys, Dispute, DunningAssignment,
+    DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
+    ExemptFromDunning, ExportStarted, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter,
+    Holds, IdempotencyKey, Invoice, InvoiceAct, InvoiceDetail, KeepingPolicy, KeysRewrapped,
+    LegalHold, LegalHoldFilter, LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, LoadDataMap,
+    LoadDunningPolicy, LoadKeepingPolicy, Mail, MailDetail, MailFilter, MigrationPlace, MoveAnchor,
+    MovePlacement, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview,
+    NoticePreviewFilter, Page, Pause, PauseSubscription, Place, PlaceDataHold, PlaceHold,
+    PlaceLegalHold, Placement, PlacementFilter, Plan, PrepareBulk, ProductMigration, ProductSource,
+    ProvisionPlacement, PublishCatalog, PutRetention, ReplayWebhookEvent, ReportUsage,
+    ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter,
+    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
+    ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal,
+    SignalAccepted, StartBackfill, StartExport, StartRestore, StartRun, StartSweep, Step,
     Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight,
     TestClock, Transition, UndoIntent, Usage, WebhookEvent, WebhookEventFilter, Whoami, Workflow,
 };
@@ -1008,6 +1009,69 @@ impl Client {
     /// Tells where a tenant's rows are.
     pub async fn placement(&self, tenant_id: Uuid) -> Result<Placement, ClientError> {
         let path = format!("/v1/tenants/{tenant_id}/placement");
+        self.transport.get(&path).await
+    }
+
+    /// Makes a place for a tenant that has none.
+    pub async fn provision_placement(
+        &self,
+        tenant_id: Uuid,
+        provision: &ProvisionPlacement,
+        key: &IdempotencyKey,
+    ) -> Result<Placement, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/placement/provision");
+        self.transport.post(&path, provision, key).await
+    }
+
+    /// Begins to move a tenant to another place.
+    pub async fn move_placement(
+        &self,
+        tenant_id: Uuid,
+        wanted: &MovePlacement,
+        key: &IdempotencyKey,
+    ) -> Result<Placement, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/placement/move");
+        self.transport.post(&path, wanted, key).await
+    }
+
+    /// Asks a move to leave the tenant where it is.
+    pub async fn back_out_placement(
+        &self,
+        tenant_id: Uuid,
+        key: &IdempotencyKey,
+    ) -> Result<Placement, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/placement/back-out");
+        let nothing = serde_json::Map::new();
+        self.transport.post(&path, &nothing, key).await
+    }
+
+    /// Begins to apply a migration of the product at every place.
+    pub async fn apply_migration(
+        &self,
+        migration: &ApplyMigration,
+        key: &IdempotencyKey,
+    ) -> Result<ProductMigration, ClientError> {
+        let path = "/v1/product-migrations";
+        self.transport.post(path, migration, key).await
+    }
+
+    /// Lists the product's migrations, newest first.
+    pub async fn list_migrations(&self) -> Result<Vec<ProductMigration>, ClientError> {
+        self.transport.get("/v1/product-migrations").await
+    }
+
+    /// Tells how far a migration is.
+    pub async fn migration(&self, version: &str) -> Result<ProductMigration, ClientError> {
+        let path = format!("/v1/product-migrations/{}", segment(version));
+        self.transport.get(&path).await
+    }
+
+    /// Lists what came of a migration at its places, what is not applied first.
+    pub async fn migration_places(
+        &self,
+        version: &str,
+    ) -> Result<Vec<MigrationPlace>, ClientError> {
+        let path = format!("/v1/product-migrations/{}/places", segment(version));
         self.transport.get(&path).await
     }
 

@@ -86,8 +86,9 @@ pub use mail::{Mail, MailDetail, MailFilter, MailStatus, NoticePreview, NoticePr
 pub use money::Money;
 pub use page::Page;
 pub use placement::{
-    DataMapVersion, LoadDataMap, Place, Placement, PlacementFilter, PlacementStatus, ProductSource,
-    TenancyModel,
+    ApplyMigration, DataMapVersion, LoadDataMap, MigrationOutcome, MigrationPlace, MovePlacement,
+    Place, Placement, PlacementFilter, PlacementStatus, ProductMigration, ProductSource,
+    ProvisionPlacement, TenancyModel,
 };
 pub use plan::{CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PublishCatalog};
 pub use retention::{

@@ -145,3 +145,111 @@ pub struct PlacementFilter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
+
+/// Body of `POST /v1/tenants/{tenant_id}/placement/provision`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProvisionPlacement {
+    /// Where the tenant's rows will be.
+    pub place: Place,
+    /// The product's SQL that makes what a tenant needs: run in the new schema or database, in one
+    /// transaction. `{schema}`, `{database}` and `{key}` in it become the place's own, quoted. Absent
+    /// for a place that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
+}
+
+/// Body of `POST /v1/tenants/{tenant_id}/placement/move`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MovePlacement {
+    /// Where the tenant's rows are to be.
+    pub to: Place,
+    /// The product's SQL that makes the new place, as for provisioning. Absent for one that is there
+    /// and empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
+    /// For how many hours the old rows stay after the switch; 24 if not given, 744 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_hours: Option<u32>,
+    /// How many rows are copied at a time; 500 if not given, 5000 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Body of `POST /v1/product-migrations`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyMigration {
+    /// The product's own name of it; its text never changes.
+    pub version: String,
+    /// What is run at each place, in one transaction, with the place's schemas to search in.
+    pub sql: String,
+    /// The sources whose places it is for; all, if there are none.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// How many places at a time; 8 if not given, 256 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<u32>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A migration of the product, and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProductMigration {
+    /// The product's own name of it.
+    pub version: String,
+    /// SHA-256 of its text, in hexadecimal digits.
+    pub hash: String,
+    /// Who loaded it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// The run that applies it, the last one if it was asked for again.
+    pub run_id: Uuid,
+    /// When it was loaded.
+    pub loaded_at: DateTime<Utc>,
+    /// Places where it waits.
+    pub pending: i64,
+    /// Places where it is applied.
+    pub applied: i64,
+    /// Places that refused it.
+    pub refused: i64,
+}
+
+/// What came of a migration at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MigrationOutcome {
+    /// It waits, or is tried again.
+    Pending,
+    /// It is applied.
+    Applied,
+    /// The place refused it; ask for the migration again when that is mended.
+    Refused,
+    /// Something that is newer than this client.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A migration at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MigrationPlace {
+    /// The product's database.
+    pub source: String,
+    /// `schema/name`, `database/name`, or `database` for the source's own.
+    pub place: String,
+    /// The tenant, where it is one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<Uuid>,
+    /// What came of it.
+    pub outcome: MigrationOutcome,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Since when that is so.
+    pub changed_at: DateTime<Utc>,
+}

@@ -20,6 +20,7 @@ mod keep;
 mod key;
 mod migrate;
 mod notice;
+mod placement;
 mod plan_deploy;
 mod postgres;
 mod retention;
@@ -94,6 +95,11 @@ enum Command {
     #[command(subcommand)]
     TestClock(clock::ClockCommand),
     /// The catalogue: check a file; load and show it through the API, and a plan's versions.
+    /// Where tenants' rows are in the product, through the API: list, show, set, provision, move,
+    /// back-out, migrate.
+    #[command(subcommand)]
+    Placement(placement::PlacementCommand),
+    /// The catalogue: check a file; load and show it through the API.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
     /// Runs, through the API: list, count, show, signal, act.
@@ -230,6 +236,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tenant(command) => tenant::run(command).await?,
         Command::Invoice(command) => invoice::run(command).await?,
         Command::TestClock(command) => clock::run(command).await?,
+        Command::Placement(command) => placement::run(command).await?,
         Command::Catalog(command) => catalog::run(command).await?,
         Command::Run(command) => run::run(command).await?,
         Command::Subscription(command) => subscription::run(command).await?,

@@ -4,11 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use tenure_client::{
-    DataMapVersion, LoadDataMap, Page, Place, Placement, PlacementFilter, PlacementStatus, Problem,
-    ProductSource, Role, TenancyModel,
+    ApplyMigration, DataMapVersion, LoadDataMap, MigrationOutcome, MigrationPlace, MovePlacement,
+    Page, Place, Placement, PlacementFilter, PlacementStatus, Problem, ProductMigration,
+    ProductSource, ProvisionPlacement, Role, TenancyModel,
 };
 use tenure_engine::TenantId;
 use tenure_workflows::data_map::Model;
+use tenure_workflows::placement::{self, door as act};
 use tenure_workflows::product::{self, ProductError, door, maps};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -27,6 +29,12 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(list_maps, load_map))
         .routes(routes!(list))
         .routes(routes!(find, set))
+        .routes(routes!(provision))
+        .routes(routes!(begin_move))
+        .routes(routes!(back_out))
+        .routes(routes!(list_migrations, migrate))
+        .routes(routes!(find_migration))
+        .routes(routes!(list_migration_places))
 }
 
 /// List the product's databases that the configuration names.
@@ -179,6 +187,204 @@ async fn set(
         Ok(Done::ok(placement(set)))
     })
     .await
+}
+
+/// Make a place for a tenant that has none, with the product's own SQL; or take one that is there.
+/// It becomes the tenant's once it is as its data map says.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/placement/provision", tag = "Placements",
+    params(("tenant_id" = Uuid, Path)), request_body = ProvisionPlacement, responses(
+    (status = 202, body = Placement), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn provision(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant): Path<Uuid>,
+    key: Key,
+    body: Body<ProvisionPlacement>,
+) -> Result<Response, ApiError> {
+    let ProvisionPlacement { place, sql } = body.value;
+    allow(&caller, sql.is_some())?;
+    let place = read_place(place, "/place")?;
+    let (client, sources) = (state.client(), state.products());
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        let wanted = (TenantId(tenant), &place);
+        let author = &caller.name;
+        let made = act::provision(client, conn, sources, wanted, sql.as_deref(), author).await?;
+        Ok(Done::accepted(placement(made)))
+    })
+    .await
+}
+
+/// SQL of the caller's is run in the product's database, which only admins may do.
+fn allow(caller: &Caller, brings_sql: bool) -> Result<(), ApiError> {
+    let least = if brings_sql {
+        Role::Admin
+    } else {
+        Role::Operator
+    };
+    caller.require(least)?;
+    caller.sees_all()
+}
+
+/// Begin to move a tenant to another place, while it works. It is read only for the last part of
+/// it, until it has switched.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/placement/move", tag = "Placements",
+    params(("tenant_id" = Uuid, Path)), request_body = MovePlacement, responses(
+    (status = 202, body = Placement), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn begin_move(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant): Path<Uuid>,
+    key: Key,
+    body: Body<MovePlacement>,
+) -> Result<Response, ApiError> {
+    let asked = body.value;
+    allow(&caller, asked.sql.is_some())?;
+    let new = act::NewMove {
+        to: read_place(asked.to, "/to")?,
+        sql: asked.sql,
+        keep_hours: asked.keep_hours.unwrap_or(24),
+        batch: asked.batch.unwrap_or(500),
+        author: caller.name.clone(),
+        reason: asked.reason,
+    };
+    let (client, sources) = (state.client(), state.products());
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        let moving = act::begin_move(client, conn, sources, TenantId(tenant), &new).await?;
+        Ok(Done::accepted(placement(moving)))
+    })
+    .await
+}
+
+/// Ask a move to leave the tenant where it is. It can be, until it has switched.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/placement/back-out", tag = "Placements",
+    params(("tenant_id" = Uuid, Path)), request_body = Object, responses(
+    (status = 202, body = Placement), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem)))]
+async fn back_out(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant): Path<Uuid>,
+    key: Key,
+    body: Body<Nothing>,
+) -> Result<Response, ApiError> {
+    allow(&caller, false)?;
+    let client = state.client();
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        let moving = act::back_out(client, conn, TenantId(tenant)).await?;
+        Ok(Done::accepted(placement(moving)))
+    })
+    .await
+}
+
+/// A body that says nothing.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// List the product's migrations, newest first.
+#[utoipa::path(get, path = "/v1/product-migrations", tag = "Placements", responses(
+    (status = 200, body = Vec<ProductMigration>), (status = 401, body = Problem)))]
+async fn list_migrations(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Json<Vec<ProductMigration>>, ApiError> {
+    caller.sees_all()?;
+    let mut tx = state.begin_control().await?;
+    let rows = act::list_migrations(&mut tx, MOST).await?;
+    Ok(Json(rows.into_iter().map(migration).collect()))
+}
+
+/// The most migrations, or places of one, that are listed.
+const MOST: i64 = 1_000;
+
+/// Begin to apply a migration of the product at every place that a tenant's rows are in, some at a
+/// time. Asked for again, it is applied where it is not; one place's failure stops no other.
+#[utoipa::path(post, path = "/v1/product-migrations", tag = "Placements",
+    request_body = ApplyMigration, responses(
+    (status = 202, body = ProductMigration), (status = 403, body = Problem),
+    (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn migrate(
+    State(state): State<AppState>,
+    caller: Caller,
+    key: Key,
+    body: Body<ApplyMigration>,
+) -> Result<Response, ApiError> {
+    allow(&caller, true)?;
+    let asked = body.value;
+    let new = placement::Migration {
+        version: asked.version,
+        sql: asked.sql,
+        sources: asked.sources,
+        at_most: asked.at_most.unwrap_or(8),
+        author: caller.name.clone(),
+        reason: asked.reason,
+    };
+    let (client, sources) = (state.client(), state.products());
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        let begun = act::migrate(client, conn, sources, &new).await?;
+        Ok(Done::accepted(migration(begun)))
+    })
+    .await
+}
+
+/// Tell how far a migration is.
+#[utoipa::path(get, path = "/v1/product-migrations/{version}", tag = "Placements",
+    params(("version" = String, Path)), responses(
+    (status = 200, body = ProductMigration), (status = 404, body = Problem)))]
+async fn find_migration(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(version): Path<String>,
+) -> Result<Json<ProductMigration>, ApiError> {
+    caller.sees_all()?;
+    let mut tx = state.begin_control().await?;
+    Ok(Json(migration(
+        act::find_migration(&mut tx, &version).await?,
+    )))
+}
+
+/// List what came of a migration at its places, what is not applied first; of more than a thousand,
+/// the first.
+#[utoipa::path(get, path = "/v1/product-migrations/{version}/places", tag = "Placements",
+    params(("version" = String, Path)), responses(
+    (status = 200, body = Vec<MigrationPlace>), (status = 404, body = Problem)))]
+async fn list_migration_places(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(version): Path<String>,
+) -> Result<Json<Vec<MigrationPlace>>, ApiError> {
+    caller.sees_all()?;
+    let mut tx = state.begin_control().await?;
+    let rows = act::migration_places(&mut tx, &version, MOST).await?;
+    let places = rows.into_iter().map(|row| MigrationPlace {
+        source: row.source,
+        place: row.place,
+        tenant_id: row.tenant.map(|tenant| tenant.0),
+        outcome: match row.outcome {
+            placement::Outcome::Pending => MigrationOutcome::Pending,
+            placement::Outcome::Applied => MigrationOutcome::Applied,
+            placement::Outcome::Refused => MigrationOutcome::Refused,
+        },
+        detail: row.detail,
+        changed_at: row.changed_at,
+    });
+    Ok(Json(places.collect()))
+}
+
+fn migration(row: placement::MigrationRow) -> ProductMigration {
+    ProductMigration {
+        version: row.version,
+        hash: row.hash,
+        author: row.author,
+        reason: row.reason,
+        run_id: row.run.0,
+        loaded_at: row.loaded_at,
+        pending: row.pending,
+        applied: row.applied,
+        refused: row.refused,
+    }
 }
 
 /// A place as it was asked for; `under` is the pointer to it.

@@ -29,7 +29,7 @@
 //! are bound. They are in rooms called `store.rs`, as all SQL is.
 
 pub mod door;
-mod ledger;
+pub(crate) mod ledger;
 pub mod maps;
 mod site;
 mod source;

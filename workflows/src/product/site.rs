@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -14,6 +15,9 @@ use super::maps::Map;
 use super::source::{Base, Sources};
 use super::{Place, Placement, ProductError, quoted};
 use crate::data_map::{Belongs, Model};
+
+/// How conditions read the tenant's key: a transaction of ours sets it.
+const KEY: &str = "current_setting('tenure.tenant_key')";
 
 /// A tenant's place, opened under one version of the data map. Statements name the table by
 /// [`Site::table`] under the alias `t`, and keep to the tenant by [`Site::own`]:
@@ -109,6 +113,14 @@ impl Site {
         }
     }
 
+    /// A connection there, for its catalog.
+    ///
+    /// # Errors
+    /// [`ProductError::Database`].
+    pub async fn connect(&self) -> Result<PoolConnection<Postgres>, ProductError> {
+        Ok(self.base.pool.acquire().await?)
+    }
+
     /// A transaction that sees this tenant only, with limits on locks and time.
     ///
     /// # Errors
@@ -146,6 +158,14 @@ impl Site {
                 .map_or("false", String::as_str)
                 .to_owned(),
         }
+    }
+
+    /// As [`Site::own`], with the key written out: for what is stored in the product's database and
+    /// read by sessions that are not ours.
+    #[must_use]
+    pub(crate) fn own_written_out(&self, table: &str) -> String {
+        let key = format!("'{}'", self.place.key.replace('\'', "''"));
+        self.own(table).replace(KEY, &key)
     }
 
     /// Does work at the place exactly once; told in the module's header.
@@ -213,9 +233,7 @@ async fn own(conn: &mut PgConnection, map: &Map) -> Result<BTreeMap<String, Stri
     let is_own = |table: &str, alias: &str| {
         let (column, data_type) = (columns.get(table)?, types.get(table)?);
         let column = quoted(column);
-        Some(format!(
-            "{alias}.{column} = current_setting('tenure.tenant_key')::{data_type}"
-        ))
+        Some(format!("{alias}.{column} = {KEY}::{data_type}"))
     };
     let mut own = BTreeMap::new();
     for (name, rule) in &map.map.tables {

@@ -241,9 +241,26 @@ impl Source {
         T: Serialize + DeserializeOwned,
         F: AsyncFnOnce(&mut PgConnection) -> Result<T, ProductError>,
     {
-        self.install().await?;
-        let tx = self.begin().await?;
-        ledger::once(tx, key, self.name(), work).await
+        self.once_at(None, self.name(), key, work).await
+    }
+
+    /// The same in a database beside the source's own; `subject` is what it is done to there.
+    pub(crate) async fn once_at<T, F>(
+        &self,
+        database: Option<&str>,
+        subject: &str,
+        key: &OnceKey,
+        work: F,
+    ) -> Result<T, ProductError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: AsyncFnOnce(&mut PgConnection) -> Result<T, ProductError>,
+    {
+        let base = self.base(database);
+        base.install().await?;
+        let mut tx = base.pool.begin().await?;
+        ledger::set_limits(&mut tx).await?;
+        ledger::once(tx, key, subject, work).await
     }
 
     /// Drops what the ledger keeps of a job, in the source's own database.

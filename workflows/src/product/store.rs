@@ -118,7 +118,7 @@ fn decode(row: Row) -> sqlx::Result<Placement> {
 }
 
 /// Lets one change of placements after the other find out whose place is whose.
-pub(super) async fn lock_places(conn: &mut PgConnection) -> sqlx::Result<()> {
+pub(crate) async fn lock_places(conn: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended('app.placement', 0))")
         .execute(conn)
         .await?;
@@ -126,7 +126,7 @@ pub(super) async fn lock_places(conn: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 /// Finds a tenant's placement.
-pub(super) async fn find_placement(
+pub(crate) async fn find_placement(
     conn: &mut PgConnection,
     tenant: TenantId,
 ) -> sqlx::Result<Option<Placement>> {
@@ -175,7 +175,7 @@ pub(super) async fn list_placements(
 }
 
 /// Inserts a placement; `false` when the tenant has one.
-pub(super) async fn insert_placement(
+pub(crate) async fn insert_placement(
     conn: &mut PgConnection,
     tenant: TenantId,
     place: &Place,
@@ -206,7 +206,7 @@ pub(super) async fn insert_placement(
 }
 
 /// Changes a placement that is as it was seen; `false` when it has moved on.
-pub(super) async fn update_placement(
+pub(crate) async fn update_placement(
     conn: &mut PgConnection,
     seen: &Placement,
     next: &Placement,
@@ -243,7 +243,7 @@ pub(super) async fn update_placement(
 }
 
 /// Deletes a placement that is as it was seen; `false` when it has moved on.
-pub(super) async fn delete_placement(
+pub(crate) async fn delete_placement(
     conn: &mut PgConnection,
     seen: &Placement,
 ) -> sqlx::Result<bool> {

@@ -74,6 +74,19 @@ where
     Ok(done)
 }
 
+/// Writes down that something is done, in a transaction that knows it is.
+pub(crate) async fn mark(
+    conn: &mut PgConnection,
+    key: &OnceKey,
+    subject: &str,
+    answer: &Value,
+) -> Result<(), ProductError> {
+    if store::take(conn, key, subject).await? {
+        store::answer(conn, key, subject, answer).await?;
+    }
+    Ok(())
+}
+
 /// What the ledger says of a key, if it is there.
 pub(super) async fn look(
     conn: &mut PgConnection,

@@ -1,0 +1,2 @@
+drop table app.product_migration_place;
+drop table app.product_migration;

@@ -170,11 +170,13 @@ async fn a_first_payment_that_is_never_confirmed_frees_its_invoice() {
     let owed = customer.invoices().await.remove(1);
     let act = ActOnInvoice {
         reason: "given up".to_owned(),
+        dry_run: false,
     };
     let tenant = customer.tenant.tenant_id;
+    let once = key();
     let void = app
         .client
-        .act_on_invoice(tenant, owed.invoice_id, "void", &act, &key());
+        .act_on_invoice(tenant, owed.invoice_id, "void", &act, &once);
     void.await.unwrap();
     customer.advance("0h").await;
     assert_eq!(customer.invoices().await[1].status, InvoiceStatus::Void);
@@ -246,6 +248,7 @@ async fn a_refund_that_fails_after_it_succeeded_is_credit_once() {
         amount: Some(money("10.00", "USD")),
         refund: true,
         reason: "an outage".to_owned(),
+        dry_run: false,
     };
     let given = app
         .client
@@ -298,9 +301,11 @@ async fn a_dispute_holds_as_the_policy_says_and_its_end_lifts_or_keeps_it() {
             amount: None,
             refund: true,
             reason: "too much".to_owned(),
+            dry_run: false,
         };
         let whole = invoice.invoice_id;
-        let given = app.client.give_credit_note(tenant, whole, &note, &key());
+        let once = key();
+        let given = app.client.give_credit_note(tenant, whole, &note, &once);
         if won {
             control.close_dispute(&open.dispute_id, true).unwrap();
             customer.advance("1h").await;
@@ -467,11 +472,13 @@ async fn a_write_off_by_hand_ends_the_debt_at_once() {
     let owed = customer.invoices().await.remove(1);
     let act = ActOnInvoice {
         reason: "they are right".to_owned(),
+        dry_run: false,
     };
     let tenant = customer.tenant.tenant_id;
+    let once = key();
     let sent = app
         .client
-        .act_on_invoice(tenant, owed.invoice_id, "write-off", &act, &key());
+        .act_on_invoice(tenant, owed.invoice_id, "write-off", &act, &once);
     sent.await.unwrap();
     customer.advance("0h").await;
     assert_eq!(

@@ -1223,9 +1223,11 @@ async fn a_second_change_waits_until_the_first_is_made() {
     };
     let run = app.client.list_runs(&filter).await.unwrap().items.remove(0);
     act_on(&app, run.run_id, "pause").await;
-    let first = app.client.change_subscription(tenant, id, &seats, &key());
+    let once = key();
+    let first = app.client.change_subscription(tenant, id, &seats, &once);
     first.await.unwrap();
-    let second = app.client.change_subscription(tenant, id, &storage, &key());
+    let once = key();
+    let second = app.client.change_subscription(tenant, id, &storage, &once);
     let second = second.await.unwrap_err();
     assert_eq!(second.status(), Some(409));
     assert!(second.to_string().contains("another change"), "{second}");
@@ -1309,6 +1311,7 @@ async fn a_fixed_term_ends_on_its_day_though_the_anchor_was_moved() {
         day: 16,
         when: When::Now,
         dry_run: false,
+        reason: None,
     };
     app.client
         .move_anchor(tenant, id, &asked, &key())

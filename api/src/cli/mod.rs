@@ -94,12 +94,11 @@ enum Command {
     /// Test clocks, through the API: show, advance.
     #[command(subcommand)]
     TestClock(clock::ClockCommand),
-    /// The catalogue: check a file; load and show it through the API, and a plan's versions.
     /// Where tenants' rows are in the product, through the API: list, show, set, provision, move,
     /// back-out, migrate.
     #[command(subcommand)]
     Placement(placement::PlacementCommand),
-    /// The catalogue: check a file; load and show it through the API.
+    /// The catalogue: check a file; load and show it through the API, and a plan's versions.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
     /// Runs, through the API: list, count, show, signal, act.

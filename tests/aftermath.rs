@@ -128,7 +128,7 @@ async fn look(app: &TestApp) {
     };
     let run = app.client.list_runs(&filter).await.unwrap();
     let signal = SendSignal {
-        id: uuid::Uuid::new_v4().to_string(),
+        id: tenure_engine::random_uuid().to_string(),
         name: None,
         signal: json!("Look"),
         reason: Some("a story".to_owned()),

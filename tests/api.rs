@@ -640,7 +640,9 @@ async fn each_time_of_a_run_says_on_which_clock_it_is() {
     let from = from.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
     let runs = app.client.list_runs(&Default::default()).await.unwrap();
     let mut seen = std::collections::BTreeSet::new();
-    for run in runs.items {
+    // What watches the provider's events does so in real time, whoever they are of.
+    let runs = runs.items.into_iter();
+    for run in runs.filter(|run| run.workflow != "webhook-watch") {
         seen.insert((run.workflow.clone(), run.status.is_terminal()));
         let is_system = run.tenant_name.as_deref() == Some("system");
         assert_eq!(is_system, run.workflow == "clock-advance", "{run:?}");
@@ -688,7 +690,7 @@ async fn the_clients_types_and_the_servers_answers_agree() {
     let tenant = customer.tenant.tenant_id;
     assert_eq!(client.whoami().await.unwrap().role, Role::Admin);
     assert_eq!(client.list_plans().await.unwrap().len(), 5);
-    assert_eq!(client.list_workflows().await.unwrap().len(), 12);
+    assert_eq!(client.list_workflows().await.unwrap().len(), 19);
     let filter = tenure_client::TenantFilter {
         q: Some("acm".to_owned()),
         ..Default::default()

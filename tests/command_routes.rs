@@ -74,6 +74,7 @@ const TABLE: &[(&str, &str)] = &[
     ("POST /v1/tenants/{tenant_id}/invoices/{invoice_id}/{verb}", "invoice void --tenant T X --reason r --dry-run"),
     ("POST /v1/tenants/{tenant_id}/invoices/{invoice_id}/{verb}", "invoice write-off --tenant T X --reason r"),
     ("GET /v1/tenants/{tenant_id}/credit-notes", "invoice credit-notes --tenant T"),
+    ("GET /v1/tenants/{tenant_id}/disputes", "invoice disputes --tenant T"),
     ("GET /v1/tenants/{tenant_id}/credit", "tenant credit show T"),
     ("POST /v1/tenants/{tenant_id}/credit", "tenant credit grant T 5.00 EUR --reason r"),
     ("GET /v1/tenants/{tenant_id}/tax", "tenant tax show T"),

@@ -175,6 +175,7 @@ async fn expected(product: &Product, member: &Member) -> BTreeMap<&'static str, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_sweep_takes_what_its_dry_run_counted_and_a_restore_brings_it_back_in_every_model() {
     let (_folder, config) = folder();
     let product = Product::fleet_with(Some(config)).await;
@@ -265,6 +266,7 @@ async fn a_sweep_takes_what_its_dry_run_counted_and_a_restore_brings_it_back_in_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn what_is_held_stays_until_it_is_lifted() {
     let (_folder, config) = folder();
     let product = Product::fleet_with(Some(config)).await;
@@ -411,6 +413,7 @@ async fn whoever_asks_whether_a_tenant_is_held_hears_of_every_kind_and_waits_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_row_that_leads_to_another_tenant_halts_a_sweep_until_somebody_decides() {
     let (_folder, config) = folder();
     let product = Product::fleet_with(Some(config)).await;
@@ -720,6 +723,7 @@ async fn a_sweep_and_its_restore_bear_every_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_sweep_into_an_s3_store_is_destroyed_when_its_window_ends_and_then_there_is_no_way_back()
 {
     let store = S3Server::start().await;

@@ -219,6 +219,7 @@ async fn all(product: &Product, member: &Member, at: &Place) -> Vec<(&'static st
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn no_tenant_is_read_or_written_through_anothers_site_token_or_login() {
     let product = Product::fleet().await;
     for member in product.members() {
@@ -316,6 +317,7 @@ async fn no_tenant_is_read_or_written_through_anothers_site_token_or_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_place_is_made_with_the_products_own_sql_and_refused_where_something_else_is() {
     let product = Product::fleet().await;
     let client = &product.app.client;
@@ -645,6 +647,7 @@ async fn a_move_that_cannot_be_or_is_given_up_leaves_the_tenant_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_migration_is_applied_once_everywhere_and_one_tenants_failure_stops_no_other() {
     let product = Product::fleet().await;
     let client = &product.app.client;

@@ -75,24 +75,11 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         Some(listener) => Some((listener, crate::metrics::install()?)),
         None => None,
     };
-    let engine_pool = tenure_engine::connect(config.database.clone(), &config.pool)
-        .await
-        .context("cannot connect to the database; is it migrated (tenure migrate up)?")?;
-    let api_pool = tenure_engine::connect(config.database.clone(), &config.pool)
-        .await
-        .context("cannot connect to the database")?;
-    let reader_pool = PoolConfig {
-        max_connections: READERS,
-        ..config.pool
-    };
-    let readers = match config.database.pooler() {
-        Pooler::None => Some(
-            tenure_engine::connect_control(config.database.clone(), &reader_pool)
-                .await
-                .context("cannot connect to the database")?,
-        ),
-        Pooler::Prepared | Pooler::Unnamed => None,
-    };
+    let Pools {
+        engine: engine_pool,
+        api: api_pool,
+        readers,
+    } = connect(&config.database, config.pool).await?;
     let stripe = Stripe::new(&config.stripe.url, &config.stripe.secret_key)
         .map_err(anyhow::Error::msg)
         .context("Stripe's address or key is malformed")?;
@@ -143,6 +130,40 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         metrics,
         stop,
         closing,
+    })
+}
+
+/// The connections of a process, by what they are for.
+struct Pools {
+    engine: PgPool,
+    api: PgPool,
+    /// For reads of one statement; none where a pooler keeps no sessions.
+    readers: Option<PgPool>,
+}
+
+async fn connect(database: &Database, config: PoolConfig) -> anyhow::Result<Pools> {
+    let engine = tenure_engine::connect(database.clone(), &config)
+        .await
+        .context("cannot connect to the database; is it migrated (tenure migrate up)?")?;
+    let api = tenure_engine::connect(database.clone(), &config)
+        .await
+        .context("cannot connect to the database")?;
+    let few = PoolConfig {
+        max_connections: READERS,
+        ..config
+    };
+    let readers = match database.pooler() {
+        Pooler::None => Some(
+            tenure_engine::connect_control(database.clone(), &few)
+                .await
+                .context("cannot connect to the database")?,
+        ),
+        Pooler::Prepared | Pooler::Unnamed => None,
+    };
+    Ok(Pools {
+        engine,
+        api,
+        readers,
     })
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -330,10 +330,10 @@ impl Station {
             if hall.take_handed_over() {
                 // It can do all that this worker can: while it is behind, its work is not passed
                 // around.
-                tokio::select! {
-                    () = clock::sleep(AFTER_HANDING_OVER) => {}
-                    () = self.stop.cancelled() => return,
-                    () = lost.cancelled() => return,
+                let pause = clock::sleep(AFTER_HANDING_OVER);
+                let pause = self.stop.run_until_cancelled(pause);
+                if lost.run_until_cancelled(pause).await.flatten().is_none() {
+                    return;
                 }
             }
             if behind {
@@ -349,17 +349,11 @@ impl Station {
                 self.claim(lease, hall, (batch, room), &mut round).await
             };
             let full = matches!(claimed, Ok(taken) if taken > 0 && taken == room);
-            if full && !behind {
-                self.analyze_grown().await;
-            }
-            behind = full;
+            self.falls_behind(&mut behind, full).await;
             // A worker that is never idle looks at schedules all the same.
             let busy = room == 0 || matches!(claimed, Ok(1..));
-            if busy && looked.elapsed() >= SCHEDULES_WHEN_BUSY {
-                self.fire_due().await;
-                self.open_gates().await;
-                self.analyze_grown().await;
-                looked = clock::monotonic();
+            if busy {
+                self.look_when_busy(&mut looked).await;
             }
             let wait = match claimed {
                 Ok(0) if room == 0 => Duration::from_secs(1),
@@ -398,6 +392,25 @@ impl Station {
                 () = lost.cancelled() => {}
             }
         }
+    }
+
+    /// A full claim is the beginning of a rush, if the last was not.
+    async fn falls_behind(&self, behind: &mut bool, full: bool) {
+        if full && !*behind {
+            self.analyze_grown().await;
+        }
+        *behind = full;
+    }
+
+    /// What else is to be looked at from time to time.
+    async fn look_when_busy(&self, looked: &mut Instant) {
+        if looked.elapsed() < SCHEDULES_WHEN_BUSY {
+            return;
+        }
+        *looked = clock::monotonic();
+        self.fire_due().await;
+        self.open_gates().await;
+        self.analyze_grown().await;
     }
 
     /// Takes due runs into the hall; how many.

@@ -10,6 +10,7 @@ use crate::support::product::{Product, as_login};
 use crate::support::smtp::SmtpServer;
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn kill_9_in_the_middle_leaves_the_same_rows_each_written_once() {
     let product = Product::fleet().await;
     product.rows(&product.birch, 4_000).await;

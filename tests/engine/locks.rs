@@ -403,6 +403,7 @@ async fn closed_door(engine: &TestEngine, key: &str) -> RunId {
 
 /// A late signal is on its way, from Rust or from SQL, when the sweep comes by; and the other way round.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_late_signal_and_the_drop_of_its_run_leave_nothing_with_nobody() {
     let engine = arena(&Outside::default()).await;
     let registry = engine.client.registry();

@@ -2,8 +2,8 @@
 
 use rust_decimal::Decimal;
 use tenure_client::{
-    ActOnInvoice, CreditNote, IdempotencyKey, Invoice, InvoiceDetail, InvoiceStatus, Money,
-    NewCreditNote,
+    ActOnInvoice, CreditNote, Dispute, IdempotencyKey, Invoice, InvoiceDetail, InvoiceStatus,
+    Money, NewCreditNote,
 };
 use uuid::Uuid;
 
@@ -42,6 +42,14 @@ pub(super) enum InvoiceCommand {
     Refund(GiveArgs),
     /// List a tenant's credit notes, newest first.
     CreditNotes {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The tenant.
+        #[arg(long)]
+        tenant: Uuid,
+    },
+    /// List what banks dispute of a tenant's payments.
+    Disputes {
         #[command(flatten)]
         api: ApiArgs,
         /// The tenant.
@@ -110,7 +118,23 @@ pub(super) async fn run(command: InvoiceCommand) -> anyhow::Result<()> {
             let found = api.client()?.list_credit_notes(tenant).await?;
             print(&api, &found, || found.iter().for_each(print_note))
         }
+        InvoiceCommand::Disputes { api, tenant } => {
+            let found = api.client()?.list_disputes(tenant).await?;
+            print(&api, &found, || found.iter().for_each(print_dispute))
+        }
     }
+}
+
+fn print_dispute(dispute: &Dispute) {
+    println!(
+        "{}  {}  {}  fee {}  {}  invoice {}",
+        dispute.dispute_id,
+        dispute.standing,
+        dispute.amount,
+        dispute.fee,
+        dispute.reason,
+        dispute.invoice_id,
+    );
 }
 
 async fn act(args: ActArgs, verb: &str) -> anyhow::Result<()> {

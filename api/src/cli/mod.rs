@@ -88,7 +88,7 @@ enum Command {
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
     /// Invoices, through the API: list, show, page, collect, void, write-off, credit-note, refund,
-    /// credit-notes.
+    /// credit-notes, disputes.
     #[command(subcommand)]
     Invoice(invoice::InvoiceCommand),
     /// Test clocks, through the API: show, advance.

@@ -236,30 +236,13 @@ fn rule_of(policy: &Policy, name: &str, table: &TableRule) -> Result<Option<Rule
         Action::Delete => Some(window.unwrap_or(0)),
         Action::Archive | Action::Keep if window.is_none() => None,
         Action::Archive | Action::Keep => {
-            return Err(at(
-                "restore_days",
-                "an archive stays; a window is for delete",
-            ));
+            return Err(at("restore_days", "a window is for what is deleted"));
         }
     };
     if restore_days.is_some_and(|days| days > MAX_DAYS) {
         return Err(at("restore_days", "0 to 36500 days"));
     }
-    if class.legal_min_days.is_some_and(|least| after_days < least) && action == Action::Delete {
-        return Err(at(
-            "after_days",
-            "it is less than the legal_min_days of the class",
-        ));
-    }
-    if let Some(most) = class.legal_max_days {
-        let gone = restore_days.map(|window| after_days + window);
-        if gone.is_none_or(|gone| gone > most) {
-            return Err(at(
-                "after_days",
-                "with the restore window it is more than the legal_max_days of the class, or it stays in the archive for ever",
-            ));
-        }
-    }
+    within_law(class, action, after_days, restore_days).map_err(|why| at("after_days", why))?;
     let age = differs.age.clone().or_else(|| class.age.clone());
     let age = age.ok_or_else(|| at("age", "name the column that days are counted from"))?;
     if differs.age_of.is_empty() && table.column(&age).is_none() {
@@ -276,6 +259,27 @@ fn rule_of(policy: &Policy, name: &str, table: &TableRule) -> Result<Option<Rule
         age,
         age_of: differs.age_of,
     }))
+}
+
+/// Whether the days are what the law wants of the class; why not otherwise.
+fn within_law(
+    class: &Class,
+    action: Action,
+    after_days: u32,
+    restore_days: Option<u32>,
+) -> Result<(), &'static str> {
+    let least = class.legal_min_days.filter(|_| action == Action::Delete);
+    if least.is_some_and(|least| after_days < least) {
+        return Err("it is less than the legal_min_days of the class");
+    }
+    let gone = restore_days.map(|window| after_days + window);
+    let most = class.legal_max_days;
+    if most.is_some_and(|most| gone.is_none_or(|gone| gone > most)) {
+        return Err(
+            "with the restore window it is more than the legal_max_days of the class, or it stays in the archive for ever",
+        );
+    }
+    Ok(())
 }
 
 fn flaw(place: &str, detail: &str) -> Flaw {

@@ -237,6 +237,7 @@ fn back_out(of: Box<MoveInput>, walk: Option<Walk>, refused: Option<String>) -> 
 }
 
 impl MoveWorkflow {
+    #[expect(clippy::too_many_lines, reason = "one arm a state")]
     async fn go_on(&self, cx: &Context, state: State) -> Result<Transition<Self>, StepError> {
         Ok(match state {
             State::Preparing { of } => match self.prepare(cx, &of).await? {

@@ -260,7 +260,7 @@ async fn what_is_kept_is_decided_and_a_run_is_held() {
     console
         .sees(&["POLICIES", "bulk", "as its code says"])
         .await;
-    console.press("jj");
+    console.press("jjjj");
     choose(&mut console, "set-policy").await;
     fill(&mut console, "keep").await;
     console.press(EMPTY);

@@ -153,7 +153,7 @@ async fn a_filter_that_cannot_be_met_is_refused_with_what_there_is() {
         (
             "workflow:dunnning",
             "unknown_workflow",
-            "no workflow is called \"dunnning\"; there are bulk, clock-advance, dunning",
+            "no workflow is called \"dunnning\"; there are backfill, backfill-range, bulk, charge",
         ),
         (
             "workflow:dunning state:grace",

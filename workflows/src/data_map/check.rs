@@ -87,7 +87,17 @@ pub fn check(map: &DataMap, snapshot: &Snapshot) -> Vec<Finding> {
     }
     for (name, rule) in &map.tables {
         match snapshot.table(name) {
-            Some(table) => Look::new(map, snapshot, table, rule, &mut findings).all(),
+            Some(table) => {
+                let findings = &mut findings;
+                let look = Look {
+                    map,
+                    snapshot,
+                    table,
+                    rule,
+                    findings,
+                };
+                look.all();
+            }
             None => findings.push(Finding {
                 table: name.clone(),
                 column: None,
@@ -111,23 +121,7 @@ struct Look<'a> {
     findings: &'a mut Vec<Finding>,
 }
 
-impl<'a> Look<'a> {
-    fn new(
-        map: &'a DataMap,
-        snapshot: &'a Snapshot,
-        table: &'a Table,
-        rule: &'a TableRule,
-        findings: &'a mut Vec<Finding>,
-    ) -> Self {
-        Self {
-            map,
-            snapshot,
-            table,
-            rule,
-            findings,
-        }
-    }
-
+impl Look<'_> {
     fn tell(&mut self, column: Option<&str>, code: Code, detail: String, remedy: &str) {
         self.findings.push(Finding {
             table: self.table.name.clone(),

@@ -11,7 +11,10 @@ pub(crate) mod s3;
 pub(crate) mod smtp;
 pub(crate) mod wire;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::sync::mpsc::Sender;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
@@ -57,7 +60,50 @@ async fn clone(migrated: bool) -> String {
         cluster.template("empty", async |_| Ok(())).await
     };
     let template = template.expect("a template");
-    cluster.clone_database(&template).await.expect("a database")
+    let name = cluster.clone_database(&template).await.expect("a database");
+    LENT.with_borrow_mut(|lent| lent.0.push(name.clone()));
+    name
+}
+
+thread_local! {
+    /// What the test of this thread was given. A test has a thread of its own, so what the thread
+    /// leaves behind is what the test no longer needs: kept to the end of the process, the databases
+    /// of the whole suite would fill the memory of a small machine.
+    static LENT: RefCell<Lent> = const { RefCell::new(Lent(Vec::new())) };
+}
+
+struct Lent(Vec<String>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        for name in self.0.drain(..) {
+            // Nobody listens when the process ends, and then the whole cluster goes.
+            let _ = returned().send(name);
+        }
+    }
+}
+
+/// Takes the names of databases that are to be dropped. A thread of its own does it: a thread that
+/// ends can no longer drive a connection.
+fn returned() -> &'static Sender<String> {
+    static RETURNED: LazyLock<Sender<String>> = LazyLock::new(|| {
+        let (sender, names) = std::sync::mpsc::channel::<String>();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            for name in names {
+                let dropped =
+                    runtime.block_on(async { cluster().await.drop_database(&name).await });
+                if let Err(why) = dropped {
+                    eprintln!("database {name} of a test that ended stays: {why:#}");
+                }
+            }
+        });
+        sender
+    });
+    &RETURNED
 }
 
 /// A migrated database of its own.

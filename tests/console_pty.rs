@@ -261,7 +261,7 @@ async fn a_person_finds_a_stuck_run_retries_it_and_signals_another() {
     console.press("S");
     console.sees(&["suite: signal, tenant of Acme"]).await;
     console.press("{\"AttachMethod\": {\"method\": \"pm_card_visa\"}}");
-    console.sees(&["JSON is fine"]).await;
+    console.sees(&["it is handled"]).await;
     console.press(ENTER);
     console.press("they called us");
     console.sees(&["> they called us"]).await;

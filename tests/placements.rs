@@ -565,11 +565,22 @@ async fn old_rows_are_deleted_once_compared_and_a_move_leads_through_every_model
     // Nothing of it is left behind: no guard, no key.
     for source in ["main", "rooms", "vault"] {
         let mut conn = connect(&product.url(source).parse().unwrap()).await;
-        let left: i64 = sqlx::query_scalar(
+        // Where a database was made and dropped again, nothing was done in the source itself.
+        let ledger: bool = sqlx::query_scalar("select to_regclass('tenure.done') is not null")
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+        assert_eq!(ledger, source != "vault", "{source}");
+        let done = if ledger {
+            "(select count(*) from tenure.done)"
+        } else {
+            "0"
+        };
+        let left: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
             "select (select count(*) from pg_trigger where tgname ~ '^tenure_frozen')
                + (select count(*) from pg_proc where proname ~ '^frozen_')
-               + (select count(*) from tenure.done)",
-        )
+               + {done}"
+        )))
         .fetch_one(&mut conn)
         .await
         .unwrap();

@@ -127,7 +127,7 @@ pub struct Flaw {
     pub detail: String,
 }
 
-/// Says what holds for each table whose rows do not stay, in the order in which they go.
+/// Says what holds for each table whose rows do not stay, in the order of the map.
 ///
 /// # Errors
 /// All flaws of the policy, also against the map.

@@ -60,6 +60,13 @@ pub(crate) struct Reference {
     parent_columns: Vec<String>,
 }
 
+impl Reference {
+    /// Whether it points to that table.
+    pub(crate) fn leads_to(&self, table: &Table) -> bool {
+        self.parent == table.relation
+    }
+}
+
 /// A chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page {

@@ -40,6 +40,7 @@ use super::policy::{Action, Rule};
 use super::store::{self, Counted, Past, Table, Tally};
 use super::{place, rows};
 use crate::archive::{FORMAT, Kind, Manifest, Part};
+use crate::data_map::{self, Link};
 use crate::door::{DoorError, as_tenant};
 use crate::environment::Environment;
 use crate::product::{OnceKey, ProductError, Site};
@@ -337,6 +338,27 @@ impl Workflow for SweepWorkflow {
     }
 }
 
+/// Whoever refers goes before what it refers to. The map's order is that of a deletion, in which a table
+/// that keeps its rows binds nobody; a sweep takes rows of such tables, too. In a ring the map decides.
+fn children_first(mut swept: Vec<(Rule, Table)>) -> Vec<(Rule, Table)> {
+    let names = swept.iter().map(|(rule, _)| rule.table.clone()).collect();
+    let links = swept.iter().flat_map(|(rule, table)| {
+        table.references().filter_map(|key| {
+            let parent = swept.iter().find(|(_, parent)| key.leads_to(parent))?;
+            Some(Link {
+                child: rule.table.clone(),
+                parent: parent.0.table.clone(),
+                constraint: key.name.clone(),
+                nullable: false,
+            })
+        })
+    });
+    let links: Vec<Link> = links.collect();
+    let places = data_map::arrange(&names, &links).places;
+    swept.sort_by_key(|(rule, _)| places.get(&rule.table).copied());
+    swept
+}
+
 /// Where a sweep goes on that a person lets skip something.
 fn skip(why: Halt, then: State) -> State {
     match (why.skip, then) {
@@ -599,6 +621,7 @@ impl SweepWorkflow {
         };
         let mut tx = site.begin().await?;
         store::enter(&mut tx).await?;
+        let mut swept = Vec::new();
         for rule in rules {
             let on_table = |hold: &&Standing| hold.scope == Scope::Table(rule.table.clone());
             if let Some(hold) = holds.iter().find(on_table) {
@@ -606,6 +629,9 @@ impl SweepWorkflow {
                 continue;
             }
             let table = store::look(&mut tx, &site, &rule.table, None).await?;
+            swept.push((rule, table));
+        }
+        for (rule, table) in children_first(swept) {
             let crossing = place::crossing(&mut tx, &site, &table).await?;
             if !crossing.is_empty() {
                 plan.crossing.insert(rule.table.clone(), crossing);

@@ -21,7 +21,8 @@ use tenure_workflows::{Environment, as_tenant, clock, invoice, notice, subscript
 use crate::support;
 use crate::support::app::{SANDBOX_KEY, seed};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// The provider and the mails of one play.
 pub(crate) struct Outside {
@@ -154,29 +155,30 @@ pub(crate) async fn subscribe(play: &Play, plan: &str) -> Result<uuid::Uuid, Pla
     Ok(row.subscription_id)
 }
 
+/// Asks for something to be done to the subscription at once.
+async fn ask(
+    play: &Play,
+    subscription: uuid::Uuid,
+    name: &str,
+    wanted: Wanted,
+) -> Result<(), PlayError> {
+    let (client, tenant) = (play.client(), play.tenant());
+    for _ in 0..play.times(name) {
+        let mut tx = tenure_engine::begin(client.pool()).await?;
+        as_tenant(&mut tx, tenant).await?;
+        let now = When::Now;
+        subscription::act(client, &mut tx, tenant, subscription, name, &wanted, now).await?;
+        tx.commit().await?;
+    }
+    play.settle().await
+}
+
 async fn cancel(
     play: &Play,
     subscription: uuid::Uuid,
     credit: CreditPolicy,
 ) -> Result<(), PlayError> {
-    let (client, tenant) = (play.client(), play.tenant());
-    for _ in 0..play.times("cancel") {
-        let mut tx = tenure_engine::begin(client.pool()).await?;
-        as_tenant(&mut tx, tenant).await?;
-        let (wanted, when) = (Wanted::Cancel { credit }, When::Now);
-        subscription::act(
-            client,
-            &mut tx,
-            tenant,
-            subscription,
-            "cancel",
-            &wanted,
-            when,
-        )
-        .await?;
-        tx.commit().await?;
-    }
-    play.settle().await
+    ask(play, subscription, "cancel", Wanted::Cancel { credit }).await
 }
 
 async fn pass(play: &Play, days: u32) -> Result<(), PlayError> {
@@ -229,6 +231,80 @@ async fn a_card_that_fails_and_is_mended_bears_every_fault() {
     assert!(report.is_clean(), "{report}");
     assert!(report.expected.contains("PastDue"), "{report}");
     assert!(report.expected.contains("[\"Active\"]"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_and_what_goes_on_after_it_bear_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        arrive(play, "pm_card_visa", None).await?;
+        let subscription = subscribe(play, "team-monthly").await?;
+        pass(play, 5).await?;
+        ask(play, subscription, "pause", Wanted::Pause { until: None }).await?;
+        let paused = facts(play, outside).await?;
+        // Longer than the period that was paid for.
+        pass(play, 40).await?;
+        ask(play, subscription, "resume", Wanted::Resume).await?;
+        Ok((paused, facts(play, outside).await?))
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.expected.contains("[\"Paused\"]"), "{report}");
+    assert!(report.expected.contains("[\"Active\"]"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_seats_and_of_plan_bears_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        arrive(play, "pm_card_visa", None).await?;
+        let subscription = subscribe(play, "team-monthly").await?;
+        pass(play, 10).await?;
+        let more = Wanted::Change {
+            plan: None,
+            seats: Some(8),
+            add_ons: None,
+        };
+        ask(play, subscription, "more", more).await?;
+        let other = Wanted::Change {
+            plan: Some("team-yearly".to_owned()),
+            seats: None,
+            add_ons: None,
+        };
+        ask(play, subscription, "other", other).await?;
+        facts(play, outside).await
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.expected.contains("charges: [1, 1, 1]"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_payment_that_comes_late_bears_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        arrive(play, "pm_sandbox_insufficient_funds", None).await?;
+        subscribe(play, "scale-monthly").await?;
+        let waits = facts(play, outside).await?;
+        play.advance(HOUR * 5);
+        give(play, "pm_card_visa").await?;
+        Ok((waits, facts(play, outside).await?))
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.expected.contains("[\"Incomplete\"]"), "{report}");
+    assert!(report.expected.contains("[\"Active\"]"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_payment_that_never_comes_bears_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        arrive(play, "pm_sandbox_insufficient_funds", None).await?;
+        subscribe(play, "scale-monthly").await?;
+        pass(play, 1).await?;
+        facts(play, outside).await
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.expected.contains("[\"Ended\"]"), "{report}");
+    assert!(report.expected.contains("charges: [0]"), "{report}");
 }
 
 /// Moves a test clock; its run looks every few milliseconds whether all is quiet.

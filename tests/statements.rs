@@ -457,6 +457,111 @@ async fn a_plan_made_while_the_tables_are_empty_goes_by_keys() {
     assert!(judged >= 5, "only {judged} statements are a worker's");
 }
 
+/// Statements that look at a whole table at scale, by their words, and why they may.
+const WIDE: [(&str, &str); 5] = [
+    (
+        "from engine.run where ($1::uuid is null or run_id < $1) and ($3::text is null",
+        "the search goes along the newest runs, with a limit, and is planned for its values",
+    ),
+    (
+        "with recursive pair as",
+        "it jumps from one version of a workflow to the next: as many looks as there are versions",
+    ),
+    (
+        "from app.tenant where ($1::uuid is null or tenant_id = $1) and ($2::text is null",
+        "a part of a name is looked for among the tenants, along their key and with a limit",
+    ),
+    (
+        "from app.notice where ($1::uuid is null or tenant_id = $1)",
+        "a page of mails along their key, newest first",
+    ),
+    (
+        "count(*) as \"count!\" from engine.run_summary group by workflow, status",
+        "it counts all runs, for whoever opens the list of workflows",
+    ),
+];
+
+/// Tables that hold millions at scale; partitions of later months are as good as empty.
+const LARGE: [&str; 12] = [
+    "run",
+    "due",
+    "step_",
+    "transition_",
+    "inbox",
+    "audit",
+    "tenant",
+    "subscription",
+    "invoice",
+    "notice",
+    "payment",
+    "parked",
+];
+
+/// The lines of a plan that read a large table from end to end, or an index without a condition.
+fn reads_all(plan: &str, full: &BTreeSet<String>) -> Vec<String> {
+    let lines: Vec<&str> = plan.lines().collect();
+    let mut found = Vec::new();
+    for (place, line) in lines.iter().enumerate() {
+        let Some((kind, rest)) = line.rsplit_once(" on ") else {
+            continue;
+        };
+        let table = rest.split_whitespace().next().unwrap_or_default();
+        let next = lines.get(place + 1).copied().unwrap_or_default();
+        let whole = kind.contains("Seq Scan")
+            || (kind.contains("Index") && kind.contains("Scan") && !next.contains("Cond:"));
+        if whole && !kind.contains("Bitmap") && full.contains(table) {
+            found.push(line.trim().to_owned());
+        }
+    }
+    found
+}
+
+/// Ten million runs that have ended, a million that sleep, a hundred thousand tenants: whatever is
+/// asked of one of them is found by a key.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_reads_a_large_table_from_end_to_end() {
+    let mut conn = support::connect(&support::database().await).await;
+    sqlx::raw_sql(include_str!("../fixtures/scale.sql"))
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let full: Vec<String> = sqlx::query_scalar(
+        "select relname::text from pg_class
+         where relnamespace in ('engine'::regnamespace, 'app'::regnamespace)
+           and relkind = 'r' and reltuples >= 10000",
+    )
+    .fetch_all(&mut conn)
+    .await
+    .unwrap();
+    let full: BTreeSet<String> = full.into_iter().collect();
+    for table in LARGE {
+        let is_there = full.iter().any(|known| known.starts_with(table));
+        assert!(is_there, "{table} is not large: {full:?}");
+    }
+    let everything = "select key from engine.run where visit = $1";
+    assert!(!reads_all(&plan(&mut conn, everything).await, &full).is_empty());
+    let mut used = BTreeSet::new();
+    let mut complaints = Vec::new();
+    sqlx::raw_sql("set plan_cache_mode = force_generic_plan")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    for statement in &statements() {
+        let plan = plan(&mut conn, statement).await;
+        let whole = reads_all(&plan, &full);
+        if whole.is_empty() {
+            continue;
+        }
+        match WIDE.iter().position(|(words, _)| statement.contains(words)) {
+            Some(place) => _ = used.insert(place),
+            None => complaints.push(format!("{whole:?}\nof {statement}")),
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
+    let idle: Vec<_> = (0..WIDE.len()).filter(|one| !used.contains(one)).collect();
+    assert!(idle.is_empty(), "exceptions of no use: {idle:?}");
+}
+
 /// Prepares a statement; returns its plan for values that lie in shard 0.
 async fn plans(conn: &mut PgConnection, statement: &str) -> String {
     let mut plans = String::new();

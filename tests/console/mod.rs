@@ -4,13 +4,13 @@
 mod bulk;
 mod change;
 mod chaos;
-mod desk;
+pub(crate) mod desk;
 mod detail;
 mod flow;
 mod keys;
 mod list;
 mod retention;
-mod samples;
+pub(crate) mod samples;
 mod schedules;
 mod screens;
 mod start;

@@ -15,34 +15,57 @@ use super::app::{SANDBOX_KEY, WEBHOOK_SECRET};
 pub(crate) fn tenure() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        // What cargo tells a test about its own package would make build scripts that watch these
-        // variables (ring's) run again, here and at the next build of the suite: half a minute each.
-        for (name, _) in std::env::vars_os() {
-            if is_about_this_package(&name) {
-                build.env_remove(name);
-            }
-        }
-        let done = build
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "tenure-api",
-                "--bin",
-                "tenure",
-            ])
-            .args(["--package", "tenure-console", "--bin", "tenure-console"])
-            .args(["--package", "stripe-sandbox", "--bin", "stripe-sandbox"])
-            .args(["--example", "falling-console"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(done.expect("cargo runs").success(), "the binary is built");
-        // target/debug/deps/suite-… is where this test runs from.
-        let this = std::env::current_exe().expect("a path");
-        let debug = this.ancestors().nth(2).expect("target/debug");
-        debug.join("tenure")
+        let folder = build(&[
+            "--package",
+            "tenure-api",
+            "--bin",
+            "tenure",
+            "--package",
+            "tenure-console",
+            "--bin",
+            "tenure-console",
+            "--package",
+            "stripe-sandbox",
+            "--bin",
+            "stripe-sandbox",
+            "--example",
+            "falling-console",
+        ]);
+        folder.join("tenure")
     })
+}
+
+/// The two builds of the parcels' program, the first one first.
+pub(crate) fn parcels() -> &'static [PathBuf; 2] {
+    static BINARIES: OnceLock<[PathBuf; 2]> = OnceLock::new();
+    BINARIES.get_or_init(|| {
+        let names = ["parcels-old", "parcels-new"];
+        let [old, new] = names;
+        let package = "tenure-suite";
+        let folder = build(&["--package", package, "--example", old, "--example", new]);
+        names.map(|name| folder.join("examples").join(name))
+    })
+}
+
+/// Builds what is named; the folder that holds it.
+fn build(targets: &[&str]) -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    // What cargo tells a test about its own package would make build scripts that watch these
+    // variables (ring's) run again, here and at the next build of the suite: half a minute each.
+    for (name, _) in std::env::vars_os() {
+        if is_about_this_package(&name) {
+            build.env_remove(name);
+        }
+    }
+    let done = build
+        .args(["build", "--quiet"])
+        .args(targets)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(done.expect("cargo runs").success(), "the binary is built");
+    // target/debug/deps/suite-… is where this test runs from.
+    let this = std::env::current_exe().expect("a path");
+    this.ancestors().nth(2).expect("target/debug").to_owned()
 }
 
 /// The Stripe sandbox's own binary, built with the product's.

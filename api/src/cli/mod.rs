@@ -31,6 +31,7 @@ mod story;
 mod subscription;
 mod tenant;
 mod token;
+mod webhook;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -83,6 +84,9 @@ enum Command {
     /// Mails, through the API: list, preview.
     #[command(subcommand)]
     Notice(notice::NoticeCommand),
+    /// What the payment provider told, through the API: list, replay.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Tenants, through the API: list, show, create, attach, hold, debt, exempt, credit, tax,
     /// entitlements, override, usage.
     #[command(subcommand)]
@@ -232,6 +236,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(command) => token::run(command).await?,
         Command::DunningPolicy(command) => dunning::run(command).await?,
         Command::Notice(command) => notice::run(command).await?,
+        Command::Webhook(command) => webhook::run(command).await?,
         Command::Tenant(command) => tenant::run(command).await?,
         Command::Invoice(command) => invoice::run(command).await?,
         Command::TestClock(command) => clock::run(command).await?,

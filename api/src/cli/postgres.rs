@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tenure_engine::Database;
 
-use super::bench::{self, BenchArgs};
+use super::bench::{self, BenchArgs, BenchTool};
 use crate::MIGRATOR;
 use crate::config::DatabaseArgs;
 use crate::postgres::{Binaries, Cluster, ClusterConfig, Durability, SearchPath, fetch, find};
@@ -84,6 +85,8 @@ pub(super) enum PostgresCommand {
 /// `tenure bench`.
 #[derive(Debug, clap::Args)]
 pub(super) struct BenchCommand {
+    #[command(subcommand)]
+    tool: Option<BenchTool>,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -115,14 +118,24 @@ pub(super) async fn run(command: PostgresCommand) -> anyhow::Result<()> {
 }
 
 pub(super) async fn bench(command: BenchCommand) -> anyhow::Result<()> {
+    if let Some(BenchTool::Compare(args)) = &command.tool {
+        return bench::compare(args);
+    }
     if command.database.database_url.is_some() || command.database.database_url_file.is_some() {
-        return bench::run(&command.bench, command.database.direct()?).await;
+        return measure(&command, command.database.direct()?).await;
     }
     let (mut cluster, _folder) = throw_away(&command.private, Durability::Durable).await?;
     let options = migrated(&cluster).await?;
-    let result = bench::run(&command.bench, options.into()).await;
+    let result = measure(&command, options.into()).await;
     cluster.stop().await;
     result
+}
+
+async fn measure(command: &BenchCommand, database: Database) -> anyhow::Result<()> {
+    match &command.tool {
+        Some(BenchTool::Curve(args)) => bench::curve(args, database).await,
+        _ => bench::run(&command.bench, database).await,
+    }
 }
 
 /// A cluster in a temporary folder, which goes with the returned guard.

@@ -5,29 +5,52 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
 /// One metric of one workload over all repetitions.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) workload: String,
     pub(crate) metric: String,
     pub(crate) median: f64,
     pub(crate) runs: Vec<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The most visits in flight.
+    pub(crate) in_flight: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ratio: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) aim: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) aim: Option<f64>,
+}
+
+impl Figure {
+    /// Whether more of it is better.
+    pub(crate) fn rises(&self) -> bool {
+        self.metric.ends_with("runs_per_s")
+            || self.metric.ends_with("steps_per_s")
+            || self.metric.ends_with("rows_per_s")
+            || self.metric.ends_with("reads_per_s")
+    }
+
+    fn aimed(&self) -> String {
+        let sign = if self.rises() { ">=" } else { "<=" };
+        self.aim
+            .map_or_else(String::new, |aim| format!("{sign} {aim}"))
+    }
 }
 
 /// One repetition's measurements: metric and value.
 pub(crate) type Measured = Vec<(String, f64)>;
 
 /// Adds a repetition to the figures.
-pub(crate) fn collect(figures: &mut Vec<Figure>, workload: &str, measured: Measured) {
+pub(crate) fn collect(
+    figures: &mut Vec<Figure>,
+    workload: &str,
+    in_flight: usize,
+    measured: Measured,
+) {
     for (metric, value) in measured {
         let known = figures
             .iter_mut()
@@ -39,10 +62,11 @@ pub(crate) fn collect(figures: &mut Vec<Figure>, workload: &str, measured: Measu
             }
             None => figures.push(Figure {
                 workload: workload.to_owned(),
-                aim: aim(workload, &metric).map(str::to_owned),
+                aim: aim(workload, &metric),
                 metric,
                 median: value,
                 runs: vec![value],
+                in_flight,
                 limit: None,
                 ratio: None,
             }),
@@ -51,22 +75,30 @@ pub(crate) fn collect(figures: &mut Vec<Figure>, workload: &str, measured: Measu
 }
 
 /// What the project aims at for a metric.
-fn aim(workload: &str, metric: &str) -> Option<&'static str> {
+fn aim(workload: &str, metric: &str) -> Option<f64> {
     Some(match (workload, metric) {
-        ("W1", "complete_runs_per_s") => ">= 35000",
-        ("W1", "wal_bytes_per_run") => "<= 1700",
-        ("W2", "steps_per_s") => ">= 120000",
-        ("W2", "wal_bytes_per_step") => "<= 380",
-        ("W2", "commits_per_step") => "<= 0.02",
-        ("W2L", "step_p50_ms") => "<= 0.25",
-        ("W2L", "step_p99_ms") => "<= 0.6",
-        ("W4", "alone_p50_ms") => "<= 1.5",
-        ("W4", "alone_p99_ms") => "<= 5",
-        ("W4", "crowd_p50_ms") => "<= 8",
-        ("W4", "crowd_p99_ms") => "<= 15",
-        ("W8", "statements_per_s") => "<= 2",
-        ("W8", "process_cpu_percent") => "<= 0.5",
-        ("E1", "read_p99_ms") => "<= 2",
+        ("W1", "complete_runs_per_s") => 35_000.0,
+        ("W1", "wal_bytes_per_run") => 1_700.0,
+        ("W2", "steps_per_s") => 120_000.0,
+        ("W2", "wal_bytes_per_step") => 380.0,
+        ("W2", "commits_per_step") => 0.02,
+        // Against an empty system.
+        ("W5", "flood_x_empty") | ("W6", "blocked_x_empty") => 2.0,
+        ("W3", "late_20k_p50_ms") => 3.0,
+        ("W3", "late_20k_p99_ms") => 20.0,
+        ("W3", "late_100k_p99_ms") => 200.0,
+        ("W3", "asleep_bytes_each") => 600.0,
+        ("W3", "asleep_process_mib") => 64.0,
+        ("W3", "asleep_x_empty") => 1.2,
+        ("W2L", "step_p50_ms") => 0.25,
+        ("W2L", "step_p99_ms") => 0.6,
+        ("W4", "alone_p50_ms") => 1.5,
+        ("W4", "alone_p99_ms") => 5.0,
+        ("W4", "crowd_p50_ms") => 8.0,
+        ("W4", "crowd_p99_ms") => 15.0,
+        ("W8", "statements_per_s") => 2.0,
+        ("W8", "process_cpu_percent") => 0.5,
+        ("E1", "read_p99_ms") => 2.0,
         _ => return None,
     })
 }
@@ -87,12 +119,12 @@ pub(crate) fn percentile(values: &[f64], part: f64) -> f64 {
 /// Prints all figures, one a line.
 pub(crate) fn print_table(figures: &[Figure]) {
     println!(
-        "{:<6} {:<22} {:>12} {:>12} {:>12} {:>8} {:>10}",
+        "{:<6} {:<24} {:>12} {:>12} {:>12} {:>8} {:>10}",
         "", "metric", "median", "min", "max", "x limit", "aim"
     );
     for figure in figures {
         println!(
-            "{:<6} {:<22} {:>12} {:>12} {:>12} {:>8} {:>10}",
+            "{:<6} {:<24} {:>12} {:>12} {:>12} {:>8} {:>10}",
             figure.workload,
             figure.metric,
             short(figure.median),
@@ -101,7 +133,7 @@ pub(crate) fn print_table(figures: &[Figure]) {
             figure
                 .ratio
                 .map_or_else(String::new, |ratio| format!("{ratio:.2}")),
-            figure.aim.as_deref().unwrap_or_default(),
+            figure.aimed(),
         );
     }
 }

@@ -43,7 +43,7 @@ impl Limits {
             ("L1_8_steps_per_s".to_owned(), eight),
             ("L100_rows_per_s".to_owned(), hundred),
         ];
-        collect(&mut self.figures, "limit", measured);
+        collect(&mut self.figures, "limit", 1, measured);
         Ok(())
     }
 
@@ -66,7 +66,7 @@ impl Limits {
             }
             let against = match (figure.workload.as_str(), figure.metric.as_str()) {
                 ("W1", "start_runs_per_s" | "complete_runs_per_s") => "L100_rows_per_s",
-                ("W2", "steps_per_s") => "L1_8_steps_per_s",
+                ("W2" | "W2T", "steps_per_s") => "L1_8_steps_per_s",
                 ("W2L", "step_p50_ms" | "step_p99_ms") => "L1_1_ms",
                 _ => continue,
             };

@@ -6,22 +6,26 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
-use sqlx::PgPool;
+use sqlx::{Executor as _, PgPool};
 use tenure_engine::{
-    Client, Registry, RunId, RunRef, ShardId, TenantId, Worker, WorkerConfig, tenant,
+    Client, Registry, RunId, RunRef, ShardId, TenantId, Worker, WorkerConfig, Workflow, tenant,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::entitlement;
 use super::figure::{Measured, percentile};
-use super::workflows::{Call, Listener, Steps};
+use super::workflows::{Call, Effects, Listener, Sleeper, Steps};
+use super::{crowd, entitlement, sleep};
 
 /// How often a sent signal is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Idle backends send their statistics this late; they must not fall into the watched time.
 const STATISTICS_LAG: Duration = Duration::from_secs(12);
+/// How often the end of a crowd is looked for, which is not what is measured.
+const SLOW_LOOK: Duration = Duration::from_millis(100);
+/// How long a crowd may take.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How many runs are started in one statement.
 const START_BATCH: usize = 500;
 
@@ -39,18 +43,26 @@ pub(crate) struct Bench {
 pub(crate) enum Workload {
     OneStep,
     TenSteps,
+    TenEffects,
     Latency,
+    Sleepers,
     Signals,
+    Flood,
+    Blocked,
     Idle,
     Entitlements,
 }
 
 /// All of them, by name.
-pub(crate) const WORKLOADS: [(&str, Workload); 6] = [
+pub(crate) const WORKLOADS: [(&str, Workload); 10] = [
     ("W1", Workload::OneStep),
     ("W2", Workload::TenSteps),
+    ("W2T", Workload::TenEffects),
     ("W2L", Workload::Latency),
+    ("W3", Workload::Sleepers),
     ("W4", Workload::Signals),
+    ("W5", Workload::Flood),
+    ("W6", Workload::Blocked),
     ("W8", Workload::Idle),
     ("E1", Workload::Entitlements),
 ];
@@ -60,8 +72,12 @@ impl Workload {
         match self {
             Self::OneStep => one_step(bench).await,
             Self::TenSteps => ten_steps(bench).await,
+            Self::TenEffects => ten_effects(bench).await,
             Self::Latency => latency(bench).await,
+            Self::Sleepers => sleep::measure(bench).await,
             Self::Signals => signals(bench).await,
+            Self::Flood => crowd::flood(bench).await,
+            Self::Blocked => crowd::blocked(bench).await,
             Self::Idle => idle(bench).await,
             Self::Entitlements => entitlement::measure(bench.pool(), bench.scale).await,
         }
@@ -92,16 +108,29 @@ impl Bench {
         self.client.pool()
     }
 
+    /// Measures with more or less work from now on.
+    pub(super) fn set_scale(&mut self, scale: f64) {
+        self.scale = scale;
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
     pub(crate) async fn close(&self) {
         self.stop.cancel();
         self.pool().close().await;
     }
 
-    fn scaled(&self, count: u32) -> usize {
+    pub(super) fn scaled(&self, count: u32) -> usize {
         ((f64::from(count) * self.scale) as usize).max(1)
     }
 
-    async fn worker(&self) -> anyhow::Result<Worker> {
+    pub(super) async fn worker(&self) -> anyhow::Result<Worker> {
         let config = WorkerConfig {
             name: "bench".to_owned(),
             in_flight: self.in_flight,
@@ -111,20 +140,113 @@ impl Bench {
         Ok(Worker::start(&self.client, config).await?)
     }
 
-    /// Starts runs in batches, with keys that no earlier round has used.
-    async fn start(&self, runs: usize, steps: u32) -> anyhow::Result<()> {
+    /// Starts runs of so many steps, with keys that no earlier round has used.
+    pub(super) async fn start(&self, runs: usize, steps: u32) -> anyhow::Result<()> {
+        self.start_of::<Steps>(runs, &steps).await
+    }
+
+    /// Starts runs of a workflow with the same input, with keys that no earlier round has used.
+    pub(super) async fn start_of<W>(&self, runs: usize, input: &W::Input) -> anyhow::Result<()>
+    where
+        W: Workflow,
+        W::Input: Clone,
+    {
+        let keyed: Vec<_> = (0..runs)
+            .map(|_| (tenure_engine::random_uuid().to_string(), input.clone()))
+            .collect();
+        self.start_keyed::<W>(&keyed).await
+    }
+
+    /// Starts runs in batches.
+    pub(super) async fn start_keyed<W: Workflow>(
+        &self,
+        keyed: &[(String, W::Input)],
+    ) -> anyhow::Result<()> {
         let mut conn = self.pool().acquire().await?;
-        let mut left = runs;
-        while left > 0 {
-            let batch: Vec<_> = (0..left.min(START_BATCH))
-                .map(|_| (tenure_engine::random_uuid().to_string(), steps))
-                .collect();
-            left -= batch.len();
+        for batch in keyed.chunks(START_BATCH) {
             self.client
-                .start_many::<Steps>(&mut conn, self.tenant, &batch)
+                .start_many::<W>(&mut conn, self.tenant, batch)
                 .await?;
         }
         Ok(())
+    }
+
+    /// Starts a sleeper that is not due while anything is measured; its id.
+    pub(super) async fn sleep_for_long(&self) -> anyhow::Result<uuid::Uuid> {
+        let until: f64 = sqlx::query_scalar(
+            "select extract(epoch from engine.now() + interval '10 years')::float8",
+        )
+        .fetch_one(self.pool())
+        .await?;
+        let key = tenure_engine::random_uuid().to_string();
+        let mut conn = self.pool().acquire().await?;
+        let until = (until * 1e3) as i64;
+        let started = self
+            .client
+            .start::<Sleeper>(&mut conn, self.tenant, &key, &until);
+        let run = started.await?.run_id;
+        self.client.ring();
+        Ok(run.0)
+    }
+
+    /// How many runs of the tenant have work to do.
+    pub(super) async fn live(&self) -> anyhow::Result<f64> {
+        let count = "select count(*)::float8 from engine.run where tenant_id = $1 and status in (0, 1, 3, 6)";
+        let count = sqlx::query_scalar(count).bind(self.tenant.0);
+        Ok(count.fetch_one(self.pool()).await?)
+    }
+
+    /// Waits until no run of the tenant has anything to do or to wake for.
+    pub(super) async fn until_none_lives(&self) -> anyhow::Result<()> {
+        self.until_none_lives_within(PATIENCE).await
+    }
+
+    pub(super) async fn until_none_lives_within(&self, limit: Duration) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let lives: bool = sqlx::query_scalar(
+                "select exists (select from engine.due where tenant_id = $1)
+                   or exists (select from engine.waiter where tenant_id = $1)
+                   or exists (select from engine.run where tenant_id = $1 and status in (0, 1, 6))",
+            )
+            .bind(self.tenant.0)
+            .fetch_one(self.pool())
+            .await?;
+            if !lives {
+                return Ok(());
+            }
+            anyhow::ensure!(began.elapsed() < limit, "runs did not end within {limit:?}");
+            tenure_engine::sleep(SLOW_LOOK).await;
+        }
+    }
+
+    /// Waits until runs with these keys have ended; the milliseconds from each one's start to its end.
+    pub(super) async fn until_ended(
+        &self,
+        tenant: TenantId,
+        keys: &[String],
+    ) -> anyhow::Result<Vec<f64>> {
+        let began = Instant::now();
+        loop {
+            let ended: Vec<f64> = sqlx::query_scalar(
+                "select extract(epoch from changed_at - started_at)::float8 * 1000
+                 from engine.run
+                 where key = any($1) and tenant_id = $2 and status = 10",
+            )
+            .bind(keys)
+            .bind(tenant.0)
+            .fetch_all(self.pool())
+            .await?;
+            if ended.len() == keys.len() {
+                return Ok(ended);
+            }
+            anyhow::ensure!(
+                began.elapsed() < PATIENCE,
+                "runs did not end within {PATIENCE:?}"
+            );
+            // The database's stamps are what is measured; the look itself must not crowd them out.
+            tenure_engine::sleep(LOOK_EVERY).await;
+        }
     }
 }
 
@@ -193,6 +315,41 @@ async fn ten_steps(bench: &Bench) -> anyhow::Result<Measured> {
         (
             "commits_per_step".to_owned(),
             (after.commits - before.commits) / steps,
+        ),
+    ])
+}
+
+/// As ten steps, with a row of the caller's own in the transaction of each.
+async fn ten_effects(bench: &Bench) -> anyhow::Result<Measured> {
+    let mut conn = bench.pool().acquire().await?;
+    conn.execute(
+        "reset role;
+         create table if not exists bench_effect (tenant_id uuid not null, done bigint not null);
+         grant insert on bench_effect to tenure_tenant;
+         set role tenure_engine",
+    )
+    .await?;
+    drop(conn);
+    let runs = bench.scaled(1_000);
+    bench.start_of::<Effects>(runs, &10).await?;
+    let before = Counters::read(bench.pool()).await?;
+    let began = Instant::now();
+    let mut worker = bench.worker().await?;
+    worker.idle().await;
+    let elapsed = began.elapsed().as_secs_f64();
+    let after = Counters::read(bench.pool()).await?;
+    worker.shutdown().await;
+    let steps = runs as f64 * 10.0;
+    let done: f64 =
+        sqlx::query_scalar("select count(*)::float8 from engine.step where name = 'insert'")
+            .fetch_one(bench.pool())
+            .await?;
+    anyhow::ensure!(done >= steps, "{done} of {steps} effects are recorded");
+    Ok(vec![
+        ("steps_per_s".to_owned(), steps / elapsed),
+        (
+            "wal_bytes_per_step".to_owned(),
+            (after.wal_bytes - before.wal_bytes) / steps,
         ),
     ])
 }

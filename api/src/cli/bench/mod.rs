@@ -3,15 +3,20 @@
 //! A figure is the median of several runs, and its ratio to the limit measured in the same run,
 //! because machines differ and are noisy. Nothing here is used by the product.
 
+mod compare;
+mod crowd;
+mod curve;
 mod entitlement;
 mod figure;
 mod limit;
 mod load;
+mod sleep;
 mod workflows;
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use sqlx::PgPool;
 use tenure_engine::{Database, PoolConfig, Registry, RetryPolicy};
 
 use figure::{Figure, Machine};
@@ -19,8 +24,8 @@ use figure::{Figure, Machine};
 /// Measures the engine against the limit of Postgres on this machine.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Workloads to run: W1, W2, W2L, W4, W8, and E1: entitlements. All when none is named.
-    #[arg(value_parser = ["W1", "W2", "W2L", "W4", "W8", "E1"])]
+    /// Workloads to run, and E1: entitlements. All when none is named; see docs/performance.md.
+    #[arg(value_parser = ["W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6", "W8", "E1"])]
     workloads: Vec<String>,
     /// Repetitions of each workload; the median is reported.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -36,11 +41,37 @@ pub struct BenchArgs {
     json: Option<PathBuf>,
 }
 
-/// Runs the named workloads on a database with the migrated schema.
+/// What else is done with figures.
+#[derive(Debug, clap::Subcommand)]
+pub enum BenchTool {
+    /// Hold two files of figures against each other.
+    Compare(compare::CompareArgs),
+    /// Draw what a piece of work costs against how much of it there is.
+    Curve(curve::CurveArgs),
+}
+
+/// Compares two files; needs no database.
+///
+/// # Errors
+/// When a file cannot be read, or they have nothing in common.
+pub fn compare(args: &compare::CompareArgs) -> anyhow::Result<()> {
+    compare::run(args)
+}
+
+/// Measures and draws the curve on a database with the migrated schema.
 ///
 /// # Errors
 /// When the database cannot be reached or the file cannot be written.
-pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
+pub async fn curve(args: &curve::CurveArgs, database: Database) -> anyhow::Result<()> {
+    let (pool, machine) = open(database).await?;
+    println!("{machine}");
+    let mut bench = load::Bench::new(pool, registry()?, args.in_flight, 1.0).await?;
+    let drawn = curve::run(args, &mut bench).await;
+    bench.close().await;
+    drawn
+}
+
+async fn open(database: Database) -> anyhow::Result<(PgPool, Machine)> {
     let config = PoolConfig {
         max_connections: 24,
         ..PoolConfig::default()
@@ -49,12 +80,28 @@ pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
         .await
         .context("cannot reach the database to measure")?;
     let machine = Machine::read(&pool).await?;
-    println!("{machine}");
+    Ok((pool, machine))
+}
+
+fn registry() -> anyhow::Result<Registry> {
     let registry = Registry::builder()
         .register(workflows::Steps)
+        .register(workflows::Effects)
         .register(workflows::Listener)
+        .register(workflows::Gated)
+        .register(workflows::Sleeper)
         .build()?;
-    let bench = load::Bench::new(pool, registry, args.in_flight, args.scale).await?;
+    Ok(registry)
+}
+
+/// Runs the named workloads on a database with the migrated schema.
+///
+/// # Errors
+/// When the database cannot be reached or the file cannot be written.
+pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
+    let (pool, machine) = open(database).await?;
+    println!("{machine}");
+    let bench = load::Bench::new(pool, registry()?, args.in_flight, args.scale).await?;
     let wanted = |name: &str| args.workloads.is_empty() || args.workloads.iter().any(|w| w == name);
 
     let mut figures: Vec<Figure> = Vec::new();
@@ -65,7 +112,7 @@ pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
         for (name, workload) in load::WORKLOADS {
             if wanted(name) {
                 let measured = workload.measure(&bench).await?;
-                figure::collect(&mut figures, name, measured);
+                figure::collect(&mut figures, name, args.in_flight, measured);
             }
         }
     }

@@ -1,7 +1,9 @@
-//! The workflows that are measured: steps that answer a small JSON, and a listener.
+//! The workflows that are measured: steps that answer a small JSON or insert a row, a listener, a
+//! sleeper, and one that needs room.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use tenure_engine::{Context, Event, StepError, Transition, Workflow};
+use tenure_engine::{Context, Event, Limit, Need, StepError, Transition, Workflow};
 
 use super::POLICY;
 
@@ -91,5 +93,119 @@ impl Workflow for Listener {
             | Event::CancelRequested => heard,
         };
         Ok(Transition::stay(ListenerState::Listening { heard }))
+    }
+}
+
+/// As [`Steps`], with a row of the caller's own in each step's transaction.
+pub(crate) struct Effects;
+
+impl Workflow for Effects {
+    const NAME: &'static str = "bench-effects";
+    const VERSION: i32 = 1;
+    type Input = u32;
+    type State = StepsState;
+    type Signal = NoSignal;
+    type Output = u32;
+
+    fn start(&self, steps: u32) -> StepsState {
+        StepsState::Working { steps }
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        state: StepsState,
+        _event: Event<NoSignal>,
+    ) -> Result<Transition<Self>, StepError> {
+        let StepsState::Working { steps } = state;
+        let tenant = cx.tenant_id().0;
+        for done in 0..steps {
+            cx.transact("insert", async |tx| {
+                sqlx::query("insert into bench_effect (tenant_id, done) values ($1, $2)")
+                    .bind(tenant)
+                    .bind(i64::from(done))
+                    .execute(&mut *tx)
+                    .await?;
+                Ok(Answer { done, ok: true })
+            })
+            .await?;
+        }
+        Ok(Transition::complete(steps))
+    }
+}
+
+/// The room that [`Gated`] needs.
+pub(crate) const GATE: Limit = Limit::named("bench-gate");
+
+/// Ends at once, if there is room.
+pub(crate) struct Gated;
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum GatedState {
+    Outside,
+}
+
+impl Workflow for Gated {
+    const NAME: &'static str = "bench-gated";
+    const VERSION: i32 = 1;
+    const LIMITS: &'static [Limit] = &[GATE];
+    type Input = ();
+    type State = GatedState;
+    type Signal = NoSignal;
+    type Output = ();
+
+    fn start(&self, (): ()) -> GatedState {
+        GatedState::Outside
+    }
+
+    fn needs(&self, _state: &GatedState) -> Vec<Need> {
+        vec![GATE.shared()]
+    }
+
+    async fn handle(
+        &self,
+        _cx: &Context,
+        _state: GatedState,
+        _event: Event<NoSignal>,
+    ) -> Result<Transition<Self>, StepError> {
+        Ok(Transition::complete(()))
+    }
+}
+
+/// Sleeps until an instant, in milliseconds since 1970.
+pub(crate) struct Sleeper;
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum SleeperState {
+    Asleep { until: i64 },
+}
+
+impl Workflow for Sleeper {
+    const NAME: &'static str = "bench-sleeper";
+    const VERSION: i32 = 1;
+    type Input = i64;
+    type State = SleeperState;
+    type Signal = NoSignal;
+    type Output = ();
+
+    fn start(&self, until: i64) -> SleeperState {
+        SleeperState::Asleep { until }
+    }
+
+    async fn handle(
+        &self,
+        _cx: &Context,
+        state: SleeperState,
+        event: Event<NoSignal>,
+    ) -> Result<Transition<Self>, StepError> {
+        let SleeperState::Asleep { until } = state;
+        Ok(match event {
+            Event::Entered => {
+                let at = DateTime::<Utc>::from_timestamp_millis(until)
+                    .ok_or_else(|| StepError::terminal("until", "it is no instant"))?;
+                Transition::stay(SleeperState::Asleep { until }).at("wake", at)
+            }
+            _ => Transition::complete(()),
+        })
     }
 }

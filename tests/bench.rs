@@ -1,0 +1,95 @@
+//! `tenure bench` runs, at a scale that says nothing of speed: each workload gives its figures, two
+//! files are held against each other, and the curve is drawn.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support;
+use crate::support::process::tenure;
+
+fn bench(database: &str, args: &[&str]) -> String {
+    let output = Command::new(tenure())
+        .arg("bench")
+        .args(args)
+        .env_clear()
+        .env("DATABASE_URL", database)
+        .output()
+        .unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{args:?}: {text}");
+    text
+}
+
+/// The figures of a file, and the machine that its first line tells of.
+fn figures(path: &Path) -> (Value, Vec<Value>) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let machine = lines.next().unwrap();
+    (machine, lines.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_workload_gives_its_figures_and_two_files_are_compared() {
+    const EXPECTED: [(&str, &str); 10] = [
+        ("W1", "complete_runs_per_s"),
+        ("W2", "steps_per_s"),
+        ("W2T", "steps_per_s"),
+        ("W2L", "step_p50_ms"),
+        ("W3", "late_20k_p99_ms"),
+        ("W3", "asleep_bytes_each"),
+        ("W4", "alone_p50_ms"),
+        ("W5", "flood_x_empty"),
+        ("W6", "blocked_x_empty"),
+        ("W6", "blocked_runs"),
+    ];
+    let database = support::database_url().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let small = ["--runs", "1", "--scale", "0.002", "--in-flight", "16"];
+    let all = ["W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6"];
+    let path = one.to_str().unwrap();
+    bench(&database, &[&all[..], &small, &["--json", path]].concat());
+    let (machine, told) = figures(&one);
+    assert!(machine["cores"].as_u64() > Some(0), "{machine}");
+    for (workload, metric) in EXPECTED {
+        let found = told
+            .iter()
+            .find(|figure| figure["workload"] == workload && figure["metric"] == metric);
+        let figure = found.unwrap_or_else(|| panic!("{workload} {metric} is not in {told:#?}"));
+        assert!(figure["median"].as_f64() > Some(0.0), "{figure}");
+        assert_eq!(figure["runs"].as_array().unwrap().len(), 1, "{figure}");
+        assert_eq!(figure["in_flight"], 16, "{figure}");
+    }
+    let blocked = told
+        .iter()
+        .find(|figure| figure["metric"] == "blocked_runs");
+    assert_eq!(blocked.unwrap()["median"], 200.0, "all had no room");
+    let left: i64 = sqlx::query_scalar(
+        "select count(*) from engine.run where status < 10 and workflow <> 'bench-listener'",
+    )
+    .fetch_one(&mut support::connect(&database.parse().unwrap()).await)
+    .await
+    .unwrap();
+    assert_eq!(left, 0, "a workload left something behind");
+
+    let second = two.to_str().unwrap();
+    bench(
+        &database,
+        &[&["W2"][..], &small, &["--json", second]].concat(),
+    );
+    let table = bench(&database, &["compare", path, second]);
+    let line = table.lines().find(|line| line.contains("steps_per_s"));
+    assert!(line.is_some_and(|line| line.contains("W2")), "{table}");
+
+    let svg = folder.path().join("curve.svg");
+    let drawing = svg.to_str().unwrap();
+    bench(
+        &database,
+        &["curve", "--svg", drawing, "--runs", "1", "--scale", "0.01"],
+    );
+    let drawn = std::fs::read_to_string(&svg).unwrap();
+    assert_eq!(drawn.matches("<polyline").count(), 2, "{drawn}");
+    assert_eq!(drawn.matches("<circle").count(), 10, "{drawn}");
+}

@@ -466,7 +466,11 @@ fn running(row: &RunRow) -> Why {
     match row.worker_expires_at {
         Some(expires) if expires > row.now => Why {
             kind: "running",
-            summary: format!("Worker {name} is working on it."),
+            // Whether the process is alive shows only when its lease ends.
+            summary: format!(
+                "Worker {name} holds it. If it is not heard of before {}, another takes it over.",
+                rfc3339(expires)
+            ),
             evidence: vec![worker, ("lease until", rfc3339(expires)), since(row)],
         },
         expires => Why {

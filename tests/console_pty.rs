@@ -13,7 +13,7 @@ use tenure_client::{IdempotencyKey, NewTenant, RunFilter, RunStatus, StartRun, T
 
 use crate::support::app::TestApp;
 use crate::support::process::tenure;
-use crate::support::{connect, eventually};
+use crate::support::{connect, eventually, eventually_or_tell};
 
 pub(crate) const ENTER: &str = "\r";
 const BACKSPACE: &str = "\x7f";
@@ -102,10 +102,14 @@ impl Console {
 
     /// Waits until all of these are on the screen at once.
     pub(crate) async fn sees(&self, words: &[&str]) {
-        eventually(&format!("the screen shows {words:?}"), async || {
-            let text = self.text();
-            words.iter().all(|word| text.contains(word))
-        })
+        eventually_or_tell(
+            &format!("the screen shows {words:?}"),
+            async || {
+                let text = self.text();
+                words.iter().all(|word| text.contains(word))
+            },
+            async || self.text(),
+        )
         .await;
     }
 

@@ -11,7 +11,7 @@ use tenure_client::{CancelSubscription, Client, IdempotencyKey, MailFilter, When
 use crate::support::app::{SANDBOX_KEY, Subscriber, WEBHOOK_SECRET, seed};
 use crate::support::process::Server;
 use crate::support::smtp::{SmtpServer, header};
-use crate::support::{self, eventually};
+use crate::support::{self, eventually, eventually_or_tell};
 
 mod freeze;
 mod kill;
@@ -133,9 +133,11 @@ impl Stage {
 }
 
 pub(crate) async fn ready(customer: &Subscriber<'_>) {
-    eventually("the clock is ready", async || {
-        customer.is_ready().await.unwrap_or(false)
-    })
+    eventually_or_tell(
+        "the clock is ready",
+        async || customer.is_ready().await.unwrap_or(false),
+        async || customer.what_moves().await,
+    )
     .await;
 }
 

@@ -288,6 +288,44 @@ fn every_operation_has_its_line_in_a_menu() {
     }
 }
 
+/// Asks for each field of the filter language, as the API, the command line and the console take it.
+async fn every_field(app: &TestApp, tenant: uuid::Uuid) {
+    let id = tenant.to_string();
+    for field in FIELDS {
+        let value = match field {
+            "workflow" => "subscription",
+            "state" => "Trialing",
+            "status" => "waiting",
+            "tenant" => id.as_str(),
+            "key" => "none",
+            "age" => ">1s",
+            "attempt" | "visit" => ">=0",
+            "started" => ">=2020-01-01",
+            field => panic!("no value is known for {field}"),
+        };
+        let term = format!("{field}:{value}");
+        let asked = tenure_client::RunFilter {
+            filter: Some(term.clone()),
+            ..tenure_client::RunFilter::default()
+        };
+        app.client.list_runs(&asked).await.unwrap();
+        let done = Command::new(tenure())
+            .args(["run", "list", "--json", "--filter", &term])
+            .args(["--url", &app.url, "--token", &app.token])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{term}");
+        let listed: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert!(listed["items"].is_array(), "{listed}");
+        let mut desk = Desk::of("admin");
+        desk.answer(Answer::Runs(page(Vec::new())));
+        desk.key(KeyCode::Char('/'));
+        desk.type_text(&term);
+        desk.key(KeyCode::Enter);
+        assert!(desk.question().starts_with("Runs("), "{}", desk.text());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_verb_on_a_run_and_every_filter_has_all_three_doors() {
     let app = TestApp::new().await;
@@ -332,41 +370,7 @@ async fn every_verb_on_a_run_and_every_filter_has_all_three_doors() {
     desk.answer(run_answer(run, Content::Timeline(Vec::new(), Vec::new())));
     assert!(desk.text().contains(&words.join(" ")), "{}", desk.text());
 
-    // Each field of the filter language, as the API, the command line and the console take it.
-    let id = tenant.to_string();
-    for field in FIELDS {
-        let value = match field {
-            "workflow" => "subscription",
-            "state" => "Trialing",
-            "status" => "waiting",
-            "tenant" => id.as_str(),
-            "key" => "none",
-            "age" => ">1s",
-            "attempt" | "visit" => ">=0",
-            "started" => ">=2020-01-01",
-            field => panic!("no value is known for {field}"),
-        };
-        let term = format!("{field}:{value}");
-        let asked = tenure_client::RunFilter {
-            filter: Some(term.clone()),
-            ..tenure_client::RunFilter::default()
-        };
-        app.client.list_runs(&asked).await.unwrap();
-        let done = Command::new(tenure())
-            .args(["run", "list", "--json", "--filter", &term])
-            .args(["--url", &app.url, "--token", &app.token])
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{term}");
-        let listed: Value = serde_json::from_slice(&done.stdout).unwrap();
-        assert!(listed["items"].is_array(), "{listed}");
-        let mut desk = Desk::of("admin");
-        desk.answer(Answer::Runs(page(Vec::new())));
-        desk.key(KeyCode::Char('/'));
-        desk.type_text(&term);
-        desk.key(KeyCode::Enter);
-        assert!(desk.question().starts_with("Runs("), "{}", desk.text());
-    }
+    every_field(&app, tenant).await;
     app.finish().await;
 }
 

@@ -12,7 +12,7 @@ use tenure_api::config::StripeConfig;
 use tenure_api::serve::{Running, ServeConfig, start};
 use tenure_client::{
     AdvanceTestClock, AttachPaymentMethod, Client, IdempotencyKey, Invoice, NewSubscription,
-    NewTenant, Role, Subscription, Tenant, TestClockStatus,
+    NewTenant, Role, RunFilter, Subscription, Tenant, TestClockStatus,
 };
 use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{PoolConfig, TenantId, WorkerConfig};
@@ -275,6 +275,31 @@ impl Subscriber<'_> {
     pub(crate) async fn is_ready(&self) -> Result<bool, tenure_client::ClientError> {
         let clock = self.client.test_clock(self.clock).await?;
         Ok(clock.status == TestClockStatus::Ready)
+    }
+
+    /// The tenant's runs that do not merely wait, and why they are where they are.
+    pub(crate) async fn what_moves(&self) -> String {
+        let filter = RunFilter {
+            tenant_id: Some(self.tenant.tenant_id),
+            ..RunFilter::default()
+        };
+        let mut told = format!("{:?}", self.client.test_clock(self.clock).await);
+        for run in self
+            .client
+            .list_runs(&filter)
+            .await
+            .map_or(Vec::new(), |page| page.items)
+        {
+            let Ok(run) = self.client.run(run.run_id).await else {
+                continue;
+            };
+            let (one, why) = (&run.summary, &run.why);
+            told += &format!(
+                "\n{} {:?} {} attempt {}: {} {:?}",
+                one.workflow, one.status, one.state, one.attempt, why.summary, why.evidence
+            );
+        }
+        told
     }
 
     pub(crate) async fn now(&self) -> DateTime<Utc> {

@@ -154,6 +154,15 @@ pub(crate) async fn eventually<F>(what: &str, holds: F)
 where
     F: AsyncFn() -> bool,
 {
+    eventually_or_tell(what, holds, async || String::new()).await;
+}
+
+/// The same, with what is to be told of the moment at which it was given up.
+pub(crate) async fn eventually_or_tell<F, T>(what: &str, holds: F, tell: T)
+where
+    F: AsyncFn() -> bool,
+    T: AsyncFn() -> String,
+{
     let wait = async {
         let mut tick = tokio::time::interval(std::time::Duration::from_millis(5));
         while !holds().await {
@@ -161,5 +170,10 @@ where
         }
     };
     let done = tokio::time::timeout(std::time::Duration::from_secs(60), wait).await;
-    assert!(done.is_ok(), "did not come to hold within a minute: {what}");
+    if done.is_err() {
+        panic!(
+            "did not come to hold within a minute: {what}\n{}",
+            tell().await
+        );
+    }
 }

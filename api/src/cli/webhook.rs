@@ -41,9 +41,7 @@ pub(super) async fn run(command: WebhookCommand) -> anyhow::Result<()> {
         } => {
             let (asked, key) = (ReplayWebhookEvent { reason }, IdempotencyKey::generate());
             let client = api.client()?;
-            let event = client
-                .replay_webhook_event(&event_id, &asked, &key)
-                .await?;
+            let event = client.replay_webhook_event(&event_id, &asked, &key).await?;
             print(&api, &event, || tell(&event))
         }
     }

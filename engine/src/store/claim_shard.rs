@@ -136,8 +136,9 @@ pub(crate) async fn claim(
         ), chosen as materialized (
           select due.ctid as row_id, due.run_id, due.shard_id, due.due_at
           from place
-          -- A shard lies in one partition, so row and shard name one row on any layout.
-          join engine.due on due.ctid = place.row_id and due.shard_id = place.shard_id and due.shard_id = $10
+          -- A shard lies in one partition, so row and shard name one row on any layout. Written so
+          -- that no index serves the shard: one that has it second would be read whole for each row.
+          join engine.due on due.ctid = place.row_id and due.shard_id + 0 = place.shard_id and due.shard_id = $10
           order by place.place
           limit $3
           for update of due skip locked
@@ -168,7 +169,7 @@ pub(crate) async fn claim(
           delete from engine.due
           using chosen
           where due.ctid = chosen.row_id
-            and due.shard_id = chosen.shard_id
+            and due.shard_id + 0 = chosen.shard_id
             and due.shard_id = $10
             -- The second is never so, unless somebody deleted a run by hand.
             and (chosen.row_id in (select due_row from locked where due_row is not null)
@@ -179,7 +180,7 @@ pub(crate) async fn claim(
           delete from engine.nudge
           using heard
           where nudge.ctid = heard.row_id
-            and nudge.shard_id = heard.shard_id
+            and nudge.shard_id + 0 = heard.shard_id
             and nudge.shard_id = $10
             and (heard.row_id in (select nudge_row from locked where nudge_row is not null)
               or (
@@ -199,6 +200,8 @@ pub(crate) async fn claim(
             -- All are. Said so that the planner, who knows nothing of them, expects few and goes by
             -- the key; through a ctid it would miss a run that was settled since the snapshot.
             and locked.shard_id between 0 and 1023
+            -- And a plan that was made while there were no runs reads no others.
+            and run.run_id = any ((select array_agg(locked.run_id) from locked)::uuid[])
             and run.status in (0, 1, 2, 3, 4, 6)
           returning run.*, locked.status = 6 as was_blocked, locked.due_at as claimed_due_at
         ), booked as (

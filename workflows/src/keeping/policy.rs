@@ -434,7 +434,7 @@ mod tests {
             (
                 "/classes/financial/restore_days",
                 json!(9),
-                "/classes/financial/restore_days an archive stays",
+                "/classes/financial/restore_days a window is for what is deleted",
             ),
             (
                 "/classes/content",

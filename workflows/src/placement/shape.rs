@@ -331,9 +331,10 @@ mod tests {
         assert_eq!(
             order,
             [
-                ("user", String::new()),
+                // A user has its project from the beginning, which can wait for its lead.
                 ("project", "lead".to_owned()),
-                ("task", "parent".to_owned())
+                ("task", "parent".to_owned()),
+                ("user", String::new())
             ]
         );
         for table in &mut snapshot.tables {

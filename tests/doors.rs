@@ -14,7 +14,7 @@ use tenure_engine::operator::Verb;
 
 use crate::console::desk::Desk;
 use crate::console::samples::{
-    bulk, detail, flow, page, parse, results, retention, run, run_answer, schedule,
+    bulk, detail, flow, id, page, parse, results, retention, run, run_answer, schedule,
     schedule_detail, tenant_answer, tenants,
 };
 use crate::support::app::TestApp;
@@ -212,7 +212,15 @@ fn places() -> BTreeMap<&'static str, Desk> {
     tenant.key(KeyCode::Enter);
     tenant.answer(Answer::Tenants(page(tenants())));
     tenant.key(KeyCode::Enter);
-    tenant.answer(Answer::Tenant(Box::new(tenant_answer())));
+    let mut whole = tenant_answer();
+    let debts = whole.billing.debts.as_mut().unwrap();
+    debts[0].exemption = Some(parse(json!({
+        "exemption_id": id(75), "ends_at": "2027-01-09T09:00:00Z", "author": "maria",
+        "reason": "they moved", "placed_at": "2026-12-19T09:00:00Z",
+    })));
+    tenant.answer(Answer::Tenant(Box::new(whole)));
+    // What it may use is folded.
+    tenant.key(KeyCode::Char('e'));
 
     let mut operation = Desk::of("admin");
     operation.key(KeyCode::Char('b'));
@@ -245,7 +253,7 @@ fn offered(desk: &mut Desk) -> BTreeSet<String> {
     };
     note(&desk.text());
     desk.key(KeyCode::Home);
-    for _ in 0..40 {
+    for _ in 0..200 {
         desk.key(KeyCode::Char('a'));
         note(&desk.text());
         desk.key(KeyCode::Esc);

@@ -434,13 +434,19 @@ async fn ask(
 
 /// A change tells all that the subscription has from then on. A second one that is asked for before
 /// the first is done would be made of what was before, and take the first back unseen.
-async fn refuse_second_change(conn: &mut PgConnection, asked: &Asked) -> Result<(), DoorError> {
+async fn refuse_second_change(
+    conn: &mut PgConnection,
+    asked: &Asked,
+    signal_id: &str,
+) -> Result<(), DoorError> {
     if asked.act.kind() != Kind::Change {
         return Ok(());
     }
     let (run, shard) = (asked.row.run_id, asked.row.shard_id);
     match store::find_unread_change(conn, run, shard).await? {
         None => Ok(()),
+        // The same wish again.
+        Some(signal) if signal == signal_id => Ok(()),
         Some(signal) => Err(DoorError::Conflict(format!(
             "another change ({signal}) is being made just now; ask again when it is done"
         ))),
@@ -704,7 +710,7 @@ pub async fn act(
     // One after the other: what was asked for and not done yet is seen by who asks next.
     store::lock(conn, tenant, subscription).await?;
     let asked = ask(conn, tenant, subscription, wanted, when).await?;
-    refuse_second_change(conn, &asked).await?;
+    refuse_second_change(conn, &asked, signal_id).await?;
     let signal = Signal::asking(asked.act.clone(), when);
     let run = RunRef::Id(asked.row.run_id);
     let sent = client

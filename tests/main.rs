@@ -33,6 +33,7 @@ mod keeping;
 mod keys;
 mod mails;
 mod metrics;
+mod payment_methods;
 mod placements;
 mod pooler;
 mod postgres;

@@ -38,6 +38,7 @@ mod placements;
 mod pooler;
 mod postgres;
 mod reconcile;
+mod renewals;
 mod retention;
 mod schedules;
 mod schema;

@@ -73,6 +73,11 @@ async fn debt(customer: &Subscriber<'_>) -> tenure_client::Debt {
     customer.client.list_debts(tenant).await.unwrap().remove(0)
 }
 
+fn at_the_provider(app: &TestApp) -> stripe::Client {
+    let client = ClientBuilder::new(SANDBOX_KEY).url(app.sandbox.url());
+    client.build().unwrap()
+}
+
 fn refused(error: ClientError) -> (u16, Option<String>, String) {
     match error {
         ClientError::Problem(problem) => {
@@ -242,10 +247,7 @@ async fn methods_are_put_in_order_and_taken_away() {
         .await;
     assert_eq!(refused(gone.unwrap_err()).0, 404);
     // The provider has let go of it, too.
-    let stripe = ClientBuilder::new(SANDBOX_KEY)
-        .url(app.sandbox.url())
-        .build()
-        .unwrap();
+    let stripe = at_the_provider(&app);
     let known = client.tenant(tenant).await.unwrap().provider_customer_id;
     let theirs = ListPaymentMethod::new()
         .customer(known.unwrap())
@@ -265,17 +267,6 @@ async fn methods_are_put_in_order_and_taken_away() {
     let (status, pointer, _) = refused(answer.unwrap_err());
     assert_eq!((status, pointer.as_deref()), (422, Some("/position")));
 
-    // One that somebody took away at the provider is refused there, and gives way.
-    DetachPaymentMethod::new(amex.as_str())
-        .send(&stripe)
-        .await
-        .unwrap();
-    customer.advance("30d").await;
-    let expected = [
-        (amex.as_str(), "payment_method_gone"),
-        (visa.as_str(), "succeeded"),
-    ];
-    assert_eq!(attempts(&app, &customer, 1).await, pairs(&expected));
     app.finish().await;
 }
 
@@ -302,6 +293,25 @@ async fn a_new_first_method_is_tried_at_once_where_something_is_owed() {
     sent.unwrap();
     customer.advance("0h").await;
     expected.push((visa.as_str(), "succeeded"));
+    assert_eq!(attempts(&app, &customer, 1).await, pairs(&expected));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_that_was_taken_away_at_the_provider_gives_way_to_the_next() {
+    let app = TestApp::new().await;
+    let customer = app.customer().team("pm_card_amex").await;
+    customer.attach_at("pm_card_visa", Some(2)).await;
+    let [amex, visa] = methods(&customer).await.try_into().unwrap();
+    DetachPaymentMethod::new(amex.as_str())
+        .send(&at_the_provider(&app))
+        .await
+        .unwrap();
+    customer.advance("30d").await;
+    let expected = [
+        (amex.as_str(), "payment_method_gone"),
+        (visa.as_str(), "succeeded"),
+    ];
     assert_eq!(attempts(&app, &customer, 1).await, pairs(&expected));
     app.finish().await;
 }

@@ -133,7 +133,7 @@ pub(crate) async fn give(play: &Play, card: &str) -> Result<(), PlayError> {
     for _ in 0..play.times(card) {
         let mut tx = tenure_engine::begin(client.pool()).await?;
         as_tenant(&mut tx, tenant).await?;
-        tenant::attach_method(client, &mut tx, tenant, card, card).await?;
+        tenant::attach_method(client, &mut tx, tenant, card, card, None).await?;
         tx.commit().await?;
     }
     play.settle().await

@@ -2,8 +2,9 @@
 //! credit and the provider's own books.
 //!
 //! Each customer does something every few days, by a seed: subscribes, changes, pauses, resumes,
-//! cancels, moves its day, has its card declined and mended, is given something back. Whatever they
-//! did, the books must agree. The suite plays eight; `TENURE_SUITE_CUSTOMERS=1000` plays more.
+//! cancels, moves its day, has its card declined and mended, gives other cards and puts them in order,
+//! is given something back, disputes what it paid and wins or loses. Whatever they did, the books must
+//! agree. The suite plays eight; `TENURE_SUITE_CUSTOMERS=1000` plays more.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,8 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tenure_client::{
     CancelSubscription, ChangeSubscription, CreditPolicy, GrantCredit, IdempotencyKey, Money,
-    MoveAnchor, NewCreditNote, NewSubscription, NewTenant, PauseSubscription, ResumeSubscription,
-    SubscriptionStatus, TaxRate, UndoIntent, When,
+    MoveAnchor, NewCreditNote, NewSubscription, NewTenant, OrderPaymentMethods, PauseSubscription,
+    ResumeSubscription, SubscriptionStatus, TaxRate, UndoIntent, When,
 };
 use tenure_workflows::pricing::Bill;
 use uuid::Uuid;
@@ -33,6 +34,14 @@ const CARDS: [&str; 3] = [
     "pm_card_visa",
     "pm_sandbox_insufficient_funds",
     "pm_card_visa",
+];
+
+/// Cards that stand beside others: some are refused for good.
+const MORE_CARDS: [&str; 4] = [
+    "pm_card_visa",
+    "pm_sandbox_lost_card",
+    "pm_sandbox_expired_card",
+    "pm_sandbox_insufficient_funds",
 ];
 
 /// Chance by a seed: xorshift (Marsaglia 2003), so that a failure can be played again.
@@ -119,11 +128,17 @@ async fn subscribe(customer: &mut Subscriber<'_>, currency: &str, chance: &mut C
     clippy::too_many_lines,
     reason = "one arm for each thing that a customer may do"
 )]
-async fn act(customer: &mut Subscriber<'_>, currency: &str, chance: &mut Chance) {
+async fn act(
+    app: &TestApp,
+    customer: &mut Subscriber<'_>,
+    currency: &str,
+    disputes: &mut Vec<String>,
+    chance: &mut Chance,
+) {
     let (client, tenant) = (customer.client, customer.tenant.tenant_id);
     let id = customer.subscription;
     let now = customer.now().await;
-    match chance.below(12) {
+    match chance.below(16) {
         0 | 1 => {
             let asked = ChangeSubscription {
                 plan: Some(chance.pick(&PLANS).to_owned()),
@@ -210,6 +225,39 @@ async fn act(customer: &mut Subscriber<'_>, currency: &str, chance: &mut Chance)
                 let _ = client.give_credit_note(tenant, of, &note, &key()).await;
             }
         }
+        11 => dispute(app, customer, disputes, chance).await,
+        12 if !disputes.is_empty() => {
+            let settled = disputes.swap_remove(chance.below(disputes.len() as u64) as usize);
+            let won = chance.below(2) == 0;
+            // An inquiry that nobody followed up has closed by itself.
+            let _ = app.sandbox.control().close_dispute(&settled, won);
+            customer.advance("0h").await;
+        }
+        13 => {
+            let place = 1 + chance.below(3) as u32;
+            customer
+                .attach_at(chance.pick(&MORE_CARDS), Some(place))
+                .await;
+        }
+        14 => {
+            let methods = client.list_payment_methods(tenant).await.unwrap();
+            let mut methods: Vec<String> = methods.into_iter().map(|one| one.provider_id).collect();
+            if methods.is_empty() {
+                return;
+            }
+            let first = chance.below(methods.len() as u64) as usize;
+            if chance.below(3) == 0 {
+                let gone = &methods[first];
+                let _ = client.remove_payment_method(tenant, gone, &key()).await;
+            } else {
+                methods.rotate_left(first);
+                let order = OrderPaymentMethods {
+                    payment_methods: methods,
+                };
+                let _ = client.order_payment_methods(tenant, &order, &key()).await;
+            }
+            customer.advance("0h").await;
+        }
         _ => {
             let grant = GrantCredit {
                 amount: Money {
@@ -223,15 +271,42 @@ async fn act(customer: &mut Subscriber<'_>, currency: &str, chance: &mut Chance)
     }
 }
 
+/// The bank withdraws what is left of one of the customer's payments, or only asks about it.
+async fn dispute(
+    app: &TestApp,
+    customer: &Subscriber<'_>,
+    disputes: &mut Vec<String>,
+    chance: &mut Chance,
+) {
+    let control = app.sandbox.control();
+    let tenant = customer.tenant.tenant_id.to_string();
+    let paid = control.charges(&[("tenant", tenant.as_str())]);
+    let left: Vec<_> = paid
+        .iter()
+        .filter(|charge| charge.paid && charge.amount > charge.amount_refunded)
+        .collect();
+    if left.is_empty() {
+        return;
+    }
+    let charge = &left[chance.below(left.len() as u64) as usize].id;
+    let asks_only = chance.below(4) == 0;
+    // One that is disputed already is not disputed again.
+    if let Ok(opened) = control.open_dispute(charge, "fraudulent", None, asks_only) {
+        disputes.push(opened);
+    }
+    customer.advance("0h").await;
+}
+
 async fn live(app: &TestApp, seed: u64) {
     let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let (mut customer, currency) = arrive(app, &mut chance).await;
     subscribe(&mut customer, &currency, &mut chance).await;
+    let mut disputes = Vec::new();
     for _ in 0..26 {
         customer
             .advance(&format!("{}d", 7 + chance.below(15)))
             .await;
-        act(&mut customer, &currency, &mut chance).await;
+        act(app, &mut customer, &currency, &mut disputes, &mut chance).await;
         if customer.subscription().await.status == SubscriptionStatus::Ended {
             subscribe(&mut customer, &currency, &mut chance).await;
         }
@@ -276,13 +351,26 @@ async fn reconcile(app: &TestApp) {
     none(
         conn,
         "paid invoices that credit, balance and payments do not explain",
-        "select invoice.invoice_id || ' ' || invoice.total from app.invoice
-         where status = 'paid'
-           and total <> credited + balance_applied
-             + coalesce((select sum(payment.amount) from app.payment
-                 where payment.invoice_id = invoice.invoice_id and payment.status = 'succeeded'), 0)
-             - coalesce((select sum(entry.amount) from app.credit_entry as entry
-                 where entry.reference = invoice.invoice_id and entry.reason = 'overpaid'), 0)",
+        // What is credited of a payment that was withdrawn comes on top; when the dispute is won after
+        // all, it comes back as credit.
+        "select invoice_id || ' ' || total || ': ' || beyond || ' of ' || withdrawn || ', came back ' || won
+         from (
+           select invoice.invoice_id, invoice.total,
+             credited + balance_applied
+               + coalesce((select sum(payment.amount) from app.payment
+                   where payment.invoice_id = invoice.invoice_id and payment.status = 'succeeded'), 0)
+               - coalesce((select sum(entry.amount) from app.credit_entry as entry
+                   where entry.reference = invoice.invoice_id and entry.reason = 'overpaid'), 0)
+               - total as beyond,
+             coalesce((select sum(dispute.amount) from app.dispute
+                 where dispute.invoice_id = invoice.invoice_id
+                   and dispute.standing in ('open', 'lost')), 0) as withdrawn,
+             coalesce((select sum(entry.amount) from app.credit_entry as entry
+                 join app.dispute on dispute.dispute_id = entry.note
+                 where dispute.invoice_id = invoice.invoice_id and entry.reason = 'dispute_won'), 0) as won
+           from app.invoice
+           where invoice.status = 'paid') as settled
+         where beyond - won not between 0 and withdrawn",
     )
     .await;
     none(
@@ -357,7 +445,7 @@ async fn with_the_provider(app: &TestApp, conn: &mut PgConnection) {
            from app.refund where status = 'succeeded') as moved
          group by invoice_id",
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await
     .unwrap();
     let ours: BTreeMap<String, Decimal> = ours
@@ -380,6 +468,42 @@ async fn with_the_provider(app: &TestApp, conn: &mut PgConnection) {
         }
     }
     assert!(ours.len() > 20, "only {} invoices were paid", ours.len());
+    // All that came in, went out, and was withdrawn, to the last cent of each customer.
+    let ours: Vec<(String, String, Decimal)> = sqlx::query_as(
+        "select provider_customer_id, lower(currency), sum(amount * case when currency = 'JPY' then 1 else 100 end)
+         from (
+           select tenant_id, currency, amount from app.payment where status = 'succeeded'
+           union all
+           select tenant_id, currency, -amount from app.refund where status = 'succeeded'
+           union all
+           select tenant_id, currency, -amount - fee from app.dispute where standing in ('open', 'lost')
+         ) as moved
+         join app.customer using (tenant_id)
+         group by provider_customer_id, currency
+         having sum(amount) <> 0",
+    )
+    .fetch_all(conn)
+    .await
+    .unwrap();
+    let ours: BTreeMap<(String, String), Decimal> = ours
+        .into_iter()
+        .map(|(customer, currency, net)| ((customer, currency), net.normalize()))
+        .collect();
+    let theirs: BTreeMap<(String, String), Decimal> = app
+        .sandbox
+        .control()
+        .ledger(None)
+        .into_iter()
+        .filter(|line| line.net != 0)
+        .map(|line| {
+            let customer = line.customer.unwrap_or_default();
+            (
+                (customer, line.currency),
+                Decimal::from(line.net).normalize(),
+            )
+        })
+        .collect();
+    assert_eq!(ours, theirs);
 }
 
 #[tokio::test(flavor = "multi_thread")]

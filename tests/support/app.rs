@@ -240,9 +240,16 @@ impl<'a> Customer<'a> {
 }
 
 impl Subscriber<'_> {
+    /// Gives it a method in place of the one that is charged first.
     pub(crate) async fn attach(&self, method: &str) {
+        self.attach_at(method, None).await;
+    }
+
+    /// Gives it a method at a place of its order.
+    pub(crate) async fn attach_at(&self, method: &str, position: Option<u32>) {
         let attach = AttachPaymentMethod {
             payment_method: method.to_owned(),
+            position,
         };
         let key = IdempotencyKey::generate();
         let tenant = self.tenant.tenant_id;

@@ -16,15 +16,16 @@ use crate::{
     LegalHold, LegalHoldFilter, LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, LoadDataMap,
     LoadDunningPolicy, LoadKeepingPolicy, Mail, MailDetail, MailFilter, MigrationPlace, MoveAnchor,
     MovePlacement, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview,
-    NoticePreviewFilter, Page, Pause, PauseSubscription, Place, PlaceDataHold, PlaceHold,
-    PlaceLegalHold, Placement, PlacementFilter, Plan, PrepareBulk, ProductMigration, ProductSource,
-    ProvisionPlacement, PublishCatalog, PutRetention, ReplayWebhookEvent, ReportUsage,
-    ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey, RunCount, RunCountFilter,
-    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted, ScheduleDetail, ScheduleFilter,
-    ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride, SetTenantWeight, Signal,
-    SignalAccepted, StartBackfill, StartExport, StartRestore, StartRun, StartSweep, Step,
-    Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant, TenantFilter, TenantWeight,
-    TestClock, Transition, UndoIntent, Usage, WebhookEvent, WebhookEventFilter, Whoami, Workflow,
+    NoticePreviewFilter, OrderPaymentMethods, Page, Pause, PauseSubscription, PaymentMethod, Place,
+    PlaceDataHold, PlaceHold, PlaceLegalHold, Placement, PlacementFilter, Plan, PrepareBulk,
+    ProductMigration, ProductSource, ProvisionPlacement, PublishCatalog, PutRetention,
+    ReplayWebhookEvent, ReportUsage, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey,
+    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
+    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
+    SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartExport, StartRestore, StartRun,
+    StartSweep, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant,
+    TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Usage, WebhookEvent,
+    WebhookEventFilter, Whoami, Workflow,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -136,7 +137,41 @@ impl Client {
             .await
     }
 
-    /// Gives a tenant a payment method; it becomes the default through the tenant's run.
+    /// Lists a tenant's payment methods, the one that is charged first first.
+    pub async fn list_payment_methods(
+        &self,
+        tenant_id: Uuid,
+    ) -> Result<Vec<PaymentMethod>, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/payment-methods");
+        self.transport.get(&path).await
+    }
+
+    /// Puts a tenant's payment methods into another order.
+    pub async fn order_payment_methods(
+        &self,
+        tenant_id: Uuid,
+        order: &OrderPaymentMethods,
+        key: &IdempotencyKey,
+    ) -> Result<SignalAccepted, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/payment-methods");
+        self.transport.put(&path, order, key).await
+    }
+
+    /// Takes a payment method from a tenant, here and at the provider.
+    pub async fn remove_payment_method(
+        &self,
+        tenant_id: Uuid,
+        method: &str,
+        key: &IdempotencyKey,
+    ) -> Result<SignalAccepted, ClientError> {
+        let path = format!(
+            "/v1/tenants/{tenant_id}/payment-methods/{}",
+            segment(method)
+        );
+        self.transport.delete(&path, &(), key).await
+    }
+
+    /// Gives a tenant a payment method; the tenant's run attaches it.
     pub async fn attach_payment_method(
         &self,
         tenant_id: Uuid,

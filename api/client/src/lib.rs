@@ -112,7 +112,9 @@ pub use subscription::{
     NewSubscription, PauseSubscription, ResumeSubscription, Subscription, SubscriptionAct,
     SubscriptionDetail, SubscriptionIntent, SubscriptionItem, SubscriptionStatus, UndoIntent, When,
 };
-pub use tenant::{AttachPaymentMethod, NewTenant, PaymentMethod, Tenant, TenantFilter};
+pub use tenant::{
+    AttachPaymentMethod, NewTenant, OrderPaymentMethods, PaymentMethod, Tenant, TenantFilter,
+};
 pub use test_clock::{AdvanceAccepted, AdvanceTestClock, TestClock, TestClockStatus};
 pub use token::{Role, Whoami};
 pub use usage::{ReportUsage, Usage};

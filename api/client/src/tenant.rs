@@ -61,7 +61,7 @@ pub struct Tenant {
     /// The test clock it is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_clock_id: Option<Uuid>,
-    /// What is charged when a payment is due.
+    /// The first of its payment methods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_payment_method: Option<PaymentMethod>,
     /// What the payment provider calls it; absent in lists, and until it has a payment method.
@@ -92,11 +92,24 @@ pub struct PaymentMethod {
     pub expires_on: Option<NaiveDate>,
 }
 
-/// Body of `POST /v1/tenants/{id}/payment-methods`; it becomes the default through the tenant's run.
+/// Body of `POST /v1/tenants/{id}/payment-methods`; the tenant's run attaches it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttachPaymentMethod {
     /// The payment method's id at the provider.
     #[schema(example = "pm_card_visa")]
     pub payment_method: String,
+    /// Its place in the tenant's order, from 1; behind all others when there are not so many. Without
+    /// one it takes the place of the method that is charged first, which is charged no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub position: Option<u32>,
+}
+
+/// Body of `PUT /v1/tenants/{id}/payment-methods`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderPaymentMethods {
+    /// The provider's ids of the tenant's methods, each once; the first is charged first.
+    pub payment_methods: Vec<String>,
 }

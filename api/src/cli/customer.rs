@@ -37,6 +37,7 @@ impl<'a> Customer<'a> {
     pub(super) async fn attach(&self, method: &str) -> anyhow::Result<()> {
         let attach = AttachPaymentMethod {
             payment_method: method.to_owned(),
+            position: None,
         };
         let key = IdempotencyKey::generate();
         self.client

@@ -18,6 +18,7 @@ mod flow;
 mod invoice;
 mod keep;
 mod key;
+mod methods;
 mod migrate;
 mod notice;
 mod placement;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::account::{self, CreditCommand, TaxCommand, UsageCommand};
 use super::entitlement::{self, EntitlementsArgs, OverrideCommand};
+use super::methods::{self, MethodsCommand};
 use super::run::{ApiArgs, print, rfc3339};
 
 /// What to do with tenants.
@@ -39,7 +40,7 @@ pub(super) enum TenantCommand {
     },
     /// Create a tenant.
     Create(CreateArgs),
-    /// Give a tenant a payment method, which is charged from then on.
+    /// Give a tenant a payment method in place of the one that is charged first.
     Attach {
         #[command(flatten)]
         api: ApiArgs,
@@ -48,6 +49,9 @@ pub(super) enum TenantCommand {
         /// The payment method's id at the provider.
         payment_method: String,
     },
+    /// What it pays by, in its order: list, add, order, remove.
+    #[command(subcommand)]
+    Methods(MethodsCommand),
     /// What it has in credit: show, grant.
     #[command(subcommand)]
     Credit(CreditCommand),
@@ -256,13 +260,17 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
             tenant,
             payment_method,
         } => {
-            let attach = AttachPaymentMethod { payment_method };
+            let attach = AttachPaymentMethod {
+                payment_method,
+                position: None,
+            };
             let (client, key) = (api.client()?, IdempotencyKey::generate());
             let sent = client.attach_payment_method(tenant, &attach, &key).await?;
             print(&api, &sent, || {
                 println!("sent {} to run {}", sent.signal_id, sent.run_id);
             })
         }
+        TenantCommand::Methods(command) => methods::run(command).await,
         TenantCommand::Credit(command) => account::credit(command).await,
         TenantCommand::Tax(command) => account::tax(command).await,
         TenantCommand::Usage(command) => account::usage(command).await,

@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use tenure_client::{
-    AttachPaymentMethod, NewTenant, Page, PaymentMethod, Problem, Role, SignalAccepted, Tenant,
-    TenantFilter,
+    AttachPaymentMethod, NewTenant, OrderPaymentMethods, Page, PaymentMethod, Problem, Role,
+    SignalAccepted, Tenant, TenantFilter,
 };
 use tenure_engine::{SYSTEM_TENANT, TenantId};
+use tenure_workflows::ports::stripe::Method;
 use tenure_workflows::tenant::{self, Customer, TenantRow};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,14 +19,15 @@ use super::{cursor, page, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
-use crate::idempotency::{Done, Key, once};
+use crate::idempotency::{Done, Fingerprint, Key, once};
 use crate::state::AppState;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(show))
-        .routes(routes!(attach))
+        .routes(routes!(methods, attach, order))
+        .routes(routes!(remove))
 }
 
 /// Create a tenant; with `test_clock` it follows a clock of its own that only an advance moves.
@@ -89,7 +91,22 @@ async fn show(
     Ok(Json(to_json(row, customer)))
 }
 
-/// Give a tenant a payment method; the tenant's run attaches it and makes it the default.
+/// List a tenant's payment methods in its order: the first that is usable is charged.
+#[utoipa::path(get, path = "/v1/tenants/{tenant_id}/payment-methods", tag = "Tenants",
+    params(("tenant_id" = uuid::Uuid, Path)), responses(
+    (status = 200, body = Vec<PaymentMethod>), (status = 404, body = Problem)))]
+async fn methods(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+) -> Result<Json<Vec<PaymentMethod>>, ApiError> {
+    caller.sees(tenant_id)?;
+    let mut tx = state.begin_tenant(tenant_id).await?;
+    let methods = tenant::list_methods(&mut tx, tenant_id).await?;
+    Ok(Json(methods.into_iter().map(method_json).collect()))
+}
+
+/// Give a tenant a payment method, at a place in its order or instead of its first; its run attaches it.
 #[utoipa::path(post, path = "/v1/tenants/{tenant_id}/payment-methods", tag = "Tenants",
     params(("tenant_id" = uuid::Uuid, Path)), request_body = AttachPaymentMethod, responses(
     (status = 202, body = SignalAccepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
@@ -105,14 +122,77 @@ async fn attach(
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
         let signal_id = tenure_engine::random_uuid().to_string();
-        let (client, method) = (state.client(), &body.value.payment_method);
-        let sent = tenant::attach_method(client, conn, tenant_id, &signal_id, method).await?;
+        let (client, asked) = (state.client(), &body.value);
+        let (method, at) = (&asked.payment_method, asked.position);
+        let sent = tenant::attach_method(client, conn, tenant_id, &signal_id, method, at).await?;
         Ok(Done::accepted(SignalAccepted {
             run_id: sent.run_id.0,
             signal_id,
         }))
     })
     .await
+}
+
+/// Charge a tenant's payment methods in another order, which names each of them once.
+#[utoipa::path(put, path = "/v1/tenants/{tenant_id}/payment-methods", tag = "Tenants",
+    params(("tenant_id" = uuid::Uuid, Path)), request_body = OrderPaymentMethods, responses(
+    (status = 202, body = SignalAccepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+async fn order(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+    key: Key,
+    body: Body<OrderPaymentMethods>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees(tenant_id)?;
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let signal_id = tenure_engine::random_uuid().to_string();
+        let (client, wanted) = (state.client(), &body.value.payment_methods);
+        let sent = tenant::order_methods(client, conn, tenant_id, &signal_id, wanted).await?;
+        Ok(Done::accepted(SignalAccepted {
+            run_id: sent.run_id.0,
+            signal_id,
+        }))
+    })
+    .await
+}
+
+/// Take a payment method from a tenant, here and at the provider.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant_id}/payment-methods/{method}", tag = "Tenants",
+    params(("tenant_id" = uuid::Uuid, Path), ("method" = String, Path)), responses(
+    (status = 202, body = SignalAccepted), (status = 404, body = Problem)))]
+async fn remove(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path((tenant_id, method)): Path<(TenantId, String)>,
+    key: Key,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees(tenant_id)?;
+    let path = format!("/v1/tenants/{tenant_id}/payment-methods/{method}");
+    let fingerprint = Fingerprint::of("DELETE", &path, &[]);
+    once(&state, &caller, &key, &fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let signal_id = tenure_engine::random_uuid().to_string();
+        let client = state.client();
+        let sent = tenant::remove_method(client, conn, tenant_id, &signal_id, &method).await?;
+        Ok(Done::accepted(SignalAccepted {
+            run_id: sent.run_id.0,
+            signal_id,
+        }))
+    })
+    .await
+}
+
+fn method_json(method: Method) -> PaymentMethod {
+    PaymentMethod {
+        brand: method.brand,
+        last4: method.last4,
+        provider_id: method.id,
+        expires_on: method.expires_on,
+    }
 }
 
 fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {
@@ -131,12 +211,7 @@ fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {
         provider_customer_id,
         shard_id: row.shard_id.0,
         test_clock_id: row.test_clock_id.map(|clock| clock.0),
-        default_payment_method: method.map(|method| PaymentMethod {
-            brand: method.brand,
-            last4: method.last4,
-            provider_id: method.id,
-            expires_on: method.expires_on,
-        }),
+        default_payment_method: method.map(method_json),
         created_at: row.created_at,
         payment_method_error: method_error,
     }

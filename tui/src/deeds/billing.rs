@@ -253,8 +253,11 @@ pub(crate) fn on_tenant(who: &Whoami, tenant: Uuid, name: &str, currency: &str) 
                 reason: false,
                 ..Form::new(
                     ATTACH,
-                    "Gives it a payment method of the provider's, which is charged from then on.",
-                    vec![Arg::needed("payment_method", Kind::Text)],
+                    "Gives it a payment method of the provider's, at a place of its order or, without one, instead of its first.",
+                    vec![
+                        Arg::needed("payment_method", Kind::Text),
+                        Arg::optional("position", Kind::Number(1)),
+                    ],
                 )
             },
             SUPPORT,
@@ -492,6 +495,7 @@ fn on_whole(deed: &Deed<'_>) -> Result<BillingAct, String> {
         }),
         ATTACH => BillingAct::Attach(AttachPaymentMethod {
             payment_method: values.text("payment_method"),
+            position: values.number("position")?,
         }),
         _ => return Err(deed.unknown()),
     })

@@ -1,18 +1,22 @@
 //! A look at a debt: read the facts, decide, write what follows. One transaction, so that the debt
 //! row and the holds are never of two opinions.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use tenure_engine::{ResultExt as _, RunId, ShardId, StepError, TenantId};
 use uuid::Uuid;
 
-use super::policy::EndAction;
-use super::rules::{self, Decision, Disputed, Facts, Stage, Unpaid, Wanted};
+use super::policy::{Ceiling, EndAction};
+use super::rules::{self, Decision, Disputed, Facts, Next, Stage, Unpaid, Wanted};
 use super::{Debt, store};
+use crate::calendar;
 use crate::hold::{self, HoldRow, Lifted};
 use crate::money::Currency;
-use crate::{calendar, tenant};
+use crate::payment::rules::DeclineClass;
+use crate::tenant::{self, methods};
 
 /// What a look came to, as the journal keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,7 +74,7 @@ pub(super) struct Ask<'a> {
 /// Looks at a debt. The transaction must act as the tenant.
 pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked, StepError> {
     let (tenant, shard, currency) = (ask.tenant, ask.shard, ask.debt.currency);
-    let unpaid = store::list_unpaid(conn, tenant, shard, currency).await?;
+    let mut unpaid = store::list_unpaid(conn, tenant, shard, currency).await?;
     let disputed = disputed(conn, ask).await?;
     let first = unpaid.first().map(|oldest| oldest.subscription_id);
     let Some(first) = first.or(disputed.first().map(|one| one.subscription_id)) else {
@@ -80,28 +84,23 @@ pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked
     let chosen = store::find_policy_for(conn, tenant, shard, Some(first)).await?;
     let profile = tenant::store::find_profile(conn, tenant).await?;
     let last = store::find_last_decline(conn, tenant, shard, currency).await?;
-    let customer = tenant::store::find_customer(conn, tenant, shard).await?;
-    let method = customer.and_then(|customer| customer.method);
-    let method = method.as_ref().map(|method| method.id.as_str());
-    let tries_of_method = match (method, chosen.policy.ceiling) {
-        (Some(method), Some(ceiling)) => {
-            let since = now - TimeDelta::days(i64::from(ceiling.days));
-            store::count_tries(conn, tenant, shard, method, since).await?
-        }
-        _ => 0,
+    let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
+    find_next_methods(conn, ask, calendar::local_day(now, zone), &mut unpaid).await?;
+    let tries = match chosen.policy.ceiling {
+        Some(ceiling) => count_tries(conn, ask, ceiling, now, &unpaid).await?,
+        None => BTreeMap::new(),
     };
     let facts = Facts {
         unpaid: &unpaid,
         disputed: &disputed,
         last_decline: last.as_ref().map(|decline| &decline.last),
-        method,
-        tries_of_method,
+        tries: &tries,
         exempt_until: store::find_exempt_until(conn, tenant, shard, currency, now).await?,
         policy: &chosen.policy,
         asked_at: ask.debt.asked_at,
         collect_now: ask.collect_now,
         now,
-        zone: calendar::zone(&profile.zone).terminal("unknown_zone")?,
+        zone,
         seed: tenant.0,
     };
     let decision = rules::decide(&facts);
@@ -113,6 +112,45 @@ pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked
         invoices: unpaid.iter().map(|one| one.invoice_id).collect(),
         decision,
     })
+}
+
+/// Finds which method would be charged for each of what is unpaid.
+async fn find_next_methods(
+    conn: &mut PgConnection,
+    ask: Ask<'_>,
+    today: NaiveDate,
+    unpaid: &mut [Unpaid],
+) -> sqlx::Result<()> {
+    let finals = DeclineClass::finals();
+    for one in unpaid {
+        let of = Some(one.invoice_id);
+        let offered = tenant::store::list_methods(conn, ask.tenant, ask.shard, of, &finals).await?;
+        one.next = methods::choose(&offered, today).map(|choice| Next {
+            method: choice.offered.method.id.clone(),
+            usable: choice.usable,
+        });
+    }
+    Ok(())
+}
+
+/// Counts how often each of the methods was tried that would be charged.
+async fn count_tries(
+    conn: &mut PgConnection,
+    ask: Ask<'_>,
+    ceiling: Ceiling,
+    now: DateTime<Utc>,
+    unpaid: &[Unpaid],
+) -> sqlx::Result<BTreeMap<String, u32>> {
+    let since = now - TimeDelta::days(i64::from(ceiling.days));
+    let mut tries = BTreeMap::new();
+    for next in unpaid.iter().filter_map(|one| one.next.as_ref()) {
+        if !tries.contains_key(&next.method) {
+            let tried =
+                store::count_tries(conn, ask.tenant, ask.shard, &next.method, since).await?;
+            tries.insert(next.method.clone(), tried);
+        }
+    }
+    Ok(tries)
 }
 
 /// What is disputed and held for, each by the policy of its own subscription.

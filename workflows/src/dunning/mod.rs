@@ -77,6 +77,9 @@ pub struct Debt {
     /// Up to when it has asked for payment.
     #[serde(default)]
     pub asked_at: Option<DateTime<Utc>>,
+    /// Whether the tenant was told nothing yet, because its next method is tried at once.
+    #[serde(default)]
+    pub untold: bool,
 }
 
 const fn past_due() -> Stage {
@@ -93,6 +96,7 @@ impl Debt {
             stage: Stage::Clear,
             step: None,
             asked_at: None,
+            untold: false,
         }
     }
 }
@@ -221,12 +225,17 @@ async fn failed(
 ) -> Result<Transition<DunningWorkflow>, StepError> {
     let looked = look(cx, &debt, owing, false).await?;
     let decision = looked.decision.clone();
+    let (invoice, generation) = (failure.invoice_id, failure.generation);
+    let goes_on = decision.switch.iter().any(|one| one.invoice_id == invoice);
+    let debt = Debt {
+        untold: (debt.untold || !owing) && goes_on,
+        ..debt
+    };
     let transition = follow(cx, debt, looked, "failed");
-    if decision.stage == Stage::Clear {
-        // It was paid meanwhile.
+    if decision.stage == Stage::Clear || goes_on {
+        // It was paid meanwhile, or the attempt with the next method tells.
         return Ok(transition);
     }
-    let (invoice, generation) = (failure.invoice_id, failure.generation);
     if failure.code == AUTHENTICATION_REQUIRED {
         let mail = notice::Input::ActionNeeded {
             invoice_id: invoice,
@@ -312,9 +321,11 @@ fn follow(cx: &Context, debt: Debt, looked: Looked, tag: &str) -> Transition<Dun
         stage: decision.stage,
         step: decision.step.clone(),
         asked_at: if asked { Some(at) } else { debt.asked_at },
+        untold: debt.untold && decision.step.is_none(),
     };
     let mut transition = tell(wait_for(&decision, next), &debt, &decision);
-    for invoice in &decision.collect {
+    let switched = decision.switch.iter().map(|one| one.invoice_id);
+    for invoice in decision.collect.iter().copied().chain(switched) {
         // The visit makes the id unique: a method may change twice between two rungs.
         let signal_id = format!("collect:{tag}:{}", cx.uuid());
         transition = transition.signal_key::<InvoiceWorkflow>(
@@ -331,6 +342,9 @@ fn clear(debt: &Debt) -> Transition<DunningWorkflow> {
     let currency = debt.currency;
     if debt.stage == Stage::Clear {
         return Transition::stay(State::Clear { currency });
+    }
+    if debt.untold {
+        return Transition::go(State::Clear { currency });
     }
     let key = format!("recovered/{currency}/{}", debt.since.timestamp());
     let recovered = notice::Input::Recovered {

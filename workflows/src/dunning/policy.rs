@@ -31,6 +31,9 @@ pub struct Policy {
     pub scope: Scope,
     /// When is tried again, by what a retry could change.
     pub ladders: Ladders,
+    /// When a tenant's next method is tried after a decline that time does not mend.
+    #[serde(default, skip_serializing_if = "NextMethod::is_default")]
+    pub next_method: NextMethod,
     /// Attempts of a rung are spread over so many minutes after its hour; each debt by its own share.
     #[serde(default)]
     pub jitter_minutes: u32,
@@ -62,6 +65,24 @@ pub enum Scope {
     Subscription,
     /// All that is the tenant's.
     Tenant,
+}
+
+/// When the next method is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NextMethod {
+    /// At once.
+    #[default]
+    AtOnce,
+    /// At the next rung of the ladder of soft declines.
+    Ladder,
+}
+
+impl NextMethod {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    const fn is_default(&self) -> bool {
+        matches!(self, Self::AtOnce)
+    }
 }
 
 /// When is tried again.
@@ -386,6 +407,7 @@ impl Policy {
                 hard: Ladder::never(),
                 gateway: Gateway::default(),
             },
+            next_method: NextMethod::default(),
             jitter_minutes: 0,
             ceiling: Some(Ceiling {
                 attempts: 15,

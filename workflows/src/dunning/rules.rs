@@ -6,6 +6,8 @@
 //! and clears its overdue states by balances, too). All that a run keeps is up to when it has asked
 //! for payment.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::policy::{Action, DisputeAction, EndAction, Policy, Scope, When};
+use super::policy::{Action, DisputeAction, EndAction, NextMethod, Policy, Scope, When};
 use crate::calendar;
 use crate::hold::{Blocks, Kind};
 use crate::money::Money;
@@ -34,6 +36,28 @@ pub struct Unpaid {
     pub failed_at: DateTime<Utc>,
     /// When the last attempt at it was sent.
     pub tried_at: DateTime<Utc>,
+    /// The last attempt at it, if it was declined.
+    pub declined: Option<Declined>,
+    /// The method that would be charged for it now.
+    pub next: Option<Next>,
+}
+
+/// An attempt that was declined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declined {
+    /// Which attempt.
+    pub generation: i32,
+    /// What a retry could change.
+    pub class: DeclineClass,
+}
+
+/// The method that would be charged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next {
+    /// The provider's id of it.
+    pub method: String,
+    /// Whether there is anything to be hoped of it: it has not expired, and was not refused for good.
+    pub usable: bool,
 }
 
 /// A payment that its customer disputes, of which money is withdrawn.
@@ -52,6 +76,8 @@ pub struct Disputed {
 /// The last decline of what is unpaid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastDecline {
+    /// The invoice.
+    pub invoice_id: Uuid,
     /// What a retry could change.
     pub class: DeclineClass,
     /// The method that was declined; `None` when there was none to charge.
@@ -67,10 +93,8 @@ pub struct Facts<'a> {
     pub disputed: &'a [Disputed],
     /// The last decline of these.
     pub last_decline: Option<&'a LastDecline>,
-    /// The method that would be charged now.
-    pub method: Option<&'a str>,
-    /// How often that method was tried within the policy's ceiling of days.
-    pub tries_of_method: u32,
+    /// How often each method was tried within the policy's ceiling of days.
+    pub tries: &'a BTreeMap<String, u32>,
     /// Up to when support spares the tenant, if it does.
     pub exempt_until: Option<DateTime<Utc>>,
     /// The policy.
@@ -85,6 +109,15 @@ pub struct Facts<'a> {
     pub zone: Tz,
     /// What spreads this debt's attempts: the tenant.
     pub seed: Uuid,
+}
+
+/// An invoice that goes to another method at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// The attempt that was declined: each leads to one other.
+    pub generation: i32,
 }
 
 /// How a debt stands.
@@ -150,6 +183,9 @@ pub struct Decision {
     pub holds: Vec<Wanted>,
     /// Which invoices are to be collected now.
     pub collect: Vec<Uuid>,
+    /// Which others go to another method now.
+    #[serde(default)]
+    pub switch: Vec<Switch>,
     /// Whether a rung is due now, even if the ceiling lets nothing be collected.
     pub rung: bool,
     /// How the ladder has ended, if it has.
@@ -174,6 +210,7 @@ impl Decision {
             step: None,
             holds: Vec::new(),
             collect: Vec::new(),
+            switch: Vec::new(),
             rung: false,
             end: None,
             retry_at: None,
@@ -281,7 +318,8 @@ fn ended(facts: &Facts<'_>, calendar: &Calendar<'_>, mut decision: Decision) -> 
     decision.end = Some(action);
     // Another method is news, also after the end.
     if facts.collect_now {
-        decision.collect = affordable(facts);
+        let affordable = affordable(facts);
+        decision.collect = affordable.iter().map(|one| one.invoice_id).collect();
     }
     decision
 }
@@ -332,21 +370,38 @@ fn climb(facts: &Facts<'_>, calendar: &Calendar<'_>, decision: &mut Decision) {
     decision.retry_at = rungs
         .into_iter()
         .find(|at| *at > position && *at > facts.now);
+    let affordable = affordable(facts);
     if decision.rung || facts.collect_now {
-        decision.collect = affordable(facts);
+        decision.collect = affordable.iter().map(|one| one.invoice_id).collect();
+    } else if facts.policy.next_method == NextMethod::AtOnce {
+        decision.switch = affordable.iter().filter_map(|one| switch(one)).collect();
     }
 }
 
-/// What is unpaid, as far as the ceiling on the method goes; the oldest first.
-fn affordable(facts: &Facts<'_>) -> Vec<Uuid> {
-    let room = match (&facts.policy.ceiling, facts.method) {
-        (Some(ceiling), Some(_)) => ceiling.attempts.saturating_sub(facts.tries_of_method),
-        // Without a method nothing reaches a network.
-        _ => u32::MAX,
+/// Whether what is unpaid goes to another method: time does not mend its last decline, and there is
+/// one of which something is to be hoped.
+fn switch(one: &Unpaid) -> Option<Switch> {
+    let declined = one.declined.as_ref()?;
+    let hope = one.next.as_ref().is_some_and(|next| next.usable);
+    (hope && !declined.class.is_retried()).then_some(Switch {
+        invoice_id: one.invoice_id,
+        generation: declined.generation,
+    })
+}
+
+/// What is unpaid, as far as the ceiling on each method goes; the oldest first.
+fn affordable<'a>(facts: &Facts<'a>) -> Vec<&'a Unpaid> {
+    let mut tries = facts.tries.clone();
+    let within = |one: &&Unpaid| {
+        let (Some(ceiling), Some(next)) = (&facts.policy.ceiling, &one.next) else {
+            // Without a method nothing reaches a network.
+            return true;
+        };
+        let tried = tries.entry(next.method.clone()).or_default();
+        *tried += 1;
+        *tried <= ceiling.attempts
     };
-    let all = facts.unpaid.iter().map(|one| one.invoice_id);
-    all.take(usize::try_from(room).unwrap_or(usize::MAX))
-        .collect()
+    facts.unpaid.iter().filter(within).collect()
 }
 
 /// The instants of a policy, for one debt.
@@ -367,13 +422,11 @@ impl<'a> Calendar<'a> {
     }
 
     /// When is tried again after a decline like the last one. What was declined with another method
-    /// says nothing of this one: time may help.
+    /// says nothing of one of which something is to be hoped: time may help.
     fn rungs(&self) -> Vec<DateTime<Utc>> {
         let facts = self.facts;
         let class = match facts.last_decline {
-            Some(last) if last.method.as_deref() == facts.method && !facts.collect_now => {
-                last.class
-            }
+            Some(last) if !facts.collect_now && !self.goes_elsewhere(last) => last.class,
             _ => DeclineClass::Soft,
         };
         let ladder = facts.policy.ladders.of(class);
@@ -382,6 +435,14 @@ impl<'a> Calendar<'a> {
             calendar::at_hour(day, ladder.hour, facts.zone) + self.jitter(day)
         };
         ladder.days.iter().map(on).collect()
+    }
+
+    /// Whether what was declined last would be charged with another method, not in vain.
+    fn goes_elsewhere(&self, last: &LastDecline) -> bool {
+        let declined = |one: &&Unpaid| one.invoice_id == last.invoice_id;
+        let next = self.facts.unpaid.iter().find(declined);
+        next.and_then(|one| one.next.as_ref())
+            .is_some_and(|next| next.usable && last.method.as_deref() != Some(&*next.method))
     }
 
     /// The debt's share of the jitter on a day: the same whenever it is asked for.

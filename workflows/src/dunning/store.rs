@@ -7,14 +7,14 @@ use tenure_engine::{RunId, ShardId, TenantId};
 use uuid::Uuid;
 
 use super::policy::{DisputeAction, Policy};
-use super::rules::{Decision, Disputed, LastDecline, Unpaid};
+use super::rules::{Decision, Declined, Disputed, LastDecline, Unpaid};
 use super::{Assignment, AssignmentScope, DebtRow, ExemptionRow, PolicyRow};
 use crate::hold::Lifted;
 use crate::money::{Currency, Money};
 use crate::payment::rules::DeclineClass;
 
 /// Lists what the tenant owes in a currency: invoices that are open and were declined, the oldest
-/// first.
+/// first. Which method would be charged for each is the rules' to say.
 pub(crate) async fn list_unpaid(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -27,7 +27,11 @@ pub(crate) async fn list_unpaid(
           invoice.total - invoice.credited - invoice.balance_applied as "total!",
           invoice.finalized_at as "finalized_at!",
           min(payment.settled_at) filter (where payment.status = 'declined') as "failed_at!",
-          max(payment.sent_at) as "tried_at!"
+          max(payment.sent_at) as "tried_at!",
+          max(payment.generation) as "generation!",
+          -- Of the last attempt, unless another is about to be written down.
+          (array_agg(payment.decline_class order by payment.generation desc)
+            filter (where invoice.attempts <= payment.generation))[1] as class
         from app.invoice
         join app.payment using (invoice_id, shard_id)
         where invoice.tenant_id = $1
@@ -44,17 +48,24 @@ pub(crate) async fn list_unpaid(
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Unpaid {
-            invoice_id: row.invoice_id,
-            subscription_id: row.subscription_id,
-            total: Money::new(row.total, currency),
-            finalized_at: row.finalized_at,
-            failed_at: row.failed_at,
-            tried_at: row.tried_at,
+    rows.into_iter()
+        .map(|row| {
+            let class = row.class.as_deref().map(read_class).transpose()?;
+            Ok(Unpaid {
+                invoice_id: row.invoice_id,
+                subscription_id: row.subscription_id,
+                total: Money::new(row.total, currency),
+                finalized_at: row.finalized_at,
+                failed_at: row.failed_at,
+                tried_at: row.tried_at,
+                declined: class.map(|class| Declined {
+                    generation: row.generation,
+                    class,
+                }),
+                next: None,
+            })
         })
-        .collect())
+        .collect()
 }
 
 /// Lists what is disputed in a currency and withdrawn, as far as nothing was credited for it since, the
@@ -131,7 +142,8 @@ pub(super) async fn find_last_decline(
 ) -> sqlx::Result<Option<Decline>> {
     let row = sqlx::query!(
         r#"
-        select payment.decline_class as "class!", payment.decline_code as "code!", payment.method_id,
+        select invoice.invoice_id, payment.decline_class as "class!", payment.decline_code as "code!",
+          payment.method_id,
           payment.settled_at as "at!"
         from app.invoice
         join app.payment using (invoice_id, shard_id)
@@ -150,10 +162,10 @@ pub(super) async fn find_last_decline(
     .fetch_optional(conn)
     .await?;
     row.map(|row| {
-        let class = DeclineClass::from_word(&row.class)
-            .ok_or_else(|| sqlx::Error::Decode(format!("{:?} is no class", row.class).into()))?;
+        let class = read_class(&row.class)?;
         Ok(Decline {
             last: LastDecline {
+                invoice_id: row.invoice_id,
                 class,
                 method: row.method_id,
             },
@@ -162,6 +174,11 @@ pub(super) async fn find_last_decline(
         })
     })
     .transpose()
+}
+
+fn read_class(word: &str) -> sqlx::Result<DeclineClass> {
+    DeclineClass::from_word(word)
+        .ok_or_else(|| sqlx::Error::Decode(format!("{word:?} is no class").into()))
 }
 
 /// Counts the attempts with a method since an instant.

@@ -30,11 +30,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 use tenure_engine::{
-    Context, Event, Exhausted, Limit, Need, Rate, Reception, RetryPolicy, ShardId, StepError,
-    TenantId, Transition, Workflow,
+    Context, Event, Exhausted, Limit, Need, Rate, Reception, ResultExt as _, RetryPolicy, ShardId,
+    StepError, TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
+use crate::calendar;
 use crate::charge::{self, ChargeWorkflow};
 use crate::dunning;
 use crate::dunning::policy::Gateway;
@@ -43,7 +44,7 @@ use crate::invoice;
 use crate::money::Money;
 use crate::notice::{self, NoticeWorkflow};
 use crate::ports::stripe::{Cancelled, Charge, Charged, STRIPE, may_pass};
-use crate::tenant;
+use crate::tenant::{self, methods};
 use rules::{DeclineClass, NOT_CONFIRMED, NOT_SETTLED, classify};
 
 /// The key of the run that makes an attempt.
@@ -412,10 +413,16 @@ async fn write_intent(cx: &Context, of: &Input) -> Result<Intent, StepError> {
         let rows = invoice::store::list(tx, tenant_id, shard, Some(of.invoice_id)).await?;
         let invoice = rows.into_iter().next();
         let invoice = invoice.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
+        let finals = DeclineClass::finals();
+        let methods =
+            tenant::store::list_methods(tx, tenant_id, shard, Some(of.invoice_id), &finals).await?;
+        let profile = tenant::store::find_profile(tx, tenant_id).await?;
+        let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
+        let chosen = methods::choose(&methods, calendar::local_day(now, zone));
         let attempt = store::NewAttempt {
             invoice: of.invoice_id,
             generation: of.generation,
-            method: customer.method.as_ref(),
+            method: chosen.map(|chosen| chosen.offered),
         };
         let first = store::insert(tx, tenant_id, shard, &attempt, now).await?;
         // What was written first holds, whatever is charged by now: under the same key the provider

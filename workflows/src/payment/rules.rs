@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ports::stripe::METHOD_GONE;
+
 /// What a retry could change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +38,15 @@ impl DeclineClass {
             .find(|class| class.word() == word)
     }
 
+    /// The classes that another try with the same method does not mend, as they are stored.
+    #[must_use]
+    pub fn finals() -> Vec<String> {
+        [Self::Hard, Self::Data]
+            .iter()
+            .map(|class| class.word().to_owned())
+            .collect()
+    }
+
     /// Whether trying the same method again by itself makes sense.
     #[must_use]
     pub const fn is_retried(self) -> bool {
@@ -51,8 +62,9 @@ pub const NOT_CONFIRMED: &str = "not_confirmed_in_time";
 /// Our own word: the bank did not settle in time. It still may, so the same method is left alone.
 pub const NOT_SETTLED: &str = "not_settled_in_time";
 
-const HARD: [&str; 19] = [
+const HARD: [&str; 20] = [
     AUTHENTICATION_REQUIRED,
+    METHOD_GONE,
     NOT_SETTLED,
     "card_not_supported",
     "currency_not_supported",

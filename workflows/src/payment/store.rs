@@ -6,14 +6,14 @@ use sqlx::PgConnection;
 use tenure_engine::{ShardId, TenantId};
 use uuid::Uuid;
 
-use crate::ports::stripe::Method;
+use crate::tenant::methods::Offered;
 
 /// An attempt to write down before it is made.
 pub(super) struct NewAttempt<'a> {
     pub(super) invoice: Uuid,
     pub(super) generation: i32,
     /// What is charged; the attempt keeps it.
-    pub(super) method: Option<&'a Method>,
+    pub(super) method: Option<&'a Offered>,
 }
 
 /// Writes the intent to charge what is still owed for the invoice. `false` when it was written
@@ -28,9 +28,10 @@ pub(super) async fn insert(
     let done = sqlx::query!(
         r#"
         insert into app.payment
-          (invoice_id, generation, shard_id, tenant_id, currency, amount, method_id, rail, status, sent_at)
+          (invoice_id, generation, shard_id, tenant_id, currency, amount, method_id, method_offer, rail, status,
+           sent_at)
         select invoice.invoice_id, $2, $3, $4, invoice.currency,
-          invoice.total - invoice.credited - invoice.balance_applied, $5, $6, 'sent', $7
+          invoice.total - invoice.credited - invoice.balance_applied, $5, $6, $7, 'sent', $8
         from app.invoice
         where invoice.invoice_id = $1
           and invoice.shard_id = $3
@@ -41,8 +42,9 @@ pub(super) async fn insert(
         attempt.generation,
         shard.0,
         tenant.0,
-        attempt.method.map(|method| method.id.as_str()),
-        attempt.method.map(|method| method.brand.as_str()),
+        attempt.method.map(|one| one.method.id.as_str()),
+        attempt.method.map_or(1, |one| one.offer),
+        attempt.method.map(|one| one.method.brand.as_str()),
         now,
     )
     .execute(conn)

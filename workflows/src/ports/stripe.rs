@@ -23,7 +23,7 @@ use stripe_core::payment_intent::{
     CancelPaymentIntent, CreatePaymentIntent, CreatePaymentIntentOffSession, ListPaymentIntent,
     RetrievePaymentIntent,
 };
-use stripe_payment::payment_method::AttachPaymentMethod;
+use stripe_payment::payment_method::{AttachPaymentMethod, DetachPaymentMethod};
 use stripe_shared::{
     ApiErrorsType, PaymentIntent, PaymentIntentStatus, PaymentMethod, TestHelpersTestClock,
     TestHelpersTestClockStatus,
@@ -38,6 +38,8 @@ pub use refund::{CREDIT_NOTE, RefundOrder, Refunded};
 
 /// What steps call the provider as a dependency: when it keeps failing, all of them wait.
 pub const STRIPE: &str = "stripe";
+/// Our own word: the provider does not know the method any more, or nobody has it.
+pub const METHOD_GONE: &str = "payment_method_gone";
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How many of a customer's latest charges a look-up reads.
@@ -260,6 +262,17 @@ impl Stripe {
         Ok(Ok(method))
     }
 
+    /// Takes a method from its customer; one that nobody has any more is fine.
+    ///
+    /// # Errors
+    /// Retryable unless Stripe refuses the request for good.
+    pub async fn detach_method(&self, method: &str) -> Result<(), StepError> {
+        match DetachPaymentMethod::new(method).send(&self.client).await {
+            Ok(_) | Err(StripeError::Stripe(_, 400 | 404)) => Ok(()),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
     /// Charges without the customer present.
     ///
     /// # Errors
@@ -299,6 +312,16 @@ impl Stripe {
                     .unwrap_or_else(|| "generic_decline".to_owned()),
                 advice: error.advice_code.clone(),
             }),
+            // The method is nobody's any more: it was taken from its customer, here or there.
+            Err(StripeError::Stripe(error, 400 | 404))
+                if error.param.as_deref() == Some("payment_method") =>
+            {
+                Ok(Charged::Declined {
+                    intent: None,
+                    code: METHOD_GONE.to_owned(),
+                    advice: None,
+                })
+            }
             Err(error) => Err(failure(&error)),
         }
     }

@@ -9,9 +9,11 @@ use tenure_engine::{
     Client, ClockId, EngineError, RunRef, ShardId, Signalled, TenantId, test_clock,
 };
 
+use super::methods::MAX_METHODS;
 use super::store::{self, Customer};
 use super::{Input, KEY, Signal, TenantRow, TenantWorkflow};
 use crate::door::{DoorError, as_control, as_tenant};
+use crate::ports::stripe::Method;
 use crate::pricing::Tax;
 use crate::{calendar, clock};
 
@@ -170,16 +172,19 @@ pub async fn find_customer(
     Ok(store::find_customer(conn, tenant, shard).await?)
 }
 
-/// Asks the tenant's run to attach a payment method. The transaction must act as the tenant.
+/// Asks the tenant's run to attach a payment method, at a place of its order or in place of the one
+/// that is charged first. The transaction must act as the tenant.
 ///
 /// # Errors
-/// [`DoorError::Malformed`] for what is no method's id; [`DoorError::NotFound`].
+/// [`DoorError::Malformed`] for what is no method's id, a place that there is not, or one method too
+/// many; [`DoorError::NotFound`].
 pub async fn attach_method(
     client: &Client,
     conn: &mut PgConnection,
     tenant: TenantId,
     signal_id: &str,
     method: &str,
+    position: Option<u32>,
 ) -> Result<Signalled, DoorError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if !method.starts_with("pm_") || method.len() > 255 || !method.chars().all(plain) {
@@ -188,12 +193,107 @@ pub async fn attach_method(
             detail: "the provider's id of a payment method, such as pm_card_visa".to_owned(),
         });
     }
+    if position == Some(0) {
+        return Err(DoorError::Malformed {
+            field: "position",
+            detail: "places count from 1".to_owned(),
+        });
+    }
+    if position.is_some() && list_methods(conn, tenant).await?.len() >= MAX_METHODS {
+        return Err(DoorError::Malformed {
+            field: "payment_method",
+            detail: format!("a tenant has at most {MAX_METHODS} methods; remove one first"),
+        });
+    }
     let signal = Signal::AttachMethod {
         method: method.to_owned(),
+        position,
     };
+    tell(client, conn, tenant, signal_id, &signal).await
+}
+
+/// Lists the tenant's payment methods in its order. The transaction must act as the tenant.
+///
+/// # Errors
+/// [`DoorError::NotFound`] for the tenant.
+pub async fn list_methods(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+) -> Result<Vec<Method>, DoorError> {
+    let row = find(conn, tenant).await?;
+    let offered = store::list_methods(conn, tenant, row.shard_id, None, &[]).await?;
+    Ok(offered.into_iter().map(|one| one.method).collect())
+}
+
+/// Asks the tenant's run to charge the methods in another order. The transaction must act as the
+/// tenant.
+///
+/// # Errors
+/// [`DoorError::Malformed`] unless each of the tenant's methods is named once; [`DoorError::NotFound`].
+pub async fn order_methods(
+    client: &Client,
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    signal_id: &str,
+    order: &[String],
+) -> Result<Signalled, DoorError> {
+    let known = list_methods(conn, tenant).await?;
+    let mut known: Vec<String> = known.into_iter().map(|method| method.id).collect();
+    let mut named = order.to_vec();
+    known.sort_unstable();
+    named.sort_unstable();
+    if known != named {
+        return Err(DoorError::Malformed {
+            field: "payment_methods",
+            detail: format!(
+                "each method of the tenant's, once: {}",
+                if known.is_empty() {
+                    "it has none".to_owned()
+                } else {
+                    known.join(", ")
+                }
+            ),
+        });
+    }
+    let signal = Signal::OrderMethods {
+        methods: order.to_vec(),
+    };
+    tell(client, conn, tenant, signal_id, &signal).await
+}
+
+/// Asks the tenant's run to forget a method, here and at the provider. The transaction must act as the
+/// tenant.
+///
+/// # Errors
+/// [`DoorError::NotFound`] for the tenant or the method.
+pub async fn remove_method(
+    client: &Client,
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    signal_id: &str,
+    method: &str,
+) -> Result<Signalled, DoorError> {
+    let known = list_methods(conn, tenant).await?;
+    if !known.iter().any(|known| known.id == method) {
+        return Err(DoorError::not_found("payment method", method));
+    }
+    let signal = Signal::RemoveMethod {
+        method: method.to_owned(),
+    };
+    tell(client, conn, tenant, signal_id, &signal).await
+}
+
+/// Tells the tenant's run.
+async fn tell(
+    client: &Client,
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    signal_id: &str,
+    signal: &Signal,
+) -> Result<Signalled, DoorError> {
     let run = RunRef::Key(KEY);
     match client
-        .signal::<TenantWorkflow>(conn, tenant, run, signal_id, &signal)
+        .signal::<TenantWorkflow>(conn, tenant, run, signal_id, signal)
         .await
     {
         Err(EngineError::RunNotFound(_) | EngineError::UnknownTenant(_)) => {

@@ -1,14 +1,15 @@
-//! A tenant: its customer at the payment provider, and the method that is charged.
+//! A tenant: its customer at the payment provider, and the methods that are charged.
 //!
 //! One run per tenant, for as long as the tenant is. It is provisioned once, then rests and hears
 //! of payment methods; a new method during dunning makes dunning try at once.
 
 mod door;
+pub(crate) mod methods;
 pub(crate) mod store;
 
 pub use door::{
-    NewTenant, attach_method, create, find, find_customer, find_named, find_tax, list, names,
-    set_tax,
+    NewTenant, attach_method, create, find, find_customer, find_named, find_tax, list,
+    list_methods, names, order_methods, remove_method, set_tax,
 };
 pub use store::Customer;
 
@@ -90,8 +91,21 @@ pub enum State {
 /// What a tenant's run may be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Signal {
-    /// Attach a payment method and charge it from now on.
+    /// Attach a payment method.
     AttachMethod {
+        /// The provider's id of the method.
+        method: String,
+        /// Its place in the order, from 1; in place of the one that was charged first when none is given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        position: Option<u32>,
+    },
+    /// Charge the methods in another order.
+    OrderMethods {
+        /// The provider's ids, the first first.
+        methods: Vec<String>,
+    },
+    /// Charge a method no more.
+    RemoveMethod {
         /// The provider's id of the method.
         method: String,
     },
@@ -146,8 +160,14 @@ impl Workflow for TenantWorkflow {
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
             (State::Provisioning, Event::Entered) => self.provision(cx).await,
-            (State::Ready, Event::Signal(Signal::AttachMethod { method })) => {
-                self.attach(cx, &method).await
+            (State::Ready, Event::Signal(Signal::AttachMethod { method, position })) => {
+                self.attach(cx, &method, position).await
+            }
+            (State::Ready, Event::Signal(Signal::OrderMethods { methods })) => {
+                order(cx, &methods).await
+            }
+            (State::Ready, Event::Signal(Signal::RemoveMethod { method })) => {
+                self.remove(cx, &method).await
             }
             (State::Ready, Event::Deadline(name)) if name == CARD_EXPIRING => {
                 card_expiring(cx).await
@@ -175,6 +195,8 @@ const STORE_CUSTOMER: &str = "store-customer";
 const READ_CUSTOMER: &str = "read-customer";
 const ATTACH_METHOD: &str = "attach-method";
 const STORE_METHOD: &str = "store-method";
+const STORE_ORDER: &str = "store-order";
+const DETACH_METHOD: &str = "detach-method";
 const PLAN_CARD_NOTICE: &str = "plan-card-notice";
 const READ_METHOD: &str = "read-method";
 
@@ -224,7 +246,12 @@ impl TenantWorkflow {
         Ok(Transition::go(State::Ready))
     }
 
-    async fn attach(&self, cx: &Context, method: &str) -> Result<Transition<Self>, StepError> {
+    async fn attach(
+        &self,
+        cx: &Context,
+        method: &str,
+        position: Option<u32>,
+    ) -> Result<Transition<Self>, StepError> {
         let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
         let customer: String = cx
             .transact(READ_CUSTOMER, async |tx| {
@@ -247,7 +274,10 @@ impl TenantWorkflow {
         let debts: Vec<String> = cx
             .transact(STORE_METHOD, async |tx| match &attached {
                 Ok(method) => {
-                    store::apply_method(tx, tenant, shard, method).await?;
+                    let order = store::lock_methods(tx, tenant, shard).await?;
+                    store::put_method(tx, tenant, shard, method).await?;
+                    let order = methods::place(&order, &method.id, position);
+                    store::apply_order(tx, tenant, shard, &order).await?;
                     Ok(store::list_debts(tx, tenant, shard).await?)
                 }
                 Err(error) => {
@@ -256,46 +286,105 @@ impl TenantWorkflow {
                 }
             })
             .await?;
-        let mut transition = Transition::stay(State::Ready);
-        if let Ok(method) = attached {
-            transition = match plan_card_notice(cx, &method).await? {
-                Some(at) => transition.at(CARD_EXPIRING, at),
-                None => transition.clear(CARD_EXPIRING),
-            };
-            for currency in debts {
-                // The same method again is news: there may be money on it now.
-                let signal_id = format!("method:{}:{}", method.id, cx.uuid());
-                transition = transition.signal_key::<dunning::DunningWorkflow>(
-                    currency,
-                    signal_id,
-                    &dunning::Signal::MethodChanged,
-                );
-            }
-        }
-        Ok(transition)
+        let Ok(method) = attached else {
+            return Ok(Transition::stay(State::Ready));
+        };
+        // The same method again is news: there may be money on it now. What is given for when the
+        // first is refused is tried only then.
+        let news = if position.is_none_or(|position| position <= 1) {
+            dunning::Signal::MethodChanged
+        } else {
+            dunning::Signal::Reevaluate
+        };
+        let signal_id = format!("method:{}:{}", method.id, cx.uuid());
+        let transition = tell_debts(debts, &signal_id, &news);
+        plan_card_notice(cx, transition).await
+    }
+
+    /// Forgets a method, here and at the provider. An attempt that is on its way with it is refused
+    /// there, and so goes to the next one.
+    async fn remove(&self, cx: &Context, method: &str) -> Result<Transition<Self>, StepError> {
+        let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+        let debts: Vec<String> = cx
+            .transact(STORE_ORDER, async |tx| {
+                let mut order = store::lock_methods(tx, tenant, shard).await?;
+                order.retain(|known| known != method);
+                store::apply_order(tx, tenant, shard, &order).await?;
+                Ok(store::list_debts(tx, tenant, shard).await?)
+            })
+            .await?;
+        let policy = RetryPolicy::DEFAULT.on(STRIPE);
+        cx.step(DETACH_METHOD, &policy, async |_| {
+            self.environment.stripe().detach_method(method).await
+        })
+        .await?;
+        let signal_id = format!("removed:{method}:{}", cx.uuid());
+        let transition = tell_debts(debts, &signal_id, &dunning::Signal::Reevaluate);
+        plan_card_notice(cx, transition).await
     }
 }
 
-/// When the tenant is to be told that a card expires; never for what does not.
+/// Puts the methods into another order. Another first one is tried at once where something is owed.
+async fn order(cx: &Context, wanted: &[String]) -> Result<Transition<TenantWorkflow>, StepError> {
+    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+    let (first_changed, debts): (bool, Vec<String>) = cx
+        .transact(STORE_ORDER, async |tx| {
+            let before = store::lock_methods(tx, tenant, shard).await?;
+            let after = methods::reorder(&before, wanted);
+            store::apply_order(tx, tenant, shard, &after).await?;
+            let debts = store::list_debts(tx, tenant, shard).await?;
+            Ok((before.first() != after.first(), debts))
+        })
+        .await?;
+    let news = if first_changed {
+        dunning::Signal::MethodChanged
+    } else {
+        dunning::Signal::Reevaluate
+    };
+    let transition = tell_debts(debts, &format!("order:{}", cx.uuid()), &news);
+    plan_card_notice(cx, transition).await
+}
+
+/// Dunning hears of it in each currency in which something is owed.
+fn tell_debts(
+    debts: Vec<String>,
+    signal_id: &str,
+    news: &dunning::Signal,
+) -> Transition<TenantWorkflow> {
+    let stays = Transition::stay(State::Ready);
+    debts.into_iter().fold(stays, |transition, currency| {
+        transition.signal_key::<dunning::DunningWorkflow>(currency, signal_id.to_owned(), news)
+    })
+}
+
+/// Sets when the tenant is to be told that the card which is charged first expires; never for what
+/// does not.
 async fn plan_card_notice(
     cx: &Context,
-    method: &Method,
-) -> Result<Option<DateTime<Utc>>, StepError> {
-    let Some(expires_on) = method.expires_on else {
-        return Ok(None);
-    };
+    transition: Transition<TenantWorkflow>,
+) -> Result<Transition<TenantWorkflow>, StepError> {
     let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
-    cx.transact(PLAN_CARD_NOTICE, async |tx| {
-        let profile = store::find_profile(tx, tenant).await?;
-        let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
-        let chosen = dunning::store::find_policy_for(tx, tenant, shard, None).await?;
-        let days = chosen.policy.notices.card_expiring_days;
-        let end = calendar::start_of_day(calendar::add_days(expires_on, 1), zone);
-        Ok((days > 0)
-            .then(|| notice::rules::ahead_of(end, days, zone))
-            .flatten())
+    let at: Option<DateTime<Utc>> = cx
+        .transact(PLAN_CARD_NOTICE, async |tx| {
+            let customer = store::find_customer(tx, tenant, shard).await?;
+            let method = customer.and_then(|customer| customer.method);
+            let Some(expires_on) = method.and_then(|method| method.expires_on) else {
+                return Ok(None);
+            };
+            let profile = store::find_profile(tx, tenant).await?;
+            let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
+            let chosen = dunning::store::find_policy_for(tx, tenant, shard, None).await?;
+            let days = chosen.policy.notices.card_expiring_days;
+            let end = calendar::start_of_day(calendar::add_days(expires_on, 1), zone);
+            Ok((days > 0)
+                .then(|| notice::rules::ahead_of(end, days, zone))
+                .flatten())
+        })
+        .await?;
+    Ok(match at {
+        Some(at) => transition.at(CARD_EXPIRING, at),
+        None => transition.clear(CARD_EXPIRING),
     })
-    .await
 }
 
 /// The card that is charged expires soon.

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use tenure_engine::{ClockId, ShardId, TenantId};
 use uuid::Uuid;
 
+use super::methods::Offered;
 use super::{Profile, TenantRow};
 use crate::ports::stripe::Method;
 use crate::pricing::Tax;
@@ -87,7 +88,7 @@ pub(super) async fn find_by_provider_id(
         r#"
         select tenant_id as "tenant_id!" from app.customer where provider_customer_id = $1
         union
-        select tenant_id from app.customer where default_method_id = $1
+        select tenant_id from app.payment_method where method_id = $1
         union
         select tenant_id from app.payment where provider_intent_id = $1
         "#,
@@ -187,7 +188,7 @@ pub(super) async fn insert_customer(
 pub struct Customer {
     /// The provider's id of the customer.
     pub provider_customer_id: String,
-    /// The method that is charged.
+    /// The first of its methods.
     pub method: Option<Method>,
     /// Why the last method that was offered was refused.
     pub method_error: Option<String>,
@@ -201,11 +202,16 @@ pub(crate) async fn find_customer(
 ) -> sqlx::Result<Option<Customer>> {
     let row = sqlx::query!(
         r#"
-        select provider_customer_id, default_method_id, method_brand, method_last4, method_error,
-          method_expires_on
+        select customer.provider_customer_id, customer.method_error, method.method_id as "method_id?",
+          method.brand as "brand?", method.last4 as "last4?", method.expires_on
         from app.customer
-        where tenant_id = $1
-          and shard_id = $2
+        left join app.payment_method as method
+          on method.tenant_id = customer.tenant_id
+            and method.shard_id = customer.shard_id
+        where customer.tenant_id = $1
+          and customer.shard_id = $2
+        order by method.position
+        limit 1
         "#,
         tenant.0,
         shard.0,
@@ -213,13 +219,12 @@ pub(crate) async fn find_customer(
     .fetch_optional(conn)
     .await?;
     Ok(row.map(|row| {
-        let parts = (row.default_method_id, row.method_brand, row.method_last4);
-        let method = match parts {
+        let method = match (row.method_id, row.brand, row.last4) {
             (Some(id), Some(brand), Some(last4)) => Some(Method {
                 id,
                 brand,
                 last4,
-                expires_on: row.method_expires_on,
+                expires_on: row.expires_on,
             }),
             _ => None,
         };
@@ -229,6 +234,54 @@ pub(crate) async fn find_customer(
             method_error: row.method_error,
         }
     }))
+}
+
+/// Lists the tenant's methods in its order. With an invoice, it is told of each whether the last offer
+/// of it was declined there in one of the `final_classes`.
+pub(crate) async fn list_methods(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    of: Option<Uuid>,
+    final_classes: &[String],
+) -> sqlx::Result<Vec<Offered>> {
+    let rows = sqlx::query!(
+        r#"
+        select method.method_id, method.brand, method.last4, method.expires_on, method.offer,
+          exists (
+            select
+            from app.payment
+            where payment.invoice_id = $3
+              and payment.shard_id = $2
+              and payment.method_id = method.method_id
+              and payment.method_offer = method.offer
+              and payment.status = 'declined'
+              and payment.decline_class = any($4)) as "refused!"
+        from app.payment_method as method
+        where method.tenant_id = $1
+          and method.shard_id = $2
+        order by method.position
+        "#,
+        tenant.0,
+        shard.0,
+        of,
+        final_classes,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Offered {
+            method: Method {
+                id: row.method_id,
+                brand: row.brand,
+                last4: row.last4,
+                expires_on: row.expires_on,
+            },
+            offer: row.offer,
+            refused: row.refused,
+        })
+        .collect())
 }
 
 /// Finds the provider's test clock of a tenant that is bound to one.
@@ -247,8 +300,36 @@ pub(crate) async fn find_provider_clock(
     Ok(found.flatten())
 }
 
-/// Makes a method the one that is charged.
-pub(super) async fn apply_method(
+/// Locks the tenant's methods and lists their ids in its order.
+pub(super) async fn lock_methods(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query!(
+        "select from app.customer where tenant_id = $1 and shard_id = $2 for update",
+        tenant.0,
+        shard.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    sqlx::query_scalar!(
+        r#"
+        select method_id
+        from app.payment_method
+        where tenant_id = $1
+          and shard_id = $2
+        order by position
+        "#,
+        tenant.0,
+        shard.0,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Adds a method behind the others; one that is there already was offered anew.
+pub(super) async fn put_method(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,
@@ -256,11 +337,17 @@ pub(super) async fn apply_method(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        update app.customer
-        set default_method_id = $3, method_brand = $4, method_last4 = $5, method_error = null,
-          method_expires_on = $6
+        insert into app.payment_method
+          (tenant_id, shard_id, method_id, position, brand, last4, expires_on, offer)
+        select $1, $2, $3, coalesce(max(position), 0) + 1, $4, $5, $6, 1
+        from app.payment_method
         where tenant_id = $1
           and shard_id = $2
+        on conflict (tenant_id, shard_id, method_id) do update
+        set brand = excluded.brand,
+          last4 = excluded.last4,
+          expires_on = excluded.expires_on,
+          offer = payment_method.offer + 1
         "#,
         tenant.0,
         shard.0,
@@ -268,6 +355,51 @@ pub(super) async fn apply_method(
         method.brand,
         method.last4,
         method.expires_on,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "update app.customer set method_error = null where tenant_id = $1 and shard_id = $2",
+        tenant.0,
+        shard.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Sets the order of the tenant's methods; those that it does not name are gone.
+pub(super) async fn apply_order(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    methods: &[String],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        delete from app.payment_method
+        where tenant_id = $1
+          and shard_id = $2
+          and method_id <> all($3)
+        "#,
+        tenant.0,
+        shard.0,
+        methods,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        r#"
+        update app.payment_method as method
+        set position = ordered.position::integer
+        from unnest($3::text[]) with ordinality as ordered (method_id, position)
+        where method.tenant_id = $1
+          and method.shard_id = $2
+          and method.method_id = ordered.method_id
+        "#,
+        tenant.0,
+        shard.0,
+        methods,
     )
     .execute(conn)
     .await?;

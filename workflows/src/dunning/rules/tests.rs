@@ -5,9 +5,18 @@ use serde_json::json;
 use super::*;
 
 const CARD: &str = "pm_1";
+/// Nothing was tried within the ceiling's days.
+static NEVER: BTreeMap<String, u32> = BTreeMap::new();
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
+}
+
+fn next(method: &str, usable: bool) -> Option<Next> {
+    Some(Next {
+        method: method.to_owned(),
+        usable,
+    })
 }
 
 fn unpaid(number: u128, subscription: u128, amount: i64, failed_at: &str) -> Unpaid {
@@ -18,11 +27,17 @@ fn unpaid(number: u128, subscription: u128, amount: i64, failed_at: &str) -> Unp
         finalized_at: at(failed_at),
         failed_at: at(failed_at),
         tried_at: at(failed_at),
+        declined: Some(Declined {
+            generation: 1,
+            class: DeclineClass::Soft,
+        }),
+        next: next(CARD, true),
     }
 }
 
 fn declined(class: DeclineClass) -> LastDecline {
     LastDecline {
+        invoice_id: Uuid::from_u128(1),
         class,
         method: Some(CARD.to_owned()),
     }
@@ -38,8 +53,7 @@ fn facts<'a>(
         unpaid,
         disputed: &[],
         last_decline: Some(last),
-        method: Some(CARD),
-        tries_of_method: 1,
+        tries: &NEVER,
         exempt_until: None,
         policy,
         asked_at: None,
@@ -165,8 +179,9 @@ fn each_class_has_its_ladder_and_another_method_begins_anew() {
     ];
     for (class, method, expected) in cases {
         let last = declined(class);
-        let mut facts = facts(&policy, &open, &last, "2027-03-01T00:00:00Z");
-        facts.method = Some(method);
+        let mut open = open.clone();
+        open[0].next = next(method, true);
+        let facts = facts(&policy, &open, &last, "2027-03-01T00:00:00Z");
         assert_eq!(
             decide(&facts).retry_at,
             expected.map(at),
@@ -178,6 +193,70 @@ fn each_class_has_its_ladder_and_another_method_begins_anew() {
     let mut facts = facts(&policy, &open, &hard, "2027-03-01T00:00:00Z");
     facts.collect_now = true;
     assert_eq!(decide(&facts).collect.len(), 1);
+}
+
+#[test]
+fn the_next_method_is_tried_at_once_or_on_the_ladder() {
+    let at_once = patient();
+    let mut on_ladder = patient();
+    on_ladder.next_method = NextMethod::Ladder;
+    let (start, rung) = ("2027-03-01T00:00:00Z", "2027-03-02T10:00:00Z");
+    let cases = [
+        (
+            &at_once,
+            DeclineClass::Hard,
+            next("pm_2", true),
+            1,
+            Some(rung),
+        ),
+        (
+            &at_once,
+            DeclineClass::Data,
+            next("pm_2", true),
+            1,
+            Some(rung),
+        ),
+        (
+            &on_ladder,
+            DeclineClass::Hard,
+            next("pm_2", true),
+            0,
+            Some(rung),
+        ),
+        // Time may mend it: the same method is tried again.
+        (
+            &at_once,
+            DeclineClass::Soft,
+            next(CARD, true),
+            0,
+            Some(rung),
+        ),
+        // No method is left, whichever the provider would be asked for.
+        (&at_once, DeclineClass::Hard, next(CARD, false), 0, None),
+        (&at_once, DeclineClass::Hard, next("pm_2", false), 0, None),
+        (&at_once, DeclineClass::Hard, None, 0, None),
+    ];
+    for (policy, class, next, switched, retry_at) in cases {
+        let last = declined(class);
+        let mut open = [unpaid(1, 51, 19, start)];
+        open[0].declined = Some(Declined {
+            generation: 3,
+            class,
+        });
+        open[0].next = next.clone();
+        let decision = decide(&facts(policy, &open, &last, start));
+        let expected = Switch {
+            invoice_id: Uuid::from_u128(1),
+            generation: 3,
+        };
+        assert_eq!(
+            decision.switch,
+            vec![expected; switched],
+            "{class:?} {next:?}"
+        );
+        assert_eq!(decision.retry_at, retry_at.map(at), "{class:?} {next:?}");
+        assert!(decision.collect.is_empty());
+    }
 }
 
 #[test]
@@ -204,16 +283,30 @@ fn the_ceiling_lets_the_oldest_through_first() {
     let open = [unpaid(1, 51, 19, day), unpaid(2, 51, 19, day)];
     for (tries, expected) in [(0, 2), (13, 2), (14, 1), (15, 0), (16, 0)] {
         let mut facts = facts(&policy, &open, &soft, "2027-03-02T10:00:00Z");
-        facts.tries_of_method = tries;
+        let tried = BTreeMap::from([(CARD.to_owned(), tries), ("pm_2".to_owned(), 99)]);
+        facts.tries = &tried;
         let decision = decide(&facts);
         assert!(decision.rung);
         let first = decision.collect.first();
         assert_eq!(decision.collect.len(), expected, "{tries} tries");
         assert!(first.is_none_or(|first| first.as_u128() == 1));
     }
-    let mut facts = facts(&policy, &open, &soft, "2027-03-02T10:00:00Z");
-    (facts.method, facts.tries_of_method) = (None, 99);
-    assert_eq!(decide(&facts).collect.len(), 2, "nothing reaches a network");
+    let tried = BTreeMap::from([(CARD.to_owned(), 99)]);
+    let nothing = open.clone().map(|one| Unpaid { next: None, ..one });
+    let mut without = facts(&policy, &nothing, &soft, "2027-03-02T10:00:00Z");
+    without.tries = &tried;
+    assert_eq!(
+        decide(&without).collect.len(),
+        2,
+        "nothing reaches a network"
+    );
+    // Each method has a ceiling of its own.
+    let mut several = open.clone();
+    several[1].next = next("pm_2", true);
+    let mut facts = facts(&policy, &several, &soft, "2027-03-02T10:00:00Z");
+    facts.tries = &tried;
+    let collected = decide(&facts).collect;
+    assert_eq!(collected, [Uuid::from_u128(2)]);
 }
 
 #[test]

@@ -87,6 +87,8 @@ const DOORS: &[(&str, Way, Way)] = &[
     ("DELETE /v1/tenants/{tenant_id}/overrides/{feature}", At("tenant override clear", ""), At("tenant", "clear-override")),
     ("PUT /v1/tenants/{tenant_id}/overrides/{feature}", At("tenant override set", ""), At("tenant", "set-override")),
     ("POST /v1/tenants/{tenant_id}/payment-methods", At("tenant attach", ""), At("tenant", "attach-method")),
+    ("PUT /v1/tenants/{tenant_id}/payment-methods", At("tenant methods order", ""), SCRIPT),
+    ("DELETE /v1/tenants/{tenant_id}/payment-methods/{method}", At("tenant methods remove", ""), SCRIPT),
     ("PUT /v1/tenants/{tenant_id}/placement", At("placement set", ""), SCRIPT),
     ("POST /v1/tenants/{tenant_id}/placement/back-out", At("placement back-out", ""), SCRIPT),
     ("POST /v1/tenants/{tenant_id}/placement/move", At("placement move", ""), SCRIPT),

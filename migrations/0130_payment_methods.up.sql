@@ -28,7 +28,8 @@ alter table app.payment_method force row level security;
 create policy tenant_own on app.payment_method to tenure_tenant using (tenant_id = engine.current_tenant()) with check (tenant_id = engine.current_tenant());
 create policy control_find on app.payment_method for select to tenure_control using (true);
 grant select, insert, update, delete on app.payment_method to tenure_tenant;
-grant select (tenant_id, shard_id, method_id) on app.payment_method to tenure_control;
+create policy control_erase on app.payment_method to tenure_control using (tenant_id = engine.current_tenant()) with check (tenant_id = engine.current_tenant());
+grant select (ctid, tenant_id, shard_id, method_id), update, delete on app.payment_method to tenure_control;
 
 insert into app.payment_method (tenant_id, shard_id, method_id, position, brand, last4, expires_on, offer)
 select tenant_id, shard_id, default_method_id, 1, method_brand, method_last4, method_expires_on, 1

@@ -443,6 +443,7 @@ async fn node(app: &TestApp, mails: &std::path::Path) -> (Client, Running) {
             from: "Tenure <billing@tenure.example>".to_owned(),
         },
         master_key: None,
+        certificate_key: None,
         products: Sources::default(),
         archive: None,
         environment: "node".to_owned(),

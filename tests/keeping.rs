@@ -25,6 +25,7 @@ use tenure_workflows::product::{Place, door, maps};
 use tenure_workflows::{Environment, as_control, as_tenant, data_map, keeping, tenant};
 use uuid::Uuid;
 
+use crate::support::app::certificate_key;
 use crate::support::disk::Disk;
 use crate::support::product::{self, Member, Product, TABLES};
 use crate::support::s3::S3Server;
@@ -34,14 +35,14 @@ use crate::support::{self, connect, eventually};
 const AS_OF: &str = "2026-11-20T00:00:00Z";
 const TASK_CUTOFF: &str = "2025-01-18 00:00+00";
 
-fn folder() -> (tempfile::TempDir, ArchiveConfig) {
+pub(crate) fn folder() -> (tempfile::TempDir, ArchiveConfig) {
     let folder = tempfile::tempdir().unwrap();
     let config = ArchiveConfig::Folder(folder.path().to_owned());
     (folder, config)
 }
 
 /// A policy for the sample product; tables are named as a model's map names them.
-fn policy(prefix: &str, comments: Value) -> Value {
+pub(crate) fn policy(prefix: &str, comments: Value) -> Value {
     let table = |name: &str| format!("{prefix}{name}");
     let mut attachments = comments.clone();
     attachments["age_of"] = json!(["attachment_comment"]);
@@ -59,11 +60,11 @@ fn policy(prefix: &str, comments: Value) -> Value {
     })
 }
 
-fn window() -> Value {
+pub(crate) fn window() -> Value {
     json!({ "action": "delete", "after_days": 671, "restore_days": 30, "age": "created_at" })
 }
 
-async fn load(product: &Product, source: &str, document: Value) {
+pub(crate) async fn load(product: &Product, source: &str, document: Value) {
     let load = LoadKeepingPolicy {
         document,
         reason: "as counsel says".to_owned(),
@@ -74,7 +75,7 @@ async fn load(product: &Product, source: &str, document: Value) {
 }
 
 /// Starts a sweep and waits until it does nothing by itself.
-async fn sweep(product: &Product, member: &Member, dry_run: bool) -> RunDetail {
+pub(crate) async fn sweep(product: &Product, member: &Member, dry_run: bool) -> RunDetail {
     let start = StartSweep {
         dry_run,
         as_of: Some(AS_OF.parse().unwrap()),
@@ -569,6 +570,7 @@ pub(crate) async fn scene(config: Option<ArchiveConfig>) -> Scene<Office> {
         sources.clone(),
     )
     .with_archive(Some(archive.clone()));
+    environment.sign_with(certificate_key());
     Scene {
         database,
         workflows: tenure_workflows::workflows(&environment),

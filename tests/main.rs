@@ -19,6 +19,7 @@ mod console_pty;
 mod console_verbs;
 mod crash;
 mod data_map;
+mod deletions;
 mod deploy;
 mod doors;
 mod dunning;

@@ -15,6 +15,7 @@ use tenure_engine::retention::RetentionConfig;
 use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{ClaimScope, Database, Pooler, WorkerConfig};
 use tenure_workflows::archive::{ArchiveConfig, S3Config};
+use tenure_workflows::certificate::{LocalSigningKey, SigningKey};
 use tenure_workflows::ports::mail::MailConfig;
 use tenure_workflows::product::Sources;
 use tracing_subscriber::Layer as _;
@@ -483,6 +484,37 @@ impl SealArgs {
         };
         let keys = LocalMasterKey::parse(&keys).map_err(anyhow::Error::msg)?;
         Ok(Some(Arc::new(keys)))
+    }
+}
+
+/// What certificates of deletion are signed with.
+#[derive(Debug, Clone, Args)]
+pub struct CertificateArgs {
+    /// The key that signs certificates of deletion, as `name:key`; `tenure certificate new-key` makes
+    /// one. Without it no deletion can be asked for.
+    #[arg(long, env = "TENURE_CERTIFICATE_KEY", hide_env_values = true)]
+    pub certificate_key: Option<String>,
+    /// A file that holds the key instead.
+    #[arg(
+        long,
+        env = "TENURE_CERTIFICATE_KEY_FILE",
+        conflicts_with = "certificate_key"
+    )]
+    pub certificate_key_file: Option<PathBuf>,
+}
+
+impl CertificateArgs {
+    /// The key, if one is given.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn config(&self) -> anyhow::Result<Option<Arc<dyn SigningKey>>> {
+        let file = self.certificate_key_file.as_deref();
+        let Some(key) = secret(self.certificate_key.as_deref(), file)? else {
+            return Ok(None);
+        };
+        let key = LocalSigningKey::parse(&key).map_err(anyhow::Error::msg)?;
+        Ok(Some(Arc::new(key)))
     }
 }
 

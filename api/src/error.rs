@@ -223,6 +223,7 @@ fn engine(error: &EngineError) -> Verdict {
             not_found("unknown_workflow", detail).at("/workflow")
         }
         EngineError::UnknownTenant(_) => not_found("unknown_tenant", text).at("/tenant_id"),
+        EngineError::TenantClosing(_) => conflict("tenant_closing", text).at("/tenant_id"),
         EngineError::RunNotFound(_) => not_found("unknown_run", text),
         EngineError::KeyTaken { .. } => conflict("key_taken", text).at("/key"),
         EngineError::RunFinished { .. } => conflict("run_finished", text),

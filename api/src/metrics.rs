@@ -42,7 +42,7 @@ const SECONDS: &[f64] = &[
 /// Up to the most requests in one statement.
 const ROWS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-const FAMILIES: [Family; 18] = [
+const FAMILIES: [Family; 19] = [
     (
         "tenure_visits_total",
         Kind::Counter,
@@ -87,6 +87,11 @@ const FAMILIES: [Family; 18] = [
         "tenure_leases_lost_total",
         Kind::Counter,
         "Leases that ended, or were given up, while the worker was at work.",
+    ),
+    (
+        "tenure_deletion_alerts_total",
+        Kind::Counter,
+        "Times that a deletion of a tenant was called out as near or past its deadline.",
     ),
     (
         "tenure_failovers_total",
@@ -182,6 +187,7 @@ fn begin_at_zero() {
         "tenure_claimed_runs_total",
         "tenure_fenced_writes_total",
         "tenure_leases_lost_total",
+        "tenure_deletion_alerts_total",
         "tenure_failovers_total",
         "tenure_lost_commits_total",
         "tenure_recovered_runs_total",

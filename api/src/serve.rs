@@ -10,6 +10,7 @@ use tenure_engine::{
     Client, Database, PoolConfig, Pooler, Registry, Worker, WorkerConfig, failover,
 };
 use tenure_workflows::archive::{Archive, ArchiveConfig};
+use tenure_workflows::certificate::SigningKey;
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
 use tenure_workflows::product::Sources;
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::StripeConfig;
-use crate::state::AppState;
+use crate::state::{AppState, Outside};
 
 /// The most connections for reads of one statement: each is busy for a fraction of a millisecond.
 const READERS: u32 = 8;
@@ -41,6 +42,8 @@ pub struct ServeConfig {
     pub mail: MailConfig,
     /// What payloads are sealed with; without one they are stored in clear.
     pub master_key: Option<Arc<dyn MasterKey>>,
+    /// What signs certificates of deletion.
+    pub certificate_key: Option<Arc<dyn SigningKey>>,
     /// The product's own databases.
     pub products: Sources,
     /// Where rows are archived and exports lie; without one nothing is archived.
@@ -88,6 +91,9 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
     let archive = archive.transpose().map_err(anyhow::Error::msg)?;
     let environment = Environment::new(stripe, mailer, engine_pool.clone(), config.products)
         .with_archive(archive.clone());
+    if let Some(key) = config.certificate_key {
+        environment.sign_with(key);
+    }
     let keyring = keyring(&engine_pool, config.database, config.master_key).await?;
     let workflows = tenure_workflows::workflows(&environment);
     let registry = workflows.keyring(keyring).build()?;
@@ -108,8 +114,11 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Running> {
         client,
         api_pool,
         readers,
-        environment.products().clone(),
-        archive,
+        Outside {
+            products: environment.products().clone(),
+            archive,
+            signs: environment.signing_key().is_some(),
+        },
         config.stripe.webhook_secrets,
         config.environment,
     );

@@ -23,12 +23,22 @@ struct Inner {
     client: Client,
     pool: PgPool,
     readers: Option<PgPool>,
-    products: Sources,
-    archive: Option<Archive>,
+    outside: Outside,
     entitlements: Entitlements,
     webhook_secrets: Vec<String>,
     environment: String,
     draining: AtomicBool,
+}
+
+/// What the API reaches and knows besides the engine.
+#[derive(Clone, Default)]
+pub struct Outside {
+    /// The product's own databases.
+    pub products: Sources,
+    /// The store of archives.
+    pub archive: Option<Archive>,
+    /// Whether certificates are signed here.
+    pub signs: bool,
 }
 
 /// What acts as control for a read: a session that does so anyway, or a transaction.
@@ -65,8 +75,7 @@ impl AppState {
         client: Client,
         pool: PgPool,
         readers: Option<PgPool>,
-        products: Sources,
-        archive: Option<Archive>,
+        outside: Outside,
         webhook_secrets: Vec<String>,
         environment: String,
     ) -> Self {
@@ -74,8 +83,7 @@ impl AppState {
             client,
             pool,
             readers,
-            products,
-            archive,
+            outside,
             entitlements: Entitlements::default(),
             webhook_secrets,
             environment,
@@ -107,13 +115,19 @@ impl AppState {
             code: "archive_not_configured",
             detail: ArchiveError::NotConfigured.to_string(),
         };
-        self.0.archive.as_ref().ok_or_else(none)
+        self.0.outside.archive.as_ref().ok_or_else(none)
+    }
+
+    /// Whether certificates are signed here.
+    #[must_use]
+    pub fn signs(&self) -> bool {
+        self.0.outside.signs
     }
 
     /// The product's own databases.
     #[must_use]
     pub fn products(&self) -> &Sources {
-        &self.0.products
+        &self.0.outside.products
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -153,7 +167,7 @@ impl AppState {
             readers.close().await;
         }
         self.0.client.pool().close().await;
-        self.0.products.close().await;
+        self.0.outside.products.close().await;
     }
 
     pub(crate) fn is_draining(&self) -> bool {

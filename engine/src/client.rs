@@ -99,6 +99,7 @@ impl Client {
     ///
     /// # Errors
     /// [`EngineError::KeyTaken`] for the same key with another input;
+    /// [`EngineError::TenantClosing`] while the tenant is being deleted;
     /// [`EngineError::UnknownTenant`], [`EngineError::UnknownWorkflow`],
     /// [`EngineError::PayloadTooLarge`], [`EngineError::Malformed`] for a bad key.
     pub async fn start<W: Workflow>(
@@ -141,7 +142,7 @@ impl Client {
         input: &Value,
         options: StartOptions,
     ) -> Result<Started, EngineError> {
-        let place = place_of(conn, &self.registry, tenant).await?;
+        let place = open_place_of(conn, &self.registry, tenant).await?;
         let request = StartRequest {
             workflow,
             key,
@@ -204,7 +205,7 @@ impl Client {
         input: &Value,
         gather: Gather,
     ) -> Result<Started, EngineError> {
-        let place = place_of(conn, &self.registry, tenant).await?;
+        let place = open_place_of(conn, &self.registry, tenant).await?;
         let call = Call {
             tenant,
             place: &place,
@@ -225,7 +226,7 @@ impl Client {
         tenant: TenantId,
         starts: &[(String, W::Input)],
     ) -> Result<Vec<RunId>, EngineError> {
-        let place = place_of(conn, &self.registry, tenant).await?;
+        let place = open_place_of(conn, &self.registry, tenant).await?;
         let mut runs = Vec::with_capacity(starts.len());
         for (key, input) in starts {
             let input = payload::to_value("input", W::NAME, input)?;
@@ -475,6 +476,19 @@ async fn place_of(
     let place = find_place(conn, tenant).await?;
     let keys = registry.keyring().of(tenant).await?;
     Ok(Place { keys, ..place })
+}
+
+/// As [`place_of`], of a tenant for which something may be started.
+async fn open_place_of(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    tenant: TenantId,
+) -> Result<Place, EngineError> {
+    let place = place_of(conn, registry, tenant).await?;
+    if place.closing {
+        return Err(EngineError::TenantClosing(tenant));
+    }
+    Ok(place)
 }
 
 async fn find_place(conn: &mut PgConnection, tenant: TenantId) -> Result<Place, EngineError> {

@@ -130,6 +130,9 @@ pub enum EngineError {
     /// No workflow of this name is registered in this process.
     #[error("no workflow is called {0:?}")]
     UnknownWorkflow(String),
+    /// The tenant is being deleted: nothing new is started for it.
+    #[error("tenant {0} is being deleted; nothing new is started for it")]
+    TenantClosing(TenantId),
     /// The tenant was never registered.
     #[error("no tenant {0} is registered")]
     UnknownTenant(TenantId),

@@ -118,6 +118,7 @@ pub(crate) async fn settle(
 
 pub(crate) fn place(settlement: &Settlement) -> Place {
     Place {
+        closing: false,
         shard_id: settlement.run.key.shard_id,
         clock_id: settlement.run.clock_id,
         keys: settlement.run.keys.clone(),

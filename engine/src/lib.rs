@@ -52,6 +52,7 @@ pub mod deploy;
 pub mod doc_example;
 pub mod failover;
 pub mod flow;
+pub mod forget;
 pub mod inspect;
 pub mod operator;
 mod pool;

@@ -30,3 +30,22 @@ pub async fn now(conn: &mut PgConnection, tenant: TenantId) -> Result<DateTime<U
         .ok_or(EngineError::UnknownTenant(tenant))?;
     Ok(store::run::find_tenant_now(conn, place.clock_id).await?)
 }
+
+/// Closes a tenant to whatever starts from outside: clients, SQL, schedules, restarts. What is under
+/// way goes on, and what it starts by itself still starts, so that it comes to its end. The
+/// transaction must act as the engine; whether that changed anything.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn close(conn: &mut PgConnection, tenant: TenantId) -> Result<bool, EngineError> {
+    Ok(store::run::apply_closing(conn, tenant, true).await?)
+}
+
+/// Opens a tenant again that was closed. The transaction must act as the engine; whether that changed
+/// anything.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn reopen(conn: &mut PgConnection, tenant: TenantId) -> Result<bool, EngineError> {
+    Ok(store::run::apply_closing(conn, tenant, false).await?)
+}

@@ -18,6 +18,7 @@ use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{PoolConfig, TenantId, WorkerConfig};
 use tenure_workflows::archive::ArchiveConfig;
 use tenure_workflows::catalog;
+use tenure_workflows::certificate::{LocalSigningKey, SigningKey};
 use tenure_workflows::ports::mail::MailConfig;
 use tenure_workflows::product::Sources;
 use tokio::net::TcpListener;
@@ -25,6 +26,13 @@ use uuid::Uuid;
 
 pub(crate) const SANDBOX_KEY: &str = "sk_test_suite";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_suite";
+
+/// What signs the suite's certificates.
+pub(crate) const CERTIFICATE_KEY: &str = "suite:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+
+pub(crate) fn certificate_key() -> Arc<dyn SigningKey> {
+    Arc::new(LocalSigningKey::parse(CERTIFICATE_KEY).unwrap())
+}
 
 /// A served product.
 pub(crate) struct TestApp {
@@ -125,6 +133,7 @@ impl TestApp {
             },
             mail,
             master_key,
+            certificate_key: Some(certificate_key()),
             products,
             archive,
             environment: "suite".to_owned(),

@@ -1,11 +1,12 @@
 //! The one bag of outside things, built once at start and shared by all workflows.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sqlx::PgPool;
 use tenure_engine::Client;
 
 use crate::archive::{Archive, ArchiveError};
+use crate::certificate::SigningKey;
 use crate::ports::mail::{MailConfig, Mailer};
 use crate::ports::stripe::Stripe;
 use crate::product::Sources;
@@ -22,6 +23,7 @@ struct Parts {
     client: Arc<Mutex<Option<Client>>>,
     products: Sources,
     archive: Option<Archive>,
+    signing_key: OnceLock<Arc<dyn SigningKey>>,
 }
 
 impl Environment {
@@ -36,6 +38,7 @@ impl Environment {
             client: Arc::default(),
             products,
             archive: None,
+            signing_key: OnceLock::new(),
         }))
     }
 
@@ -69,6 +72,17 @@ impl Environment {
             engine,
             Sources::default(),
         ))
+    }
+
+    /// Lets certificates be signed with a key; the first one stays.
+    pub fn sign_with(&self, key: Arc<dyn SigningKey>) {
+        let _ = self.0.signing_key.set(key);
+    }
+
+    /// What signs certificates, if anything does.
+    #[must_use]
+    pub fn signing_key(&self) -> Option<&dyn SigningKey> {
+        self.0.signing_key.get().map(AsRef::as_ref)
     }
 
     pub(crate) fn stripe(&self) -> &Stripe {

@@ -16,6 +16,7 @@
 //! | [`refund`] | credit note that goes back | what is given back to the payment method |
 //! | [`notice`] | mail | one message, sent once |
 //! | [`webhook::watch`] | provider | events that did not come, or found nobody |
+//! | [`deletion`] | deletion of a tenant | its states, its chain, its certificate |
 //! | [`clock`] | advance of a test clock | the clock's way to its target |
 //! | [`backfill`] | change of a product's columns | its phases and ranges |
 //! | [`keeping::sweep`] | sweep of a tenant's rows in the product | what is archived and deleted |
@@ -35,9 +36,11 @@ pub mod ports;
 pub mod archive;
 pub mod backfill;
 pub mod catalog;
+pub mod certificate;
 pub mod charge;
 pub mod clock;
 pub mod data_map;
+pub mod deletion;
 pub mod dunning;
 pub mod entitlement;
 pub mod export;
@@ -86,5 +89,6 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(placement::MoveWorkflow::new(environment))
         .register(placement::MigrationWorkflow::new(environment))
         .register(placement::MigrateWorkflow::new(environment))
+        .register(deletion::DeletionWorkflow::new(environment))
         .register(BulkWorkflow)
 }

@@ -9,7 +9,8 @@ use crate::{
     BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry,
     CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk,
     Credit, CreditNote, DataArchive, DataArchiveFilter, DataExport, DataHold, DataHoldFilter,
-    DataJob, DataKey, DataMapVersion, Debt, DestroyKeys, Dispute, DunningAssignment,
+    DataJob, DataKey, DataMapVersion, Debt, Deletion, DeletionAct, DeletionCertificate,
+    DeletionDetail, DeletionFilter, DeletionPreview, DestroyKeys, Dispute, DunningAssignment,
     DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
     ExemptFromDunning, ExportStarted, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter,
     Holds, IdempotencyKey, Invoice, InvoiceAct, InvoiceDetail, KeepingPolicy, KeysRewrapped,
@@ -19,11 +20,11 @@ use crate::{
     NoticePreviewFilter, OrderPaymentMethods, Page, Pause, PauseSubscription, PaymentMethod, Place,
     PlaceDataHold, PlaceHold, PlaceLegalHold, Placement, PlacementFilter, Plan, PrepareBulk,
     ProductMigration, ProductSource, ProvisionPlacement, PublishCatalog, PutRetention,
-    ReplayWebhookEvent, ReportUsage, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey,
-    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
-    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
-    SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartExport, StartRestore, StartRun,
-    StartSweep, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant,
+    ReplayWebhookEvent, ReportUsage, RequestDeletion, ResumeSubscription, RetentionPolicy,
+    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
+    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
+    SetOverride, SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartExport, StartRestore,
+    StartRun, StartSweep, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant,
     TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Usage, WebhookEvent,
     WebhookEventFilter, Whoami, Workflow,
 };
@@ -1005,6 +1006,59 @@ impl Client {
         export_id: Uuid,
     ) -> Result<DataExport, ClientError> {
         let path = format!("/v1/tenants/{tenant_id}/exports/{export_id}");
+        self.transport.get(&path).await
+    }
+}
+
+/// Deletions of tenants.
+impl Client {
+    /// Tells what a deletion would do.
+    pub async fn preview_deletion(&self, tenant_id: Uuid) -> Result<DeletionPreview, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/deletion-preview");
+        self.transport.get(&path).await
+    }
+
+    /// Asks for a deletion.
+    pub async fn request_deletion(
+        &self,
+        request: &RequestDeletion,
+        key: &IdempotencyKey,
+    ) -> Result<Deletion, ClientError> {
+        self.transport.post("/v1/deletions", request, key).await
+    }
+
+    /// Lists deletions, a page at a time.
+    pub async fn list_deletions(
+        &self,
+        filter: &DeletionFilter,
+    ) -> Result<Page<Deletion>, ClientError> {
+        self.transport.get_with("/v1/deletions", filter).await
+    }
+
+    /// Shows a deletion.
+    pub async fn deletion(&self, deletion_id: Uuid) -> Result<DeletionDetail, ClientError> {
+        let path = format!("/v1/deletions/{deletion_id}");
+        self.transport.get(&path).await
+    }
+
+    /// Does a verb to a deletion: approve, cancel, retry or accept.
+    pub async fn act_on_deletion(
+        &self,
+        deletion_id: Uuid,
+        verb: &str,
+        act: &DeletionAct,
+        key: &IdempotencyKey,
+    ) -> Result<Deletion, ClientError> {
+        let path = format!("/v1/deletions/{deletion_id}/{}", segment(verb));
+        self.transport.post(&path, act, key).await
+    }
+
+    /// Gives the signed certificate of a deletion.
+    pub async fn deletion_certificate(
+        &self,
+        deletion_id: Uuid,
+    ) -> Result<DeletionCertificate, ClientError> {
+        let path = format!("/v1/deletions/{deletion_id}/certificate");
         self.transport.get(&path).await
     }
 }

@@ -15,6 +15,7 @@
 
 mod backfill;
 mod bulk;
+mod deletion;
 mod dunning;
 mod entitlement;
 mod error;
@@ -56,6 +57,10 @@ pub use bulk::{
     ConfirmBulk, PrepareBulk,
 };
 pub use client::Client;
+pub use deletion::{
+    Deletion, DeletionAct, DeletionCertificate, DeletionDetail, DeletionFilter, DeletionPreview,
+    DeletionStep, RequestDeletion,
+};
 pub use dunning::{
     AssignDunningPolicy, Debt, DebtState, DunningAssignment, DunningExemption, DunningPolicy,
     DunningPolicyFilter, DunningScope, ExemptFromDunning, LastDecline, LiftExemption,

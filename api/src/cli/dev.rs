@@ -172,6 +172,7 @@ async fn serve(
             from: "Tenure <billing@tenure.example>".to_owned(),
         },
         master_key,
+        certificate_key: None,
         products: Sources::default(),
         archive: None,
         environment: "dev".to_owned(),

@@ -5,9 +5,11 @@ mod backfill;
 pub mod bench;
 mod bulk;
 mod catalog;
+mod certificate;
 mod clock;
 mod customer;
 mod data_map;
+mod deletion;
 mod demo;
 mod dev;
 mod doctor;
@@ -76,6 +78,13 @@ enum Command {
     /// The data map of a product's database: draft it, and check that it is still true.
     #[command(subcommand)]
     DataMap(data_map::DataMapCommand),
+    /// Deletions of tenants, through the API: preview, request, approve, list, show, cancel, retry,
+    /// accept, certificate.
+    #[command(subcommand)]
+    Deletion(deletion::DeletionCommand),
+    /// Certificates of deletion, without any server: verify; keys: new-key, public-key.
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
     /// API tokens: create, list, rotate, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -234,6 +243,8 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::PlanDeploy(args) => return plan_deploy::run(args).await,
         Command::Doctor(args) => return doctor::run(args).await,
         Command::DataMap(command) => return data_map::run(command).await,
+        Command::Deletion(command) => deletion::run(command).await?,
+        Command::Certificate(command) => return certificate::run(command),
         Command::Token(command) => token::run(command).await?,
         Command::DunningPolicy(command) => dunning::run(command).await?,
         Command::Notice(command) => notice::run(command).await?,

@@ -7,8 +7,8 @@ use tenure_engine::{PoolConfig, Pooler, WorkerConfig};
 use tokio::net::TcpListener;
 
 use crate::config::{
-    ArchiveArgs, ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs, ProductArgs,
-    RetentionArgs, SealArgs, StripeArgs, TraceArgs, WorkerArgs,
+    ArchiveArgs, CertificateArgs, ConfigurationArgs, DatabaseArgs, HttpArgs, MailArgs, MetricsArgs,
+    ProductArgs, RetentionArgs, SealArgs, StripeArgs, TraceArgs, WorkerArgs,
 };
 use crate::serve::{ServeConfig, start};
 
@@ -35,6 +35,8 @@ pub(super) struct ServeArgs {
     mail: MailArgs,
     #[command(flatten)]
     seal: SealArgs,
+    #[command(flatten)]
+    certificate: CertificateArgs,
     #[command(flatten)]
     product: ProductArgs,
     #[command(flatten)]
@@ -74,6 +76,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         stripe: args.stripe.config()?,
         mail: args.mail.config()?,
         master_key: args.seal.config()?,
+        certificate_key: args.certificate.config()?,
         products: args.product.config()?,
         archive: args.archive.config()?,
         environment: args.http.environment,

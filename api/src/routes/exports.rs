@@ -109,13 +109,15 @@ async fn start(
         return Ok(response);
     };
     let export_id = started.export.export_id;
-    started.link = Some(format!(
-        "/v1/exports/{tenant_id}/{export_id}/{}",
-        token.as_str()
-    ));
+    started.link = Some(link(tenant_id, export_id, &token));
     let mut response = (StatusCode::ACCEPTED, Json(started)).into_response();
     no_store(&mut response);
     Ok(response)
+}
+
+/// The path of an export's link.
+pub(super) fn link(tenant_id: TenantId, export_id: Uuid, token: &Token) -> String {
+    format!("/v1/exports/{tenant_id}/{export_id}/{}", token.as_str())
 }
 
 /// Fetch an export by its link: a tar of compressed JSON Lines, one file or more a table, and a
@@ -150,7 +152,7 @@ async fn download(
     Ok(response)
 }
 
-fn no_store(response: &mut Response) {
+pub(super) fn no_store(response: &mut Response) {
     let never = HeaderValue::from_static("no-store");
     response.headers_mut().insert(header::CACHE_CONTROL, never);
 }

@@ -4,6 +4,7 @@ mod actions;
 mod audit;
 mod backfills;
 mod bulk;
+mod deletions;
 mod dunning;
 mod entitlements;
 mod exports;
@@ -97,6 +98,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(backfills::router())
         .merge(keeping::router())
         .merge(exports::router())
+        .merge(deletions::router())
         .merge(webhooks::router())
         .merge(health::router())
 }

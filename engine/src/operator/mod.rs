@@ -158,7 +158,12 @@ pub async fn restart(
     if locked.destroyed {
         return Err(EngineError::KeysDestroyed(locked.tenant_id));
     }
+    let home = store::run::find_place(conn, locked.tenant_id).await?;
+    if home.is_some_and(|home| home.closing) {
+        return Err(EngineError::TenantClosing(locked.tenant_id));
+    }
     let place = Place {
+        closing: false,
         shard_id: locked.key.shard_id,
         clock_id: locked.clock_id,
         keys: locked.keys.clone(),

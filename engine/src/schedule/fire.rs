@@ -84,6 +84,7 @@ pub(super) async fn look(
     let place = Place {
         shard_id,
         clock_id: schedule.clock_id,
+        closing: false,
         keys: registry.keyring().of(schedule.tenant_id).await?,
     };
     let now = store::run::find_tenant_now(conn, schedule.clock_id).await?;

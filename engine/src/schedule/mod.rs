@@ -215,6 +215,9 @@ pub async fn create(
     let place = store::run::find_place(conn, tenant)
         .await?
         .ok_or(EngineError::UnknownTenant(tenant))?;
+    if place.closing {
+        return Err(EngineError::TenantClosing(tenant));
+    }
     let input = check_input(registry, &place, &new.workflow, &new.name, &new.input)?;
     if let Some(clock) = place.clock_id {
         store::schedule::hold_clock(conn, clock).await?;
@@ -355,6 +358,10 @@ pub async fn run_now(
     act: &Act,
 ) -> Result<Started, EngineError> {
     let (before, now) = lock(conn, registry, id, act).await?;
+    let home = store::run::find_place(conn, before.tenant_id).await?;
+    if home.is_some_and(|home| home.closing) {
+        return Err(EngineError::TenantClosing(before.tenant_id));
+    }
     let keys = registry.keyring().of(before.tenant_id).await?;
     let place = place(&before, keys);
     let key = format!("schedule/{}/now/{}", before.name, id::random_uuid());
@@ -548,6 +555,7 @@ fn place(schedule: &Schedule, keys: TenantKeys) -> Place {
     Place {
         shard_id: schedule.schedule_id.shard(),
         clock_id: schedule.clock_id,
+        closing: false,
         keys,
     }
 }

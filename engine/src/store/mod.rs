@@ -14,6 +14,7 @@ pub(crate) mod data_key;
 pub(crate) mod deploy;
 pub(crate) mod failover;
 pub(crate) mod fan_out;
+pub(crate) mod forget;
 pub(crate) mod gathering;
 pub(crate) mod inbox;
 pub(crate) mod inspect;

@@ -46,6 +46,8 @@ pub(crate) struct Holder {
 pub(crate) struct Place {
     pub(crate) shard_id: ShardId,
     pub(crate) clock_id: Option<ClockId>,
+    /// Whether the tenant is closing: nothing new is started for it from outside.
+    pub(crate) closing: bool,
     /// What its payloads are sealed with.
     pub(crate) keys: TenantKeys,
 }
@@ -57,7 +59,8 @@ pub(crate) async fn find_place(
 ) -> sqlx::Result<Option<Place>> {
     let row = sqlx::query!(
         r#"
-        select shard_id as "shard_id: ShardId", clock_id as "clock_id: ClockId"
+        select shard_id as "shard_id: ShardId", clock_id as "clock_id: ClockId",
+          closing_since is not null as "closing!"
         from engine.tenant
         where tenant_id = $1
         "#,
@@ -68,8 +71,30 @@ pub(crate) async fn find_place(
     Ok(row.map(|row| Place {
         shard_id: row.shard_id,
         clock_id: row.clock_id,
+        closing: row.closing,
         keys: TenantKeys::default(),
     }))
+}
+
+/// Says since when a tenant is closing, or that it is not; whether that changed anything.
+pub(crate) async fn apply_closing(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    closing: bool,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        update engine.tenant
+        set closing_since = case when $2 then engine.now() end
+        where tenant_id = $1
+          and (closing_since is not null) <> $2
+        "#,
+        tenant.0,
+        closing,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Writes a tenant into the directory; a repeat changes nothing.

@@ -83,6 +83,11 @@ pub(crate) async fn list_due(
         from engine.schedule
         where look_at <= engine.now()
           and workflow = any($1)
+          -- Schedules of a tenant that is closing rest; they go on if it is restored.
+          and not exists (
+            select from engine.tenant
+            where tenant.tenant_id = schedule.tenant_id
+              and tenant.closing_since is not null)
         order by look_at
         limit $2
         "#,

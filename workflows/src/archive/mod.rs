@@ -19,6 +19,7 @@
 mod format;
 mod store;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -273,6 +274,22 @@ impl Archive {
             gone += 1;
         }
         Ok(gone)
+    }
+
+    /// Which archives of a tenant lie there, or parts of them.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Unreachable`].
+    pub async fn archives(&self, tenant: Uuid) -> Result<BTreeSet<Uuid>, ArchiveError> {
+        let folder = self.root.clone().join(tenant.to_string());
+        let mut objects = self.store.list(Some(&folder));
+        let mut found = BTreeSet::new();
+        while let Some(object) = objects.try_next().await.map_err(ArchiveError::of)? {
+            let beneath = object.location.prefix_match(&folder);
+            let name = beneath.and_then(|mut parts| parts.next());
+            found.extend(name.and_then(|name| name.as_ref().parse::<Uuid>().ok()));
+        }
+        Ok(found)
     }
 
     async fn delete(&self, at: &Path) -> Result<(), ArchiveError> {

@@ -9,6 +9,7 @@ use super::link::Token;
 use super::rows::{self, ExportRow, Secrets};
 use super::{ExportWorkflow, Input};
 use crate::archive::{Archive, ArchiveError, Key, Manifest, Part};
+use crate::deletion;
 use crate::door::DoorError;
 use crate::keeping::hold::{MAX_REASON, check_text, malformed};
 use crate::keeping::rows::find_now;
@@ -40,7 +41,8 @@ pub struct Asked {
 /// placement; `map_version` is the newest of its source, which control sees.
 ///
 /// # Errors
-/// [`DoorError::NotFound`] for a tenant without a placement; [`DoorError::Malformed`].
+/// [`DoorError::NotFound`] for a tenant without a placement; [`DoorError::Malformed`];
+/// [`DoorError::Conflict`] when the tenant is being deleted.
 pub async fn ask(
     conn: &mut PgConnection,
     tenant_id: TenantId,
@@ -53,6 +55,7 @@ pub async fn ask(
         return Err(malformed("link_days", "1 to 90 days"));
     }
     crate::door::as_control(conn).await?;
+    deletion::door::refuse_shut(conn, tenant_id).await?;
     let source = product::door::find(conn, tenant_id).await?.place.source;
     let map_version = maps::current(conn, &source).await?.version;
     crate::door::as_tenant(conn, tenant_id).await?;

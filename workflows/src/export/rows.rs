@@ -234,7 +234,7 @@ async fn drop_parts(conn: &mut PgConnection, shard: ShardId, archive: Uuid) -> s
 }
 
 /// Ends an export: from now on nothing opens it.
-pub(super) async fn end(conn: &mut PgConnection, shard: ShardId, export: Uuid) -> sqlx::Result<()> {
+pub(crate) async fn end(conn: &mut PgConnection, shard: ShardId, export: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         update app.data_export

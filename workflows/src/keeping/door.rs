@@ -11,6 +11,7 @@ use super::policy::{self, Policy};
 use super::restore::{self, RestoreWorkflow};
 use super::rows::{self, ArchiveRow, PolicyRow};
 use super::sweep::{self, SweepWorkflow};
+use crate::deletion;
 use crate::door::DoorError;
 use crate::product::{self, maps};
 use crate::tenant;
@@ -85,6 +86,7 @@ pub async fn prepare_sweep(
     as_of: Option<DateTime<Utc>>,
     dry_run: bool,
 ) -> Result<sweep::Input, DoorError> {
+    deletion::door::refuse_shut(conn, tenant_id).await?;
     let placement = product::door::find(conn, tenant_id).await?;
     let source = placement.place.source;
     let map = maps::current(conn, &source).await?;
@@ -189,6 +191,7 @@ pub async fn prepare_restore(
     tenant_id: TenantId,
     archives: Vec<Uuid>,
 ) -> Result<restore::Input, DoorError> {
+    deletion::door::refuse_shut(conn, tenant_id).await?;
     let source = product::door::find(conn, tenant_id).await?.place.source;
     let map_version = maps::current(conn, &source).await?.version;
     Ok(restore::Input {

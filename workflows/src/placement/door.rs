@@ -8,6 +8,7 @@ use super::migration::{self, Migration, MigrationInput, MigrationPlace, Migratio
 use super::moving::{MoveInput, MoveWorkflow};
 use super::provision::{ProvisionInput, ProvisionWorkflow};
 use crate::data_map::Model;
+use crate::deletion;
 use crate::door::{DoorError, as_control, as_engine};
 use crate::product::door::{check, find, is_free};
 use crate::product::{Place, Placement, PlacementStatus, Sources, maps, store};
@@ -73,6 +74,7 @@ pub async fn provision(
 ) -> Result<Placement, DoorError> {
     as_control(conn).await?;
     tenant::find(conn, tenant).await?;
+    deletion::door::refuse_shut(conn, tenant).await?;
     check(conn, sources, place).await?;
     if let Some(sql) = sql {
         check_sql(sql)?;
@@ -149,6 +151,7 @@ pub async fn begin_move(
     }
     as_control(conn).await?;
     tenant::find(conn, tenant).await?;
+    deletion::door::refuse_shut(conn, tenant).await?;
     check(conn, sources, &new.to).await?;
     if let Some(sql) = &new.sql {
         check_sql(sql)?;

@@ -18,7 +18,9 @@ use stripe::{Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError
 use stripe_billing::test_helpers_test_clock::{
     AdvanceTestHelpersTestClock, CreateTestHelpersTestClock, RetrieveTestHelpersTestClock,
 };
-use stripe_core::customer::{CreateCustomer, UpdateCustomer, UpdateCustomerInvoiceSettings};
+use stripe_core::customer::{
+    CreateCustomer, DeleteCustomer, UpdateCustomer, UpdateCustomerInvoiceSettings,
+};
 use stripe_core::payment_intent::{
     CancelPaymentIntent, CreatePaymentIntent, CreatePaymentIntentOffSession, ListPaymentIntent,
     RetrievePaymentIntent,
@@ -223,6 +225,19 @@ impl Stripe {
             .await
             .map_err(|error| failure(&error))?;
         Ok(customer.id.to_string())
+    }
+
+    /// Deletes a customer with its payment methods; what Stripe says of it. One that is gone already
+    /// is as wanted.
+    ///
+    /// # Errors
+    /// Retryable unless Stripe refuses the request for good.
+    pub async fn delete_customer(&self, customer: &str) -> Result<String, StepError> {
+        match DeleteCustomer::new(customer).send(&self.client).await {
+            Ok(_) => Ok("deleted".to_owned()),
+            Err(StripeError::Stripe(_, 404)) => Ok("no such customer".to_owned()),
+            Err(error) => Err(failure(&error)),
+        }
     }
 
     /// Attaches a method to a customer and makes it the default. `Err` inside is a refusal.

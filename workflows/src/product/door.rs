@@ -6,6 +6,7 @@ use tenure_engine::TenantId;
 use super::source::Sources;
 use super::{Place, Placement, PlacementStatus, maps, store};
 use crate::data_map::Model;
+use crate::deletion;
 use crate::door::DoorError;
 use crate::tenant;
 
@@ -49,6 +50,7 @@ pub async fn set(
     place: &Place,
 ) -> Result<Placement, DoorError> {
     tenant::find(conn, tenant).await?;
+    deletion::door::refuse_shut(conn, tenant).await?;
     check(conn, sources, place).await?;
     store::lock_places(conn).await?;
     is_free(conn, tenant, place).await?;

@@ -141,7 +141,8 @@ async fn receive_listed(
 /// on control tables.
 ///
 /// # Errors
-/// [`DoorError::NotFound`] for an event that never came.
+/// [`DoorError::NotFound`] for an event that never came; [`DoorError::Conflict`] when nothing is kept of
+/// it.
 pub async fn replay(
     client: &Client,
     conn: &mut PgConnection,
@@ -151,6 +152,11 @@ pub async fn replay(
     let (before, body) = store::find(conn, event_id)
         .await?
         .ok_or_else(|| DoorError::not_found("webhook event", event_id))?;
+    if body.is_empty() {
+        return Err(DoorError::Conflict(format!(
+            "nothing is kept of {event_id}: it is about a tenant that was deleted"
+        )));
+    }
     let event = read(&body)?;
     process(client, conn, &event, before.tries + 1).await?;
     let after = store::find(conn, event_id).await?;
@@ -241,9 +247,13 @@ async fn tell(
                 Err(EngineError::RunFinished { .. }) => {
                     tell_charge(client, conn, event, &signal_id).await
                 }
-                Err(EngineError::RunNotFound(_) | EngineError::UnknownTenant(_)) => Ok(
-                    Received::Quarantined(format!("run {run} of tenant {tenant} is not known")),
-                ),
+                Err(
+                    EngineError::RunNotFound(_)
+                    | EngineError::UnknownTenant(_)
+                    | EngineError::KeysDestroyed(_),
+                ) => Ok(Received::Quarantined(format!(
+                    "run {run} of tenant {tenant} is not known"
+                ))),
                 Err(EngineError::Malformed { .. }) => Ok(Received::Ignored),
                 Err(other) => Err(other.into()),
             }
@@ -296,6 +306,14 @@ async fn tell_charge(
     match sent {
         // One that was cancelled: its tenant is about to go.
         Ok(_) | Err(EngineError::RunFinished { .. }) => Ok(Received::Mapped),
+        // It may be restored yet; then it is tried again.
+        Err(
+            EngineError::TenantClosing(_)
+            | EngineError::KeysDestroyed(_)
+            | EngineError::UnknownTenant(_),
+        ) => Ok(Received::Quarantined(format!(
+            "tenant {tenant} is being deleted, or is"
+        ))),
         Err(other) => Err(other.into()),
     }
 }
@@ -322,6 +340,12 @@ enum Mapping {
 }
 
 impl Envelope {
+    /// The tenant that its object names.
+    fn tenant(&self) -> Option<TenantId> {
+        let metadata = self.data.object.metadata.as_ref()?;
+        metadata.tenant.as_deref()?.parse().ok()
+    }
+
     /// The payment intent that it is about.
     fn intent(&self) -> Option<&str> {
         let object = &self.data.object;
@@ -344,7 +368,7 @@ fn map(event: &Envelope) -> Mapping {
         return Mapping::Ignored;
     }
     let metadata = event.data.object.metadata.as_ref();
-    let tenant = metadata.and_then(|metadata| metadata.tenant.as_deref()?.parse().ok());
+    let tenant = event.tenant();
     let run = metadata.and_then(|metadata| metadata.run.as_deref()?.parse().ok());
     match (tenant, run) {
         (Some(tenant), Some(run)) => Mapping::Run(tenant, run),

@@ -18,7 +18,15 @@ pub(super) async fn insert(
         r#"
         insert into app.webhook_event
           (endpoint, event_id, event_type, status, deliveries, received_at, body, listed)
-        select $1, $2, $3, 'ignored', 1, engine.now(), $4, $5
+        -- Of a tenant that is being erased, or is, no more is kept than that something was told.
+        select $1, $2, $3, 'ignored', 1, engine.now(), case when exists (
+            select from app.deletion
+            where shard_id = 0
+              and final_at is not null
+              and (subject_id = $6
+                or subject_id = (
+                  select tenant_id from app.payment where provider_intent_id = $7 limit 1))
+          ) then ''::bytea else $4 end, $5
         on conflict (endpoint, event_id) do update
         set deliveries = webhook_event.deliveries + 1
         returning deliveries
@@ -28,6 +36,8 @@ pub(super) async fn insert(
         event.kind,
         body,
         listed,
+        event.tenant().map(|tenant| tenant.0),
+        event.intent(),
     )
     .fetch_one(conn)
     .await?;
@@ -51,7 +61,9 @@ pub(super) async fn apply(
     sqlx::query!(
         r#"
         update app.webhook_event
-        set status = $3, reason = $4, tries = $5, next_try_at = $6
+        -- What nothing is kept of cannot be tried again.
+        set status = $3, reason = $4, tries = $5,
+          next_try_at = case when body <> ''::bytea then $6::timestamptz end
         where endpoint = $1
           and event_id = $2
         "#,

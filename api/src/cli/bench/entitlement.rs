@@ -169,6 +169,7 @@ async fn serve(
             from: "Bench <bench@tenure.example>".to_owned(),
         },
         master_key: None,
+        certificate_key: None,
         products: Sources::default(),
         archive: None,
         environment: "bench".to_owned(),

@@ -1,0 +1,402 @@
+//! The statements that erase rows: over a product's tables and over our own, built from names that the
+//! catalog or our own map told, quoted; values are bound. They cannot be held against one schema at
+//! compile time; the suite runs them in all three models.
+//!
+//! A chunk finds its rows by their place on the page (`ctid`) and asks again whose they are, so that a
+//! row that moved meanwhile is at worst left for the next chunk, and another tenant's is never met.
+
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use crate::product::quoted;
+
+/// A table with the condition that a row, under the alias `t`, is the tenant's.
+#[derive(Debug, Clone)]
+pub(in crate::deletion) struct Rows {
+    /// Its name, quoted.
+    pub(in crate::deletion) table: String,
+    pub(in crate::deletion) own: String,
+}
+
+/// What a chunk came to.
+#[derive(Debug, Clone, Default)]
+pub(in crate::deletion) struct Walked {
+    pub(in crate::deletion) rows: i64,
+    pub(in crate::deletion) changed: i64,
+    /// The key of the last row; `None` when there was none.
+    pub(in crate::deletion) last: Option<Vec<String>>,
+}
+
+/// A column of a key, with its type as Postgres prints it.
+#[derive(Debug, Clone)]
+pub(in crate::deletion) struct KeyColumn {
+    pub(in crate::deletion) name: String,
+    pub(in crate::deletion) data_type: String,
+}
+
+/// The milliseconds since the transaction's statement began, by the database's clock.
+pub(in crate::deletion) async fn took_ms(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select (extract(epoch from clock_timestamp() - now()) * 1000)::bigint")
+        .fetch_one(conn)
+        .await
+}
+
+/// Counts the tenant's rows.
+pub(in crate::deletion) async fn count(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    bound: Option<uuid::Uuid>,
+) -> sqlx::Result<i64> {
+    let Rows { table, own } = rows;
+    let sql = format!("select count(*) from {table} as t where {own}");
+    let query = sqlx::query_scalar(AssertSqlSafe(sql));
+    match bound {
+        Some(tenant) => query.bind(tenant).fetch_one(conn).await,
+        None => query.fetch_one(conn).await,
+    }
+}
+
+/// Nulls columns that close a ring, in a chunk of rows where one of them is not null.
+pub(in crate::deletion) async fn null_columns(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    columns: &[String],
+    limit: i64,
+) -> sqlx::Result<i64> {
+    let Rows { table, own } = rows;
+    let columns: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
+    let set: Vec<String> = columns
+        .iter()
+        .map(|name| format!("{name} = null"))
+        .collect();
+    let filled: Vec<String> = columns
+        .iter()
+        .map(|name| format!("t.{name} is not null"))
+        .collect();
+    let (set, filled) = (set.join(", "), filled.join(" or "));
+    let sql = format!(
+        "update {table} as t set {set}
+         where t.ctid = any(array(
+             select t.ctid from {table} as t where {own} and ({filled}) limit $1))
+           and {own} and ({filled})"
+    );
+    let done = sqlx::query(AssertSqlSafe(sql)).bind(limit).execute(conn);
+    Ok(count_of(done.await?.rows_affected()))
+}
+
+/// Deletes a chunk of the tenant's rows of a product's table.
+pub(in crate::deletion) async fn delete(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    limit: i64,
+) -> sqlx::Result<i64> {
+    let Rows { table, own } = rows;
+    let sql = format!(
+        "delete from {table} as t
+         where t.ctid = any(array(select t.ctid from {table} as t where {own} limit $1))
+           and {own}"
+    );
+    let done = sqlx::query(AssertSqlSafe(sql)).bind(limit).execute(conn);
+    Ok(count_of(done.await?.rows_affected()))
+}
+
+/// Gives columns of a chunk of rows, in the order of the primary key, their new values: `set` names
+/// each with the SQL of what it becomes.
+pub(in crate::deletion) async fn mask(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    key: &[KeyColumn],
+    set: &[(String, String)],
+    after: Option<&[String]>,
+    limit: i64,
+) -> sqlx::Result<Walked> {
+    let Rows { table, own } = rows;
+    let names: Vec<String> = key.iter().map(|column| quoted(&column.name)).collect();
+    let list = |of: &str| -> String {
+        let parts: Vec<String> = names.iter().map(|name| format!("{of}{name}")).collect();
+        parts.join(", ")
+    };
+    let beyond = match after {
+        None => String::new(),
+        Some(_) => {
+            let cast = |(place, column): (usize, &KeyColumn)| {
+                format!("($2::text[])[{}]::{}", place + 1, column.data_type)
+            };
+            let cast: Vec<String> = key.iter().enumerate().map(cast).collect();
+            format!(" and ({}) > ({})", list("t."), cast.join(", "))
+        }
+    };
+    let same: Vec<String> = names
+        .iter()
+        .map(|name| format!("t.{name} = page.{name}"))
+        .collect();
+    let changes: Vec<String> = set
+        .iter()
+        .map(|(column, becomes)| format!("{} = {becomes}", quoted(column)))
+        .collect();
+    let texts: Vec<String> = names.iter().map(|name| format!("{name}::text")).collect();
+    let down: Vec<String> = names.iter().map(|name| format!("{name} desc")).collect();
+    let sql = format!(
+        "with page as materialized (
+           select {keys} from {table} as t where {own}{beyond} order by {keys} limit $1
+         ), changed as (
+           update {table} as t set {changes} from page where {same} and {own} returning 1
+         )
+         select (select count(*) from page), (select count(*) from changed),
+           (select array[{texts}] from page order by {down} limit 1)",
+        keys = list("t."),
+        changes = changes.join(", "),
+        same = same.join(" and "),
+        texts = texts.join(", "),
+        down = down.join(", "),
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(limit);
+    let row = match after {
+        Some(after) => query.bind(after.to_vec()).fetch_one(conn).await?,
+        None => query.fetch_one(conn).await?,
+    };
+    Ok(Walked {
+        rows: row.try_get(0)?,
+        changed: row.try_get(1)?,
+        last: row.try_get(2)?,
+    })
+}
+
+/// Gives columns of all the tenant's rows their new values, where a table has no key to walk by.
+pub(in crate::deletion) async fn mask_all(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    set: &[(String, String)],
+) -> sqlx::Result<i64> {
+    let Rows { table, own } = rows;
+    let changes: Vec<String> = set
+        .iter()
+        .map(|(column, becomes)| format!("{} = {becomes}", quoted(column)))
+        .collect();
+    let sql = format!("update {table} as t set {} where {own}", changes.join(", "));
+    let done = sqlx::query(AssertSqlSafe(sql)).execute(conn).await?;
+    Ok(count_of(done.rows_affected()))
+}
+
+/// Drops a table that is the tenant's alone, with the foreign keys that refer to it; how many rows it
+/// had. Whatever else depends on it stands in the way.
+pub(in crate::deletion) async fn drop_table(
+    conn: &mut PgConnection,
+    table: &str,
+) -> sqlx::Result<i64> {
+    let there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+        .bind(table)
+        .fetch_one(&mut *conn)
+        .await?;
+    if !there {
+        return Ok(0);
+    }
+    let count = format!("select count(*) from {table}");
+    let rows = sqlx::query_scalar(AssertSqlSafe(count))
+        .fetch_one(&mut *conn)
+        .await?;
+    let keys: Vec<(String, String)> = sqlx::query_as(
+        "select conrelid::regclass::text, conname::text
+         from pg_catalog.pg_constraint
+         where contype = 'f' and confrelid = to_regclass($1) and conrelid <> confrelid
+           and conparentid = 0",
+    )
+    .bind(table)
+    .fetch_all(&mut *conn)
+    .await?;
+    for (child, key) in keys {
+        let sql = format!("alter table {child} drop constraint {}", quoted(&key));
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *conn).await?;
+    }
+    let sql = format!("drop table {table}");
+    sqlx::query(AssertSqlSafe(sql)).execute(conn).await?;
+    Ok(rows)
+}
+
+/// Drops a schema whose tables are gone. What is left in it, functions and types, is the tenant's.
+pub(in crate::deletion) async fn drop_schema(
+    conn: &mut PgConnection,
+    schema: &str,
+) -> sqlx::Result<()> {
+    let tables: i64 = sqlx::query_scalar(
+        "select count(*) from pg_catalog.pg_class c
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = $1 and c.relkind in ('r', 'p', 'f', 'm')",
+    )
+    .bind(schema)
+    .fetch_one(&mut *conn)
+    .await?;
+    let how = if tables == 0 { "cascade" } else { "restrict" };
+    let sql = format!("drop schema if exists {} {how}", quoted(schema));
+    sqlx::query(AssertSqlSafe(sql)).execute(conn).await?;
+    Ok(())
+}
+
+/// Drops a database beside the one that is connected to, whoever is still in it.
+pub(in crate::deletion) async fn drop_database(
+    conn: &mut PgConnection,
+    database: &str,
+) -> sqlx::Result<()> {
+    let sql = format!("drop database if exists {} with (force)", quoted(database));
+    sqlx::query(AssertSqlSafe(sql)).execute(conn).await?;
+    Ok(())
+}
+
+/// Whether a database of this name is there.
+pub(in crate::deletion) async fn has_database(
+    conn: &mut PgConnection,
+    database: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select exists (select from pg_catalog.pg_database where datname = $1)")
+        .bind(database)
+        .fetch_one(conn)
+        .await
+}
+
+/// The tables of some schemas, partitions left out, quoted.
+pub(in crate::deletion) async fn list_tables(
+    conn: &mut PgConnection,
+    schemas: &[String],
+) -> sqlx::Result<Vec<(String, String)>> {
+    sqlx::query_as(
+        "select n.nspname::text, c.relname::text
+         from pg_catalog.pg_class c
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = any($1)
+           and c.relkind in ('r', 'p')
+           and not c.relispartition
+         order by 1, 2",
+    )
+    .bind(schemas)
+    .fetch_all(conn)
+    .await
+}
+
+/// Some values of a column of the tenant's rows, of six characters at least.
+pub(in crate::deletion) async fn list_values(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    column: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<String>> {
+    let (Rows { table, own }, column) = (rows, quoted(column));
+    let sql = format!(
+        "select distinct v.text
+         from (select t.{column}::text as text from {table} as t
+               where {own} and length(t.{column}::text) between 6 and 200 limit 200) as v
+         order by 1 limit $1"
+    );
+    sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(limit)
+        .fetch_all(conn)
+        .await
+}
+
+/// How many rows hold one of the values, in these columns or, without any, anywhere.
+pub(in crate::deletion) async fn count_holding(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    columns: Option<&[String]>,
+    values: &[String],
+) -> sqlx::Result<i64> {
+    let Rows { table, own } = rows;
+    let text = match columns {
+        None => "t::text".to_owned(),
+        Some(columns) => {
+            let parts: Vec<String> = columns
+                .iter()
+                .map(|name| format!("t.{}::text", quoted(name)))
+                .collect();
+            format!("concat_ws(' ', {})", parts.join(", "))
+        }
+    };
+    let sql = format!(
+        "select count(*) from {table} as t
+         where {own} and exists (
+           select from unnest($1::text[]) as known (value)
+           where position(lower(known.value) in lower({text})) > 0)"
+    );
+    sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(values)
+        .fetch_one(conn)
+        .await
+}
+
+/// Deletes a chunk of the tenant's rows of one of our tables.
+pub(in crate::deletion) async fn delete_own(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    tenant: uuid::Uuid,
+    limit: i64,
+) -> sqlx::Result<i64> {
+    let Rows { table, own } = rows;
+    let sql = format!(
+        "delete from {table} as t
+         where t.ctid = any(array(select t.ctid from {table} as t where {own} limit $2))
+           and {own}"
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(tenant).bind(limit);
+    Ok(count_of(query.execute(conn).await?.rows_affected()))
+}
+
+/// Deletes what the provider told of its customer, after that was deleted there.
+pub(in crate::deletion) async fn delete_told(
+    conn: &mut PgConnection,
+    customer: &str,
+) -> sqlx::Result<i64> {
+    let done = sqlx::query!(
+        "delete from app.webhook_event where position(convert_to($1, 'UTF8') in body) > 0",
+        customer,
+    )
+    .execute(conn)
+    .await?;
+    Ok(count_of(done.rows_affected()))
+}
+
+/// Empties personal columns of a chunk of the tenant's rows of one of our tables, where they are not
+/// empty yet.
+pub(in crate::deletion) async fn minimise_own(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    columns: &[(&str, &str)],
+    tenant: uuid::Uuid,
+    limit: i64,
+) -> sqlx::Result<i64> {
+    let Rows { table, own } = rows;
+    let set: Vec<String> = columns
+        .iter()
+        .map(|(column, becomes)| format!("{column} = {becomes}"))
+        .collect();
+    let differs: Vec<String> = columns
+        .iter()
+        .map(|(column, becomes)| format!("t.{column} is distinct from {becomes}"))
+        .collect();
+    let (set, differs) = (set.join(", "), differs.join(" or "));
+    let sql = format!(
+        "update {table} as t set {set}
+         where t.ctid = any(array(
+             select t.ctid from {table} as t where {own} and ({differs}) limit $2))
+           and {own} and ({differs})"
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(tenant).bind(limit);
+    Ok(count_of(query.execute(conn).await?.rows_affected()))
+}
+
+/// How many rows of one of our tables that the transaction sees hold one of the values.
+pub(in crate::deletion) async fn count_holding_own(
+    conn: &mut PgConnection,
+    table: &str,
+    values: &[String],
+) -> sqlx::Result<i64> {
+    let sql = format!(
+        "select count(*) from app.{table} as t
+         where exists (
+           select from unnest($1::text[]) as known (value)
+           where position(lower(known.value) in lower(to_jsonb(t)::text)) > 0)"
+    );
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(values);
+    query.fetch_one(conn).await
+}
+
+fn count_of(rows: u64) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}

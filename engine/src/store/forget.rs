@@ -57,12 +57,13 @@ pub(crate) async fn list_about(
         select run_id as "run_id: RunId", state, epoch + visit as "revision!"
         from engine.run
         where tenant_id = $1
-          and shard_id = 0
+          and shard_id = $2
           and status < 10
-          and (starts_with(key, $2) or key = any($3))
+          and (starts_with(key, $3) or key = any($4))
         order by run_id
         "#,
         SYSTEM_TENANT.0,
+        SYSTEM_TENANT.shard().0,
         begins,
         keys,
     )
@@ -139,6 +140,7 @@ pub(crate) async fn drop_schedules(
           using page
           where slot.schedule_id = page.schedule_id
             and slot.shard_id = page.shard_id
+            and slot.shard_id = $2
             and slot.key = page.key
           returning slot.schedule_id
         ), gone as (
@@ -147,7 +149,8 @@ pub(crate) async fn drop_schedules(
             and shard_id = $2
             and not exists (
               select from engine.slot
-              where slot.schedule_id = schedule.schedule_id and slot.shard_id = schedule.shard_id)
+              where slot.schedule_id = schedule.schedule_id and slot.shard_id = schedule.shard_id
+                and slot.shard_id = $2)
           returning schedule_id
         )
         select
@@ -189,57 +192,68 @@ pub(crate) async fn drop_runs(
           using page
           where run.run_id = page.run_id
             and run.shard_id = page.shard_id
+            and run.shard_id = $2
           returning run.run_id, run.shard_id
         ), emptied as (
           delete from engine.inbox
           using gone
           where inbox.run_id = gone.run_id
             and inbox.shard_id = gone.shard_id
+            and inbox.shard_id = $2
         ), unlisted as (
           delete from engine.fan_item
           using gone
           where fan_item.run_id = gone.run_id
             and fan_item.shard_id = gone.shard_id
+            and fan_item.shard_id = $2
         ), unreported as (
           delete from engine.progress
           using gone
           where progress.run_id = gone.run_id
             and progress.shard_id = gone.shard_id
+            and progress.shard_id = $2
         ), unlogged as (
           delete from engine.step
           using gone
           where step.run_id = gone.run_id
             and step.shard_id = gone.shard_id
+            and step.shard_id = $2
         ), untold as (
           delete from engine.transition
           using gone
           where transition.run_id = gone.run_id
             and transition.shard_id = gone.shard_id
+            and transition.shard_id = $2
         ), unparked as (
           delete from engine.parked
           using gone
           where parked.run_id = gone.run_id
             and parked.shard_id = gone.shard_id
+            and parked.shard_id = $2
         ), undue as (
           delete from engine.due
           using gone
           where due.run_id = gone.run_id
             and due.shard_id = gone.shard_id
+            and due.shard_id = $2
         ), unclocked as (
           delete from engine.clocked
           using gone
           where clocked.run_id = gone.run_id
             and clocked.shard_id = gone.shard_id
+            and clocked.shard_id = $2
         ), unwaited as (
           delete from engine.waiter
           using gone
           where waiter.run_id = gone.run_id
             and waiter.shard_id = gone.shard_id
+            and waiter.shard_id = $2
         ), unselected as (
           delete from engine.bulk_run
           using gone
           where bulk_run.run_id = gone.run_id
             and bulk_run.shard_id = gone.shard_id
+            and bulk_run.shard_id = $2
         )
         select count(*) as "dropped!",
           (select run_id from gone order by run_id desc limit 1) as last

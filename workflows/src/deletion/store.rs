@@ -270,7 +270,7 @@ pub(super) async fn insert_units(
           0, 0, 0, 0, 0
         from unnest($4::text[], $5::text[], $6::text[], $7::text[]) with ordinality
           as planned (realm, name, action, basis, seq)
-        on conflict do nothing
+        on conflict (deletion_id, seq, shard_id) do nothing
         "#,
         deletion,
         SHARD.0,
@@ -459,10 +459,12 @@ pub(super) async fn list_subscriptions(
         select run_id as "run_id: RunId"
         from app.subscription
         where tenant_id = $1
+          and shard_id = $2
           and lifecycle <> 'ended'
         order by subscription_id
         "#,
         tenant.0,
+        tenant.shard().0,
     )
     .fetch_all(conn)
     .await
@@ -474,8 +476,15 @@ pub(super) async fn list_archives(
     tenant: TenantId,
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "select archive_id from app.data_archive where tenant_id = $1 and status <> 'destroyed'",
+        r#"
+        select archive_id
+        from app.data_archive
+        where tenant_id = $1
+          and shard_id = $2
+          and status <> 'destroyed'
+        "#,
         tenant.0,
+        tenant.shard().0,
     )
     .fetch_all(conn)
     .await
@@ -492,10 +501,12 @@ pub(super) async fn say_destroyed(
         update app.data_archive
         set status = 'destroyed', destroyed_at = engine.now()
         where tenant_id = $1
-          and archive_id = any($2)
+          and shard_id = $2
+          and archive_id = any($3)
           and status <> 'destroyed'
         "#,
         tenant.0,
+        tenant.shard().0,
         archives,
     )
     .execute(conn)
@@ -509,8 +520,15 @@ pub(super) async fn list_exports(
     tenant: TenantId,
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "select export_id from app.data_export where tenant_id = $1 and status <> 'ended'",
+        r#"
+        select export_id
+        from app.data_export
+        where tenant_id = $1
+          and shard_id = $2
+          and status <> 'ended'
+        "#,
         tenant.0,
+        tenant.shard().0,
     )
     .fetch_all(conn)
     .await
@@ -537,8 +555,20 @@ pub(super) async fn is_shut(conn: &mut PgConnection, tenant: TenantId) -> sqlx::
 /// How many invoices of a tenant are drafts.
 pub(super) async fn count_drafts(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
-        r#"select count(*) as "count!" from app.invoice where tenant_id = $1 and status = 'draft'"#,
+        r#"
+        select count(*) as "count!"
+        from app.subscription
+        cross join lateral (
+          select from app.invoice
+          where invoice.subscription_id = subscription.subscription_id
+            and invoice.shard_id = subscription.shard_id
+            and invoice.status = 'draft'
+        ) as draft
+        where subscription.tenant_id = $1
+          and subscription.shard_id = $2
+        "#,
         tenant.0,
+        tenant.shard().0,
     )
     .fetch_one(conn)
     .await
@@ -570,12 +600,14 @@ pub(super) async fn apply_hold_billing(
     sqlx::query!(
         r#"
         update app.hold
-        set blocks_billing = $3
+        set blocks_billing = $4
         where tenant_id = $1
-          and source = $2
+          and shard_id = $2
+          and source = $3
           and lifted_at is null
         "#,
         tenant.0,
+        tenant.shard().0,
         source,
         blocks,
     )
@@ -595,12 +627,14 @@ pub(super) async fn lift_hold(
     sqlx::query!(
         r#"
         update app.hold
-        set lifted_at = $3, lifted_by = $4, lift_reason = $5
+        set lifted_at = $4, lifted_by = $5, lift_reason = $6
         where tenant_id = $1
-          and source = $2
+          and shard_id = $2
+          and source = $3
           and lifted_at is null
         "#,
         tenant.0,
+        tenant.shard().0,
         source,
         at,
         by,
@@ -622,14 +656,16 @@ pub(super) async fn find_legal_hold(
         select reason
         from app.hold
         where tenant_id = $1
+          and shard_id = $2
           and kind = 'legal'
           and lifted_at is null
-          and starts_at <= $2
-          and (ends_at is null or ends_at > $2)
+          and starts_at <= $3
+          and (ends_at is null or ends_at > $3)
         order by placed_at
         limit 1
         "#,
         tenant.0,
+        tenant.shard().0,
         at,
     )
     .fetch_optional(conn)
@@ -644,13 +680,14 @@ pub(super) async fn list_subjects(
 ) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         r#"
-        select hold_id::text as "id!" from app.hold where tenant_id = $1
-        union select exemption_id::text from app.dunning_exemption where tenant_id = $1
-        union select subscription_id::text from app.subscription where tenant_id = $1
-        union select credit_note_id::text from app.credit_note where tenant_id = $1
+        select hold_id::text as "id!" from app.hold where tenant_id = $1 and shard_id = $2
+        union select exemption_id::text from app.dunning_exemption where tenant_id = $1 and shard_id = $2
+        union select subscription_id::text from app.subscription where tenant_id = $1 and shard_id = $2
+        union select credit_note_id::text from app.credit_note where tenant_id = $1 and shard_id = $2
         union select $1::text
         "#,
         tenant.0,
+        tenant.shard().0,
     )
     .fetch_all(conn)
     .await

@@ -16,7 +16,7 @@
 //!
 //! A customer who does not confirm, or a bank that does not settle, has a limit (the policy's
 //! `waiting`). Then the attempt is cancelled at the provider and counts as failed. A bank debit that
-//! can no longer be cancelled is handed to a [`charge`](crate::charge) run, which hears what becomes
+//! can no longer be cancelled is handed to a [`charge`] run, which hears what becomes
 //! of it: late money is credit.
 
 pub mod rules;

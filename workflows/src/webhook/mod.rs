@@ -7,7 +7,7 @@
 //!
 //! | Event | Is for |
 //! |---|---|
-//! | `payment_intent.*`, `refund.*`, `charge.refund.updated` | the run in its metadata; once that has ended, the [`charge`](crate::charge) |
+//! | `payment_intent.*`, `refund.*`, `charge.refund.updated` | the run in its metadata; once that has ended, the [`charge`] |
 //! | `charge.dispute.*`, which bears no metadata of ours | the charge of its payment intent |
 
 mod store;

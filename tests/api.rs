@@ -722,3 +722,27 @@ async fn the_clients_types_and_the_servers_answers_agree() {
     assert_eq!(refused.problem().unwrap().errors[0].pointer, "/name");
     app.finish().await;
 }
+
+/// A client that sends all of its body before it looks for an answer sees it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_the_limit_is_heard_out_and_then_refused() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let app = TestApp::new().await;
+    let host = app.url.strip_prefix("http://").unwrap();
+    let body = vec![b' '; 8 * 1024 * 1024];
+    for _ in 0..10 {
+        let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+        let head = format!(
+            "POST /v1/tenants HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\nidempotency-key: k\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            app.token,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    }
+    app.finish().await;
+}

@@ -9,6 +9,7 @@ pub mod config;
 mod entitlements;
 pub mod error;
 mod extract;
+mod hear_out;
 mod idempotency;
 pub mod metrics;
 mod migrate;

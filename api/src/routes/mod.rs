@@ -118,6 +118,7 @@ pub fn app(state: AppState) -> Router {
     let (router, _) = routes().split_for_parts();
     let document = axum::Json(openapi());
     let middleware = ServiceBuilder::new()
+        .layer(middleware::from_fn(crate::hear_out::hear_out))
         .layer(middleware::from_fn(crate::metrics::count_request))
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
         // An error is logged once, where it becomes an answer.

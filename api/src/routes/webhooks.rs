@@ -49,10 +49,14 @@ async fn list(
     caller.require(Role::Support)?;
     caller.sees_all()?;
     let status = filter.status.as_deref();
-    if status.is_some_and(|status| !["mapped", "ignored", "quarantined"].contains(&status)) {
+    let known = ["mapped", "ignored", "quarantined"];
+    if let Some(unknown) = status.filter(|status| !known.contains(status)) {
         return Err(ApiError::Invalid {
             pointer: "/status".to_owned(),
-            detail: "mapped, ignored or quarantined".to_owned(),
+            detail: format!(
+                "{unknown:?} is no status of an event; it is one of {}",
+                known.join(", ")
+            ),
         });
     }
     let mut tx = state.begin().await?;

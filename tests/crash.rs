@@ -6,13 +6,16 @@ use sqlx::postgres::PgConnectOptions;
 use stripe_sandbox::{
     Failure, FailureKind, Sandbox, SandboxConfig, SandboxHandle, WebhookEndpoint,
 };
-use tenure_client::{CancelSubscription, Client, IdempotencyKey, MailFilter, When};
+use tenure_client::{
+    AttachPaymentMethod, CancelSubscription, Client, ClientError, IdempotencyKey, MailFilter, When,
+};
 
 use crate::support::app::{SANDBOX_KEY, Subscriber, WEBHOOK_SECRET, seed};
 use crate::support::process::Server;
 use crate::support::smtp::{SmtpServer, header};
 use crate::support::{self, eventually, eventually_or_tell};
 
+mod drain;
 mod freeze;
 mod kill;
 mod nodes;
@@ -164,20 +167,35 @@ enum Move {
 
 impl Move {
     async fn make(self, customer: &Subscriber<'_>) {
+        let key = IdempotencyKey::generate();
+        self.send(customer, &key).await.unwrap();
+        customer.advance("0h").await;
+    }
+
+    async fn send(
+        self,
+        customer: &Subscriber<'_>,
+        key: &IdempotencyKey,
+    ) -> Result<(), ClientError> {
+        let (client, tenant) = (customer.client, customer.tenant.tenant_id);
         match self {
-            Self::Nothing => {}
-            Self::Attach(method) => customer.attach(method).await,
+            Self::Nothing => Ok(()),
+            Self::Attach(method) => {
+                let attach = AttachPaymentMethod {
+                    payment_method: method.to_owned(),
+                    position: None,
+                };
+                let sent = client.attach_payment_method(tenant, &attach, key);
+                sent.await.map(drop)
+            }
             Self::Cancel => {
                 let cancel = CancelSubscription {
                     when: When::PeriodEnd,
                     ..CancelSubscription::default()
                 };
-                let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
-                let key = IdempotencyKey::generate();
-                let sent = customer
-                    .client
-                    .cancel_subscription(tenant, id, &cancel, &key);
-                sent.await.unwrap();
+                let id = customer.subscription;
+                let sent = client.cancel_subscription(tenant, id, &cancel, key);
+                sent.await.map(drop)
             }
         }
     }

@@ -49,6 +49,8 @@ enum Verdict {
     Fails,
     /// It asked for patience: it answers, and is no worse for it.
     Says,
+    /// It was not asked to the end.
+    Silent,
 }
 
 impl Breakers {
@@ -146,6 +148,8 @@ fn judge<T>(result: &Result<T, StepError>) -> Verdict {
             // "Never" is what the outside said, so it is there.
             Retry::Never => Verdict::Answers,
             Retry::After(_) => Verdict::Says,
+            // Nobody knows what it would have said.
+            Retry::Away => Verdict::Silent,
             Retry::ByPolicy => Verdict::Fails,
         },
     }

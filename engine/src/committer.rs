@@ -2,22 +2,30 @@
 //!
 //! While one statement commits, the next batch gathers: an idle system commits at once, a busy one
 //! commits hundreds of rows per fsync. The second committer helps only when a queue has formed, so
-//! that it does not split small batches in two. Every row is fenced on its own and its caller is
-//! told. A row that fails its statement is found by halving the batch; its neighbours go through.
+//! that it does not split small batches in two. Tenants take turns in the queue, and a batch is no
+//! larger than pays off: who asks for one row amid another's flood waits for two statements, not
+//! for the flood. Every row is fenced on its own and its caller is told. A row that fails its
+//! statement is found by halving the batch; its neighbours go through.
+//!
+//! A settlement that starts, watches or signals other runs has a transaction of its own, and so
+//! does not stand in the committers' way: followers write those, several at a time.
 //!
 //! A commit whose answer was lost (the connection broke) is neither done nor failed: it is read
 //! again before anybody is told.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use crate::bell::Bell;
 use crate::clock;
 use crate::error::StepError;
 use crate::follow;
+use crate::id::TenantId;
+use crate::lanes::Lanes;
 use crate::lease::Lease;
 use crate::memory::Memory;
 use crate::plan::Settlement;
@@ -30,10 +38,12 @@ use crate::store::step::StepRecord;
 use crate::tally::{self, Commit};
 
 /// The most requests in one statement.
-const MAX_BATCH: usize = 256;
+const MAX_BATCH: usize = 128;
 /// The second committer wakes when this many wait.
 const HELP_FROM: usize = 64;
-const QUEUE: usize = 4096;
+/// How many settlements with a transaction of their own are written at a time. Each follower has a
+/// lease row of its own behind those of the committers: on one they would wait for each other.
+const FOLLOWERS: i16 = 4;
 const RECONNECT: Duration = Duration::from_millis(50);
 
 /// What became of a settlement.
@@ -46,6 +56,7 @@ pub(crate) enum SettleResult {
 
 type RecordReply = oneshot::Sender<Result<bool, String>>;
 type SettleReply = oneshot::Sender<SettleResult>;
+type FollowUp = (Box<Settlement>, SettleReply);
 
 enum Request {
     Record(Vec<StepRecord>, RecordReply),
@@ -53,12 +64,41 @@ enum Request {
     Settle(Box<Settlement>, SettleReply),
 }
 
-/// The way in.
+/// The way in; each visit waits for its answer, so no more wait here than are in flight.
 #[derive(Clone)]
 pub(crate) struct Committer {
-    requests: mpsc::Sender<Request>,
-    help: Arc<Notify>,
+    door: Arc<Door>,
     lease: Arc<Lease>,
+}
+
+/// Closes the queue when nobody can ask any more.
+struct Door(Arc<Queue>);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.asked.notify_one();
+        self.0.help.notify_one();
+        self.0.follow.notify_one();
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    lanes: Mutex<Lanes<Request>>,
+    follow_ups: Mutex<Lanes<FollowUp>>,
+    closed: AtomicBool,
+    /// Wakes the first committer.
+    asked: Notify,
+    /// Wakes another one.
+    help: Notify,
+    /// Wakes a follower.
+    follow: Notify,
+}
+
+/// The lease rows that writes need: one for each who writes.
+pub(crate) fn slots(committers: i16) -> i16 {
+    committers + FOLLOWERS
 }
 
 /// What a committer task needs.
@@ -72,19 +112,17 @@ struct Desk {
 }
 
 impl Committer {
-    /// Starts `slots` committer tasks; they end when the last handle is dropped.
+    /// Starts so many committer tasks, and the followers; they end when the last handle is dropped.
     pub(crate) fn start(
         pool: &PgPool,
         registry: &Registry,
         lease: &Arc<Lease>,
         bell: &Bell,
         memory: &Arc<Memory>,
-        slots: i16,
+        committers: i16,
     ) -> Self {
-        let (requests, queue) = mpsc::channel(QUEUE);
-        let queue = Arc::new(Mutex::new(queue));
-        let help = Arc::new(Notify::new());
-        for slot in 0..slots {
+        let queue = Arc::new(Queue::default());
+        for slot in 0..slots(committers) {
             let desk = Desk {
                 pool: pool.clone(),
                 registry: registry.clone(),
@@ -93,11 +131,14 @@ impl Committer {
                 memory: memory.clone(),
                 slot,
             };
-            tokio::spawn(serve(desk, queue.clone(), help.clone()));
+            if slot < committers {
+                tokio::spawn(serve(desk, queue.clone()));
+            } else {
+                tokio::spawn(follow_up(desk, queue.clone()));
+            }
         }
         Self {
-            requests,
-            help,
+            door: Arc::new(Door(queue)),
             lease: lease.clone(),
         }
     }
@@ -108,49 +149,131 @@ impl Committer {
 
     /// Records steps; true when they are durable, false when fenced, an error when the database
     /// will never take them.
-    pub(crate) async fn record(&self, records: Vec<StepRecord>) -> Result<bool, String> {
+    pub(crate) async fn record(
+        &self,
+        tenant: TenantId,
+        records: Vec<StepRecord>,
+    ) -> Result<bool, String> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Record(records, reply)).await;
+        self.ask(tenant, Request::Record(records, reply));
         answer.await.unwrap_or(Ok(false))
     }
 
     /// Keeps a report of progress; false when fenced.
     pub(crate) async fn report(&self, report: Report) -> Result<bool, String> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Report(report, reply)).await;
+        self.ask(report.place.tenant_id, Request::Report(report, reply));
         answer.await.unwrap_or(Ok(false))
     }
 
     /// Settles a run.
     pub(crate) async fn settle(&self, settlement: Settlement) -> SettleResult {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Settle(Box::new(settlement), reply))
-            .await;
+        let tenant = settlement.run.tenant_id;
+        let settlement = Box::new(settlement);
+        if follow::has_follow_up(&settlement) {
+            self.door.0.push_follow_up(tenant, (settlement, reply));
+        } else {
+            self.ask(tenant, Request::Settle(settlement, reply));
+        }
         answer.await.unwrap_or(SettleResult::Fenced)
     }
 
-    async fn send(&self, request: Request) {
-        // A closed queue drops the request's reply, which the caller reads as fenced.
-        let _ = self.requests.send(request).await;
-        if self.requests.max_capacity() - self.requests.capacity() >= HELP_FROM {
+    fn ask(&self, tenant: TenantId, request: Request) {
+        self.door.0.push(tenant, request);
+    }
+}
+
+impl Queue {
+    fn push(&self, tenant: TenantId, request: Request) {
+        let waiting = {
+            let mut lanes = lock(&self.lanes);
+            lanes.push(tenant, request);
+            lanes.len()
+        };
+        self.asked.notify_one();
+        if waiting >= HELP_FROM {
             self.help.notify_one();
+        }
+    }
+
+    /// Waits for the first committer's next batch; empty when the queue is closed and served.
+    async fn next(&self) -> Vec<Request> {
+        loop {
+            // Before the look: who asked before the end is heard.
+            let closed = self.closed.load(Ordering::Acquire);
+            let batch = lock(&self.lanes).take(MAX_BATCH);
+            if closed || !batch.is_empty() {
+                return batch;
+            }
+            self.asked.notified().await;
+        }
+    }
+
+    /// Waits until there is enough for another committer; empty when the queue is closed and served.
+    async fn next_for_helper(&self) -> Vec<Request> {
+        loop {
+            self.help.notified().await;
+            let closed = self.closed.load(Ordering::Acquire);
+            let batch = lock(&self.lanes).take(MAX_BATCH);
+            if closed {
+                // The other helpers must hear of it too.
+                self.help.notify_one();
+            }
+            if closed || !batch.is_empty() {
+                return batch;
+            }
+        }
+    }
+
+    fn push_follow_up(&self, tenant: TenantId, follow_up: FollowUp) {
+        lock(&self.follow_ups).push(tenant, follow_up);
+        self.follow.notify_one();
+    }
+
+    /// Waits for a follower's next settlement; none when the queue is closed and served.
+    async fn next_follow_up(&self) -> Option<FollowUp> {
+        loop {
+            let closed = self.closed.load(Ordering::Acquire);
+            let (taken, left) = {
+                let mut follow_ups = lock(&self.follow_ups);
+                (follow_ups.take(1).pop(), follow_ups.len())
+            };
+            if left > 0 || closed {
+                // A wake-up may have stood for several, and all must hear of the end.
+                self.follow.notify_one();
+            }
+            if closed || taken.is_some() {
+                return taken;
+            }
+            self.follow.notified().await;
         }
     }
 }
 
-async fn serve(desk: Desk, queue: Arc<Mutex<mpsc::Receiver<Request>>>, help: Arc<Notify>) {
-    let mut batch = Vec::with_capacity(MAX_BATCH);
+fn lock<T>(lanes: &Mutex<Lanes<T>>) -> MutexGuard<'_, Lanes<T>> {
+    lanes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(desk: Desk, queue: Arc<Queue>) {
     loop {
-        if desk.slot > 0 {
-            help.notified().await;
-        }
-        let got = queue.lock().await.recv_many(&mut batch, MAX_BATCH).await;
-        if got == 0 {
-            // The queue is closed; the helpers, who wait for a call, must hear of it too.
-            help.notify_one();
+        let batch = if desk.slot > 0 {
+            queue.next_for_helper().await
+        } else {
+            queue.next().await
+        };
+        if batch.is_empty() {
             return;
         }
-        desk.write(std::mem::take(&mut batch)).await;
+        desk.write(batch).await;
+    }
+}
+
+/// One follower.
+async fn follow_up(desk: Desk, queue: Arc<Queue>) {
+    while let Some((settlement, reply)) = queue.next_follow_up().await {
+        let result = desk.settle_alone(settlement).await;
+        let _ = reply.send(result);
     }
 }
 
@@ -163,10 +286,6 @@ impl Desk {
             match request {
                 Request::Record(record, reply) => records.push((record, reply)),
                 Request::Report(report, reply) => reports.push((report, reply)),
-                Request::Settle(settlement, reply) if follow::has_follow_up(&settlement) => {
-                    let result = self.settle_alone(settlement).await;
-                    let _ = reply.send(result);
-                }
                 Request::Settle(settlement, reply) => plain.push((settlement, reply)),
             }
         }

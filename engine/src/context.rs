@@ -35,7 +35,7 @@ use crate::payload;
 use crate::plan::{self, Suspension};
 use crate::progress::{CutOff, Reports};
 use crate::registry::Registry;
-use crate::retry::{Exhausted, RetryPolicy};
+use crate::retry::{self, Exhausted, RetryPolicy};
 use crate::run::{ClaimedRun, StoredError};
 use crate::seal::TenantKeys;
 use crate::store;
@@ -308,7 +308,7 @@ impl Context {
     fn tries(&self, name: &str) -> Tries {
         let at = clock::monotonic();
         let now = self.run.now + (at - self.opened);
-        let began = plan::began(&self.run, name).unwrap_or(now);
+        let began = plan::began(&self.run, Some(name)).unwrap_or(now);
         Tries {
             attempt: plan::attempt_of(&self.run, Some(name)).unsigned_abs() + 1,
             began,
@@ -404,17 +404,27 @@ impl Context {
         error: StepError,
     ) -> Result<T, StepError> {
         let (spent, attempt) = (tries.elapsed(), tries.attempt);
-        let delay = match error.retry {
+        let uncounted = match error.retry {
+            Retry::Away => retry::when_away(spent, clock::chance()),
+            _ => None,
+        };
+        let uncounted = uncounted.filter(|delay| policy.fits(spent, *delay));
+        let delay = uncounted.or_else(|| match error.retry {
             Retry::Never => None,
             Retry::After(delay) => policy.delay_after(spent, attempt, 0.0).map(|_| delay),
-            Retry::ByPolicy => policy.delay_after(spent, attempt, clock::chance()),
-        };
+            Retry::ByPolicy | Retry::Away => policy.delay_after(spent, attempt, clock::chance()),
+        });
         if let Some(delay) = delay {
             let error = StoredError {
                 began: Some(tries.began),
                 ..stored(name, error.record)
             };
-            return self.suspend(Suspension::Retry { delay, error }).await;
+            let again = Suspension::Retry {
+                delay,
+                error,
+                counts: uncounted.is_none(),
+            };
+            return self.suspend(again).await;
         }
         if !error.is_terminal() && policy.exhausted == Exhausted::Stuck {
             let kind = "attempts_exhausted";
@@ -530,7 +540,12 @@ impl Context {
 
     async fn write(&self, records: Vec<StepRecord>) {
         let name = records.last().map(|record| record.name.clone());
-        match self.tools.committer.record(records).await {
+        match self
+            .tools
+            .committer
+            .record(self.run.tenant_id, records)
+            .await
+        {
             Ok(true) => {}
             Ok(false) => self.suspend(Suspension::Abandon).await,
             Err(message) => {

@@ -3,6 +3,7 @@
 //! Inside a workflow `?` on any error means *try again later*; `terminal` means never, on purpose.
 //! What is stored of an error is an [`ErrorRecord`]: a stable code, a message, never a payload.
 
+use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) enum Retry {
     ByPolicy,
     After(Duration),
     Never,
+    /// A database was away, which for a while is nobody's failed attempt: soon again, uncounted.
+    Away,
 }
 
 /// What is kept of an error: shown to operators, stored with the run.
@@ -85,7 +88,9 @@ impl fmt::Display for StepError {
     }
 }
 
-/// `StepError` is no `std::error::Error` itself, so that `?` can make one from any that is.
+/// `StepError` is no `std::error::Error` itself, so that `?` can make one from any that is. That a
+/// database could not be reached is no failed attempt in the first minutes: after an outage each
+/// connection that the pool kept would burn one.
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for StepError {
     fn from(error: E) -> Self {
         let mut message = error.to_string();
@@ -94,7 +99,34 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for StepError {
             message = format!("{message}: {cause}");
             source = cause.source();
         }
-        Self::new("error".to_owned(), message, Retry::ByPolicy)
+        let (code, retry) = if says_away(&error) {
+            ("database_away", Retry::Away)
+        } else {
+            ("error", Retry::ByPolicy)
+        };
+        Self::new(code.to_owned(), message, retry)
+    }
+}
+
+fn says_away(error: &dyn Any) -> bool {
+    let error = match error.downcast_ref::<EngineError>() {
+        Some(EngineError::Database(error)) => Some(error),
+        Some(_) => None,
+        None => error.downcast_ref::<sqlx::Error>(),
+    };
+    error.is_some_and(is_away)
+}
+
+/// Whether an error says that a database could not be reached, or went away meanwhile.
+#[must_use]
+pub fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
+        // It shuts down or starts, or the connection broke.
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code.starts_with("57P0") || code.starts_with("08")),
+        _ => false,
     }
 }
 

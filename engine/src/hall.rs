@@ -225,11 +225,15 @@ async fn receive(
                 Some(Departure::HandedOver) => state.handed_over.store(true, Ordering::Release),
                 Some(Departure::Settled) | None => {}
             }
+            let abandoned = departure.is_none();
             if permitted {
                 lock(&state.spent).push(hold);
                 state.spending.notify_one();
             }
-            state.leave(batch);
+            // What was given up with the lease stays booked under it, for whoever takes over.
+            if !abandoned {
+                state.leave(batch);
+            }
         };
         tokio::task::spawn_local(
             tracker.track_future(tracing::Instrument::instrument(drive, span)),

@@ -86,7 +86,8 @@ impl RunSummary {
     /// Whether `next_at` is read on the test clock: deadlines are, attempts are not.
     #[must_use]
     pub fn next_is_on_test_clock(&self) -> bool {
-        let attempts = self.attempt > 0 || self.status == Status::Undoing;
+        let tries = matches!(self.status, Status::Retrying | Status::Undoing);
+        let attempts = self.attempt > 0 || tries;
         self.clock_id.is_some() && !attempts
     }
 }
@@ -592,11 +593,14 @@ fn retrying(row: &RunRow) -> Why {
     let reason = error.map_or(String::new(), |error| {
         format!("{}: {}", error.code, error.message)
     });
+    let happened = match summary.attempt {
+        0 => "was cut off".to_owned(),
+        attempts => format!("failed {attempts} time(s)"),
+    };
     Why {
         kind: "retrying",
         summary: format!(
-            "{step} failed {} time(s); it is tried again at {} because: {reason}",
-            summary.attempt,
+            "{step} {happened}; it is tried again at {} because: {reason}",
             at.map_or_else(String::new, rfc3339),
         ),
         evidence: vec![

@@ -32,6 +32,7 @@ mod follow;
 mod gate;
 mod gather;
 mod hall;
+mod lanes;
 mod lease;
 mod memory;
 mod progress;
@@ -51,6 +52,7 @@ pub mod deploy;
 #[doc(hidden)]
 pub mod doc_example;
 pub mod failover;
+mod floor;
 pub mod flow;
 pub mod forget;
 pub mod inspect;
@@ -70,7 +72,7 @@ pub use client::{Client, RunRef, Signalled};
 pub use clock::sleep;
 pub use context::{Context, Step};
 pub use database::{Database, NoHost, Pooler, UrlError};
-pub use error::{EngineError, ErrorRecord, ResultExt, StepError};
+pub use error::{EngineError, ErrorRecord, ResultExt, StepError, is_away};
 pub use fan_out::{ChildResult, Ended, FanOut, Join, Joined, MAX_FAN_OUT};
 pub use gather::{Gather, MAX_BATCH, MAX_GATHERING};
 pub use id::{
@@ -79,7 +81,7 @@ pub use id::{
 };
 pub use limit::{Limit, Need, Rate};
 pub use payload::DEFAULT_PAYLOAD_LIMIT;
-pub use pool::{PoolConfig, begin, connect, connect_control};
+pub use pool::{PoolConfig, begin, connect, connect_control, shed_broken};
 pub use priority::Priority;
 pub use registry::{Registry, RegistryBuilder, SignalKind};
 pub use retry::{Exhausted, RetryPolicy};

@@ -11,7 +11,7 @@ use crate::error::{Retry, StepError};
 use crate::executor::Sealed;
 use crate::gate::Door;
 use crate::id::TenantId;
-use crate::retry::RetryPolicy;
+use crate::retry::{self, RetryPolicy};
 use crate::run::{ClaimedRun, Deadline, Status, StoredError};
 use crate::transition::{ChildStart, ClosePolicy, DeadlineChange, FanBatch, FollowUp};
 use crate::undo::{Reverse, Then, Undo};
@@ -62,7 +62,12 @@ pub(crate) enum VisitEnd {
 #[derive(Debug)]
 pub(crate) enum Suspension {
     /// A step failed; try the visit again after the delay.
-    Retry { delay: Duration, error: StoredError },
+    Retry {
+        delay: Duration,
+        error: StoredError,
+        /// Whether it is a failed attempt.
+        counts: bool,
+    },
     /// Only a human can help.
     Stuck {
         kind: &'static str,
@@ -159,9 +164,11 @@ pub(crate) fn settle(
         VisitEnd::Answered(answer) => Some(answered(run, event, consumed, *answer)),
         VisitEnd::Undone => Some(undone(run, event)),
         VisitEnd::Suspended(Suspension::Abandon) => None,
-        VisitEnd::Suspended(Suspension::Retry { delay, error }) => {
-            Some(retrying(run, event, delay, error))
-        }
+        VisitEnd::Suspended(Suspension::Retry {
+            delay,
+            error,
+            counts,
+        }) => Some(retrying(run, event, delay, error, counts)),
         VisitEnd::Suspended(Suspension::Shut { dependency }) => {
             let name = dependency.to_owned();
             let mut settled = blocked(run, event, &Door::Breaker { name });
@@ -423,12 +430,18 @@ fn within_run(run: &ClaimedRun, delay: Duration) -> Duration {
     }
 }
 
-fn retrying(run: &ClaimedRun, event: &str, delay: Duration, error: StoredError) -> Settlement {
+fn retrying(
+    run: &ClaimedRun,
+    event: &str,
+    delay: Duration,
+    error: StoredError,
+    counts: bool,
+) -> Settlement {
     let delay = within_run(run, delay);
     let mut settled = Settlement::new(run, event, Status::Retrying, "retrying");
     settled.cut = false;
     settled.run.begun = true;
-    settled.run.attempt = attempt_of(run, error.step.as_deref()) + 1;
+    settled.run.attempt = attempt_of(run, error.step.as_deref()) + i32::from(counts);
     settled.delay = Some(delay);
     settled.next_at = Some(run.now + delay);
     settled.log.detail = Some(describe(&error));
@@ -513,20 +526,27 @@ fn failed_attempt(
     run: &ClaimedRun,
     event: &str,
     kind: &'static str,
-    error: StoredError,
+    mut error: StoredError,
     retry: Retry,
     chance: f64,
 ) -> Settlement {
     let attempt = attempt_of(run, None) + 1;
-    let delay = match retry {
+    let uncounted = if retry == Retry::Away {
+        let since = began(run, None).unwrap_or(run.now);
+        error.began = Some(since);
+        retry::when_away((run.now - since).to_std().unwrap_or_default(), chance)
+    } else {
+        None
+    };
+    let delay = uncounted.or_else(|| match retry {
         Retry::Never => None,
         Retry::After(delay) => RetryPolicy::DEFAULT
             .delay(attempt.unsigned_abs(), 0.0)
             .map(|_| delay),
-        Retry::ByPolicy => RetryPolicy::DEFAULT.delay(attempt.unsigned_abs(), chance),
-    };
+        Retry::ByPolicy | Retry::Away => RetryPolicy::DEFAULT.delay(attempt.unsigned_abs(), chance),
+    });
     match delay {
-        Some(delay) => retrying(run, event, delay, error),
+        Some(delay) => retrying(run, event, delay, error, uncounted.is_none()),
         None => stuck(run, event, kind, error),
     }
 }
@@ -539,11 +559,12 @@ pub(crate) fn attempt_of(run: &ClaimedRun, step: Option<&str>) -> i32 {
     }
 }
 
-/// When the first attempt at the same step began; none when it has not failed yet.
-pub(crate) fn began(run: &ClaimedRun, step: &str) -> Option<DateTime<Utc>> {
+/// When the first attempt at the same step began, or the visit's database went away; none when it has
+/// not failed yet.
+pub(crate) fn began(run: &ClaimedRun, step: Option<&str>) -> Option<DateTime<Utc>> {
     let error = run.error.as_ref();
     error
-        .filter(|error| error.step.as_deref() == Some(step))
+        .filter(|error| error.step.as_deref() == step)
         .and_then(|error| error.began)
 }
 

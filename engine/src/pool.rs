@@ -69,6 +69,17 @@ async fn connect_as(
     database.open(pool, session).await
 }
 
+/// Has each idle connection tested, and those closed that broke. After an outage all of them may have,
+/// and whoever was handed one would fail on it, one after the other.
+pub fn shed_broken(pool: &PgPool) {
+    let mut idle = Vec::new();
+    while let Some(conn) = pool.try_acquire() {
+        idle.push(conn);
+    }
+    // The pool tests what comes back to it.
+    drop(idle);
+}
+
 /// What each connection of a pool speaks as, and under which settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {

@@ -43,6 +43,17 @@ pub enum Exhausted {
     Return,
 }
 
+/// For how long a database may be away from a step, or a visit, before its failures count. The engine's
+/// own is back when a settlement can say so; one of the product's may be gone for good.
+const AWAY_UNCOUNTED: Duration = Duration::from_secs(5 * 60);
+
+/// How long to wait for a database that has been `away` for so long, with a chance in 0..1; none when
+/// that is a failed attempt like others.
+pub(crate) fn when_away(away: Duration, chance: f64) -> Option<Duration> {
+    let delay = Duration::from_millis(250) + Duration::from_millis(750).mul_f64(chance);
+    (away < AWAY_UNCOUNTED).then_some(delay)
+}
+
 impl RetryPolicy {
     /// Eight attempts over about two minutes, then stuck.
     pub const DEFAULT: Self = Self {
@@ -108,8 +119,12 @@ impl RetryPolicy {
         chance: f64,
     ) -> Option<Duration> {
         let delay = self.delay(attempt, chance)?;
-        let fits = self.max_elapsed.is_none_or(|limit| spent + delay < limit);
-        fits.then_some(delay)
+        self.fits(spent, delay).then_some(delay)
+    }
+
+    /// Whether an attempt after so long a delay still begins within the limit of the whole step.
+    pub(crate) fn fits(&self, spent: Duration, delay: Duration) -> bool {
+        self.max_elapsed.is_none_or(|limit| spent + delay < limit)
     }
 
     /// The delay before the next attempt, or `None` when `attempt` was the last one allowed.

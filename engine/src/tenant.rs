@@ -41,6 +41,15 @@ pub async fn close(conn: &mut PgConnection, tenant: TenantId) -> Result<bool, En
     Ok(store::run::apply_closing(conn, tenant, true).await?)
 }
 
+/// Whether a tenant is closed to whatever starts from outside.
+///
+/// # Errors
+/// [`EngineError::UnknownTenant`].
+pub async fn is_closing(conn: &mut PgConnection, tenant: TenantId) -> Result<bool, EngineError> {
+    let place = store::run::find_place(conn, tenant).await?;
+    Ok(place.ok_or(EngineError::UnknownTenant(tenant))?.closing)
+}
+
 /// Opens a tenant again that was closed. The transaction must act as the engine; whether that changed
 /// anything.
 ///

@@ -16,10 +16,11 @@ use crate::bell::Bell;
 use crate::breaker::Breakers;
 use crate::client::Client;
 use crate::clock;
-use crate::committer::Committer;
+use crate::committer::{self, Committer};
 use crate::database;
 use crate::error::EngineError;
 use crate::executor::{Executor, Held};
+use crate::floor::{Floor, Lookout};
 use crate::gate;
 use crate::gather::GATHERING;
 use crate::hall::Hall;
@@ -27,6 +28,7 @@ use crate::id::{Epoch, RunId, ShardId, WorkerId};
 use crate::journal::Entry;
 use crate::lease::Lease;
 use crate::memory::Memory;
+use crate::pool;
 use crate::registry::Registry;
 use crate::retention::{self, RetentionConfig};
 use crate::run::{ClaimedRun, InboxItem, RunKey};
@@ -46,6 +48,9 @@ const SCHEDULES_ELSEWHERE: Duration = Duration::from_millis(50);
 /// How long a worker that is behind waits for room for half a batch. A claim costs a commit and a
 /// look at more than it takes, however few it takes.
 const GATHERING_ROOM: Duration = Duration::from_millis(3);
+/// What part of a batch is claimed for a ring amid a rush. Tenants take turns in a claim, so who
+/// rang is in it however small it is.
+const QUICK: usize = 4;
 /// How soon a worker looks again at nudges that its claim left.
 const NUDGES_LEFT: Duration = Duration::from_millis(5);
 
@@ -58,7 +63,7 @@ pub struct WorkerConfig {
     pub lease: Duration,
     /// The most visits in flight.
     pub in_flight: usize,
-    /// The most runs in one claim.
+    /// The most runs in one claim. Amid a rush whoever rings is looked for with a quarter of it.
     pub claim_batch: usize,
     /// How long an idle worker waits before it looks again, unless something wakes it.
     pub poll: Duration,
@@ -208,7 +213,7 @@ impl Station {
             worker,
             &self.config.name,
             &handles,
-            self.config.committers,
+            committer::slots(self.config.committers),
             self.config.lease,
         )
         .await?;
@@ -230,6 +235,12 @@ impl Station {
         Ok(Arc::new(Lease::new(worker, self.config.lease, sent)))
     }
 
+    /// Registers after a lease was lost, perhaps with the database.
+    async fn register_again(&self) -> Result<Arc<Lease>, EngineError> {
+        pool::shed_broken(&self.pool);
+        self.register().await
+    }
+
     /// Serves under one lease after another until told to stop.
     async fn serve(self, first: Arc<Lease>) {
         let mut lease = Some(first);
@@ -249,7 +260,7 @@ impl Station {
         while !self.stop.is_cancelled() {
             let current = match lease.take() {
                 Some(lease) => lease,
-                None => match self.register().await {
+                None => match self.register_again().await {
                     Ok(lease) => lease,
                     Err(error) => {
                         tracing::warn!(error = ?error, "cannot register a lease; trying again");
@@ -319,9 +330,9 @@ impl Station {
 
     async fn claim_until_done(&self, lease: &Lease, lost: &CancellationToken, hall: &Hall) {
         let mut batch = 0;
-        let mut round = VecDeque::new();
+        let mut round = Round::default();
         let mut looked = clock::monotonic();
-        let mut behind = false;
+        let (mut behind, mut quick) = (false, false);
         loop {
             if self.stop.is_cancelled() || lost.is_cancelled() {
                 return;
@@ -340,7 +351,7 @@ impl Station {
                 hall.gather_room(self.config.claim_batch / 2, GATHERING_ROOM)
                     .await;
             }
-            let room = hall.room().min(self.config.claim_batch);
+            let room = self.room(hall, behind, &mut quick);
             let quiet_before = hall.in_flight() == 0;
             let claimed = if room == 0 {
                 Ok(0)
@@ -358,7 +369,7 @@ impl Station {
             let wait = match claimed {
                 Ok(0) if room == 0 => Duration::from_secs(1),
                 Ok(0) => {
-                    let (wait, nudged, slots_due) = self.look_ahead().await;
+                    let (wait, clear, slots_due) = self.look_ahead(round.floor).await;
                     looked = clock::monotonic();
                     if slots_due {
                         if self.fire_due().await > 0 {
@@ -367,7 +378,7 @@ impl Station {
                         // Another worker is at it.
                         SCHEDULES_ELSEWHERE
                     } else {
-                        if quiet_before && hall.in_flight() == 0 && !nudged {
+                        if quiet_before && hall.in_flight() == 0 && clear {
                             self.quiet.send_modify(|tick| *tick += 1);
                         }
                         wait
@@ -392,6 +403,19 @@ impl Station {
                 () = lost.cancelled() => {}
             }
         }
+    }
+
+    /// How many to claim. Amid a rush whoever rings waits for a small claim after the one under way, not
+    /// for another large one; every second is large, so that many rings are no brake.
+    fn room(&self, hall: &Hall, behind: bool, quick: &mut bool) -> usize {
+        let (room, batch) = (hall.room(), self.config.claim_batch);
+        *quick = behind && room > 0 && !*quick && self.bell.rang();
+        let most = if *quick {
+            (batch / QUICK).max(1)
+        } else {
+            batch
+        };
+        room.min(most)
     }
 
     /// A full claim is the beginning of a rush, if the last was not.
@@ -419,22 +443,25 @@ impl Station {
         lease: &Lease,
         hall: &Hall,
         (batch, limit): (i64, usize),
-        round: &mut VecDeque<ShardId>,
+        round: &mut Round,
     ) -> sqlx::Result<usize> {
         let mut conn = self.pool.acquire().await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        // A batch stays booked until those of it that nobody settled are free: what is booked is taken
+        // over if this worker ends in between, and nothing else is.
         let finished = hall.take_finished_batches();
+        self.let_go(&mut conn, lease, hall).await?;
         if !finished.is_empty() {
             store::lease::delete_batches(&mut conn, lease.worker, &finished).await?;
         }
-        self.let_go(&mut conn, lease, hall).await?;
         let runs = match self.config.claim_scope {
             ClaimScope::Database => {
-                let weights = self.weights.now();
-                store::claim::claim(&mut conn, lease.worker, batch, limit, weights).await?
+                self.claim_from(&mut conn, lease, (batch, limit), round)
+                    .await?
             }
             ClaimScope::Shard => {
-                self.claim_round(&mut conn, lease, (batch, limit), round)
+                let shards = &mut round.shards;
+                self.claim_round(&mut conn, lease, (batch, limit), shards)
                     .await?
             }
         };
@@ -471,23 +498,49 @@ impl Station {
         }
     }
 
+    /// Claims from the floor, and lays one when the look was slow.
+    async fn claim_from(
+        &self,
+        conn: &mut sqlx::PgConnection,
+        lease: &Lease,
+        (batch, limit): (i64, i64),
+        round: &mut Round,
+    ) -> sqlx::Result<Vec<ClaimedRun>> {
+        let began = clock::monotonic();
+        round.floor = round.lookout.floor(began);
+        let (weights, scope) = (self.weights.now(), (batch, limit));
+        let claim = store::claim::claim(conn, lease.worker, scope, weights, round.floor).await?;
+        let took = began.elapsed();
+        if round.floor.is_whole() && Lookout::is_slow(took, claim.runs.len()) {
+            // Without it the next look is whole again.
+            if let Ok(end) = store::claim::find_end(conn).await {
+                let full = i64::try_from(claim.runs.len()).is_ok_and(|taken| taken >= limit);
+                let ended = (began + took, took);
+                round.lookout.rest(ended, claim.oldest_due_at, end, full);
+            }
+        }
+        Ok(claim.runs)
+    }
+
     /// Claims from the next shard with due work, of a round that is looked up when it is over.
     async fn claim_round(
         &self,
         conn: &mut sqlx::PgConnection,
         lease: &Lease,
         (batch, limit): (i64, i64),
-        round: &mut VecDeque<ShardId>,
+        shards: &mut VecDeque<ShardId>,
     ) -> sqlx::Result<Vec<ClaimedRun>> {
-        if round.is_empty() {
-            round.extend(store::claim_shard::find_shards(conn).await?);
+        if shards.is_empty() {
+            shards.extend(store::claim_shard::find_shards(conn).await?);
         }
-        while let Some(shard) = round.pop_front() {
+        while let Some(shard) = shards.pop_front() {
             let weights = self.weights.now();
             let scope = (shard, batch, limit);
-            let runs = store::claim_shard::claim(conn, lease.worker, scope, weights).await?;
-            if !runs.is_empty() {
-                return Ok(runs);
+            let floor = Floor::default();
+            let claim =
+                store::claim_shard::claim(conn, lease.worker, scope, weights, floor).await?;
+            if !claim.runs.is_empty() {
+                return Ok(claim.runs);
             }
         }
         Ok(Vec::new())
@@ -558,28 +611,31 @@ impl Station {
         Ok(())
     }
 
-    /// How long nothing is due, at most one poll; whether nudges are left; and whether a schedule is
-    /// due now.
-    async fn look_ahead(&self) -> (Duration, bool, bool) {
+    /// How long nothing is due, at most one poll; whether the look was whole and left no nudge; and
+    /// whether a schedule is due now.
+    async fn look_ahead(&self, floor: Floor) -> (Duration, bool, bool) {
         let jitter = 0.75 + 0.5 * clock::chance();
         let poll = self.config.poll.mul_f64(jitter);
         let ahead = match self.pool.acquire().await {
-            Ok(mut conn) => store::claim::find_ahead(&mut conn, &self.registry.names()).await,
+            Ok(mut conn) => {
+                store::claim::find_ahead(&mut conn, &self.registry.names(), floor).await
+            }
             Err(error) => Err(error),
         };
         let Ok(ahead) = ahead else {
             return (poll, false, false);
         };
         let slots_due = ahead.look_at.is_some_and(|at| at <= ahead.now);
+        let clear = floor.is_whole() && !ahead.nudged;
         if ahead.gate_at.is_some_and(|at| at <= ahead.now) {
             self.open_gates().await;
-            return (Duration::ZERO, ahead.nudged, slots_due);
+            return (Duration::ZERO, clear, slots_due);
         }
         let next = [ahead.due_at, ahead.look_at, ahead.gate_at];
         let next = next.into_iter().flatten().min();
         let wait = next.map_or(poll, |at| (at - ahead.now).to_std().unwrap_or_default());
         let poll = if ahead.nudged { NUDGES_LEFT } else { poll };
-        (wait.min(poll), ahead.nudged, slots_due)
+        (wait.min(poll), clear, slots_due)
     }
 
     /// Looks at schedules that are due; how many. A crash drops the look where it stands.
@@ -602,6 +658,16 @@ impl Station {
         }
         self.bell.ring();
     }
+}
+
+/// Where a worker is in its looks.
+#[derive(Default)]
+struct Round {
+    /// The shards that it has not been to.
+    shards: VecDeque<ShardId>,
+    lookout: Lookout,
+    /// From where this look looks.
+    floor: Floor,
 }
 
 async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Result<Vec<Held>> {

@@ -20,6 +20,7 @@ async fn api_nodes_and_workers_side_by_side_do_each_thing_once() {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: None,
+        legal_entity: None,
     };
     let key = IdempotencyKey::generate();
     let here = stage.client.create_tenant(&new, &key).await.unwrap();

@@ -1,9 +1,5 @@
 //! The database goes away at once, as in a crash, and comes back.
 
-use std::os::unix::fs::PermissionsExt as _;
-
-use tempfile::TempDir;
-use tenure_api::postgres::{Cluster, ClusterConfig, Durability};
 use tenure_engine::Status;
 
 use super::{STORY, Stage, left, ready};
@@ -12,27 +8,9 @@ use crate::support::app::Customer;
 use crate::support::engine::TestEngine;
 use crate::support::{self, eventually};
 
-/// A cluster of the test's own, with a migrated database, that writes to disk before it answers.
-async fn durable_cluster() -> (Cluster, TempDir) {
-    let root = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let cluster = Cluster::start(ClusterConfig {
-        root: root.path().join("cluster"),
-        binaries: support::binaries(),
-        durability: Durability::Durable,
-    })
-    .await
-    .unwrap();
-    cluster.ensure_database("tenure").await.unwrap();
-    support::migrate(cluster.connect_options("tenure"))
-        .await
-        .unwrap();
-    (cluster, root)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_story_goes_on_by_itself_after_each_immediate_stop_of_the_database() {
-    let (mut cluster, _root) = durable_cluster().await;
+    let (mut cluster, _root) = support::durable_cluster().await;
     let stage = Stage::on(cluster.url("tenure")).await;
     let client = stage.client.clone();
     let make = Customer { client: &client };
@@ -76,7 +54,7 @@ async fn the_story_goes_on_by_itself_after_each_immediate_stop_of_the_database()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_goes_away_at_once_loses_nothing() {
-    let (mut cluster, _root) = durable_cluster().await;
+    let (mut cluster, _root) = support::durable_cluster().await;
     let options = cluster.connect_options("tenure");
     let outside = Outside::default();
     let engine = TestEngine::on(options, registry(&outside)).await;

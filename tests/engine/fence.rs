@@ -140,3 +140,44 @@ async fn two_workers_share_the_work_and_do_nothing_twice() {
     tokio::join!(one.shutdown(), two.shutdown());
     assert_eq!(outside.keys("first").len(), 1_000, "a step was done twice");
 }
+
+/// The first settlement is swallowed, so the run leaves without one; the statement that gives it back
+/// fails, and with it the lease ends.
+const SWALLOW_AND_FAIL: &str = r"
+create sequence fault;
+create function swallow() returns trigger language plpgsql security definer as $$
+begin
+  case nextval('public.fault')
+    when 1 then return null;
+    when 2 then raise exception 'not now';
+    else return new;
+  end case;
+end
+$$;
+create trigger swallow before update on engine.run
+for each row when (old.worker_id is not null) execute function swallow();
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_nobody_settled_stays_booked_until_it_is_free() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let run = engine.start::<Errand>("a", &1).await;
+    let mut conn = crate::support::connect(&engine.options).await;
+    sqlx::raw_sql(SWALLOW_AND_FAIL)
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let worker = engine.worker().await;
+    eventually("the run completes", async || {
+        engine.status(run).await == Status::Completed
+    })
+    .await;
+    worker.shutdown().await;
+    let faults: i64 = sqlx::query_scalar("select last_value from fault")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert!(faults > 2, "the faults came: {faults}");
+    engine.assert_nothing_lost().await;
+}

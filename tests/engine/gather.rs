@@ -50,6 +50,8 @@ impl Workflow for Digest {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+/// What is debounced is told in minutes: the engine's time goes on by itself while a story is told.
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn workflows() -> RegistryBuilder {
     Registry::builder().register(Digest)
@@ -73,7 +75,7 @@ async fn batch(engine: &TestEngine, key: &str, word: &str, size: u32) -> Started
 
 async fn debounce(engine: &TestEngine, word: &str) -> Started {
     let mut tx = tenure_engine::begin(engine.pool()).await.unwrap();
-    let times = (10 * SECOND, 25 * SECOND);
+    let times = (10 * MINUTE, 25 * MINUTE);
     let words = vec![word.to_owned()];
     let started =
         engine
@@ -118,17 +120,17 @@ async fn a_debounce_starts_with_the_last_input_and_is_not_put_off_for_ever() {
     let engine = engine().await;
     let first = debounce(&engine, "a").await;
     for word in ["b", "c"] {
-        engine.advance(9 * SECOND);
+        engine.advance(9 * MINUTE);
         engine.drain().await;
         assert_eq!(debounce(&engine, word).await.run_id, first.run_id);
     }
-    // Quiet since the 18th second, but the 25th is the last.
-    engine.advance(8 * SECOND);
+    // Quiet since the 18th minute, but the 25th is the last.
+    engine.advance(8 * MINUTE);
     engine.drain().await;
     assert_eq!(words(&engine, first.run_id).await, ["c"]);
     let second = debounce(&engine, "d").await;
     assert!(second.created && second.run_id != first.run_id);
-    engine.advance(11 * SECOND);
+    engine.advance(11 * MINUTE);
     engine.drain().await;
     assert_eq!(words(&engine, second.run_id).await, ["d"]);
     engine.assert_nothing_lost().await;

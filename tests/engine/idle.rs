@@ -64,10 +64,12 @@ async fn a_worker_with_nothing_due_asks_little() {
     // A connection that the pool opens anew speaks for itself.
     let opened = executions(&tally, "set role");
     let upkeep = renewals(&tally) + executions(&tally, "where expires_at <= engine.now()");
+    // A look that was slow asks where the tables end, once in ten times as long.
+    let slow = executions(&tally, "pg_relation_size('engine.nudge')");
     let all: usize = tally.values().sum();
     let count = |number: usize| f64::from(u32::try_from(number).unwrap());
     // What was begun when the counting began or ended may count on one side only.
-    let per_look = count(all - upkeep - opened - 1) / count(looks(&tally));
+    let per_look = count(all - upkeep - opened - slow - 1) / count(looks(&tally));
     let per_renewal = count(upkeep - 1) / count(renewals(&tally));
     assert!(per_look <= 2.0, "{per_look} statements a look: {tally:#?}");
     assert!(per_renewal <= 2.0, "{per_renewal} a renewal: {tally:#?}");

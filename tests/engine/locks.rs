@@ -259,6 +259,35 @@ async fn runs_end_while_others_begin_to_watch_them() {
     assert_no_deadlock(&engine).await;
 }
 
+/// Somebody's open transaction holds the key of a child: its parent waits, and nobody else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_waits_for_a_key_holds_nobody_up() {
+    let engine = arena(&Outside::default()).await;
+    let worker = engine.worker().await;
+    let mut tx = engine.pool().begin().await.unwrap();
+    let held = engine
+        .client
+        .start::<Errand>(&mut tx, engine.tenant, "child", &0);
+    held.await.unwrap();
+    let family = engine
+        .start::<Family>("family", &vec!["child".to_owned()])
+        .await;
+    one_waits_for_a_lock(&engine).await;
+    let other = engine.start::<Errand>("other", &0).await;
+    let others = vec!["another".to_owned()];
+    let others = engine.start::<Family>("others", &others).await;
+    finished(&engine, 3).await;
+    assert_eq!(engine.status(other).await, Status::Completed);
+    assert_eq!(engine.status(others).await, Status::Completed);
+    assert_eq!(engine.status(family).await, Status::Running);
+    tx.rollback().await.unwrap();
+    engine.client.ring();
+    finished(&engine, 5).await;
+    assert_eq!(engine.status(family).await, Status::Completed);
+    worker.shutdown().await;
+    assert_no_deadlock(&engine).await;
+}
+
 /// Two callers start the same keys in opposite orders, each in one call.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_keys_are_started_in_any_order() {
@@ -380,6 +409,21 @@ async fn finished_runs_are_dropped_under_everybodys_hands() {
     assert_no_deadlock(&engine).await;
 }
 
+async fn one_waits_for_a_lock(engine: &TestEngine) {
+    eventually("somebody waits for a lock", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        // Another role's waits are hidden from the engine's.
+        .fetch_one(&mut connect(&engine.options).await)
+        .await
+        .unwrap();
+        waiting == 1
+    })
+    .await;
+}
+
 /// How many messages lie with no run.
 async fn strays(engine: &TestEngine) -> i64 {
     let count = "select count(*) from engine.inbox
@@ -478,18 +522,7 @@ async fn a_late_signal_and_the_drop_of_its_run_leave_nothing_with_nobody() {
             .client
             .signal::<Door>(&mut other, engine.tenant, RunRef::Id(door), "late", push);
     let committed = async {
-        eventually("the signal waits for the drop", async || {
-            let waiting: i64 = sqlx::query_scalar(
-                "select count(*) from pg_stat_activity
-                 where datname = current_database() and wait_event_type = 'Lock'",
-            )
-            // Another role's waits are hidden from the engine's.
-            .fetch_one(&mut connect(&engine.options).await)
-            .await
-            .unwrap();
-            waiting == 1
-        })
-        .await;
+        one_waits_for_a_lock(&engine).await;
         tx.commit().await.unwrap();
     };
     let (sent, ()) = tokio::join!(sent, committed);

@@ -1,5 +1,6 @@
 //! The engine's promises, one file each, on workflows of the tests' own.
 
+mod away;
 mod bulk;
 mod claim_scope;
 mod deploy;

@@ -6,11 +6,12 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::floor::Floor;
 use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId, WorkerId};
 use crate::priority::Priority;
 use crate::run::{ClaimedRun, RunKey, decode_deadlines};
 use crate::seal::TenantKeys;
-use crate::store::claim::{BLIND, CLAIM_SLOT, FAIRNESS_WINDOW, LEVELS, decode_error};
+use crate::store::claim::{BLIND, CLAIM_SLOT, Claim, FAIRNESS_WINDOW, LEVELS, decode_error};
 
 /// How many due runs, and nudges, are looked at to find the shards that they are in.
 const LOOK: i64 = 1_000;
@@ -73,7 +74,8 @@ pub(crate) async fn claim(
     worker: WorkerId,
     (shard, batch, limit): (ShardId, i64, i64),
     (tenants, weights): (Vec<Uuid>, Vec<i16>),
-) -> sqlx::Result<Vec<ClaimedRun>> {
+    floor: Floor,
+) -> sqlx::Result<Claim> {
     let rows = sqlx::query!(
         r#"
         with lease as materialized (
@@ -91,8 +93,9 @@ pub(crate) async fn claim(
             select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
             from engine.due
             where due.priority = level.priority
-              and due.shard_id = $10
+              and due.shard_id = $12
               and due.due_at <= engine.now()
+              and due.due_at >= coalesce($10::timestamptz, '-infinity')
             order by due.due_at
             limit $3::bigint * $4::bigint
           ) as due
@@ -108,8 +111,9 @@ pub(crate) async fn claim(
             select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
             from engine.due
             where due.priority = level.priority
-              and due.shard_id = $10
+              and due.shard_id = $12
               and due.due_at <= engine.now()
+              and due.due_at >= coalesce($10::timestamptz, '-infinity')
             order by due.due_at desc
             limit $3
           ) as due
@@ -134,35 +138,47 @@ pub(crate) async fn claim(
           ) as place
           from turn
         ), chosen as materialized (
-          select due.ctid as row_id, due.run_id, due.shard_id, due.due_at
-          from place
-          -- A shard lies in one partition, so row and shard name one row on any layout. Written so
-          -- that no index serves the shard: one that has it second would be read whole for each row.
-          join engine.due on due.ctid = place.row_id and due.shard_id + 0 = place.shard_id and due.shard_id = $10
-          order by place.place
+          -- Locked one by one in their order, so that no more are looked at than are taken. A shard
+          -- lies in one partition, so row and shard name one row on any layout. Written so that no
+          -- index serves the shard: one that has it second would be read whole for each row.
+          select due.row_id, due.run_id, due.shard_id, due.due_at
+          from (select row_id, shard_id from place order by place) as place
+          cross join lateral (
+            select due.ctid as row_id, due.run_id, due.shard_id, due.due_at
+            from engine.due
+            where due.ctid = place.row_id
+              and due.shard_id + 0 = place.shard_id
+              and due.shard_id = $12
+            for update skip locked
+          ) as due
           limit $3
-          for update of due skip locked
         ), heard as materialized (
           select nudge.ctid as row_id, nudge.run_id, nudge.shard_id
           from lease
           cross join engine.nudge
-          where nudge.shard_id = $10
+          where nudge.ctid >= ('(' || $11::bigint || ',0)')::tid
+            and nudge.shard_id = $12
           limit $3
           for update of nudge skip locked
         ), wanted as (
-          select run_id, shard_id, chosen.row_id as due_row, chosen.due_at, heard.row_id as nudge_row
-          from chosen
-          full join heard using (run_id, shard_id)
+          -- A run may have been nudged many times.
+          select run_id, shard_id, max(due_at) as due_at
+          from (
+            select run_id, shard_id, due_at from chosen
+            union all
+            select run_id, shard_id, null from heard
+          ) as each
+          group by run_id, shard_id
         ), locked as materialized (
           -- Run by run through the key: a lock inside keeps the planner from joining whole tables.
-          select run.run_id, run.shard_id, run.status, wanted.due_row, wanted.due_at, wanted.nudge_row
+          select run.*, wanted.due_at as claimed_due_at
           from wanted
           cross join lateral (
-            select run.run_id, run.shard_id, run.status
+            select run.*
             from engine.run
             where run.run_id = wanted.run_id
               and run.shard_id = wanted.shard_id
-              and run.shard_id = $10
+              and run.shard_id = $12
             for no key update skip locked
           ) as run
         ), ready as (
@@ -170,22 +186,22 @@ pub(crate) async fn claim(
           using chosen
           where due.ctid = chosen.row_id
             and due.shard_id + 0 = chosen.shard_id
-            and due.shard_id = $10
+            and due.shard_id = $12
             -- The second is never so, unless somebody deleted a run by hand.
-            and (chosen.row_id in (select due_row from locked where due_row is not null)
+            and (chosen.run_id in (select run_id from locked)
               or (
                 select run.status from engine.run
-                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id and run.shard_id = $10) is null)
+                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id and run.shard_id = $12) is null)
         ), signalled as (
           delete from engine.nudge
           using heard
           where nudge.ctid = heard.row_id
             and nudge.shard_id + 0 = heard.shard_id
-            and nudge.shard_id = $10
-            and (heard.row_id in (select nudge_row from locked where nudge_row is not null)
+            and nudge.shard_id = $12
+            and (heard.run_id in (select run_id from locked)
               or (
                 select run.status from engine.run
-                where run.run_id = heard.run_id and run.shard_id = heard.shard_id and run.shard_id = $10) is null)
+                where run.run_id = heard.run_id and run.shard_id = heard.shard_id and run.shard_id = $12) is null)
         ), taken as (
           update engine.run
           set
@@ -193,17 +209,17 @@ pub(crate) async fn claim(
             nudged = run.worker_id is not null,
             worker_id = coalesce(run.worker_id, $1),
             status = 1
-          from locked
-          where run.run_id = locked.run_id
-            and run.shard_id = locked.shard_id
-            and run.shard_id = $10
-            -- All are. Said so that the planner, who knows nothing of them, expects few and goes by
-            -- the key; through a ctid it would miss a run that was settled since the snapshot.
-            and locked.shard_id between 0 and 1023
-            -- And a plan that was made while there were no runs reads no others.
-            and run.run_id = any ((select array_agg(locked.run_id) from locked)::uuid[])
-            and run.status in (0, 1, 2, 3, 4, 6)
-          returning run.*, locked.status = 6 as was_blocked, locked.due_at as claimed_due_at
+          -- By a list and without a join: with one, each row of it would be held against the whole
+          -- list, or, in a plan that was made while there were no runs, all runs be read. Not through
+          -- a ctid: it would miss a run that was settled since the snapshot.
+          where run.run_id = any ((
+            select array_agg(run_id) from locked where status in (0, 1, 2, 3, 4, 6)
+          )::uuid[])
+            and run.shard_id + 0 = any ((
+              select array_agg(distinct shard_id) from locked
+            )::integer[])
+            and run.shard_id = $12
+          returning run.run_id, run.shard_id, run.nudged
         ), booked as (
           insert into engine.claimed (worker_id, batch, run_ids, shard_ids)
           select $1, $2, array_agg(run_id), array_agg(shard_id)
@@ -212,35 +228,36 @@ pub(crate) async fn claim(
           having count(*) > 0
         )
         select
-          taken.run_id as "run_id: RunId",
-          taken.shard_id as "shard_id: ShardId",
-          taken.tenant_id as "tenant_id: TenantId",
-          taken.workflow,
-          taken.key,
-          taken.version,
-          taken.epoch as "epoch: Epoch",
-          taken.visit,
-          taken.attempt,
-          taken.losses,
-          taken.entered,
-          taken.state,
-          taken.data,
-          taken.deadlines,
-          taken.error,
-          taken.clock_id as "clock_id: ClockId",
-          taken.parent_run_id as "parent_run_id: RunId",
-          taken.closes,
-          taken.undo,
-          taken.begun,
-          taken.priority,
-          taken.started_at,
-          engine.now() as "now!",
-          coalesce(test_clock.now_at, engine.now()) as "tenant_now!",
-          taken.was_blocked or exists (select from engine.pause) as "gated!",
-          taken.claimed_due_at as "due_at?"
-        from taken
-        left join engine.test_clock on test_clock.clock_id = taken.clock_id
-        where not taken.nudged
+          locked.run_id as "run_id: RunId",
+          locked.shard_id as "shard_id: ShardId",
+          locked.tenant_id as "tenant_id: TenantId",
+          locked.workflow,
+          locked.key,
+          locked.version,
+          locked.epoch + 1 as "epoch!: Epoch",
+          locked.visit,
+          locked.attempt,
+          locked.losses,
+          locked.entered,
+          locked.state,
+          locked.data,
+          locked.deadlines,
+          locked.error,
+          locked.clock_id as "clock_id: ClockId",
+          locked.parent_run_id as "parent_run_id: RunId",
+          locked.closes,
+          locked.undo,
+          locked.begun,
+          locked.priority,
+          locked.started_at,
+          (select engine.now()) as "now!",
+          coalesce(test_clock.now_at, (select engine.now())) as "tenant_now!",
+          locked.status = 6 or exists (select from engine.pause) as "gated!",
+          locked.claimed_due_at as "due_at?",
+          (select min(oldest.due_at) from oldest) as oldest_due_at
+        from locked
+        left join engine.test_clock on test_clock.clock_id = locked.clock_id
+        where locked.run_id in (select run_id from taken where not nudged)
         "#,
         worker.0,
         batch,
@@ -251,11 +268,14 @@ pub(crate) async fn claim(
         &tenants,
         &weights,
         BLIND,
+        floor.due_at,
+        floor.nudge_page,
         shard.0,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
+    let oldest_due_at = rows.first().and_then(|row| row.oldest_due_at);
+    let runs = rows
         .into_iter()
         .map(|row| ClaimedRun {
             key: RunKey {
@@ -289,5 +309,9 @@ pub(crate) async fn claim(
             gated: row.gated,
             due_at: row.due_at,
         })
-        .collect())
+        .collect();
+    Ok(Claim {
+        runs,
+        oldest_due_at,
+    })
 }

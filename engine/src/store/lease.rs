@@ -13,7 +13,7 @@ use crate::plan::MAX_LOSSES;
 use crate::run::RunKey;
 use crate::store::claim::split;
 
-/// Registers a worker: its lease, one row for claims (slot -1) and one per committer.
+/// Registers a worker: its lease, one row for claims (slot -1) and one for each who writes.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     worker: WorkerId,

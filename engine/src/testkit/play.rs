@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Faults;
 use crate::client::{Client, RunRef};
+use crate::floor::Floor;
 use crate::id::{RunId, ShardId, TenantId};
 use crate::inspect::{self, RunDetail};
 use crate::pool::{self, PoolConfig};
@@ -62,6 +63,7 @@ impl Play {
         let offset = Arc::<AtomicI64>::default();
         let config = PoolConfig {
             clock_offset_ms: Some(offset.clone()),
+            max_connections: 3,
             acquire_timeout: Duration::from_secs(30),
             ..PoolConfig::default()
         };
@@ -226,7 +228,7 @@ impl Play {
     async fn ahead(&self) -> Result<Option<Duration>, PlayError> {
         let mut tx = pool::begin(self.client.pool()).await?;
         let workflows = self.client.registry().names();
-        let ahead = store::claim::find_ahead(&mut tx, &workflows).await?;
+        let ahead = store::claim::find_ahead(&mut tx, &workflows, Floor::default()).await?;
         if ahead.nudged || ahead.due_at.is_some_and(|due| due <= ahead.now) {
             return Ok(Some(Duration::ZERO));
         }

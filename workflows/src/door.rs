@@ -27,7 +27,7 @@ pub enum DoorError {
     /// It is sold to nobody who does not have it.
     #[error("{what} {key:?} is retired: those who have it keep it, and nobody else can have it")]
     Retired {
-        /// plan, add-on or coupon.
+        /// plan, add-on, coupon or legal entity.
         what: &'static str,
         /// Its key.
         key: String,

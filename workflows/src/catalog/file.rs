@@ -6,7 +6,10 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AddOnTerms, CouponTerms, Duration, Entry, NewEntry, Off, PlanTerms, Prices, Seats};
+use super::{
+    AddOnTerms, CouponTerms, Duration, Entry, LegalEntityTerms, NewEntry, Off, PlanTerms, Prices,
+    Seats, legal_entity,
+};
 use crate::door::DoorError;
 use crate::money::Money;
 
@@ -24,10 +27,12 @@ struct CatalogFile {
     add_ons: BTreeMap<String, Value>,
     #[serde(default)]
     coupons: BTreeMap<String, Value>,
+    #[serde(default)]
+    legal_entities: BTreeMap<String, Value>,
 }
 
-/// Reads a catalogue from JSON: `plans`, `add_ons` and `coupons`, each by key. An entry with
-/// `"retired": true` is refused to everybody who does not have it.
+/// Reads a catalogue from JSON: `plans`, `add_ons`, `coupons` and `legal_entities`, each by key. An entry
+/// with `"retired": true` is refused to everybody who does not have it.
 ///
 /// # Errors
 /// [`DoorError::BadCatalogue`], with the place that is wrong and what would be right.
@@ -42,7 +47,8 @@ pub fn parse(json: &str) -> Result<Vec<NewEntry>, DoorError> {
 pub fn from_value(value: Value) -> Result<Vec<NewEntry>, DoorError> {
     // A list would be taken for the fields in their order.
     if !value.is_object() {
-        return Err(malformed("", "an object with plans, add_ons and coupons"));
+        let detail = "an object with plans, add_ons, coupons and legal_entities";
+        return Err(malformed("", detail));
     }
     let file: CatalogFile =
         serde_json::from_value(value).map_err(|error| malformed("", &error.to_string()))?;
@@ -74,6 +80,14 @@ pub fn from_value(value: Value) -> Result<Vec<NewEntry>, DoorError> {
         check_coupon(&place, &terms)?;
         entries.push(entry(&place, key, retired, Entry::Coupon(terms))?);
     }
+    for (key, terms) in file.legal_entities {
+        let place = format!("legal_entities.{key}");
+        let (terms, retired): (LegalEntityTerms, bool) = read(&place, terms)?;
+        legal_entity::check(&terms)
+            .map_err(|(field, detail)| malformed(&format!("{place}.{field}"), detail))?;
+        entries.push(entry(&place, key, retired, Entry::LegalEntity(terms))?);
+    }
+    legal_entity::check_file(&entries)?;
     Ok(entries)
 }
 

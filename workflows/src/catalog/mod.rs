@@ -1,14 +1,18 @@
-//! The catalogue: what can be subscribed to, at what price.
+//! The catalogue: what can be subscribed to, at what price, and who sells it.
 //!
 //! Control tables, loaded from a file or over the API. What was published never changes: an entry
 //! that differs is a new version, and whoever subscribed to an older one keeps it until somebody
 //! moves them (Kill Bill's catalogue versions; Stripe's prices are immutable, too). An entry that is
-//! retired is kept by those who have it and refused to everybody else.
+//! retired is kept by those who have it and refused to everybody else; a legal entity is retired once
+//! nobody has it.
 
 mod file;
+mod legal_entity;
 mod store;
 
 pub use file::{from_value, is_feature, parse};
+pub use legal_entity::{LegalEntityTerms, Seller};
+pub(crate) use legal_entity::{choose as choose_legal_entity, find_seller};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +25,7 @@ use sqlx::PgConnection;
 use crate::calendar::Interval;
 use crate::door::DoorError;
 use crate::money::{Currency, Money};
+use crate::tenant;
 
 /// An amount for each currency that something is sold in.
 pub type Prices = BTreeMap<Currency, Decimal>;
@@ -201,16 +206,19 @@ pub enum Entry {
     AddOn(AddOnTerms),
     /// A coupon.
     Coupon(CouponTerms),
+    /// Who sells.
+    LegalEntity(LegalEntityTerms),
 }
 
 impl Entry {
-    /// The stored word: `plan`, `add_on` or `coupon`.
+    /// The stored word: `plan`, `add_on`, `coupon` or `legal_entity`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Plan(_) => "plan",
             Self::AddOn(_) => "add_on",
             Self::Coupon(_) => "coupon",
+            Self::LegalEntity(_) => legal_entity::KIND,
         }
     }
 
@@ -223,6 +231,7 @@ impl Entry {
             Self::Plan(terms) => serde_json::to_value(terms),
             Self::AddOn(terms) => serde_json::to_value(terms),
             Self::Coupon(terms) => serde_json::to_value(terms),
+            Self::LegalEntity(terms) => serde_json::to_value(terms),
         }
     }
 
@@ -230,6 +239,7 @@ impl Entry {
         Ok(match kind {
             "plan" => Self::Plan(serde_json::from_value(terms)?),
             "add_on" => Self::AddOn(serde_json::from_value(terms)?),
+            legal_entity::KIND => Self::LegalEntity(serde_json::from_value(terms)?),
             _ => Self::Coupon(serde_json::from_value(terms)?),
         })
     }
@@ -275,7 +285,7 @@ pub struct Plan {
 /// What publishing did to an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// `plan`, `add_on` or `coupon`.
+    /// `plan`, `add_on`, `coupon` or `legal_entity`.
     pub kind: &'static str,
     /// Its key.
     pub key: String,
@@ -293,13 +303,19 @@ pub struct Change {
 /// What the catalogue does not name is left as it is. The transaction must act as control.
 ///
 /// # Errors
-/// When the database does not answer.
+/// [`DoorError::BadCatalogue`] when its legal entities do not go with those that there are.
 pub async fn publish(
     conn: &mut PgConnection,
     entries: &[NewEntry],
 ) -> Result<Vec<Change>, DoorError> {
     store::lock(conn).await?;
     let current = store::list_current(conn).await?;
+    legal_entity::check_published(&current, entries)?;
+    for key in legal_entity::retired(entries) {
+        if let Some(tenant) = tenant::store::find_with_legal_entity(conn, key).await? {
+            return Err(legal_entity::in_use(key, tenant));
+        }
+    }
     let mut changes = Vec::with_capacity(entries.len());
     for new in entries {
         let kind = new.entry.kind();

@@ -36,6 +36,14 @@ pub(super) async fn lock(conn: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// Keeps others from publishing until the transaction ends.
+pub(super) async fn share(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock_shared(hashtextextended('app.catalogue_entry', 0))")
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Adds a version.
 pub(super) async fn insert(
     conn: &mut PgConnection,
@@ -71,6 +79,26 @@ pub(super) async fn list_current(conn: &mut PgConnection) -> sqlx::Result<Vec<Pu
         from app.catalogue_entry
         order by kind, key, version desc
         "#
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(published).collect()
+}
+
+/// Lists the newest version of each entry of a kind.
+pub(super) async fn list_of_kind(
+    conn: &mut PgConnection,
+    kind: &str,
+) -> sqlx::Result<Vec<Published>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        select distinct on (key) kind, key, version, retired, published_at, terms
+        from app.catalogue_entry
+        where kind = $1
+        order by key, version desc
+        "#,
+        kind,
     )
     .fetch_all(conn)
     .await?;

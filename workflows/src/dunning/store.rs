@@ -40,7 +40,7 @@ pub(crate) async fn list_unpaid(
           and invoice.status = 'open'
         group by invoice.invoice_id, invoice.shard_id
         having bool_or(payment.status = 'declined')
-        order by invoice.number
+        order by invoice.finalized_at, invoice.number, invoice.invoice_id
         "#,
         tenant.0,
         shard.0,

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use tenure_engine::{ShardId, StepError, TenantId};
 use uuid::Uuid;
 
-use super::store;
+use super::{issuer, store};
 use crate::pricing::CreditLine;
 use crate::subscription::money::{CreditPolicy, Split, split};
 
@@ -50,10 +50,12 @@ pub(crate) async fn give(
     let refundable = payments.iter().map(|payment| payment.left).sum();
     let split = split(note.total, standing.due(), refundable, note.policy);
     let credit_note_id = tenure_engine::new_uuid(shard);
-    let number = store::claim_credit_number(conn, tenant, shard).await?;
+    let issuer = issuer::keep(conn, tenant, shard, note.invoice_id).await?;
+    let number = store::claim_credit_number(conn, tenant, shard, &issuer.legal_entity).await?;
     let row = store::CreditNote {
         credit_note_id,
         number,
+        legal_entity: &issuer.legal_entity,
         currency: &standing.currency,
         note,
         split,

@@ -45,7 +45,7 @@ pub async fn find(
     Ok((row, lines))
 }
 
-/// Writes an invoice as a page, in the tenant's language and zone. The transaction must act as the
+/// Writes an invoice as a page, in the tenant's language and the zone that it was drafted in. The transaction must act as the
 /// tenant.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub async fn page(
     let (row, lines) = find(conn, tenant, invoice).await?;
     let tenant = tenant::find(conn, tenant).await?;
     let to = print::Addressee {
-        zone: calendar::zone(&tenant.zone)?,
+        zone: calendar::zone(row.zone.as_ref().unwrap_or(&tenant.zone))?,
         name: tenant.name,
         email: tenant.email,
         locale: tenant.locale,

@@ -5,6 +5,7 @@
 
 pub(crate) mod credit;
 mod door;
+mod issuer;
 pub mod print;
 pub(crate) mod store;
 
@@ -24,6 +25,7 @@ use tenure_engine::{
 };
 use uuid::Uuid;
 
+use crate::catalog::Seller;
 use crate::dunning::{self, DunningWorkflow};
 use crate::money::{Currency, Money};
 use crate::notice::{self, NoticeWorkflow};
@@ -47,10 +49,13 @@ pub struct Input {
 }
 
 /// What finalising gives an invoice, once and for all.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finalized {
-    /// Gapless per tenant.
+    /// Gapless per tenant and legal entity.
     pub number: i32,
+    /// What the numbers of its legal entity begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
     /// What it is for, in all.
     pub total: Decimal,
     /// What was left to pay; none in runs that were finalised before it was kept.
@@ -107,6 +112,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) reason: Reason,
     pub(crate) start: DateTime<Utc>,
     pub(crate) end: DateTime<Utc>,
+    /// In which its days count, and its dates are printed.
+    pub(crate) zone: &'a str,
     pub(crate) bill: &'a Bill,
 }
 
@@ -121,8 +128,12 @@ pub struct InvoiceRow {
     pub status: String,
     /// What it was drafted for.
     pub reason: String,
-    /// Gapless per tenant, from finalisation on.
+    /// Gapless per tenant and legal entity, from finalisation on.
     pub number: Option<i32>,
+    /// Who issues it, by the catalogue's key, from finalisation on; empty for the seller without a name.
+    pub legal_entity: Option<String>,
+    /// That legal entity, as it is named on it.
+    pub seller: Option<Seller>,
     /// Sum of the lines before discounts.
     pub subtotal: Money,
     /// What came off.
@@ -149,6 +160,8 @@ pub struct InvoiceRow {
     pub paid_at: Option<DateTime<Utc>>,
     /// Proves what its lines were computed of.
     pub priced_hash: Option<String>,
+    /// The zone of its dates; its tenant's when there is none.
+    pub zone: Option<String>,
 }
 
 /// A line.
@@ -187,8 +200,10 @@ pub struct LineRow {
 pub struct CreditNoteRow {
     /// Identity.
     pub credit_note_id: Uuid,
-    /// Gapless per tenant.
+    /// Gapless per tenant and legal entity.
     pub number: i32,
+    /// What the numbers of its legal entity begin with.
+    pub prefix: Option<String>,
     /// The invoice.
     pub invoice_id: Uuid,
     /// Why.
@@ -215,7 +230,7 @@ impl CreditNoteRow {
     /// The number as it is printed.
     #[must_use]
     pub fn printed_number(&self) -> String {
-        format!("CN-{:05}", self.number)
+        prefixed(self.prefix.as_deref(), &format!("CN-{:05}", self.number))
     }
 }
 
@@ -260,7 +275,8 @@ impl InvoiceRow {
     /// The number as it is printed.
     #[must_use]
     pub fn printed_number(&self) -> Option<String> {
-        self.number.map(printed)
+        let prefix = self.seller.as_ref().map(|seller| &*seller.prefix);
+        self.number.map(|number| printed(prefix, number))
     }
 }
 
@@ -353,10 +369,10 @@ impl Workflow for InvoiceWorkflow {
         | State::Open { of, .. }
         | State::Paid { of, .. }) = state;
         let attributes = Attributes::none().text("currency", of.currency.code());
-        match of.finalized {
-            Some(Finalized { number, total, .. }) => attributes
-                .text("number", &printed(number))
-                .number("total", total.to_f64().unwrap_or(f64::NAN)),
+        match &of.finalized {
+            Some(it) => attributes
+                .text("number", &printed(it.prefix.as_deref(), it.number))
+                .number("total", it.total.to_f64().unwrap_or(f64::NAN)),
             None => attributes,
         }
     }
@@ -451,8 +467,9 @@ async fn finalize(cx: &Context, mut of: Input) -> Result<Transition<InvoiceWorkf
     let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
     let finalized: Finalized = cx
         .transact(FINALIZE, async |tx| {
-            let number = store::claim_number(tx, tenant, shard).await?;
-            let total = store::apply_final(tx, of.invoice_id, shard, number, now).await?;
+            let issuer = issuer::find(tx, tenant, shard, of.invoice_id).await?;
+            let number = store::claim_number(tx, tenant, shard, &issuer.legal_entity).await?;
+            let total = store::apply_final(tx, of.invoice_id, shard, &issuer, number, now).await?;
             let standing = store::lock(tx, of.invoice_id, shard).await?;
             let standing =
                 standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
@@ -466,13 +483,15 @@ async fn finalize(cx: &Context, mut of: Input) -> Result<Transition<InvoiceWorkf
             }
             Ok(Finalized {
                 number,
+                prefix: issuer.seller.map(|seller| seller.prefix),
                 total,
                 due: Some(due),
             })
         })
         .await?;
+    let due = finalized.due.unwrap_or(finalized.total);
     of.finalized = Some(finalized);
-    Ok(if finalized.due.unwrap_or(finalized.total).is_zero() {
+    Ok(if due.is_zero() {
         Transition::go(State::Paid { of, generation: 0 })
     } else {
         Transition::go(State::Collecting {
@@ -832,7 +851,12 @@ fn held(standing: &store::Standing, lines: &[store::BilledLine]) -> Decimal {
     (standing.balance_applied - given.max(Decimal::ZERO)).max(Decimal::ZERO)
 }
 
-/// A number as it is printed.
-pub(crate) fn printed(number: i32) -> String {
-    format!("INV-{number:05}")
+/// An invoice's number as it is printed.
+pub(crate) fn printed(prefix: Option<&str>, number: i32) -> String {
+    prefixed(prefix, &format!("INV-{number:05}"))
+}
+
+/// What a legal entity has numbered begins with its prefix; the one without a name has none.
+fn prefixed(prefix: Option<&str>, number: &str) -> String {
+    prefix.map_or_else(|| number.to_owned(), |prefix| format!("{prefix}-{number}"))
 }

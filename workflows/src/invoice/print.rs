@@ -15,6 +15,7 @@ struct Words {
     invoice: &'static str,
     draft: &'static str,
     issued: &'static str,
+    tax_id: &'static str,
     paid: &'static str,
     void: &'static str,
     what: &'static str,
@@ -38,6 +39,7 @@ const EN: Words = Words {
     invoice: "Invoice",
     draft: "Draft invoice",
     issued: "Issued",
+    tax_id: "Tax ID",
     paid: "Paid",
     void: "Taken back: nothing is owed for it",
     what: "Item",
@@ -61,6 +63,7 @@ const DE: Words = Words {
     invoice: "Rechnung",
     draft: "Rechnungsentwurf",
     issued: "Ausgestellt am",
+    tax_id: "Steuer- oder USt-IdNr.",
     paid: "Bezahlt am",
     void: "Storniert: es ist nichts zu zahlen",
     what: "Position",
@@ -110,6 +113,7 @@ pub fn page(row: &InvoiceRow, lines: &[LineRow], to: &Addressee) -> String {
     let values = [
         ("lang", words.lang.to_owned()),
         ("title", escape(&title)),
+        ("seller", seller(row, words)),
         ("tenant", escape(&to.name)),
         ("email", escape(&to.email)),
         ("dates", escape(&dates(row, to.zone, words))),
@@ -153,6 +157,20 @@ fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+}
+
+/// Who issues it; nothing for the seller without a name.
+fn seller(row: &InvoiceRow, words: &Words) -> String {
+    let Some(seller) = &row.seller else {
+        return String::new();
+    };
+    let lines = [&seller.name].into_iter().chain(&seller.address);
+    let mut lines: Vec<String> = lines.map(|line| escape(line)).collect();
+    lines.push(escape(&seller.country));
+    if let Some(id) = &seller.tax_id {
+        lines.push(format!("{} {}", words.tax_id, escape(id)));
+    }
+    format!("<p>{}</p>\n", lines.join("<br>"))
 }
 
 fn dates(row: &InvoiceRow, zone: Tz, words: &Words) -> String {
@@ -233,6 +251,7 @@ fn sums(row: &InvoiceRow, words: &Words) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Seller;
     use crate::pricing::Tax;
 
     fn money(amount: &str) -> Money {
@@ -243,14 +262,16 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn a_page_tells_all_in_the_tenants_words_and_smuggles_nothing() {
-        let row = InvoiceRow {
+    /// A change, open, of the seller without a name.
+    fn row() -> InvoiceRow {
+        InvoiceRow {
             invoice_id: uuid::Uuid::nil(),
             subscription_id: uuid::Uuid::nil(),
             status: "open".to_owned(),
             reason: "change".to_owned(),
             number: Some(7),
+            legal_entity: Some(String::new()),
+            seller: None,
             subtotal: money("32.67"),
             discount: money("2.67"),
             tax: money("5.70"),
@@ -268,7 +289,22 @@ mod tests {
             finalized_at: Some(at("2027-06-10T23:30:00Z")),
             paid_at: None,
             priced_hash: Some("ab".repeat(32)),
-        };
+            zone: None,
+        }
+    }
+
+    fn addressee() -> Addressee {
+        Addressee {
+            name: "Bäcker & Co".to_owned(),
+            email: "b@example.org".to_owned(),
+            zone: "Europe/Berlin".parse().unwrap(),
+            locale: "de-AT".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_page_tells_all_in_the_tenants_words_and_smuggles_nothing() {
+        let row = row();
         let line = LineRow {
             line: 1,
             item: "plan".to_owned(),
@@ -284,12 +320,7 @@ mod tests {
             period_start: row.period_start,
             period_end: row.period_end,
         };
-        let to = Addressee {
-            name: "Bäcker & Co".to_owned(),
-            email: "b@example.org".to_owned(),
-            zone: "Europe/Berlin".parse().unwrap(),
-            locale: "de-AT".to_owned(),
-        };
+        let to = addressee();
         let page = page(&row, &[line], &to);
         for told in [
             "<title>Rechnung INV-00007</title>",
@@ -312,5 +343,29 @@ mod tests {
             },
         );
         assert!(english.contains("Issued 11 June 2027"), "{english}");
+    }
+
+    #[test]
+    fn a_page_names_its_seller_if_that_has_a_name() {
+        let seller = Seller {
+            legal_entity: "de".to_owned(),
+            name: "Acme & Söhne GmbH".to_owned(),
+            address: vec!["Lange Straße 1".to_owned(), "10115 Berlin".to_owned()],
+            country: "DE".to_owned(),
+            tax_id: Some("DE123456789".to_owned()),
+            prefix: "DE".to_owned(),
+        };
+        let named = InvoiceRow {
+            legal_entity: Some("de".to_owned()),
+            seller: Some(seller),
+            ..row()
+        };
+        let page = super::page(&named, &[], &addressee());
+        let lines = "Acme &amp; Söhne GmbH<br>Lange Straße 1<br>10115 Berlin<br>DE<br>Steuer- oder USt-IdNr. DE123456789";
+        let told = format!("<h1>Rechnung DE-INV-00007</h1>\n<p>{lines}</p>\n<p>Bäcker");
+        assert!(page.contains(&told), "{told} is not in {page}");
+        let plain = super::page(&row(), &[], &addressee());
+        let told = "<h1>Rechnung INV-00007</h1>\n<p>Bäcker";
+        assert!(plain.contains(told), "{told} is not in {plain}");
     }
 }

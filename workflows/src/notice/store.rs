@@ -75,8 +75,8 @@ pub(super) async fn find_owed(
 ) -> sqlx::Result<Option<(Owed, bool)>> {
     let row = sqlx::query!(
         r#"
-        select number as "number!", currency, total - credited - balance_applied as "due!",
-          status = 'open' as "is_open!"
+        select number as "number!", seller->>'prefix' as prefix, currency,
+          total - credited - balance_applied as "due!", status = 'open' as "is_open!"
         from app.invoice
         where invoice_id = $1
           and shard_id = $2
@@ -90,7 +90,7 @@ pub(super) async fn find_owed(
     row.map(|row| {
         let currency: Currency = row.currency.parse().map_err(decode)?;
         let owed = Owed {
-            number: invoice::printed(row.number),
+            number: invoice::printed(row.prefix.as_deref(), row.number),
             due: Money::new(row.due, currency),
         };
         Ok((owed, row.is_open))

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::calendar;
-use crate::catalog::Proration;
+use crate::catalog::{Proration, Seller};
 use crate::money::{Currency, Money};
 
 /// Raised when a rule of this module changes; stored with each bill.
@@ -121,6 +121,9 @@ pub struct Bill {
     /// What is added, or held already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax: Option<Tax>,
+    /// Who issues the invoice; none in a draft, and for the seller without a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seller: Option<Seller>,
 }
 
 /// A line of an invoice.
@@ -190,6 +193,7 @@ impl Bill {
             charges,
             discount,
             tax,
+            seller: None,
         }
     }
 

@@ -127,6 +127,8 @@ pub async fn create(
     let plan = catalog::find_plan(conn, &new.plan).await?;
     let add_ons = find_add_ons(conn, &new.add_ons).await?;
     let offer = offer(&plan, currency, new.seats, &add_ons)?;
+    // What it begins with is the zone that the tenant is in when this is committed.
+    tenant::store::share_zone(conn, tenant_id).await?;
     let tenant = tenant::find(conn, tenant_id).await?;
     let subscription_id = tenure_engine::new_uuid(tenant.shard_id);
     let key = new
@@ -167,6 +169,7 @@ pub async fn create(
         offer,
         currency,
         zone: tenant.zone.clone(),
+        next_zone: None,
         anchor_on,
         started_at,
         ahead: started_at > now,
@@ -330,6 +333,56 @@ pub async fn find(
     Ok((row, status))
 }
 
+/// When a subscription will be billed next, for as many boundaries as `most`. None while it is paused: nothing is billed then.
+pub(crate) async fn coming(
+    conn: &mut PgConnection,
+    row: &SubscriptionRow,
+    zone: &str,
+    most: usize,
+) -> Result<Vec<DateTime<Utc>>, DoorError> {
+    let mut terms = store::find_terms(conn, row.shard_id, row.subscription_id).await?;
+    terms.expect_zone(zone.to_owned());
+    let mut all = match row.lifecycle {
+        Lifecycle::Paused | Lifecycle::Ended => Vec::new(),
+        Lifecycle::Scheduled | Lifecycle::Trialing => {
+            let from = terms.trial_ends_at.unwrap_or(terms.started_at);
+            terms.boundaries(None, from, most)
+        }
+        Lifecycle::Incomplete | Lifecycle::Active => {
+            terms.boundaries(row.period.as_ref(), row.started_at, most)
+        }
+    };
+    if let Some(ends) = row.cancel_at {
+        all.retain(|at| *at <= ends);
+    }
+    Ok(all)
+}
+
+/// Tells all runs of a tenant's subscriptions that its days begin in another zone.
+pub(crate) async fn move_zone(
+    client: &Client,
+    conn: &mut PgConnection,
+    rows: &[SubscriptionRow],
+    signal_id: &str,
+    zone: &str,
+) -> Result<(), DoorError> {
+    let signal = Signal::MoveZone {
+        zone: zone.to_owned(),
+    };
+    for row in rows {
+        let run = RunRef::Id(row.run_id);
+        let sent = client
+            .signal::<SubscriptionWorkflow>(conn, row.tenant_id, run, signal_id, &signal)
+            .await;
+        match sent {
+            // It has ended meanwhile: nothing of it is billed any more.
+            Ok(_) | Err(EngineError::RunFinished { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Lists what will come about, soonest first, and what the subscription has now.
 ///
 /// # Errors
@@ -365,7 +418,8 @@ async fn ask(
     let conflict = |detail: String| Err(DoorError::Conflict(detail));
     refuse_by_lifecycle(&row, wanted)?;
     let at = instant(&row, when, now)?;
-    let terms = store::find_terms(conn, row.shard_id, subscription).await?;
+    let mut terms = store::find_terms(conn, row.shard_id, subscription).await?;
+    terms.expect_zone(tenant.zone.clone());
     let intents = store::list_intents(conn, row.shard_id, subscription).await?;
     let act = match wanted {
         Wanted::Change {
@@ -658,10 +712,10 @@ fn come_to(
             };
             next.sell(offer.clone(), index, zone);
             next.keep_coupon_time(terms, period.index + 1);
-            let period = next.period(index, zone);
+            let (period, entered) = next.begin(Some(index), *at, zone);
             let outcome = Outcome {
                 credits: Vec::new(),
-                bill: money::open(&next, &period, zone, tax).filter(|_| !facts.is_blocked(*at)),
+                bill: money::open(&next, &period, entered, tax).filter(|_| !facts.is_blocked(*at)),
             };
             (outcome, next, Some(period))
         }
@@ -674,7 +728,10 @@ fn come_to(
             (changed.outcome, changed.terms, Some(changed.period))
         }
         (Act::Resume, _) => {
-            let (period, bill) = money::resume(terms, *at, zone, facts);
+            let ended = facts.held.iter().filter_map(|held| held.to);
+            let used_until = ended.max().unwrap_or(DateTime::<Utc>::MIN_UTC);
+            let entered = next.enter_zone(zone);
+            let (period, bill) = money::resume(&next, used_until, *at, entered, facts);
             let outcome = Outcome {
                 credits: Vec::new(),
                 bill,

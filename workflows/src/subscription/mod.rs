@@ -30,6 +30,7 @@ pub mod terms;
 pub use door::{
     Asked, NewSubscription, Preview, Wanted, act, create, find, list, list_intents, preview, undo,
 };
+pub(crate) use door::{coming, move_zone};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -282,6 +283,11 @@ pub enum Signal {
         /// 1 to 31.
         day: u32,
     },
+    /// Its tenant's days begin in another zone.
+    MoveZone {
+        /// IANA zone.
+        zone: String,
+    },
     /// What was to come about does not.
     Undo {
         /// Which.
@@ -310,7 +316,7 @@ impl Signal {
             Self::Pause { when, until } => (Act::Pause { until }, when),
             Self::Resume { when } => (Act::Resume, when),
             Self::MoveAnchor { when, day } => (Act::MoveAnchor { day }, when),
-            Self::Unpaid | Self::Undo { .. } => return None,
+            Self::Unpaid | Self::MoveZone { .. } | Self::Undo { .. } => return None,
         })
     }
 }
@@ -382,6 +388,8 @@ impl Workflow for SubscriptionWorkflow {
         match (state, signal) {
             (State::Starting { .. }, _) => Reception::Defer,
             (State::Ending { .. }, _) => Reception::Reject("the subscription is ending"),
+            // Its first payment is under way: what is paid for is as it was asked for.
+            (State::Incomplete { .. }, Signal::MoveZone { .. }) => Reception::Defer,
             (
                 State::Incomplete { .. },
                 Signal::Change { .. }
@@ -497,6 +505,7 @@ async fn come_about(cx: &Context, mut state: State, kind: Kind) -> Next {
 
 async fn signalled(cx: &Context, mut state: State, signal: Signal) -> Next {
     match signal {
+        Signal::MoveZone { zone } => steps::move_zone(cx, state, zone),
         Signal::Unpaid => Ok(end(state, cx.now(), EndReason::Unpaid, CreditPolicy::None)),
         Signal::Undo { intent } => {
             if let Some(intents) = state.intents_mut() {
@@ -591,6 +600,17 @@ impl State {
         }
     }
 
+    /// What it is sold at, while that can change.
+    fn terms_mut(&mut self) -> Option<&mut Terms> {
+        match self {
+            Self::Scheduled { terms, .. }
+            | Self::Trialing { terms, .. }
+            | Self::Active { terms, .. }
+            | Self::Paused { terms, .. } => Some(terms),
+            Self::Starting { .. } | Self::Incomplete { .. } | Self::Ending { .. } => None,
+        }
+    }
+
     fn intents(&self) -> Option<&Intents> {
         match self {
             Self::Scheduled { intents, .. }
@@ -677,3 +697,6 @@ fn end(
         credit,
     })
 }
+
+#[cfg(test)]
+mod zone_tests;

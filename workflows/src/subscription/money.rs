@@ -247,13 +247,15 @@ fn give_back(
         if item.item == SETUP_FEE || until <= from || !is_over(item) {
             continue;
         }
-        let units = |start| {
-            let units = measure(start, until, terms.offer.proration, zone);
-            scale(units, span, terms, zone)
+        // A period that began at a boundary of another zone counts from its natural start on.
+        let counted = span.start.max(terms.natural_start(span, zone));
+        let units = |start: DateTime<Utc>| {
+            let units = measure(start.max(counted), until, terms.offer.proration, zone);
+            scale(units, span, counted, terms, zone)
         };
         let unused = Unused {
             start: from.max(span.start),
-            units: units(from.max(span.start)),
+            units: units(from),
             of: units(span.start),
         };
         let tax = billed.tax.as_ref();
@@ -283,8 +285,8 @@ fn give_back(
 }
 
 /// A line that was counted in another unit than the plan counts in now keeps its own.
-fn scale(unused: i64, span: &Span, terms: &Terms, zone: Tz) -> i64 {
-    let now = measure(span.start, span.end, terms.offer.proration, zone);
+fn scale(unused: i64, span: &Span, counted: DateTime<Utc>, terms: &Terms, zone: Tz) -> i64 {
+    let now = measure(counted, span.end, terms.offer.proration, zone);
     if now == span.units || now == 0 {
         unused
     } else {
@@ -362,12 +364,12 @@ fn restart(
     next.anchor_on = calendar::local_day(from, zone);
     next.sell(offer.clone(), 0, zone);
     next.keep_coupon_time(terms, period.index);
-    let mut first = next.period(0, zone);
+    let (mut first, entered) = next.begin(Some(0), from, zone);
     first.start = first.start.max(from);
     let (begins, credits) = if blocked {
         (None, Vec::new())
     } else {
-        let begins = open(&next, &first, zone, facts.tax.as_ref());
+        let begins = open(&next, &first, entered, facts.tax.as_ref());
         next.setup_fee = None;
         (begins, give_back(facts, from, terms, zone, |_| true))
     };
@@ -409,10 +411,17 @@ pub fn stop(
     (from, outcome)
 }
 
-/// Goes on after a pause: until the natural period's end, at the price of that part.
+/// Goes on after a pause: until the natural period's end, at the price of that part. What was used
+/// until the pause stays used, also where the day of the resume began before it, in another zone.
 #[must_use]
-pub fn resume(terms: &Terms, at: DateTime<Utc>, zone: Tz, facts: &Facts) -> (Period, Option<Bill>) {
-    let from = cut(at, terms.offer.proration, zone);
+pub fn resume(
+    terms: &Terms,
+    used_until: DateTime<Utc>,
+    at: DateTime<Utc>,
+    zone: Tz,
+    facts: &Facts,
+) -> (Period, Option<Bill>) {
+    let from = cut(at, terms.offer.proration, zone).max(used_until.min(at));
     let period = terms.period_from(from, zone);
     let bill = open(terms, &period, zone, facts.tax.as_ref());
     (period, bill.filter(|_| !facts.is_blocked(at)))
@@ -433,11 +442,11 @@ pub fn move_anchor(
     let mut next = terms.clone();
     let until = calendar::local_day(from, zone);
     next.anchor_on = calendar::anchor_before(until, day).unwrap_or(terms.anchor_on);
-    let bridge = next.period_from(from, zone);
+    let (bridge, entered) = next.begin(None, from, zone);
     let (begins, credits) = if facts.is_blocked(at) {
         (None, Vec::new())
     } else {
-        let begins = open(&next, &bridge, zone, facts.tax.as_ref());
+        let begins = open(&next, &bridge, entered, facts.tax.as_ref());
         (begins, give_back(facts, from, terms, zone, |_| true))
     };
     let bill = match used(terms, period, from, zone, facts) {

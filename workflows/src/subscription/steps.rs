@@ -22,6 +22,7 @@ use crate::catalog::{Activation, Billing, WithoutMethod};
 use crate::hold;
 use crate::invoice::{self, InvoiceWorkflow, Reason};
 use crate::notice::{self, NoticeWorkflow};
+use crate::pricing::cut;
 use crate::refund::{self, RefundWorkflow};
 use crate::tenant;
 
@@ -131,6 +132,7 @@ impl Desk {
                 reason,
                 start: period.start,
                 end: period.end,
+                zone: &terms.zone,
                 bill,
             };
             invoice::store::insert(tx, self.tenant, self.shard, &draft, self.now).await?;
@@ -215,10 +217,10 @@ pub(super) async fn start_now(cx: &Context, terms: Terms, mut intents: Intents) 
 }
 
 /// Goes to the period that begins at `from`; without, to the first.
-fn go_period(terms: Terms, intents: Intents, from: Option<DateTime<Utc>>) -> Next {
+fn go_period(mut terms: Terms, intents: Intents, from: Option<DateTime<Utc>>) -> Next {
     let zone = zone_of(&terms)?;
     let from = from.unwrap_or_else(|| terms.trial_ends_at.unwrap_or(terms.started_at));
-    let period = terms.period_from(from, zone);
+    let (period, _) = terms.begin(None, from, zone);
     Ok(Transition::go(State::Active {
         terms,
         period,
@@ -238,6 +240,28 @@ pub(super) fn trial(terms: Terms, intents: Intents) -> Next {
     Ok(match told {
         Some(at) => transition.at(TRIAL_ENDING, at),
         None => transition,
+    })
+}
+
+/// The tenant has moved to another zone, which counts from the next boundary on. What is told at a
+/// local hour, and was not told yet, is told at that of the new zone.
+pub(super) fn move_zone(cx: &Context, mut state: State, zone: String) -> Next {
+    let to = calendar::zone(&zone).terminal("unknown_zone")?;
+    let Some(terms) = state.terms_mut() else {
+        return Ok(Transition::stay(state));
+    };
+    terms.expect_zone(zone);
+    let told = match &state {
+        State::Trialing { terms, .. } => terms
+            .trial_ends_at
+            .and_then(|ends_at| rules::trial_notice_at(terms.started_at, ends_at, to))
+            .filter(|at| *at > cx.now()),
+        _ => None,
+    };
+    let stays = rest(state);
+    Ok(match told {
+        Some(at) => stays.at(TRIAL_ENDING, at),
+        None => stays,
     })
 }
 
@@ -356,6 +380,7 @@ pub(super) async fn open_period(
                 reason: if first { Reason::Start } else { Reason::Cycle },
                 start: period.start,
                 end: period.end,
+                zone: &terms.zone,
                 bill: &bill,
             };
             invoice::store::insert(tx, desk.tenant, desk.shard, &draft, desk.now).await?;
@@ -518,6 +543,10 @@ async fn bill_used(
 
 /// A period has ended: what it used is billed where that comes last, and what was to come about with
 /// its end does.
+#[expect(
+    clippy::too_many_lines,
+    reason = "what comes about with an end, in its order"
+)]
 pub(super) async fn period_end(
     cx: &Context,
     mut terms: Terms,
@@ -529,10 +558,11 @@ pub(super) async fn period_end(
     let left = bill_used(cx, &terms, period, zone).await?;
     terms.pass_period();
     let at = period.end;
+    let closed = period;
     let ends = |terms, intents, reason| {
         let state = State::Active {
             terms,
-            period,
+            period: closed,
             intents,
         };
         end(state, at, reason, CreditPolicy::None)
@@ -583,10 +613,12 @@ pub(super) async fn period_end(
         let pauses = pause_from(cx, terms, None, intents, until, at).await?;
         return Ok(follow(pauses, left, currency));
     }
-    let period = match next {
-        Some(index) => terms.period(index, zone),
-        None => terms.period_from(at, zone),
-    };
+    let (period, _) = terms.begin(next, at, zone);
+    if terms.is_over(at) {
+        // The last day of its term was one that a move across the date line took away.
+        let ended = ends(terms, intents, EndReason::Expired);
+        return Ok(follow(ended, left, currency));
+    }
     let opens = Transition::go(State::Active {
         terms,
         period,
@@ -851,6 +883,10 @@ fn source_of(subscription: Uuid) -> String {
     format!("subscription/{subscription}")
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one transaction and what follows from it, told in order"
+)]
 pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Next {
     if state.terms().is_over(at) && matches!(state, State::Paused { .. }) {
         return Ok(end(state, at, EndReason::Expired, CreditPolicy::None));
@@ -873,6 +909,21 @@ pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Nex
     let in_trial = terms
         .trial_ends_at
         .is_some_and(|ends| ends > at && since < ends);
+    let used_until = cut(since, terms.offer.proration, zone);
+    let zone = if in_trial {
+        zone
+    } else {
+        terms.enter_zone(zone)
+    };
+    if terms.is_over(at) {
+        // In the zone that it moved to meanwhile.
+        let paused = State::Paused {
+            terms,
+            since,
+            intents,
+        };
+        return Ok(end(paused, at, EndReason::Expired, CreditPolicy::None));
+    }
     let (period, left): (Option<Period>, Left) = cx
         .transact(RESUME, async |tx| {
             let id = terms.subscription_id;
@@ -883,7 +934,7 @@ pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Nex
                 return Ok((None, Left::default()));
             }
             let facts = desk.facts(tx, &terms, at).await?;
-            let (period, bill) = money::resume(&terms, at, zone, &facts);
+            let (period, bill) = money::resume(&terms, used_until, at, zone, &facts);
             if begins_with_payment {
                 // Nothing of it was paid for before: it begins now, and is billed where all begin.
                 return Ok((Some(period), Left::default()));

@@ -232,6 +232,7 @@ pub(super) async fn find_terms(
         },
         currency: row.currency.parse().map_err(decode)?,
         zone: row.zone,
+        next_zone: None,
         anchor_on: row.anchor_on,
         started_at: row.started_at,
         ahead: false,
@@ -350,7 +351,7 @@ pub(super) async fn apply_terms(
         set plan = case when $3 = '' then plan else $3 end,
           plan_version = $4, seats = $5, billing_interval = $6, billing = $7, proration = $8,
           amount = $9, anchor_on = $10, coupon = $11, coupon_left = $12, coupon_off = $13,
-          term_ends_at = $14
+          term_ends_at = $14, zone = $15
         where subscription_id = $1
           and shard_id = $2
         "#,
@@ -375,6 +376,7 @@ pub(super) async fn apply_terms(
             .map(count),
         coupon_off(terms)?,
         terms.term_ends_at,
+        terms.zone,
     )
     .execute(conn)
     .await?;

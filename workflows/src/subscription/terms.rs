@@ -1,6 +1,6 @@
 //! What a subscription was sold at: its items, its calendar, and what an offer makes of it. Pure.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,10 @@ pub const PLAN: &str = "plan";
 pub const SEATS: &str = "seats";
 /// What is charged once.
 pub const SETUP_FEE: &str = "setup-fee";
+
+/// How many periods of a day a move across the date line can take away: zones differ by 26 hours at
+/// most.
+const MOST_PASSED_OVER: u32 = 2;
 
 /// What a subscription is sold at. A change replaces the offer and keeps the rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,8 +63,11 @@ pub struct Terms {
     pub offer: Offer,
     /// The currency of its prices.
     pub currency: Currency,
-    /// IANA zone in which its periods begin.
+    /// IANA zone in which the days of its present period count.
     pub zone: String,
+    /// The zone that its tenant has moved to, which counts from its next boundary on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_zone: Option<String>,
     /// The day that periods are counted from, and whose day of the month they return to.
     pub anchor_on: NaiveDate,
     /// When it began, or will.
@@ -263,6 +270,91 @@ impl Terms {
         calendar::zone(&self.zone)
     }
 
+    /// The zone that its days are to count in; what the present period is keeps its own.
+    pub fn expect_zone(&mut self, zone: String) {
+        self.next_zone = (zone != self.zone).then_some(zone);
+    }
+
+    /// A boundary has come: from here on days are those of the zone that the tenant has moved to, if
+    /// it has. A fixed term keeps its last day.
+    pub fn enter_zone(&mut self, old: Tz) -> Tz {
+        let Some(name) = self.next_zone.take() else {
+            return old;
+        };
+        // It was checked when the tenant moved.
+        let Ok(zone) = calendar::zone(&name) else {
+            return old;
+        };
+        self.term_ends_at = self
+            .term_ends_at
+            .map(|over| calendar::start_of_day(calendar::local_day(over, old), zone));
+        self.zone = name;
+        zone
+    }
+
+    /// Begins a period at a boundary: that of an index, or what is left of the one that the boundary's
+    /// day lies in. With the zone that its days count in.
+    ///
+    /// Where a whole period begins, the zone is entered that the tenant has moved to; what is left of
+    /// one still counts in the old zone, as what was billed of it did. The boundary stays the instant
+    /// that it was, so that nothing is billed twice and nothing is left out. A period that ends before
+    /// it, because a move across the date line took a day away, is passed over.
+    pub fn begin(&mut self, index: Option<u32>, from: DateTime<Utc>, old: Tz) -> (Period, Tz) {
+        let day = calendar::local_day(from, old);
+        let of = index.unwrap_or_else(|| self.index_on(day));
+        let whole = calendar::boundary(self.anchor_on, self.offer.interval, of) == day;
+        if self.next_zone.is_none() || !whole {
+            let mut period = self.natural(of, old);
+            if index.is_none() {
+                period.start = period.start.max(from);
+            }
+            return (self.within_term(period), old);
+        }
+        let zone = self.enter_zone(old);
+        let ahead = of..=of.saturating_add(MOST_PASSED_OVER);
+        let mut all = ahead.map(|index| self.natural(index, zone));
+        let period = all.find(|period| period.end > from);
+        let period = period.unwrap_or_else(|| self.natural(of, zone));
+        let begun = Period {
+            start: from,
+            ..period
+        };
+        (self.within_term(begun), zone)
+    }
+
+    /// The next boundaries, the end of what is now included: at most so many, up to the end of a fixed
+    /// term.
+    #[must_use]
+    pub fn boundaries(
+        &self,
+        period: Option<&Period>,
+        from: DateTime<Utc>,
+        most: usize,
+    ) -> Vec<DateTime<Utc>> {
+        let Ok(mut zone) = self.zone() else {
+            return Vec::new();
+        };
+        let mut terms = self.clone();
+        let mut next = period.map(|period| period.index.saturating_add(1));
+        let mut at = period.map_or(from, |period| period.end);
+        let mut all = vec![at];
+        while all.len() < most && !terms.is_over(at) {
+            let (period, entered) = terms.begin(next, at, zone);
+            if terms.is_over(at) || period.end <= at {
+                break;
+            }
+            next = Some(period.index.saturating_add(1));
+            (at, zone) = (period.end, entered);
+            all.push(at);
+        }
+        all
+    }
+
+    /// The index of the period that a day lies in.
+    fn index_on(&self, day: NaiveDate) -> u32 {
+        calendar::index_of(self.anchor_on, self.offer.interval, day).unwrap_or(0)
+    }
+
     /// Sells it at another offer from the period of an index on. Another plan brings a term of its own,
     /// or none.
     pub fn sell(&mut self, offer: Offer, index: u32, zone: Tz) {
@@ -333,26 +425,33 @@ impl Terms {
     /// The period that begins at `from`, within the natural one that holds it.
     #[must_use]
     pub fn period_from(&self, from: DateTime<Utc>, zone: Tz) -> Period {
-        let day = calendar::local_day(from, zone);
-        let index = calendar::index_of(self.anchor_on, self.offer.interval, day).unwrap_or(0);
-        let natural = self.natural(index, zone);
+        let natural = self.natural(self.index_on(calendar::local_day(from, zone)), zone);
         self.within_term(Period {
             start: natural.start.max(from),
             ..natural
         })
     }
 
-    /// A part of the natural period of an index.
+    /// A part of the natural period of an index. What a period has before that one, because it began at
+    /// a boundary of another zone, adds nothing to it.
     #[must_use]
     pub fn span(&self, index: u32, start: DateTime<Utc>, end: DateTime<Utc>, zone: Tz) -> Span {
         let natural = self.natural(index, zone);
         let by = self.offer.proration;
+        let within = |at: DateTime<Utc>| at.max(natural.start);
         Span {
             start,
             end,
-            units: measure(start, end, by, zone),
+            units: measure(within(start), within(end), by, zone),
             of: measure(natural.start, natural.end, by, zone).max(1),
         }
+    }
+
+    /// Where the natural period begins that ends with, or after, a part of it.
+    #[must_use]
+    pub fn natural_start(&self, part: &Span, zone: Tz) -> DateTime<Utc> {
+        let last = calendar::local_day(part.end - TimeDelta::seconds(1), zone);
+        self.natural(self.index_on(last), zone).start
     }
 
     /// What comes off now.
@@ -388,9 +487,7 @@ impl Terms {
         if self.trial_ends_at.is_some_and(|ends| since <= ends) {
             return false;
         }
-        let day = calendar::local_day(since, zone);
-        let index = calendar::index_of(self.anchor_on, self.offer.interval, day).unwrap_or(0);
-        let cut_off = self.natural(index, zone);
+        let cut_off = self.natural(self.index_on(calendar::local_day(since, zone)), zone);
         let used = measure(cut_off.start, since, self.offer.proration, zone) > 0;
         used && cut_off.end <= at
     }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tenure_engine::{
     Client, ClockId, EngineError, RunRef, ShardId, Signalled, TenantId, test_clock,
@@ -14,8 +13,7 @@ use super::store::{self, Customer};
 use super::{Input, KEY, Signal, TenantRow, TenantWorkflow};
 use crate::door::{DoorError, as_control, as_tenant};
 use crate::ports::stripe::Method;
-use crate::pricing::Tax;
-use crate::{calendar, clock};
+use crate::{calendar, catalog, clock};
 
 /// A tenant to create.
 #[derive(Debug, Clone)]
@@ -30,13 +28,16 @@ pub struct NewTenant {
     pub locale: Option<String>,
     /// Bind it to a test clock of its own that stands at this instant.
     pub test_clock: Option<DateTime<Utc>>,
+    /// Who issues its invoices, by the catalogue's key; its default when none is given.
+    pub legal_entity: Option<String>,
 }
 
 /// Creates a tenant: its entry in both directories, its clock, and its run. The transaction ends up
 /// speaking for the tenant.
 ///
 /// # Errors
-/// [`DoorError::Malformed`] or [`DoorError::UnknownZone`], with the field.
+/// [`DoorError::Malformed`] or [`DoorError::UnknownZone`], with the field; [`DoorError::Retired`] for its
+/// legal entity.
 pub async fn create(
     client: &Client,
     conn: &mut PgConnection,
@@ -47,6 +48,7 @@ pub async fn create(
     let tenant_id = TenantId::new(shard_id);
     let test_clock_id = new.test_clock.map(|_| ClockId::new(shard_id));
     as_control(conn).await?;
+    let legal_entity = catalog::choose_legal_entity(conn, new.legal_entity.as_deref()).await?;
     if let (Some(clock), Some(now)) = (test_clock_id, new.test_clock) {
         test_clock::create(conn, clock, now).await?;
     }
@@ -62,6 +64,7 @@ pub async fn create(
         zone: new.zone.clone(),
         locale: new.locale.clone().unwrap_or_else(|| "en".to_owned()),
         created_at,
+        legal_entity,
     };
     as_control(conn).await?;
     store::insert(conn, &tenant).await?;
@@ -301,44 +304,4 @@ async fn tell(
         }
         signalled => Ok(signalled?),
     }
-}
-
-/// Finds the tax on what the tenant is billed. The transaction must act as the tenant.
-///
-/// # Errors
-/// [`DoorError::NotFound`].
-pub async fn find_tax(conn: &mut PgConnection, tenant: TenantId) -> Result<Option<Tax>, DoorError> {
-    let row = find(conn, tenant).await?;
-    Ok(store::find_tax(conn, tenant, row.shard_id).await?)
-}
-
-/// Sets the tax on what the tenant is billed from now on, or takes it away; what was billed stays.
-/// The transaction must act as the tenant.
-///
-/// # Errors
-/// [`DoorError::Malformed`]; [`DoorError::NotFound`].
-pub async fn set_tax(
-    conn: &mut PgConnection,
-    tenant: TenantId,
-    tax: Option<&Tax>,
-) -> Result<(), DoorError> {
-    if let Some(tax) = tax {
-        let malformed = |field, detail: &str| {
-            Err(DoorError::Malformed {
-                field,
-                detail: detail.to_owned(),
-            })
-        };
-        if tax.percent.is_sign_negative()
-            || tax.percent > Decimal::ONE_HUNDRED
-            || tax.percent.scale() > 4
-        {
-            return malformed("percent", "0 to 100, with at most 4 decimals");
-        }
-        if tax.name.trim().is_empty() || tax.name.chars().count() > 100 || tax.name.contains('\0') {
-            return malformed("name", "1 to 100 characters, such as VAT");
-        }
-    }
-    let row = find(conn, tenant).await?;
-    Ok(store::apply_tax(conn, tenant, row.shard_id, tax).await?)
 }

@@ -4,14 +4,20 @@
 //! of payment methods; a new method during dunning makes dunning try at once.
 
 mod door;
+mod legal_entity;
 pub(crate) mod methods;
 pub(crate) mod store;
+mod tax;
+mod zone;
 
 pub use door::{
-    NewTenant, attach_method, create, find, find_customer, find_named, find_tax, list,
-    list_methods, names, order_methods, remove_method, set_tax,
+    NewTenant, attach_method, create, find, find_customer, find_named, list, list_methods, names,
+    order_methods, remove_method,
 };
+pub use legal_entity::{LegalEntityMove, change_legal_entity, preview_legal_entity};
 pub use store::Customer;
+pub use tax::{TaxMove, change_tax, find_tax, preview_tax};
+pub use zone::{MovedDates, ZoneMove, change_zone, preview_zone};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -54,6 +60,8 @@ pub struct TenantRow {
     pub locale: String,
     /// When it was created, in its own time.
     pub created_at: DateTime<Utc>,
+    /// Who issues its invoices, by the catalogue's key; empty for the seller without a name.
+    pub legal_entity: String,
 }
 
 /// What mails and invoices need of a tenant.
@@ -109,6 +117,8 @@ pub enum Signal {
         /// The provider's id of the method.
         method: String,
     },
+    /// Its days begin in another zone.
+    ZoneMoved,
     /// The provider says that something happened to the customer.
     ProviderEvent {
         /// The provider's name for it.
@@ -169,6 +179,7 @@ impl Workflow for TenantWorkflow {
             (State::Ready, Event::Signal(Signal::RemoveMethod { method })) => {
                 self.remove(cx, &method).await
             }
+            (State::Ready, Event::Signal(Signal::ZoneMoved)) => zone_moved(cx).await,
             (State::Ready, Event::Deadline(name)) if name == CARD_EXPIRING => {
                 card_expiring(cx).await
             }
@@ -197,6 +208,7 @@ const ATTACH_METHOD: &str = "attach-method";
 const STORE_METHOD: &str = "store-method";
 const STORE_ORDER: &str = "store-order";
 const DETACH_METHOD: &str = "detach-method";
+const READ_DEBTS: &str = "read-debts";
 const PLAN_CARD_NOTICE: &str = "plan-card-notice";
 const READ_METHOD: &str = "read-method";
 
@@ -342,6 +354,19 @@ async fn order(cx: &Context, wanted: &[String]) -> Result<Transition<TenantWorkf
         dunning::Signal::Reevaluate
     };
     let transition = tell_debts(debts, &format!("order:{}", cx.uuid()), &news);
+    plan_card_notice(cx, transition).await
+}
+
+/// Its days begin elsewhere: what comes at a local hour is planned anew.
+async fn zone_moved(cx: &Context) -> Result<Transition<TenantWorkflow>, StepError> {
+    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+    let debts: Vec<String> = cx
+        .transact(READ_DEBTS, async |tx| {
+            Ok(store::list_debts(tx, tenant, shard).await?)
+        })
+        .await?;
+    let signal_id = format!("zone:{}", cx.uuid());
+    let transition = tell_debts(debts, &signal_id, &dunning::Signal::Reevaluate);
     plan_card_notice(cx, transition).await
 }
 

@@ -13,8 +13,9 @@ use crate::pricing::Tax;
 pub(super) async fn insert(conn: &mut PgConnection, tenant: &TenantRow) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        insert into app.tenant (tenant_id, shard_id, test_clock_id, name, email, zone, locale, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
+        insert into app.tenant
+          (tenant_id, shard_id, test_clock_id, name, email, zone, locale, created_at, legal_entity)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         "#,
         tenant.tenant_id.0,
         tenant.shard_id.0,
@@ -24,10 +25,110 @@ pub(super) async fn insert(conn: &mut PgConnection, tenant: &TenantRow) -> sqlx:
         tenant.zone,
         tenant.locale,
         tenant.created_at,
+        tenant.legal_entity,
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Keeps others from moving the tenant to another zone until the transaction ends.
+pub(crate) async fn share_zone(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock_shared(hashtextextended('app.tenant.zone ' || $1, 0))",
+        tenant.to_string(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Waits until nobody begins anything in the tenant's zone, and keeps others from it until the
+/// transaction ends.
+pub(super) async fn lock_zone(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('app.tenant.zone ' || $1, 0))",
+        tenant.to_string(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Keeps others from changing by what terms the tenant is billed (who sells, what tax) until the
+/// transaction ends, so that each change tells what it really replaces.
+pub(super) async fn lock_terms(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('app.tenant.terms ' || $1, 0))",
+        tenant.to_string(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Sets the zone of a tenant. As control.
+pub(super) async fn apply_zone(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    zone: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update app.tenant set zone = $2 where tenant_id = $1",
+        tenant.0,
+        zone,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Sets the legal entity that issues a tenant's invoices. As control.
+pub(super) async fn apply_legal_entity(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    legal_entity: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update app.tenant set legal_entity = $2 where tenant_id = $1",
+        tenant.0,
+        legal_entity,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Finds the key of the legal entity that issues a tenant's invoices.
+pub(crate) async fn find_legal_entity(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+) -> sqlx::Result<String> {
+    sqlx::query_scalar!(
+        "select legal_entity from app.tenant where tenant_id = $1",
+        tenant.0,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Finds a tenant whose invoices a legal entity issues. As control.
+pub(crate) async fn find_with_legal_entity(
+    conn: &mut PgConnection,
+    legal_entity: &str,
+) -> sqlx::Result<Option<TenantId>> {
+    sqlx::query_scalar!(
+        r#"
+        select tenant_id as "tenant_id: TenantId"
+        from app.tenant
+        where legal_entity = $1
+        order by tenant_id
+        limit 1
+        "#,
+        legal_entity,
+    )
+    .fetch_optional(conn)
+    .await
 }
 
 /// Lists tenants by id, those whose name, mail or id holds `query` and those that are `named`, after
@@ -46,7 +147,7 @@ pub(super) async fn list(
           tenant_id as "tenant_id: TenantId",
           shard_id as "shard_id: ShardId",
           test_clock_id as "test_clock_id: ClockId",
-          name, email, zone, locale, created_at
+          name, email, zone, locale, created_at, legal_entity
         from app.tenant
         where ($1::uuid is null or tenant_id = $1)
           and ($2::text is null
@@ -75,6 +176,7 @@ pub(super) async fn list(
             zone: row.zone,
             locale: row.locale,
             created_at: row.created_at,
+            legal_entity: row.legal_entity,
         })
         .collect())
 }

@@ -66,7 +66,10 @@ pub async fn report(
             Some(id) => store::find_period(conn, id, shard).await?,
             None => None,
         };
-        let period = of.unwrap_or(month(now, calendar::zone(&tenant.zone)?));
+        let period = match of {
+            Some(period) => period,
+            None => rules::same_month(month(now, calendar::zone(&tenant.zone)?), told),
+        };
         if let Some(due) = rules::due(report.level, limit, period, told) {
             store::apply_told(conn, tenant_id, shard, feature, &due).await?;
             told = Some(due);

@@ -1,6 +1,6 @@
 //! What of a level the tenant is told. Pure.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Told;
 
@@ -36,9 +36,31 @@ pub(super) fn due(
     })
 }
 
+/// The start of a month, as it was told of if it was: a tenant that has moved to another zone is in the
+/// same month still. Zones differ by 26 hours at most.
+pub(super) fn same_month(start: DateTime<Utc>, told: Option<Told>) -> DateTime<Utc> {
+    let same = |told: &Told| (told.period - start).abs() <= TimeDelta::hours(26);
+    told.filter(same).map_or(start, |told| told.period)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_month_is_the_same_in_another_zone() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let told = Told {
+            percent: 80,
+            limit: 10,
+            period: at("2027-02-28T23:00:00Z"),
+        };
+        let new_york = at("2027-03-01T05:00:00Z");
+        assert_eq!(same_month(new_york, Some(told)), told.period);
+        assert_eq!(same_month(new_york, None), new_york);
+        let april = at("2027-04-01T04:00:00Z");
+        assert_eq!(same_month(april, Some(told)), april);
+    }
 
     #[test]
     fn each_share_is_told_once_in_a_period_and_of_a_limit() {

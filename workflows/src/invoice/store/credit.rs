@@ -60,22 +60,24 @@ pub(crate) async fn list_refundable(
     .await
 }
 
-/// Takes the next number of the tenant's credit notes.
+/// Takes the next number of the credit notes that a legal entity gives the tenant.
 pub(in crate::invoice) async fn claim_credit_number(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,
+    legal_entity: &str,
 ) -> sqlx::Result<i32> {
     sqlx::query_scalar!(
         r#"
-        insert into app.credit_series (tenant_id, shard_id, last_number)
-        values ($1, $2, 1)
-        on conflict (tenant_id, shard_id) do update
+        insert into app.credit_series (tenant_id, shard_id, legal_entity, last_number)
+        values ($1, $2, $3, 1)
+        on conflict (tenant_id, shard_id, legal_entity) do update
         set last_number = credit_series.last_number + 1
         returning last_number
         "#,
         tenant.0,
         shard.0,
+        legal_entity,
     )
     .fetch_one(conn)
     .await
@@ -85,6 +87,7 @@ pub(in crate::invoice) async fn claim_credit_number(
 pub(in crate::invoice) struct CreditNote<'a> {
     pub(in crate::invoice) credit_note_id: Uuid,
     pub(in crate::invoice) number: i32,
+    pub(in crate::invoice) legal_entity: &'a str,
     pub(in crate::invoice) currency: &'a str,
     pub(in crate::invoice) note: &'a NewCreditNote<'a>,
     pub(in crate::invoice) split: Split,
@@ -103,8 +106,8 @@ pub(in crate::invoice) async fn insert_credit_note(
         r#"
         insert into app.credit_note
           (credit_note_id, shard_id, tenant_id, invoice_id, number, currency, reason, author, tax, total,
-           to_debt, to_balance, to_refund, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+           to_debt, to_balance, to_refund, created_at, legal_entity)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
         "#,
         row.credit_note_id,
         shard.0,
@@ -120,6 +123,7 @@ pub(in crate::invoice) async fn insert_credit_note(
         split.to_balance,
         split.to_refund,
         now,
+        row.legal_entity,
     )
     .execute(&mut *conn)
     .await?;
@@ -390,7 +394,8 @@ pub(in crate::invoice) async fn sum_older_due(
           on older.tenant_id = invoice.tenant_id
           and older.shard_id = $2
           and older.currency = invoice.currency
-          and older.number < invoice.number
+          and (older.finalized_at, older.number, older.invoice_id)
+            < (invoice.finalized_at, invoice.number, invoice.invoice_id)
         where invoice.invoice_id = $3
           and invoice.tenant_id = $1
           and invoice.shard_id = $2
@@ -422,15 +427,19 @@ pub(in crate::invoice) async fn list_credit_notes(
         r#"
         select note.credit_note_id, note.number, note.invoice_id, note.currency, note.reason, note.author,
           note.tax, note.total, note.to_debt, note.to_balance, note.to_refund, note.created_at,
+          invoice.seller->>'prefix' as prefix,
           (select min(refund.status)
            from app.refund
            where refund.credit_note_id = note.credit_note_id
              and refund.shard_id = $2) as refund_status
         from app.credit_note as note
+        join app.invoice
+          on invoice.invoice_id = note.invoice_id
+          and invoice.shard_id = $2
         where note.tenant_id = $1
           and note.shard_id = $2
           and ($3::uuid is null or note.credit_note_id = $3)
-        order by note.number desc
+        order by note.created_at desc, note.number desc, note.credit_note_id desc
         "#,
         tenant.0,
         shard.0,
@@ -448,6 +457,7 @@ pub(in crate::invoice) async fn list_credit_notes(
             Ok(CreditNoteRow {
                 credit_note_id: row.credit_note_id,
                 number: row.number,
+                prefix: row.prefix,
                 invoice_id: row.invoice_id,
                 reason: row.reason,
                 author: row.author,

@@ -12,10 +12,13 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use tenure_engine::{ShardId, TenantId};
 use uuid::Uuid;
 
+use super::issuer::Issuer;
 use super::{Draft, InvoiceRow, LineRow};
+use crate::catalog::Seller;
 use crate::money::Money;
 use crate::pricing::{Bill, Charge, Given, Item, Line, Span, Tax};
 
@@ -39,9 +42,9 @@ pub(crate) async fn insert(
         insert into app.invoice
           (invoice_id, shard_id, tenant_id, subscription_id, status, reason, currency, subtotal, discount,
            tax, tax_name, tax_percent, tax_inclusive, total, attempts, period_start, period_end,
-           created_at, priced, priced_hash)
+           created_at, priced, priced_hash, zone)
         values ($1, $2, $3, $4, 'draft', $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, $15, $16, $17,
-          $18)
+          $18, $19)
         "#,
         draft.invoice_id,
         shard.0,
@@ -61,6 +64,7 @@ pub(crate) async fn insert(
         now,
         priced,
         Bill::hash(&priced),
+        draft.zone,
     )
     .execute(&mut *conn)
     .await?;
@@ -349,39 +353,126 @@ pub(crate) async fn find_subscription(
     .await
 }
 
-/// Takes the next number of the tenant's series.
+/// Takes the next number of the series that a legal entity has for the tenant.
 pub(super) async fn claim_number(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,
+    legal_entity: &str,
 ) -> sqlx::Result<i32> {
     sqlx::query_scalar!(
         r#"
-        insert into app.invoice_series (tenant_id, shard_id, last_number)
-        values ($1, $2, 1)
-        on conflict (tenant_id, shard_id) do update
+        insert into app.invoice_series (tenant_id, shard_id, legal_entity, last_number)
+        values ($1, $2, $3, 1)
+        on conflict (tenant_id, shard_id, legal_entity) do update
         set last_number = invoice_series.last_number + 1
         returning last_number
         "#,
         tenant.0,
+        shard.0,
+        legal_entity,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Reads the last number that a legal entity gave an invoice of the tenant; 0 before the first.
+pub(crate) async fn find_last_number(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    legal_entity: &str,
+) -> sqlx::Result<i32> {
+    let found = sqlx::query_scalar!(
+        r#"
+        select last_number
+        from app.invoice_series
+        where tenant_id = $1
+          and shard_id = $2
+          and legal_entity = $3
+        "#,
+        tenant.0,
+        shard.0,
+        legal_entity,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Who issues an invoice, and what its lines were computed of.
+pub(super) struct Issued {
+    pub(super) legal_entity: Option<String>,
+    pub(super) seller: Option<Json<Seller>>,
+    pub(super) priced: Option<String>,
+}
+
+/// Locks an invoice and reads who issues it; nobody yet while it is a draft of which nothing was given
+/// back.
+pub(super) async fn lock_issued(
+    conn: &mut PgConnection,
+    invoice: Uuid,
+    shard: ShardId,
+) -> sqlx::Result<Issued> {
+    sqlx::query_as!(
+        Issued,
+        r#"
+        select legal_entity, seller as "seller: Json<Seller>", priced
+        from app.invoice
+        where invoice_id = $1
+          and shard_id = $2
+        for update
+        "#,
+        invoice,
         shard.0,
     )
     .fetch_one(conn)
     .await
 }
 
-/// Finalises a draft: it has its number and is open from here on. Returns its total.
+/// Keeps with a draft who issues it, also among what it was computed of.
+pub(super) async fn apply_issuer(
+    conn: &mut PgConnection,
+    invoice: Uuid,
+    shard: ShardId,
+    issuer: &Issuer,
+) -> sqlx::Result<()> {
+    let priced = issuer.priced.as_deref();
+    sqlx::query!(
+        r#"
+        update app.invoice
+        set legal_entity = $3, seller = $4, priced = coalesce($5, priced),
+          priced_hash = coalesce($6, priced_hash)
+        where invoice_id = $1
+          and shard_id = $2
+        "#,
+        invoice,
+        shard.0,
+        issuer.legal_entity,
+        issuer.seller.as_ref().map(Json) as _,
+        priced,
+        priced.map(Bill::hash),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Finalises a draft: it has its number, keeps who issues it and is open from here on. Returns its total.
 pub(super) async fn apply_final(
     conn: &mut PgConnection,
     invoice: Uuid,
     shard: ShardId,
+    issuer: &Issuer,
     number: i32,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Decimal> {
+    let priced = issuer.priced.as_deref();
     sqlx::query_scalar!(
         r#"
         update app.invoice
-        set status = 'open', number = $3, finalized_at = $4
+        set status = 'open', number = $3, finalized_at = $4, legal_entity = $5, seller = $6,
+          priced = coalesce($7, priced), priced_hash = coalesce($8, priced_hash)
         where invoice_id = $1
           and shard_id = $2
           and status = 'draft'
@@ -391,6 +482,10 @@ pub(super) async fn apply_final(
         shard.0,
         number,
         now,
+        issuer.legal_entity,
+        issuer.seller.as_ref().map(Json) as _,
+        priced,
+        priced.map(Bill::hash),
     )
     .fetch_one(conn)
     .await
@@ -497,7 +592,8 @@ pub(crate) async fn list(
         r#"
         select invoice_id, subscription_id, status, reason, number, currency, subtotal, discount, tax,
           tax_name, tax_percent, tax_inclusive, total, credited, balance_applied, attempts,
-          period_start, period_end, created_at, finalized_at, paid_at, priced_hash
+          period_start, period_end, created_at, finalized_at, paid_at, priced_hash, zone, legal_entity,
+          seller as "seller: Json<Seller>"
         from app.invoice
         where tenant_id = $1
           and shard_id = $2
@@ -522,6 +618,8 @@ pub(crate) async fn list(
                 status: row.status,
                 reason: row.reason,
                 number: row.number,
+                legal_entity: row.legal_entity,
+                seller: row.seller.map(|seller| seller.0),
                 subtotal: Money::new(row.subtotal, currency),
                 discount: Money::new(row.discount, currency),
                 tax: Money::new(row.tax, currency),
@@ -535,9 +633,34 @@ pub(crate) async fn list(
                 finalized_at: row.finalized_at,
                 paid_at: row.paid_at,
                 priced_hash: row.priced_hash,
+                zone: row.zone,
             })
         })
         .collect()
+}
+
+/// Lets invoices that know no zone of their own keep the one that their tenant leaves.
+pub(crate) async fn keep_zone(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    zone: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update app.invoice
+        set zone = $3
+        where tenant_id = $1
+          and shard_id = $2
+          and zone is null
+        "#,
+        tenant.0,
+        shard.0,
+        zone,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Lists the lines of an invoice.
@@ -579,7 +702,7 @@ pub(crate) async fn list_open(
           and currency = $3
           and status = 'open'
           and attempts > 0
-        order by number
+        order by finalized_at, number, invoice_id
         "#,
         tenant.0,
         shard.0,

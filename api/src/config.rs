@@ -18,9 +18,10 @@ use tenure_workflows::archive::{ArchiveConfig, S3Config};
 use tenure_workflows::certificate::{LocalSigningKey, SigningKey};
 use tenure_workflows::ports::mail::MailConfig;
 use tenure_workflows::product::Sources;
+use tracing::level_filters::LevelFilter;
+use tracing_log::{AsLog as _, LogTracer};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::trace::Traces;
 
@@ -551,8 +552,16 @@ impl LogArgs {
         // What is exported does not depend on what is logged.
         let mut layers = vec![lines];
         layers.extend(traces.map(Traces::layer));
-        tracing_subscriber::registry().with(layers).init();
-        Ok(())
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers))
+            .context("somebody else logs in this process")?;
+        // sqlx asks through `log` whether a statement is wanted, and says it through `tracing`, if at
+        // all. A filter's answer to the question would be kept for what comes next on the thread: that
+        // line or span would be lost.
+        LogTracer::builder()
+            .ignore_crate("sqlx")
+            .with_max_level(LevelFilter::current().as_log())
+            .init()
+            .context("somebody else logs in this process")
     }
 }
 

@@ -111,6 +111,19 @@ impl Verdict {
 }
 
 impl ApiError {
+    /// Whether the database went away under the request, or was away.
+    fn is_away(&self) -> bool {
+        let error = match self {
+            Self::Database(error)
+            | Self::Engine(EngineError::Database(error))
+            | Self::Door(
+                DoorError::Database(error) | DoorError::Engine(EngineError::Database(error)),
+            ) => error,
+            _ => return false,
+        };
+        tenure_engine::is_away(error)
+    }
+
     /// Whether it is the request that is at fault.
     pub(crate) fn blames_caller(&self) -> bool {
         self.verdict().status.is_client_error()
@@ -266,6 +279,7 @@ fn door(error: &DoorError) -> Verdict {
         DoorError::Retired { what, .. } => invalid(text).at(match *what {
             "plan" => "/plan",
             "coupon" => "/coupon",
+            "legal entity" => "/legal_entity",
             _ => "/add_ons",
         }),
         DoorError::NotSoldIn { .. } | DoorError::UnknownCurrency(_) => {
@@ -335,6 +349,10 @@ fn database(error: &sqlx::Error) -> Verdict {
     }
 }
 
+/// Rides with the answer to a request for which the database was away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DatabaseAway;
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let verdict = self.verdict();
@@ -361,6 +379,9 @@ impl IntoResponse for ApiError {
             ..Problem::default()
         };
         let mut response = (verdict.status, axum::Json(problem)).into_response();
+        if self.is_away() {
+            response.extensions_mut().insert(DatabaseAway);
+        }
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

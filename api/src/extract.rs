@@ -1,7 +1,8 @@
 //! What handlers take out of a request, with errors that are problem documents.
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -146,11 +147,25 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(rejection) => Err(ApiError::NotFound(format!(
                 "the path names nothing: {}",
-                without_prefix(rejection.body_text(), "Invalid URL: ")
+                unfit(&rejection)
             ))),
         }
     }
 }
+
+/// What of a path does not fit; nearly always an id.
+fn unfit(rejection: &PathRejection) -> String {
+    if let PathRejection::FailedToDeserializePathParams(failed) = rejection
+        && let ErrorKind::DeserializeError { key, value, .. } = failed.kind()
+        && key.ends_with("_id")
+    {
+        return format!("{key} {value:?} is no id, such as {EXAMPLE_ID}");
+    }
+    without_prefix(rejection.body_text(), "Invalid URL: ")
+}
+
+/// An id, for people to compare with.
+const EXAMPLE_ID: &str = "01a2254c-0921-7642-9a84-7e2e332652f7";
 
 /// What a library says, without its word on what it was about.
 fn without_prefix(text: String, prefix: &str) -> String {

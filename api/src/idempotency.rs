@@ -12,6 +12,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Required};
 use uuid::Uuid;
 
 use crate::auth::Caller;
@@ -21,6 +24,49 @@ use crate::state::AppState;
 const HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const MAX_KEY_BYTES: usize = 255;
+/// Unsafe operations whose handlers take no [`Key`], for they change nothing or are told apart by
+/// what they say.
+const WITHOUT_KEY: [&str; 2] = ["/v1/backfills/plan", "/v1/webhooks/stripe"];
+/// What the header is called among the parameters of the API's description.
+const PARAMETER: &str = "IdempotencyKey";
+
+/// Declares the header in the API's description, wherever a request without it is refused.
+pub(crate) fn describe(document: &mut utoipa::openapi::OpenApi) {
+    let header = RefOr::T(parameter());
+    let components = document.components.get_or_insert_default();
+    components.parameters.insert(PARAMETER.to_owned(), header);
+    let paths = document.paths.paths.iter_mut();
+    for (_, item) in paths.filter(|(path, _)| !WITHOUT_KEY.contains(&path.as_str())) {
+        let methods = [
+            &mut item.post,
+            &mut item.put,
+            &mut item.patch,
+            &mut item.delete,
+        ];
+        for operation in methods.into_iter().flatten() {
+            let declared = operation.parameters.get_or_insert_default();
+            let there = format!("#/components/parameters/{PARAMETER}");
+            declared.push(RefOr::Ref(Ref::new(there)));
+        }
+    }
+}
+
+fn parameter() -> Parameter {
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(MAX_KEY_BYTES));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::True)
+        .description(Some(
+            "A new one per request; the same one when the same request is sent again, which is \
+             answered as the first time. With another body it is refused.",
+        ))
+        .schema(Some(text))
+        .build()
+}
 
 /// The request's key.
 pub(crate) struct Key(String);

@@ -253,15 +253,17 @@ impl Running {
         self.worker.as_mut()
     }
 
-    /// Stops in order: not ready, no new requests, the worker drained, connections closed.
+    /// Stops in order: not ready, the worker drained, no new requests, connections closed.
     pub async fn shutdown(self) {
         self.state.drain();
+        // The API is served meanwhile: whoever hands out requests asks `/readyz`, and one that is
+        // refused a connection says nothing of why.
+        if let Some(worker) = self.worker {
+            worker.shutdown().await;
+        }
         self.stop.cancel();
         if let Some(server) = self.server {
             let _ = server.await;
-        }
-        if let Some(worker) = self.worker {
-            worker.shutdown().await;
         }
         self.environment.connect(None);
         // Served to the last, so that a drain can be watched.

@@ -139,6 +139,13 @@ impl AppState {
         self.0.readers.as_ref()
     }
 
+    /// Lets go of the connections that broke, of all that nobody uses just now.
+    pub(crate) fn shed_broken(&self) {
+        let pools = [self.client().pool(), self.pool()];
+        let pools = pools.into_iter().chain(self.readers());
+        pools.for_each(tenure_engine::shed_broken);
+    }
+
     /// What acts as control for a read.
     pub(crate) async fn reader(&self) -> Result<Reader, ApiError> {
         Ok(match &self.0.readers {

@@ -7,26 +7,27 @@ use crate::{
     ApplyMigration, AssignDunningPolicy, AttachPaymentMethod, Backfill, BackfillFilter,
     BackfillPlan, BackfillRange, BackfillRangeFilter, BackfillReads, Breaker, BulkFilter,
     BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry,
-    CatalogPublished, ChangeSchedule, ChangeSubscription, ClearOverride, ClientError, ConfirmBulk,
-    Credit, CreditNote, DataArchive, DataArchiveFilter, DataExport, DataHold, DataHoldFilter,
-    DataJob, DataKey, DataMapVersion, Debt, Deletion, DeletionAct, DeletionCertificate,
-    DeletionDetail, DeletionFilter, DeletionPreview, DestroyKeys, Dispute, DunningAssignment,
-    DunningExemption, DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements,
-    ExemptFromDunning, ExportStarted, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter,
-    Holds, IdempotencyKey, Invoice, InvoiceAct, InvoiceDetail, KeepingPolicy, KeysRewrapped,
-    LegalHold, LegalHoldFilter, LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, LoadDataMap,
-    LoadDunningPolicy, LoadKeepingPolicy, Mail, MailDetail, MailFilter, MigrationPlace, MoveAnchor,
-    MovePlacement, NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview,
-    NoticePreviewFilter, OrderPaymentMethods, Page, Pause, PauseSubscription, PaymentMethod, Place,
-    PlaceDataHold, PlaceHold, PlaceLegalHold, Placement, PlacementFilter, Plan, PrepareBulk,
-    ProductMigration, ProductSource, ProvisionPlacement, PublishCatalog, PutRetention,
-    ReplayWebhookEvent, ReportUsage, RequestDeletion, ResumeSubscription, RetentionPolicy,
-    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
-    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
-    SetOverride, SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartExport, StartRestore,
-    StartRun, StartSweep, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxRate, Tenant,
-    TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Usage, WebhookEvent,
-    WebhookEventFilter, Whoami, Workflow,
+    CatalogPublished, ChangeLegalEntity, ChangeSchedule, ChangeSubscription, ChangeTax, ChangeZone,
+    ClearOverride, ClientError, ConfirmBulk, Credit, CreditNote, DataArchive, DataArchiveFilter,
+    DataExport, DataHold, DataHoldFilter, DataJob, DataKey, DataMapVersion, Debt, Deletion,
+    DeletionAct, DeletionCertificate, DeletionDetail, DeletionFilter, DeletionPreview, DestroyKeys,
+    Dispute, DunningAssignment, DunningExemption, DunningPolicy, DunningPolicyFilter,
+    EntitlementOverride, Entitlements, ExemptFromDunning, ExportStarted, FeatureEntitlement,
+    FlowLimit, GrantCredit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceAct,
+    InvoiceDetail, KeepingPolicy, KeysRewrapped, LegalEntityChange, LegalHold, LegalHoldFilter,
+    LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, LoadDataMap, LoadDunningPolicy,
+    LoadKeepingPolicy, Mail, MailDetail, MailFilter, MigrationPlace, MoveAnchor, MovePlacement,
+    NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter,
+    OrderPaymentMethods, Page, Pause, PauseSubscription, PaymentMethod, Place, PlaceDataHold,
+    PlaceHold, PlaceLegalHold, Placement, PlacementFilter, Plan, PrepareBulk, ProductMigration,
+    ProductSource, ProvisionPlacement, PublishCatalog, PutRetention, ReplayWebhookEvent,
+    ReportUsage, RequestDeletion, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey,
+    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
+    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
+    SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartExport, StartRestore, StartRun,
+    StartSweep, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxChange, TaxRate,
+    Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Usage, WebhookEvent,
+    WebhookEventFilter, Whoami, Workflow, ZoneChange,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -136,6 +137,28 @@ impl Client {
         self.transport
             .get(&format!("/v1/tenants/{tenant_id}"))
             .await
+    }
+
+    /// Moves a tenant to another zone, or tells what that would come to.
+    pub async fn change_zone(
+        &self,
+        tenant_id: Uuid,
+        asked: &ChangeZone,
+        key: &IdempotencyKey,
+    ) -> Result<ZoneChange, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/zone");
+        self.transport.post(&path, asked, key).await
+    }
+
+    /// Lets another legal entity issue a tenant's invoices, or tells what that would come to.
+    pub async fn change_legal_entity(
+        &self,
+        tenant_id: Uuid,
+        asked: &ChangeLegalEntity,
+        key: &IdempotencyKey,
+    ) -> Result<LegalEntityChange, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/legal-entity");
+        self.transport.post(&path, asked, key).await
     }
 
     /// Lists a tenant's payment methods, the one that is charged first first.
@@ -392,15 +415,15 @@ impl Client {
             .await
     }
 
-    /// Sets the tax on what a tenant is billed from now on, or takes it away.
-    pub async fn set_tax(
+    /// Changes the tax on what a tenant is billed from now on, or tells what that would come to.
+    pub async fn change_tax(
         &self,
         tenant_id: Uuid,
-        tax: Option<&TaxRate>,
+        asked: &ChangeTax,
         key: &IdempotencyKey,
-    ) -> Result<Option<TaxRate>, ClientError> {
+    ) -> Result<TaxChange, ClientError> {
         let path = format!("/v1/tenants/{tenant_id}/tax");
-        self.transport.put(&path, &tax, key).await
+        self.transport.put(&path, asked, key).await
     }
 
     /// Shows what a tenant has in credit.

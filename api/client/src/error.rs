@@ -59,7 +59,12 @@ impl std::fmt::Display for Problem {
             write!(formatter, ": {detail}")?;
         }
         for error in &self.errors {
-            write!(formatter, "; {} {}", error.pointer, error.detail)?;
+            // Where there is one, its words are those of the whole.
+            if self.detail.as_ref() == Some(&error.detail) {
+                write!(formatter, " ({})", error.pointer)?;
+            } else {
+                write!(formatter, "; {} {}", error.pointer, error.detail)?;
+            }
         }
         Ok(())
     }
@@ -122,4 +127,31 @@ impl ClientError {
 
 fn about_blank() -> String {
     "about:blank".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(detail: &str) -> FieldError {
+        FieldError {
+            pointer: "/zone".to_owned(),
+            code: "invalid".to_owned(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_problem_is_told_without_repeating_itself() {
+        let mut problem = Problem {
+            title: "A field does not fit".to_owned(),
+            detail: Some("no zone".to_owned()),
+            errors: vec![field("no zone")],
+            ..Problem::default()
+        };
+        assert_eq!(problem.to_string(), "A field does not fit: no zone (/zone)");
+        problem.errors = vec![field("too long")];
+        let told = "A field does not fit: no zone; /zone too long";
+        assert_eq!(problem.to_string(), told);
+    }
 }

@@ -4,6 +4,7 @@ use crate::Money;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display, Formatter};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -12,9 +13,14 @@ use uuid::Uuid;
 pub struct Invoice {
     /// The invoice.
     pub invoice_id: Uuid,
-    /// Its number in the legal series; absent while it is a draft.
+    /// Its number in the series that its legal entity has for the tenant; absent while it is a draft.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "DE-INV-00001")]
     pub number: Option<String>,
+    /// The legal entity that issues it; absent while it is a draft, and for the seller without a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "de")]
+    pub legal_entity: Option<String>,
     /// Where it is.
     pub status: InvoiceStatus,
     /// What it was drafted for: `start`, `cycle`, `change`, `resume` or `final`.
@@ -56,14 +62,39 @@ pub struct InvoiceDetail {
     /// The tax, as it was given when the invoice was drafted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax_rate: Option<TaxRate>,
+    /// The legal entity that issues it, as the catalogue named it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seller: Option<Seller>,
     /// What is billed.
     pub lines: Vec<InvoiceLine>,
-    /// SHA-256 of what the lines were computed of.
+    /// SHA-256 of what the lines were computed of, and of who issues it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priced_hash: Option<String>,
 }
 
-/// A tax, as it is given from outside. Body of `PUT /v1/tenants/{tenant_id}/tax`.
+/// The legal entity that issues an invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Seller {
+    /// Its key in the catalogue.
+    #[schema(example = "de")]
+    pub legal_entity: String,
+    /// As it is named on the invoice.
+    #[schema(example = "Acme Software GmbH")]
+    pub name: String,
+    /// The lines of its address.
+    pub address: Vec<String>,
+    /// ISO 3166-1 alpha-2 code of its country.
+    #[schema(example = "DE")]
+    pub country: String,
+    /// What the tax office calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_id: Option<String>,
+    /// What its numbers begin with.
+    #[schema(example = "DE")]
+    pub prefix: String,
+}
+
+/// A tax, as it is given from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaxRate {
@@ -79,12 +110,71 @@ pub struct TaxRate {
     pub inclusive: bool,
 }
 
+impl Display for TaxRate {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} %", self.name, self.percent.normalize())?;
+        if self.inclusive {
+            f.write_str(", held by prices")?;
+        }
+        Ok(())
+    }
+}
+
+/// Body of `PUT /v1/tenants/{tenant_id}/tax`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeTax {
+    /// The tax on what is drafted from then on; `null` for none. It must be said.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true)]
+    pub tax: Option<TaxRate>,
+    /// Why; kept in the audit. A dry run needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a change of a tenant's tax comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaxChange {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// The tax that was on its bills; `null` for none.
+    #[schema(required = true)]
+    pub tax_before: Option<TaxRate>,
+    /// The tax on what is drafted from then on; `null` for none.
+    #[schema(required = true)]
+    pub tax: Option<TaxRate>,
+    /// Whether it was only tried.
+    pub dry_run: bool,
+}
+
+impl TaxChange {
+    /// What it comes to, in words.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let said = |tax: &Option<TaxRate>| {
+            tax.as_ref()
+                .map_or_else(|| "no tax".to_owned(), ToString::to_string)
+        };
+        let is = if self.dry_run { "would be" } else { "is" };
+        let (now, before) = (said(&self.tax), said(&self.tax_before));
+        vec![
+            format!("It {is} billed with {now} from now on. Until now: {before}."),
+            "What is drafted or finalised stays as it is, with its credit notes.".to_owned(),
+        ]
+    }
+}
+
 /// A credit note: what was given back of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreditNote {
     /// The credit note.
     pub credit_note_id: Uuid,
-    /// Its number in the legal series.
+    /// Its number in the series that the invoice's legal entity has for the tenant.
+    #[schema(example = "DE-CN-00001")]
     pub number: String,
     /// The invoice.
     pub invoice_id: Uuid,

@@ -78,8 +78,9 @@ pub use flow::{
 pub use hold::{Hold, HoldBlocks, HoldFilter, HoldKind, Holds, LiftHold, PlaceHold, Service};
 pub use idempotency::IdempotencyKey;
 pub use invoice::{
-    ActOnInvoice, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice, InvoiceAct,
-    InvoiceDetail, InvoiceLine, InvoiceStatus, NewCreditNote, TaxRate,
+    ActOnInvoice, ChangeTax, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice,
+    InvoiceAct, InvoiceDetail, InvoiceLine, InvoiceStatus, NewCreditNote, Seller, TaxChange,
+    TaxRate,
 };
 pub use keeping::{
     DataArchive, DataArchiveFilter, DataExport, DataHold, DataHoldFilter, DataJob, ExportStarted,
@@ -118,7 +119,8 @@ pub use subscription::{
     SubscriptionDetail, SubscriptionIntent, SubscriptionItem, SubscriptionStatus, UndoIntent, When,
 };
 pub use tenant::{
-    AttachPaymentMethod, NewTenant, OrderPaymentMethods, PaymentMethod, Tenant, TenantFilter,
+    AttachPaymentMethod, ChangeLegalEntity, ChangeZone, LegalEntityChange, NewTenant,
+    OrderPaymentMethods, PaymentMethod, Tenant, TenantFilter, ZoneChange, ZoneChangeDates,
 };
 pub use test_clock::{AdvanceAccepted, AdvanceTestClock, TestClock, TestClockStatus};
 pub use token::{Role, Whoami};

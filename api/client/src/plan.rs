@@ -76,7 +76,7 @@ pub struct PlanSeats {
 /// An entry of the catalogue: its current version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CatalogEntry {
-    /// `plan`, `add_on` or `coupon`.
+    /// `plan`, `add_on`, `coupon` or `legal_entity`.
     #[schema(example = "plan")]
     pub kind: String,
     /// Its key.
@@ -87,7 +87,7 @@ pub struct CatalogEntry {
     pub retired: bool,
     /// When the version was published, in real time.
     pub published_at: DateTime<Utc>,
-    /// What it offers, as a catalogue's file says it.
+    /// What it offers, or how it is named, as a catalogue's file says it.
     pub terms: Value,
 }
 
@@ -113,7 +113,7 @@ pub struct CatalogPublished {
 /// What publishing did to an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CatalogChange {
-    /// `plan`, `add_on` or `coupon`.
+    /// `plan`, `add_on`, `coupon` or `legal_entity`.
     #[schema(example = "plan")]
     pub kind: String,
     /// Its key.

@@ -1,9 +1,13 @@
 //! Tenants: the paying organisations, and how they pay.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use std::fmt::Display;
+
+use chrono::{DateTime, NaiveDate, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
+
+use crate::subscription::SubscriptionStatus;
 
 /// Body of `POST /v1/tenants`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -22,6 +26,11 @@ pub struct NewTenant {
     /// Binds the tenant to a new test clock that stands at this instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_clock: Option<DateTime<Utc>>,
+    /// The legal entity that issues its invoices, by the catalogue's key; the catalogue's default when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "de")]
+    pub legal_entity: Option<String>,
 }
 
 /// Query of `GET /v1/tenants`.
@@ -70,6 +79,10 @@ pub struct Tenant {
     pub provider_customer_id: Option<String>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
+    /// The legal entity that issues its invoices; absent for the seller without a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "de")]
+    pub legal_entity: Option<String>,
     /// Why the provider refused the payment method that was given last; the one before it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "resource_missing")]
@@ -112,4 +125,151 @@ pub struct AttachPaymentMethod {
 pub struct OrderPaymentMethods {
     /// The provider's ids of the tenant's methods, each once; the first is charged first.
     pub payment_methods: Vec<String>,
+}
+
+/// Body of `POST /v1/tenants/{id}/zone`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeZone {
+    /// IANA time zone in which its days begin from then on.
+    #[schema(example = "America/New_York")]
+    pub zone: String,
+    /// Why; kept in the audit. A dry run needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a tenant's move to another zone comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneChange {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// The zone that it was in.
+    pub zone_before: String,
+    /// The zone that it is in from then on.
+    pub zone: String,
+    /// The signal that its runs are told by; absent when it was only tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal_id: Option<String>,
+    /// Its subscriptions that have not ended, newest first.
+    pub subscriptions: Vec<ZoneChangeDates>,
+}
+
+/// When a subscription is billed next, before and after its tenant's move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneChangeDates {
+    /// The subscription.
+    pub subscription_id: Uuid,
+    /// Its plan.
+    pub plan: String,
+    /// How it stands.
+    pub status: SubscriptionStatus,
+    /// Its next boundaries if the tenant stayed; none while it is paused.
+    pub before: Vec<DateTime<Utc>>,
+    /// Its next boundaries: the first is that of what is paid for, or of the trial, and stays.
+    pub after: Vec<DateTime<Utc>>,
+}
+
+/// Body of `POST /v1/tenants/{id}/legal-entity`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeLegalEntity {
+    /// The legal entity that issues its invoices from then on, by the catalogue's key.
+    #[schema(example = "us")]
+    pub legal_entity: String,
+    /// Why; kept in the audit. A dry run needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a change of a tenant's legal entity comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LegalEntityChange {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// The legal entity that issued its invoices; absent for the seller without a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legal_entity_before: Option<String>,
+    /// The legal entity that issues them from then on.
+    pub legal_entity: String,
+    /// The number that its next invoice gets there.
+    #[schema(example = "US-INV-00001")]
+    pub next_number: String,
+    /// Whether it was only tried.
+    pub dry_run: bool,
+}
+
+impl LegalEntityChange {
+    /// What it comes to, in words.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let before = match &self.legal_entity_before {
+            Some(before) => format!("not by {before}"),
+            None => "not by the seller without a name".to_owned(),
+        };
+        let (are, is) = if self.dry_run {
+            ("would be", "would be")
+        } else {
+            ("are", "is")
+        };
+        vec![
+            format!(
+                "Its invoices {are} issued by {}, {before}.",
+                self.legal_entity
+            ),
+            format!("The next one {is} {}.", self.next_number),
+            "What is finalised stays as it is, with its credit notes.".to_owned(),
+        ]
+    }
+}
+
+impl ZoneChange {
+    /// What it comes to, in words: the dates before in the old zone, those after in the new.
+    pub fn words<Z: TimeZone>(&self, before: &Z, after: &Z) -> Vec<String>
+    where
+        Z::Offset: Display,
+    {
+        let dates = |all: &[DateTime<Utc>], zone: &Z| {
+            let one = |at: &DateTime<Utc>| {
+                let at = at.with_timezone(zone);
+                at.format("%d %b %Y %H:%M %Z").to_string()
+            };
+            let all: Vec<String> = all.iter().map(one).collect();
+            all.join(", ")
+        };
+        let (from, to) = (&self.zone_before, &self.zone);
+        let begin = if self.signal_id.is_some() {
+            "begin"
+        } else {
+            "would begin"
+        };
+        let mut words = vec![format!("Its days {begin} in {to}, not in {from}.")];
+        for one in &self.subscriptions {
+            if one.after.is_empty() {
+                words.push(format!(
+                    "{} is paused: it enters the zone when it goes on.",
+                    one.plan
+                ));
+                continue;
+            }
+            words.push(format!(
+                "{}, till now: {}.",
+                one.plan,
+                dates(&one.before, before)
+            ));
+            words.push(format!(
+                "{}, from now on: {}.",
+                one.plan,
+                dates(&one.after, after)
+            ));
+        }
+        words.push("Nothing is charged or given back for that.".to_owned());
+        words
+    }
 }

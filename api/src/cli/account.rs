@@ -1,7 +1,9 @@
 //! `tenure tenant credit`, `tax`, `usage`: a tenant's money and what it uses.
 
 use rust_decimal::Decimal;
-use tenure_client::{Credit, GrantCredit, IdempotencyKey, Money, ReportUsage, TaxRate, Usage};
+use tenure_client::{
+    ChangeTax, Credit, GrantCredit, IdempotencyKey, Money, ReportUsage, TaxRate, Usage,
+};
 use uuid::Uuid;
 
 use super::run::{ApiArgs, print, rfc3339};
@@ -55,6 +57,8 @@ pub(super) enum TaxCommand {
         /// Prices hold it already.
         #[arg(long)]
         inclusive: bool,
+        #[command(flatten)]
+        decision: TaxDecision,
     },
     /// Take it away; what was billed stays.
     Clear {
@@ -62,7 +66,20 @@ pub(super) enum TaxCommand {
         api: ApiArgs,
         /// The tenant.
         tenant: Uuid,
+        #[command(flatten)]
+        decision: TaxDecision,
     },
+}
+
+/// What every change of a tax says.
+#[derive(Debug, clap::Args)]
+pub(super) struct TaxDecision {
+    /// Why; kept in the audit. A dry run needs none.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Only tell what it would come to.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What to do with what a tenant uses.
@@ -129,11 +146,13 @@ fn print_credit(credit: &Credit) {
 }
 
 pub(super) async fn tax(command: TaxCommand) -> anyhow::Result<()> {
-    let key = IdempotencyKey::generate();
-    let (api, tax) = match command {
+    match command {
         TaxCommand::Show { api, tenant } => {
             let tax = api.client()?.tax(tenant).await?;
-            (api, tax)
+            print(&api, &tax, || match &tax {
+                None => println!("no tax"),
+                Some(rate) => println!("{rate}"),
+            })
         }
         TaxCommand::Set {
             api,
@@ -141,29 +160,42 @@ pub(super) async fn tax(command: TaxCommand) -> anyhow::Result<()> {
             name,
             percent,
             inclusive,
+            decision,
         } => {
             let rate = TaxRate {
                 name,
                 percent,
                 inclusive,
             };
-            let tax = api.client()?.set_tax(tenant, Some(&rate), &key).await?;
-            (api, tax)
+            change_tax(&api, tenant, Some(rate), decision).await
         }
-        TaxCommand::Clear { api, tenant } => {
-            let tax = api.client()?.set_tax(tenant, None, &key).await?;
-            (api, tax)
-        }
+        TaxCommand::Clear {
+            api,
+            tenant,
+            decision,
+        } => change_tax(&api, tenant, None, decision).await,
+    }
+}
+
+async fn change_tax(
+    api: &ApiArgs,
+    tenant: Uuid,
+    tax: Option<TaxRate>,
+    decision: TaxDecision,
+) -> anyhow::Result<()> {
+    let asked = ChangeTax {
+        tax,
+        reason: decision.reason,
+        dry_run: decision.dry_run,
     };
-    print(&api, &tax, || match &tax {
-        None => println!("no tax"),
-        Some(rate) => {
-            let held = if rate.inclusive {
-                ", held by prices"
-            } else {
-                ""
-            };
-            println!("{} {} %{held}", rate.name, rate.percent);
+    let (client, key) = (api.client()?, IdempotencyKey::generate());
+    let told = client.change_tax(tenant, &asked, &key).await?;
+    print(api, &told, || {
+        for line in told.words() {
+            println!("{line}");
+        }
+        if told.dry_run {
+            println!("nothing was done: this was a dry run");
         }
     })
 }

@@ -37,7 +37,7 @@ pub(super) enum CatalogCommand {
         /// The plan.
         plan: Option<String>,
     },
-    /// Show the current version of every plan, add-on and coupon.
+    /// Show the current version of every plan, add-on, coupon and legal entity.
     Show {
         #[command(flatten)]
         api: ApiArgs,
@@ -160,7 +160,10 @@ fn print_entry(entry: &CatalogEntry) {
         .map(|(currency, amount)| format!("{} {currency}", amount.as_str().unwrap_or_default()))
         .collect();
     let (kind, key, version) = (&entry.kind, &entry.key, entry.version);
-    let prices = prices.join(", ");
+    let prices = match entry.terms["prefix"].as_str() {
+        Some(prefix) => format!("numbers begin with {prefix}"),
+        None => prices.join(", "),
+    };
     println!("{kind:<7} {key}  {version}{retired}  {name}  {prices}");
 }
 

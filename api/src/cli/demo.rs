@@ -134,6 +134,7 @@ async fn act(client: &Client, part: &Part) -> anyhow::Result<()> {
         zone: part.zone.to_owned(),
         locale: None,
         test_clock: Utc.with_ymd_and_hms(2027, 1, 31, 9, 0, 0).single(),
+        legal_entity: None,
     };
     let customer = Customer::create(client, &new).await?;
     customer.attach(GOOD_CARD).await?;

@@ -218,6 +218,10 @@ fn print_line(invoice: &Invoice) {
 fn print_detail(found: &InvoiceDetail) {
     let invoice = &found.invoice;
     print_line(invoice);
+    if let Some(seller) = &found.seller {
+        let address = seller.address.join(", ");
+        println!("issued by {}, {address}, {}", seller.name, seller.country);
+    }
     for line in &found.lines {
         println!(
             "  {} x {} at {}: {} ({} of {})",

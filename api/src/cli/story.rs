@@ -53,6 +53,7 @@ impl<'a> Story<'a> {
             zone: "Europe/Berlin".to_owned(),
             locale: None,
             test_clock: Utc.with_ymd_and_hms(2027, 1, 31, 9, 0, 0).single(),
+            legal_entity: None,
         };
         let customer = Customer::create(client, &new).await?;
         customer.attach("pm_card_visa").await?;

@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tenure_client::{
-    AttachPaymentMethod, Debt, DunningExemption, ExemptFromDunning, Hold, HoldBlocks, HoldFilter,
-    HoldKind, Holds, IdempotencyKey, LiftExemption, LiftHold, NewTenant, PlaceHold, Tenant,
-    TenantFilter,
+    AttachPaymentMethod, ChangeLegalEntity, ChangeZone, Debt, DunningExemption, ExemptFromDunning,
+    Hold, HoldBlocks, HoldFilter, HoldKind, Holds, IdempotencyKey, LiftExemption, LiftHold,
+    NewTenant, PlaceHold, Tenant, TenantFilter,
 };
+use tenure_workflows::calendar;
 use uuid::Uuid;
 
 use super::account::{self, CreditCommand, TaxCommand, UsageCommand};
@@ -49,6 +50,10 @@ pub(super) enum TenantCommand {
         /// The payment method's id at the provider.
         payment_method: String,
     },
+    /// Let its days begin in another zone.
+    Zone(ZoneArgs),
+    /// Let another legal entity issue its invoices.
+    LegalEntity(LegalEntityArgs),
     /// What it pays by, in its order: list, add, order, remove.
     #[command(subcommand)]
     Methods(MethodsCommand),
@@ -81,6 +86,40 @@ pub(super) enum TenantCommand {
     Exempt(ExemptCommand),
 }
 
+/// `tenure tenant zone`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ZoneArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// The tenant.
+    tenant: Uuid,
+    /// IANA zone, such as `America/New_York`.
+    zone: String,
+    /// Why; kept in the audit. A dry run needs none.
+    #[arg(long, required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Only tell the next dates of its subscriptions before and after.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `tenure tenant legal-entity`.
+#[derive(Debug, clap::Args)]
+pub(super) struct LegalEntityArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// The tenant.
+    tenant: Uuid,
+    /// The legal entity, by its key in the catalogue.
+    legal_entity: String,
+    /// Why; kept in the audit. A dry run needs none.
+    #[arg(long, required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Only tell the number that its next invoice gets there.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// `tenure tenant create`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CreateArgs {
@@ -100,6 +139,9 @@ pub(super) struct CreateArgs {
     /// Bind it to a test clock of its own that stands at this instant.
     #[arg(long)]
     test_clock: Option<DateTime<Utc>>,
+    /// Who issues its invoices, by the catalogue's key; the catalogue's default otherwise.
+    #[arg(long)]
+    legal_entity: Option<String>,
 }
 
 /// What to do with exemptions.
@@ -270,6 +312,8 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
                 println!("sent {} to run {}", sent.signal_id, sent.run_id);
             })
         }
+        TenantCommand::Zone(args) => change_zone(args).await,
+        TenantCommand::LegalEntity(args) => change_legal_entity(args).await,
         TenantCommand::Methods(command) => methods::run(command).await,
         TenantCommand::Credit(command) => account::credit(command).await,
         TenantCommand::Tax(command) => account::tax(command).await,
@@ -292,10 +336,51 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         zone: args.zone,
         locale: args.locale,
         test_clock: args.test_clock,
+        legal_entity: args.legal_entity,
     };
     let (client, key) = (args.api.client()?, IdempotencyKey::generate());
     let made = client.create_tenant(&new, &key).await?;
     print(&args.api, &made, || print_detail(&made))
+}
+
+async fn change_zone(args: ZoneArgs) -> anyhow::Result<()> {
+    let asked = ChangeZone {
+        zone: args.zone,
+        reason: args.reason,
+        dry_run: args.dry_run,
+    };
+    let (client, key) = (args.api.client()?, IdempotencyKey::generate());
+    let told = client.change_zone(args.tenant, &asked, &key).await?;
+    let before = calendar::zone(&told.zone_before)?;
+    let after = calendar::zone(&told.zone)?;
+    print(&args.api, &told, || {
+        for line in told.words(&before, &after) {
+            println!("{line}");
+        }
+        if told.signal_id.is_none() {
+            println!("nothing was done: this was a dry run");
+        }
+    })
+}
+
+async fn change_legal_entity(args: LegalEntityArgs) -> anyhow::Result<()> {
+    let asked = ChangeLegalEntity {
+        legal_entity: args.legal_entity,
+        reason: args.reason,
+        dry_run: args.dry_run,
+    };
+    let (client, key) = (args.api.client()?, IdempotencyKey::generate());
+    let told = client
+        .change_legal_entity(args.tenant, &asked, &key)
+        .await?;
+    print(&args.api, &told, || {
+        for line in told.words() {
+            println!("{line}");
+        }
+        if told.dry_run {
+            println!("nothing was done: this was a dry run");
+        }
+    })
 }
 
 async fn exempt(command: ExemptCommand) -> anyhow::Result<()> {
@@ -500,6 +585,9 @@ fn print_detail(tenant: &Tenant) {
         rfc3339(tenant.created_at),
         tenant.shard_id
     );
+    if let Some(legal_entity) = &tenant.legal_entity {
+        println!("legal entity {legal_entity} issues its invoices");
+    }
     if let Some(customer) = &tenant.provider_customer_id {
         println!("the payment provider calls it {customer}");
     }

@@ -255,6 +255,22 @@ pub(super) fn author(caller: &Caller, reason: &str) -> Author {
     }
 }
 
+/// Who does what changes something unless it is a dry run, which alone needs no reason.
+pub(super) fn author_unless(
+    dry_run: bool,
+    caller: &Caller,
+    reason: Option<&str>,
+) -> Result<Author, ApiError> {
+    let reason = reason.unwrap_or_default();
+    if !dry_run && reason.trim().is_empty() {
+        return Err(ApiError::Invalid {
+            pointer: "/reason".to_owned(),
+            detail: "say why; only a dry run needs no reason".to_owned(),
+        });
+    }
+    Ok(author(caller, reason))
+}
+
 async fn listed(conn: &mut PgConnection) -> Result<Vec<Pause>, ApiError> {
     let lines = flow::pauses(conn).await?;
     Ok(lines.into_iter().filter_map(one_pause).collect())

@@ -6,21 +6,22 @@ use axum::response::{Html, Response};
 use serde_json::json;
 use sqlx::PgConnection;
 use tenure_client::{
-    ActOnInvoice, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice, InvoiceAct,
-    InvoiceDetail, InvoiceLine, InvoiceStatus, Money, NewCreditNote, Problem, Role, TaxRate,
+    ActOnInvoice, ChangeTax, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice,
+    InvoiceAct, InvoiceDetail, InvoiceLine, InvoiceStatus, Money, NewCreditNote, Problem, Role,
+    Seller, TaxChange, TaxRate,
 };
 use tenure_engine::TenantId;
 use tenure_workflows::charge::{self, DisputeRow};
 use tenure_workflows::invoice::{self, CreditNoteRow, InvoiceRow, Verb};
 use tenure_workflows::money::{Currency, Money as Amount};
 use tenure_workflows::pricing::Tax;
-use tenure_workflows::tenant;
+use tenure_workflows::tenant::{self, TaxMove};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::audit::note;
-use super::flow::author;
+use super::flow::{author, author_unless};
 use super::plans::money;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -38,7 +39,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(list_notes))
         .routes(routes!(list_disputes))
         .routes(routes!(show_credit, grant))
-        .routes(routes!(show_tax, set_tax))
+        .routes(routes!(show_tax, change_tax))
 }
 
 /// List a tenant's invoices, newest first.
@@ -87,6 +88,14 @@ async fn show(
     Ok(Json(InvoiceDetail {
         invoice: to_json(&row),
         tax_rate: row.tax_rate.map(tax_to_json),
+        seller: row.seller.map(|seller| Seller {
+            legal_entity: seller.legal_entity,
+            name: seller.name,
+            address: seller.address,
+            country: seller.country,
+            tax_id: seller.tax_id,
+            prefix: seller.prefix,
+        }),
         lines: lines.collect(),
         priced_hash: row.priced_hash,
     }))
@@ -291,29 +300,39 @@ async fn show_tax(
     Ok(Json(tax.map(tax_to_json)))
 }
 
-/// Set the tax on what a tenant is billed from now on; `null` takes it away. What was billed stays.
+/// Set the tax on what a tenant is billed from now on; `null` takes it away. What was billed stays. With `dry_run` it only tells what it would come to.
 #[utoipa::path(put, path = "/v1/tenants/{tenant_id}/tax", tag = "Invoices",
-    params(("tenant_id" = Uuid, Path)), request_body = Option<TaxRate>, responses(
-    (status = 200, body = Option<TaxRate>), (status = 404, body = Problem),
+    params(("tenant_id" = Uuid, Path)), request_body = ChangeTax, responses(
+    (status = 200, body = TaxChange), (status = 404, body = Problem), (status = 409, body = Problem),
     (status = 422, body = Problem)))]
-async fn set_tax(
+async fn change_tax(
     State(state): State<AppState>,
     caller: Caller,
     Path(tenant_id): Path<TenantId>,
     key: Key,
-    body: Body<Option<TaxRate>>,
+    body: Body<ChangeTax>,
 ) -> Result<Response, ApiError> {
     caller.require(Role::Support)?;
     caller.sees(tenant_id)?;
-    let tax = body.value.clone().map(|tax| Tax {
+    let asked = &body.value;
+    let author = author_unless(asked.dry_run, &caller, asked.reason.as_deref())?;
+    let tax = asked.tax.clone().map(|tax| Tax {
         name: tax.name,
         percent: tax.percent,
         inclusive: tax.inclusive,
     });
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
-        tenant::set_tax(conn, tenant_id, tax.as_ref()).await?;
-        Ok(Done::ok(tax.clone().map(tax_to_json)))
+        if asked.dry_run {
+            let told = tenant::preview_tax(conn, tenant_id, tax.clone()).await?;
+            return Ok(Done::Undone(tax_change_to_json(tenant_id, told, true)));
+        }
+        let changed = tenant::change_tax(conn, tenant_id, tax.clone()).await?;
+        let answer = tax_change_to_json(tenant_id, changed, false);
+        let (subject, before) = (tenant_id.to_string(), Some(&answer.tax_before));
+        let action = "change tax of tenant";
+        note(conn, &author, action, &subject, before, &answer.tax).await?;
+        Ok(Done::ok(answer))
     })
     .await
 }
@@ -355,6 +374,15 @@ fn tax_to_json(tax: Tax) -> TaxRate {
         name: tax.name,
         percent: tax.percent,
         inclusive: tax.inclusive,
+    }
+}
+
+fn tax_change_to_json(tenant_id: TenantId, moved: TaxMove, dry_run: bool) -> TaxChange {
+    TaxChange {
+        tenant_id: tenant_id.0,
+        tax_before: moved.from.map(tax_to_json),
+        tax: moved.to.map(tax_to_json),
+        dry_run,
     }
 }
 
@@ -404,6 +432,7 @@ fn to_json(row: &InvoiceRow) -> Invoice {
     Invoice {
         invoice_id: row.invoice_id,
         number: row.printed_number(),
+        legal_entity: row.legal_entity.clone().filter(|key| !key.is_empty()),
         status,
         reason: row.reason.clone(),
         subtotal: money(row.subtotal),

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::audit::note;
-use super::flow::author;
+use super::flow::{author, author_unless};
 use super::{cursor, page, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -191,14 +191,7 @@ async fn sweep(
     caller.require(Role::Operator)?;
     caller.sees_all()?;
     let asked = body.value;
-    let reason = asked.reason.clone().unwrap_or_default();
-    if !asked.dry_run && reason.trim().is_empty() {
-        return Err(ApiError::Invalid {
-            pointer: "/reason".to_owned(),
-            detail: "say why; only a dry run needs no reason".to_owned(),
-        });
-    }
-    let author = author(&caller, &reason);
+    let author = author_unless(asked.dry_run, &caller, asked.reason.as_deref())?;
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_control(conn).await?;
         let (as_of, dry_run) = (asked.as_of, asked.dry_run);

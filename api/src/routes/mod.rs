@@ -33,7 +33,7 @@ mod workflows;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -50,8 +50,9 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, DatabaseAway};
 use crate::extract::MAX_BODY_BYTES;
+use crate::idempotency;
 use crate::state::AppState;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -110,6 +111,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    idempotency::describe(&mut document);
     document
 }
 
@@ -129,6 +131,7 @@ pub fn app(state: AppState) -> Router {
         )
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(middleware::from_fn(crate::trace::tell_request))
+        .layer(middleware::from_fn_with_state(state.clone(), shed_broken))
         .layer(middleware::from_fn(finish_problems))
         .layer(CatchPanicLayer::custom(|_| {
             ApiError::Internal.into_response()
@@ -181,6 +184,16 @@ impl MakeRequestId for NewRequestId {
         let id = tenure_engine::random_uuid().to_string();
         id.parse().ok().map(RequestId::new)
     }
+}
+
+/// After the first request that meets a connection that broke, none that comes later meets another
+/// of the same outage.
+async fn shed_broken(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if response.extensions().get::<DatabaseAway>().is_some() {
+        state.shed_broken();
+    }
+    response
 }
 
 /// Writes request id and path into problem documents, and turns bare errors into them.

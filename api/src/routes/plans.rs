@@ -57,7 +57,8 @@ async fn list_versions(
     Ok(Json(versions.into_iter().filter_map(plan).collect()))
 }
 
-/// Show the current version of every plan, add-on and coupon, also of those that are retired.
+/// Show the current version of every plan, add-on, coupon and legal entity, also of those that are
+/// retired.
 #[utoipa::path(get, path = "/v1/catalog", tag = "Catalogue", responses(
     (status = 200, body = Vec<CatalogEntry>), (status = 401, body = Problem)))]
 async fn show(
@@ -72,7 +73,8 @@ async fn show(
 }
 
 /// Publish a catalogue: what differs from its current version becomes a new one, and what is not
-/// named stays as it is. An entry is retired by publishing it with `"retired": true`.
+/// named stays as it is. An entry is retired by publishing it with `"retired": true`; a legal entity
+/// only once no tenant has it.
 #[utoipa::path(post, path = "/v1/catalog", tag = "Catalogue", params(PublishCatalog),
     request_body(content = Object, description = "A catalogue, as its file holds it"), responses(
     (status = 200, body = CatalogPublished), (status = 403, body = Problem),

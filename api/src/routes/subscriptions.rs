@@ -423,22 +423,26 @@ fn preview_to_json(run_id: Uuid, preview: Preview) -> SubscriptionAct {
     }
 }
 
+pub(super) const fn status_json(status: DisplayStatus) -> SubscriptionStatus {
+    match status {
+        DisplayStatus::Scheduled => SubscriptionStatus::Scheduled,
+        DisplayStatus::Paused => SubscriptionStatus::Paused,
+        DisplayStatus::Incomplete => SubscriptionStatus::Incomplete,
+        DisplayStatus::Trialing => SubscriptionStatus::Trialing,
+        DisplayStatus::Active => SubscriptionStatus::Active,
+        DisplayStatus::PastDue => SubscriptionStatus::PastDue,
+        DisplayStatus::Ending => SubscriptionStatus::Ending,
+        DisplayStatus::Ended => SubscriptionStatus::Ended,
+    }
+}
+
 fn to_json(row: SubscriptionRow, status: DisplayStatus) -> Subscription {
     Subscription {
         subscription_id: row.subscription_id,
         run_id: row.run_id.0,
         tenant_id: row.tenant_id.0,
         plan: row.plan,
-        status: match status {
-            DisplayStatus::Scheduled => SubscriptionStatus::Scheduled,
-            DisplayStatus::Paused => SubscriptionStatus::Paused,
-            DisplayStatus::Incomplete => SubscriptionStatus::Incomplete,
-            DisplayStatus::Trialing => SubscriptionStatus::Trialing,
-            DisplayStatus::Active => SubscriptionStatus::Active,
-            DisplayStatus::PastDue => SubscriptionStatus::PastDue,
-            DisplayStatus::Ending => SubscriptionStatus::Ending,
-            DisplayStatus::Ended => SubscriptionStatus::Ended,
-        },
+        status: status_json(status),
         plan_version: row.plan_version,
         seats: row.seats,
         interval: row.interval.to_string(),

@@ -6,8 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use tenure_client::{
-    AttachPaymentMethod, NewTenant, OrderPaymentMethods, Page, PaymentMethod, Problem, Role,
-    SignalAccepted, Tenant, TenantFilter,
+    AttachPaymentMethod, ChangeLegalEntity, ChangeZone, LegalEntityChange, NewTenant,
+    OrderPaymentMethods, Page, PaymentMethod, Problem, Role, SignalAccepted, Tenant, TenantFilter,
+    ZoneChange, ZoneChangeDates,
 };
 use tenure_engine::{SYSTEM_TENANT, TenantId};
 use tenure_workflows::ports::stripe::Method;
@@ -15,6 +16,9 @@ use tenure_workflows::tenant::{self, Customer, TenantRow};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::audit::note;
+use super::flow::author_unless;
+use super::subscriptions::status_json;
 use super::{cursor, page, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -28,6 +32,8 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(show))
         .routes(routes!(methods, attach, order))
         .routes(routes!(remove))
+        .routes(routes!(change_zone))
+        .routes(routes!(change_legal_entity))
 }
 
 /// Create a tenant; with `test_clock` it follows a clock of its own that only an advance moves.
@@ -47,6 +53,7 @@ async fn create(
         zone: body.value.zone,
         locale: body.value.locale,
         test_clock: body.value.test_clock,
+        legal_entity: body.value.legal_entity,
     };
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         let row = tenant::create(state.client(), conn, &new).await?;
@@ -186,6 +193,115 @@ async fn remove(
     .await
 }
 
+/// Let a tenant's days begin in another zone: what is paid for stays as it is, and its subscriptions enter the zone at their next boundary. With `dry_run` it only tells their dates.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/zone", tag = "Tenants",
+    params(("tenant_id" = uuid::Uuid, Path)), request_body = ChangeZone, responses(
+    (status = 200, body = ZoneChange), (status = 404, body = Problem), (status = 409, body = Problem),
+    (status = 422, body = Problem)))]
+async fn change_zone(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+    key: Key,
+    body: Body<ChangeZone>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees(tenant_id)?;
+    let asked = &body.value;
+    let author = author_unless(asked.dry_run, &caller, asked.reason.as_deref())?;
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        if asked.dry_run {
+            let told = tenant::preview_zone(conn, tenant_id, &asked.zone).await?;
+            return Ok(Done::Undone(zone_json(tenant_id, told, None)));
+        }
+        let signal_id = tenure_engine::random_uuid().to_string();
+        let (client, zone) = (state.client(), &asked.zone);
+        let moved = tenant::change_zone(client, conn, tenant_id, &signal_id, zone).await?;
+        let answer = zone_json(tenant_id, moved, Some(signal_id));
+        let subject = tenant_id.to_string();
+        note(
+            conn,
+            &author,
+            "change zone of tenant",
+            &subject,
+            None,
+            &answer,
+        )
+        .await?;
+        Ok(Done::ok(answer))
+    })
+    .await
+}
+
+fn zone_json(
+    tenant_id: TenantId,
+    moved: tenant::ZoneMove,
+    signal_id: Option<String>,
+) -> ZoneChange {
+    let dates = moved.subscriptions.into_iter().map(|one| ZoneChangeDates {
+        subscription_id: one.subscription_id,
+        plan: one.plan,
+        status: status_json(one.status),
+        before: one.before,
+        after: one.after,
+    });
+    ZoneChange {
+        tenant_id: tenant_id.0,
+        zone_before: moved.from,
+        zone: moved.to,
+        signal_id,
+        subscriptions: dates.collect(),
+    }
+}
+
+/// Let another legal entity issue a tenant's invoices: those that are finalised from then on, and their credit notes. With `dry_run` it only tells the next number.
+#[utoipa::path(post, path = "/v1/tenants/{tenant_id}/legal-entity", tag = "Tenants",
+    params(("tenant_id" = uuid::Uuid, Path)), request_body = ChangeLegalEntity, responses(
+    (status = 200, body = LegalEntityChange), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
+async fn change_legal_entity(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(tenant_id): Path<TenantId>,
+    key: Key,
+    body: Body<ChangeLegalEntity>,
+) -> Result<Response, ApiError> {
+    caller.require(Role::Support)?;
+    caller.sees(tenant_id)?;
+    let asked = &body.value;
+    let author = author_unless(asked.dry_run, &caller, asked.reason.as_deref())?;
+    once(&state, &caller, &key, &body.fingerprint, async |conn| {
+        tenure_workflows::as_tenant(conn, tenant_id).await?;
+        let to = &asked.legal_entity;
+        if asked.dry_run {
+            let told = tenant::preview_legal_entity(conn, tenant_id, to).await?;
+            return Ok(Done::Undone(entity_json(tenant_id, told, true)));
+        }
+        let moved = tenant::change_legal_entity(conn, tenant_id, to).await?;
+        let answer = entity_json(tenant_id, moved, false);
+        let subject = tenant_id.to_string();
+        let action = "change legal entity of tenant";
+        note(conn, &author, action, &subject, None, &answer).await?;
+        Ok(Done::ok(answer))
+    })
+    .await
+}
+
+fn entity_json(
+    tenant_id: TenantId,
+    moved: tenant::LegalEntityMove,
+    dry_run: bool,
+) -> LegalEntityChange {
+    LegalEntityChange {
+        tenant_id: tenant_id.0,
+        legal_entity_before: Some(moved.from).filter(|key| !key.is_empty()),
+        legal_entity: moved.to,
+        next_number: moved.next_number,
+        dry_run,
+    }
+}
+
 fn method_json(method: Method) -> PaymentMethod {
     PaymentMethod {
         brand: method.brand,
@@ -213,6 +329,7 @@ fn to_json(row: TenantRow, customer: Option<Customer>) -> Tenant {
         test_clock_id: row.test_clock_id.map(|clock| clock.0),
         default_payment_method: method.map(method_json),
         created_at: row.created_at,
+        legal_entity: Some(row.legal_entity).filter(|key| !key.is_empty()),
         payment_method_error: method_error,
     }
 }

@@ -1,6 +1,8 @@
 //! The names of a filter against the workflows that there are: attributes with their types, states
 //! as the code spells them.
 
+use std::collections::BTreeSet;
+
 use chrono::SecondsFormat;
 use serde_json::Value;
 
@@ -54,12 +56,12 @@ impl Filter {
     /// The first name that is unknown; the place is that of the whole filter, because names may have
     /// come from elsewhere.
     pub fn check_names(&self, workflows: &[Workflow]) -> Result<(), FilterError> {
-        let refuse = |code, what: &str, name: &str, known: Vec<&str>| FilterError {
+        let refuse = |code, what: &str, name: &str, known: BTreeSet<&str>| FilterError {
             at: 0,
             code,
             detail: format!(
                 "no {what} is called \"{name}\"; there are {}",
-                known.join(", ")
+                Vec::from_iter(known).join(", ")
             ),
         };
         for name in self.workflow.any.iter().chain(&self.workflow.none) {

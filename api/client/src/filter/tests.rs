@@ -33,7 +33,7 @@ fn workflows() -> Vec<Workflow> {
         workflow("subscription", &["Trialing", "Active"], subscription),
         workflow(
             "invoice",
-            &["Open"],
+            &["Open", "Active"],
             vec![attribute("total", AttributeKind::Number)],
         ),
     ]
@@ -205,7 +205,7 @@ fn states_are_found_as_people_write_them_and_unknown_names_are_refused() {
         told("workflow:dunnning"),
         (
             "unknown_workflow",
-            "no workflow is called \"dunnning\"; there are dunning, subscription, invoice"
+            "no workflow is called \"dunnning\"; there are dunning, invoice, subscription"
                 .to_owned()
         )
     );
@@ -216,4 +216,6 @@ fn states_are_found_as_people_write_them_and_unknown_names_are_refused() {
             "no state is called \"Active\"; there are Clear, PastDue".to_owned()
         )
     );
+    let all = "no state is called \"Lost\"; there are Active, Clear, Open, PastDue, Trialing";
+    assert_eq!(told("state:Lost"), ("unknown_state", all.to_owned()));
 }

@@ -14,11 +14,11 @@ use tenure_engine::PoolConfig;
 use tenure_workflows::catalog;
 use tenure_workflows::ports::mail::MailConfig;
 use tenure_workflows::product::Sources;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::figure::{Measured, percentile};
+use super::lane::{Lane, header};
 use crate::auth::{self, NewToken};
 use crate::config::StripeConfig;
 use crate::serve::{Running, ServeConfig, start};
@@ -40,7 +40,7 @@ const PREFIX: u128 = 0x00e1_0000_0000_7000_8000_0000_0000_0000;
 pub(crate) async fn measure(pool: &PgPool, scale: f64) -> anyhow::Result<Measured> {
     let tenants = ((f64::from(TENANTS) * scale) as u32).max(POPULAR);
     fill(pool, tenants).await?;
-    let token = token(pool).await?;
+    let token = token(pool, Role::Viewer).await?;
     let mails = tempfile::tempdir()?;
     let (address, running) = serve(pool, mails.path()).await?;
     let pace = Pace {
@@ -132,12 +132,13 @@ async fn fill(pool: &PgPool, tenants: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn token(pool: &PgPool) -> anyhow::Result<String> {
+/// A token of a role.
+pub(super) async fn token(pool: &PgPool, role: Role) -> anyhow::Result<String> {
     let mut tx = pool.begin().await?;
     tenure_workflows::as_control(&mut tx).await?;
     let new = NewToken {
         name: "bench".to_owned(),
-        role: Role::Viewer,
+        role,
         tenant: None,
         days: 1,
     };
@@ -226,13 +227,12 @@ fn tenant(nth: u32, tenants: u32) -> Uuid {
     Uuid::from_u128(PREFIX | u128::from(scattered % u64::from(tenants)))
 }
 
-/// One connection to the API, with nothing of a client that would take the processor's time.
+/// One connection to the API.
 struct Asker {
-    stream: TcpStream,
+    lane: Lane,
     token: String,
     tenants: u32,
     known: Option<std::collections::HashMap<Uuid, String>>,
-    buffer: Vec<u8>,
 }
 
 impl Asker {
@@ -242,42 +242,13 @@ impl Asker {
         tenants: u32,
         knows: bool,
     ) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
         Ok(Self {
-            stream,
+            lane: Lane::open(address).await?,
             token: token.to_owned(),
             tenants,
             known: knows.then(std::collections::HashMap::new),
-            buffer: Vec::with_capacity(8 * 1024),
         })
     }
-
-    /// Reads one answer; its head.
-    async fn answer(&mut self) -> anyhow::Result<String> {
-        self.buffer.clear();
-        loop {
-            let read = self.stream.read_buf(&mut self.buffer).await?;
-            anyhow::ensure!(read > 0, "the API closed the connection");
-            let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") else {
-                continue;
-            };
-            let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
-            let length = header(&head, "content-length")
-                .unwrap_or("0")
-                .parse::<usize>()?;
-            while self.buffer.len() < end + 4 + length {
-                let read = self.stream.read_buf(&mut self.buffer).await?;
-                anyhow::ensure!(read > 0, "the API closed the connection");
-            }
-            return Ok(head);
-        }
-    }
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-    lines.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value))
 }
 
 impl Ask for Asker {
@@ -291,8 +262,7 @@ impl Ask for Asker {
             self.token
         );
         let expected = if known.is_some() { " 304 " } else { " 200 " };
-        self.stream.write_all(request.as_bytes()).await?;
-        let head = self.answer().await?;
+        let head = self.lane.ask(&request).await?;
         let status = head.lines().next().unwrap_or_default();
         anyhow::ensure!(status.contains(expected), "the API answered {status:?}");
         if let Some(known) = &mut self.known {

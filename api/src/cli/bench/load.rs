@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::figure::{Measured, percentile};
 use super::workflows::{Call, Effects, Listener, Sleeper, Steps};
-use super::{crowd, entitlement, sleep};
+use super::{crowd, entitlement, http, lost, pinned, sleep};
 
 /// How often a sent signal is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -49,12 +49,15 @@ pub(crate) enum Workload {
     Signals,
     Flood,
     Blocked,
+    Pinned,
     Idle,
+    Lost,
+    Http,
     Entitlements,
 }
 
 /// All of them, by name.
-pub(crate) const WORKLOADS: [(&str, Workload); 10] = [
+pub(crate) const WORKLOADS: [(&str, Workload); 13] = [
     ("W1", Workload::OneStep),
     ("W2", Workload::TenSteps),
     ("W2T", Workload::TenEffects),
@@ -63,7 +66,10 @@ pub(crate) const WORKLOADS: [(&str, Workload); 10] = [
     ("W4", Workload::Signals),
     ("W5", Workload::Flood),
     ("W6", Workload::Blocked),
+    ("W7", Workload::Pinned),
     ("W8", Workload::Idle),
+    ("W9", Workload::Lost),
+    ("W10", Workload::Http),
     ("E1", Workload::Entitlements),
 ];
 
@@ -78,7 +84,10 @@ impl Workload {
             Self::Signals => signals(bench).await,
             Self::Flood => crowd::flood(bench).await,
             Self::Blocked => crowd::blocked(bench).await,
+            Self::Pinned => pinned::measure(bench).await,
             Self::Idle => idle(bench).await,
+            Self::Lost => lost::measure(bench).await,
+            Self::Http => http::measure(bench).await,
             Self::Entitlements => entitlement::measure(bench.pool(), bench.scale).await,
         }
     }
@@ -134,7 +143,6 @@ impl Bench {
         let config = WorkerConfig {
             name: "bench".to_owned(),
             in_flight: self.in_flight,
-            claim_batch: 256,
             ..WorkerConfig::default()
         };
         Ok(Worker::start(&self.client, config).await?)
@@ -171,16 +179,17 @@ impl Bench {
         Ok(())
     }
 
+    /// The engine's time, in milliseconds since 1970.
+    pub(super) async fn now_ms(&self) -> anyhow::Result<i64> {
+        let now = "select (extract(epoch from engine.now()) * 1000)::bigint";
+        Ok(sqlx::query_scalar(now).fetch_one(self.pool()).await?)
+    }
+
     /// Starts a sleeper that is not due while anything is measured; its id.
     pub(super) async fn sleep_for_long(&self) -> anyhow::Result<uuid::Uuid> {
-        let until: f64 = sqlx::query_scalar(
-            "select extract(epoch from engine.now() + interval '10 years')::float8",
-        )
-        .fetch_one(self.pool())
-        .await?;
+        let until = self.now_ms().await? + 10 * 365 * 24 * 3_600_000;
         let key = tenure_engine::random_uuid().to_string();
         let mut conn = self.pool().acquire().await?;
-        let until = (until * 1e3) as i64;
         let started = self
             .client
             .start::<Sleeper>(&mut conn, self.tenant, &key, &until);

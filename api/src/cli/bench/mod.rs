@@ -8,8 +8,12 @@ mod crowd;
 mod curve;
 mod entitlement;
 mod figure;
+mod http;
+mod lane;
 mod limit;
 mod load;
+mod lost;
+mod pinned;
 mod sleep;
 mod workflows;
 
@@ -24,8 +28,9 @@ use figure::{Figure, Machine};
 /// Measures the engine against the limit of Postgres on this machine.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Workloads to run, and E1: entitlements. All when none is named; see docs/performance.md.
-    #[arg(value_parser = ["W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6", "W8", "E1"])]
+    /// Workloads to run, and E1: entitlements. All but W7, which takes an hour, when none is named;
+    /// see docs/performance.md.
+    #[arg(value_parser = ["W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "E1"])]
     workloads: Vec<String>,
     /// Repetitions of each workload; the median is reported.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -48,6 +53,26 @@ pub enum BenchTool {
     Compare(compare::CompareArgs),
     /// Draw what a piece of work costs against how much of it there is.
     Curve(curve::CurveArgs),
+    /// The worker that W9 kills.
+    #[command(hide = true)]
+    Hold(HoldArgs),
+}
+
+/// How much the worker that is to be killed takes.
+#[derive(Debug, clap::Args)]
+pub struct HoldArgs {
+    /// The most visits in flight.
+    #[arg(long)]
+    in_flight: usize,
+}
+
+/// Takes runs of W9 and holds them until it is killed.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn hold(args: &HoldArgs, database: Database) -> anyhow::Result<()> {
+    let (pool, _) = open(database).await?;
+    lost::hold(pool, args.in_flight).await
 }
 
 /// Compares two files; needs no database.
@@ -90,6 +115,7 @@ fn registry() -> anyhow::Result<Registry> {
         .register(workflows::Listener)
         .register(workflows::Gated)
         .register(workflows::Sleeper)
+        .register(workflows::Held { ends: true })
         .build()?;
     Ok(registry)
 }
@@ -102,7 +128,10 @@ pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
     let (pool, machine) = open(database).await?;
     println!("{machine}");
     let bench = load::Bench::new(pool, registry()?, args.in_flight, args.scale).await?;
-    let wanted = |name: &str| args.workloads.is_empty() || args.workloads.iter().any(|w| w == name);
+    let wanted = |name: &str| match args.workloads.as_slice() {
+        [] => name != "W7",
+        named => named.iter().any(|w| w == name),
+    };
 
     let mut figures: Vec<Figure> = Vec::new();
     let mut limits = limit::Limits::default();

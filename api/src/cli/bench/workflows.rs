@@ -209,3 +209,47 @@ impl Workflow for Sleeper {
         })
     }
 }
+
+/// Writes a row, then holds on: for ever, or until the next step where it `ends`.
+pub(crate) struct Held {
+    pub(crate) ends: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum HeldState {
+    Holding,
+}
+
+impl Workflow for Held {
+    const NAME: &'static str = "bench-held";
+    const VERSION: i32 = 1;
+    type Input = ();
+    type State = HeldState;
+    type Signal = NoSignal;
+    type Output = ();
+
+    fn start(&self, (): ()) -> HeldState {
+        HeldState::Holding
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        _state: HeldState,
+        _event: Event<NoSignal>,
+    ) -> Result<Transition<Self>, StepError> {
+        let run = cx.run_id().0;
+        cx.transact("write", async |tx| {
+            sqlx::query("insert into bench_held (run_id) values ($1)")
+                .bind(run)
+                .execute(&mut *tx)
+                .await?;
+            Ok(())
+        })
+        .await?;
+        if !self.ends {
+            std::future::pending::<()>().await;
+        }
+        Ok(Transition::complete(()))
+    }
+}

@@ -18,13 +18,37 @@ use crate::support::{connect, eventually, eventually_or_tell};
 pub(crate) const ENTER: &str = "\r";
 const BACKSPACE: &str = "\x7f";
 
+/// What a terminal with synchronized updates (mode 2026) shows while a frame is being drawn: the last
+/// whole one.
+#[derive(Default)]
+struct Frames {
+    before: Option<String>,
+}
+
+impl vt100::Callbacks for Frames {
+    fn unhandled_csi(
+        &mut self,
+        screen: &mut vt100::Screen,
+        mark: Option<u8>,
+        _: Option<u8>,
+        params: &[&[u16]],
+        end: char,
+    ) {
+        match (mark, params, end) {
+            (Some(b'?'), [[2026]], 'h') => self.before = Some(screen.contents()),
+            (Some(b'?'), [[2026]], 'l') => self.before = None,
+            _ => {}
+        }
+    }
+}
+
 /// A console and the terminal in front of it. The other end of the terminal is kept, so that what the
 /// console leaves behind can be looked at after its end.
 pub(crate) struct Console {
     child: Box<dyn Child + Send + Sync>,
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
-    screen: Arc<Mutex<vt100::Parser>>,
+    screen: Arc<Mutex<vt100::Parser<Frames>>>,
     _slave: Box<dyn SlavePty + Send>,
 }
 
@@ -72,7 +96,8 @@ impl Console {
         command.env("TERM", "xterm-256color");
         let child = pair.slave.spawn_command(command).unwrap();
         let (rows, cols) = (size.rows.try_into().unwrap(), size.cols.try_into().unwrap());
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, cols, 0)));
+        let parser = vt100::Parser::new_with_callbacks(rows, cols, 0, Frames::default());
+        let screen = Arc::new(Mutex::new(parser));
         let mut output = pair.master.try_clone_reader().unwrap();
         let drawn = screen.clone();
         // Ends with the terminal: a pseudo-terminal whose other end is closed reads as an error.
@@ -92,7 +117,9 @@ impl Console {
     }
 
     pub(crate) fn text(&self) -> String {
-        self.screen.lock().unwrap().screen().contents()
+        let parser = self.screen.lock().unwrap();
+        let before = parser.callbacks().before.clone();
+        before.unwrap_or_else(|| parser.screen().contents())
     }
 
     pub(crate) fn press(&mut self, keys: &str) {
@@ -107,6 +134,21 @@ impl Console {
             async || {
                 let text = self.text();
                 words.iter().all(|word| text.contains(word))
+            },
+            async || self.text(),
+        )
+        .await;
+    }
+
+    /// Waits until the run rests and the screen shows it so. What is done to it before that is refused:
+    /// it moved on since it was seen.
+    async fn sees_at_rest(&self, app: &TestApp, run: uuid::Uuid) {
+        eventually_or_tell(
+            "the screen shows the run at rest",
+            async || {
+                let now = app.client.run(run).await.unwrap();
+                let shown = format!("revision {} ", now.revision);
+                now.summary.status == RunStatus::Waiting && self.text().contains(&shown)
             },
             async || self.text(),
         )
@@ -154,6 +196,7 @@ pub(crate) async fn acme(app: &TestApp) -> Tenant {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: None,
+        legal_entity: None,
     };
     let key = IdempotencyKey::generate();
     let made = app.client.create_tenant(&new, &key);
@@ -285,6 +328,8 @@ async fn a_person_finds_a_stuck_run_retries_it_and_signals_another() {
         tenant.default_payment_method.is_some()
     })
     .await;
+    // The card stands as soon as its step is done; the visit ends after it.
+    console.sees_at_rest(&app, lifecycle).await;
 
     // Any verb that the server knows, from the menu.
     console.press("a");

@@ -1,11 +1,16 @@
 //! Whatever happens, at whatever size: no panic, and nothing that a terminal would obey.
 
 use super::desk::{Desk, glyphs, press, refused};
+use super::life_samples::{
+    backfill, backfills, certificate, deletion, deletions, erasing, export, keeping, names,
+    placement, placements, ranges,
+};
 use super::samples::{
-    bulk, detail_answer, flow, mails, page, results, retention, run, schedule, schedule_detail,
+    bulk, detail_answer, flow, id, mails, page, results, retention, run, schedule, schedule_detail,
     signals, steps, tenant_answer, tenants, transitions, verbs, would,
 };
 use chrono::TimeDelta;
+use serde_json::json;
 use tenure_client::{Page, RunCount};
 use tenure_console::crossterm::event::{Event as TerminalEvent, KeyCode};
 use tenure_console::event::{Answer, Content, Done, Door, Event};
@@ -73,7 +78,7 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
         KeyCode::F(1),
         KeyCode::F(5),
     ];
-    const LETTERS: &str = "/SRBNaswtbfhmnpyezjkgGq?12345 {}\":a1[]\u{202e}東é";
+    const LETTERS: &str = "/SRBNaswtbdfhmnpyezjkgGq?12345 {}\":a1[]\u{202e}東é";
     match dice.below(11) {
         0..=2 => press(KEYS[dice.below(KEYS.len())]),
         3..=5 => {
@@ -90,11 +95,26 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
         }
         9 => Event::Acted {
             intent: desk.intent(),
-            result: match dice.below(4) {
+            result: match dice.below(7) {
                 0 => Ok(would()),
                 3 => Ok(Done::Opens(
                     "see".to_owned(),
                     Door::Bulk(Box::new(bulk("prepared"))),
+                )),
+                4 => Ok(Done::Opens(
+                    "see".to_owned(),
+                    Door::Backfill(Box::new(backfill(json!({})))),
+                )),
+                5 => Ok(Done::Opens(
+                    "see".to_owned(),
+                    Door::Deletion(
+                        Box::new(deletion("requested", json!({}))),
+                        Some("/\u{1b}[31m".to_owned()),
+                    ),
+                )),
+                6 => Ok(Done::Opens(
+                    "see".to_owned(),
+                    Door::Export(id(101), Box::new(export("writing")), None),
                 )),
                 1 => Ok(Done::Did("It is done \u{1b}[31m.".to_owned())),
                 _ => Err(refused("no \u{202e}, never")),
@@ -112,7 +132,7 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
 }
 
 fn random_answer(dice: &mut Dice) -> Answer {
-    match dice.below(15) {
+    match dice.below(22) {
         7 => Answer::Flow(Box::new(flow())),
         8 => Answer::Retention(Box::new(retention())),
         9 => {
@@ -123,6 +143,16 @@ fn random_answer(dice: &mut Dice) -> Answer {
         11 => Answer::Bulk(Box::new(bulk("acting")), page(results())),
         12 => Answer::Tenants(page(tenants())),
         13 => Answer::Tenant(Box::new(tenant_answer())),
+        14 => Answer::Life(Box::new(backfills(vec![backfill(json!({}))]))),
+        15 => Answer::Life(Box::new(placements(vec![placement(102, "frozen")]))),
+        16 => Answer::Life(Box::new(deletions(vec![erasing().deletion]))),
+        17 => Answer::Life(Box::new(keeping())),
+        18 => Answer::Backfill(Box::new(backfill(json!({}))), page(ranges()), names()),
+        19 => {
+            let certificate = Some(Box::new(certificate()));
+            Answer::Deletion(Box::new(erasing()), certificate, names())
+        }
+        20 => Answer::Export(Box::new(export("ready"))),
         0 | 1 => {
             let runs = (0..dice.below(40)).map(|_| {
                 let number = u8::try_from(dice.below(60)).unwrap() + 1;

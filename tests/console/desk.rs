@@ -68,6 +68,20 @@ impl Desk {
         desk
     }
 
+    /// Goes to the row that has these words in it.
+    pub(crate) fn go_to(&mut self, words: &str) {
+        self.key(KeyCode::Home);
+        for _ in 0..80 {
+            let text = self.text();
+            let on = text.lines().find(|line| line.starts_with('>')).unwrap();
+            if on.contains(words) {
+                return;
+            }
+            self.key(KeyCode::Down);
+        }
+        panic!("{words} is not on\n{}", self.text());
+    }
+
     /// A run on show; retry is allowed or refused.
     pub(crate) fn with_detail(may_retry: bool) -> Self {
         let mut desk = Self::with_runs(vec![run(1), run(2)]);

@@ -49,6 +49,46 @@ fn the_timeline_is_in_real_time_with_the_tenants_beside_it() {
 }
 
 #[test]
+fn the_footer_has_the_verbs_that_the_run_allows_and_no_others() {
+    let footer = |desk: &mut Desk| {
+        let frame = desk.frame(120, 24);
+        frame.lines().last().unwrap().to_owned()
+    };
+    let mut desk = Desk::with_runs(vec![run(1)]);
+    desk.key(KeyCode::Enter);
+    let asking = footer(&mut desk);
+    assert!(
+        !asking.contains("retry") && !asking.contains("signal"),
+        "{asking}"
+    );
+    let table: [(&[&str], bool, bool); 4] = [
+        (&["signal", "retry"], true, true),
+        (&["signal"], true, false),
+        (&["retry", "restart"], false, true),
+        (&["restart"], false, false),
+    ];
+    for (allowed, signal, retry) in table {
+        let mut run = detail(1);
+        for action in &mut run.allowed_actions {
+            action.allowed = allowed.contains(&action.action.as_str());
+        }
+        desk.refresh(run_answer(run, Content::Data));
+        let footer = footer(&mut desk);
+        assert_eq!(footer.contains("S signal"), signal, "{allowed:?}: {footer}");
+        assert_eq!(footer.contains("R retry"), retry, "{allowed:?}: {footer}");
+        assert!(
+            footer.contains("a act") && footer.contains("? help"),
+            "{footer}"
+        );
+    }
+    // The help keeps the key, and says why it does nothing.
+    desk.key(KeyCode::Char('?'));
+    let help = desk.frame(120, 40);
+    let line = help.lines().find(|line| line.starts_with("R ")).unwrap();
+    assert!(line.contains("[not now: "), "{help}");
+}
+
+#[test]
 fn nothing_that_is_told_of_a_run_is_cut_when_it_is_unfolded() {
     let mut desk = Desk::with_detail(true);
     let mut long = detail(1);

@@ -8,6 +8,8 @@ pub(crate) mod desk;
 mod detail;
 mod flow;
 mod keys;
+mod life;
+mod life_samples;
 mod list;
 mod retention;
 pub(crate) mod samples;

@@ -315,6 +315,7 @@ pub(crate) fn tenant_answer() -> TenantAnswer {
                 "usable_at": "2026-01-05T09:00:00Z"},
         ]))),
         billing: billing(),
+        life: super::life_samples::tenant_life(),
     }
 }
 

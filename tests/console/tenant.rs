@@ -3,8 +3,8 @@
 use super::desk::Desk;
 use super::samples::{detail, detail_answer, id, page, run_answer, tenant_answer, tenants};
 use tenure_client::{
-    CancelSubscription, CreditPolicy, DestroyKeys, IntentKind, Money, NewCreditNote,
-    PlaceLegalHold, UndoIntent, When,
+    CancelSubscription, ChangeLegalEntity, ChangeTax, CreditPolicy, DestroyKeys, IntentKind, Money,
+    NewCreditNote, PlaceLegalHold, UndoIntent, When,
 };
 use tenure_console::crossterm::event::KeyCode;
 use tenure_console::event::{Act, Answer, BillingAct, Content, Done, KeysAct, RetentionAct};
@@ -26,20 +26,6 @@ fn desk(role: &str) -> Desk {
     );
     desk.answer(Answer::Tenant(Box::new(tenant_answer())));
     desk
-}
-
-/// Goes to the row that begins so.
-fn go_to(desk: &mut Desk, words: &str) {
-    desk.key(KeyCode::Home);
-    for _ in 0..40 {
-        let text = desk.text();
-        let on = text.lines().find(|line| line.starts_with('>')).unwrap();
-        if on.contains(words) {
-            return;
-        }
-        desk.key(KeyCode::Down);
-    }
-    panic!("{words} is not on\n{}", desk.text());
 }
 
 #[test]
@@ -97,7 +83,7 @@ fn rows_lead_to_their_runs_and_back() {
     let mut desk = desk("viewer");
     let rows = [("past due", 5), ("2026-002", 1), ("! stuck", 1)];
     for (words, run) in rows {
-        go_to(&mut desk, words);
+        desk.go_to(words);
         desk.key(KeyCode::Enter);
         let asked = desk.question();
         assert!(
@@ -109,7 +95,7 @@ fn rows_lead_to_their_runs_and_back() {
         desk.key(KeyCode::Esc);
         assert_eq!(desk.model.context(), Context::Tenant);
     }
-    go_to(&mut desk, "2026-001");
+    desk.go_to("2026-001");
     desk.key(KeyCode::Enter);
     assert_eq!(
         desk.model.context(),
@@ -196,7 +182,7 @@ fn fill(desk: &mut Desk, text: &str) {
 #[test]
 fn a_subscription_is_ended_after_the_servers_own_words_on_the_money() {
     let mut desk = desk("support");
-    go_to(&mut desk, "past due");
+    desk.go_to("past due");
     desk.choose("cancel");
     let text = desk.text();
     assert!(
@@ -246,7 +232,7 @@ fn a_subscription_is_ended_after_the_servers_own_words_on_the_money() {
 #[test]
 fn a_subscription_that_moved_on_is_not_acted_on() {
     let mut desk = desk("support");
-    go_to(&mut desk, "past due");
+    desk.go_to("past due");
     desk.choose("pause");
     fill(&mut desk, "now");
     desk.key(KeyCode::Enter);
@@ -273,7 +259,7 @@ fn a_subscription_that_moved_on_is_not_acted_on() {
 #[test]
 fn what_is_to_come_is_taken_back_and_an_invoice_is_given_back() {
     let mut desk = desk("support");
-    go_to(&mut desk, "past due");
+    desk.go_to("past due");
     desk.choose("undo");
     desk.key(KeyCode::Enter);
     desk.type_text("a mistake");
@@ -296,7 +282,7 @@ fn what_is_to_come_is_taken_back_and_an_invoice_is_given_back() {
     assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted));
     desk.done(Ok(Done::Did("Told.".to_owned())));
 
-    go_to(&mut desk, "2026-001");
+    desk.go_to("2026-001");
     desk.choose("refund");
     desk.type_text("12.50");
     desk.key(KeyCode::Enter);
@@ -322,4 +308,78 @@ fn what_is_to_come_is_taken_back_and_an_invoice_is_given_back() {
     assert!(!desk.model.has_dialog());
     let why = "You cannot collect this invoice now: only an open invoice can be";
     assert_eq!(desk.model.toast(), Some(why));
+}
+
+#[test]
+fn who_issues_its_invoices_is_shown_and_changed_after_the_next_number_was() {
+    let mut desk = desk("support");
+    let mut answer = tenant_answer();
+    answer.tenant.legal_entity = Some("de".to_owned());
+    answer.invoices.as_mut().unwrap()[0].number = Some("DE-INV-00002".to_owned());
+    desk.tick(3);
+    desk.answer(Answer::Tenant(Box::new(answer)));
+    let text = desk.text();
+    assert!(text.contains("time, billed by de"), "{text}");
+    assert!(text.contains("DE-INV-00002 49.00 EUR"), "{text}");
+    desk.choose("change-entity");
+    desk.type_text("us");
+    desk.key(KeyCode::Enter);
+    desk.type_text("they moved");
+    desk.key(KeyCode::Enter);
+    let asked = ChangeLegalEntity {
+        legal_entity: "us".to_owned(),
+        reason: Some("they moved".to_owned()),
+        dry_run: false,
+    };
+    let wanted = |dry_run| Act::Billing {
+        tenant_id: id(101),
+        act: BillingAct::ChangeLegalEntity(asked.clone()),
+        dry_run,
+    };
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted(true)));
+    desk.done(Ok(Done::Told(vec![
+        "The next one is US-INV-00001.".to_owned(),
+    ])));
+    let text = desk.text();
+    assert!(text.contains("The next one is US-INV-00001."), "{text}");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted(false)));
+}
+
+#[test]
+fn a_tax_is_set_after_it_was_told_and_a_rate_that_is_none_is_not_sent() {
+    let mut desk = desk("support");
+    desk.tick(3);
+    desk.answer(Answer::Tenant(Box::new(tenant_answer())));
+    desk.choose("set-tax");
+    desk.type_text("VAT");
+    desk.key(KeyCode::Enter);
+    desk.type_text("much");
+    desk.key(KeyCode::Enter);
+    desk.key(KeyCode::Enter);
+    desk.type_text("the office said so");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.acted(), None);
+    let text = desk.text();
+    assert!(text.contains("percent: a number from 0 to 100"), "{text}");
+    desk.key(KeyCode::Esc);
+    desk.choose("clear-tax");
+    desk.type_text("they are exempt");
+    desk.key(KeyCode::Enter);
+    let asked = ChangeTax {
+        tax: None,
+        reason: Some("they are exempt".to_owned()),
+        dry_run: false,
+    };
+    let wanted = |dry_run| Act::Billing {
+        tenant_id: id(101),
+        act: BillingAct::ChangeTax(asked.clone()),
+        dry_run,
+    };
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted(true)));
+    desk.done(Ok(Done::Told(vec![
+        "It would be billed with no tax.".to_owned(),
+    ])));
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted(false)));
 }

@@ -2,7 +2,7 @@
 
 use crate::event::TenantAnswer;
 use crate::place::{cell, note};
-use crate::sections::{Section, day, minute, zone};
+use crate::sections::{Section, day, minute, numbers, zone};
 use crate::theme::Tone;
 use crate::tree::{Node, Piece};
 use chrono_tz::Tz;
@@ -178,20 +178,22 @@ fn entry_node(place: usize, entry: &CreditEntry, zone: Tz) -> Node {
 
 pub(crate) fn notes(known: &TenantAnswer, _columns: usize) -> Section {
     let zone = zone(known);
+    let all = known.billing.notes.iter().flatten();
+    let columns = numbers(all.map(|one| one.number.as_str()));
     let section = Section::new("CREDIT NOTES", "none", &known.billing.notes, |one| {
-        (credit_note(one, zone), None)
+        (credit_note(one, columns, zone), None)
     });
     section.folded()
 }
 
-fn credit_note(one: &CreditNote, zone: Tz) -> Node {
+fn credit_note(one: &CreditNote, columns: usize, zone: Tz) -> Node {
     let id = format!("credit note {}", one.credit_note_id);
     let refund = one
         .refund_status
         .as_ref()
         .map(|status| format!("refund {status}"));
     let line = vec![
-        cell(Tone::Strong, &one.number, 11),
+        cell(Tone::Strong, &one.number, columns),
         cell(Tone::Plain, &one.total.to_string(), 12),
         cell(Tone::Dim, &day(one.created_at, zone), 12),
         (Tone::Plain, refund.unwrap_or_default()),

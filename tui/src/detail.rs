@@ -6,6 +6,7 @@ use crate::event::{Answer, Content, Request, RunAnswer};
 use crate::keymap::Context;
 use crate::place::Place;
 use crate::subject::{Offer, Subject, Target};
+use crate::text;
 use crate::tree::{Folding, Node};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -118,8 +119,8 @@ impl Detail {
         named
             .or_else(|| summary.and_then(|run| run.tenant_name.clone()))
             .or_else(|| {
-                let id = summary?.tenant_id.to_string();
-                Some(format!("tenant {}", id.get(..8).unwrap_or(&id)))
+                let id = text::end_of(summary?.tenant_id);
+                Some(format!("tenant {id}"))
             })
             .unwrap_or_default()
     }

@@ -1,19 +1,25 @@
 //! Everything that can happen, everything that can be asked, and everything that may be answered.
 
 use crate::detail::Tab;
+use crate::life::Shelf;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use tenure_client::{
-    AbortBulk, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun, ActOnSchedule, ActionAccepted,
-    AllowedAction, AttachPaymentMethod, Breaker, BulkOperation, BulkOutcome, BulkResult,
-    CancelSubscription, ChangeSubscription, ClearOverride, ConfirmBulk, Credit, CreditNote,
-    DataKey, Debt, DestroyKeys, Entitlements, ExemptFromDunning, FlowLimit, GrantCredit, Holds,
-    Invoice, LegalHold, LiftExemption, LiftHold, LiftLegalHold, Mail, MoveAnchor, NewCreditNote,
-    NewSchedule, Page, Pause, PauseSubscription, PlaceHold, PlaceLegalHold, Plan, PrepareBulk,
-    PutRetention, ResumeSubscription, RetentionPolicy, RotateKey, RunCount, RunDetail, RunFilter,
-    RunSummary, Schedule, ScheduleDetail, SetFlowLimit, SetOverride, SetTenantWeight, Signal,
-    StartRun, Step, Subscription, SubscriptionDetail, Tenant, TenantWeight, TestClock, Transition,
-    UndoIntent, Usage,
+    AbortBulk, ActOnBackfill, ActOnBackfillRange, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun,
+    ActOnSchedule, ActionAccepted, AllowedAction, AttachPaymentMethod, Backfill, BackfillRange,
+    Breaker, BulkOperation, BulkOutcome, BulkResult, CancelSubscription, ChangeLegalEntity,
+    ChangeSubscription, ChangeTax, ChangeZone, ClearOverride, ConfirmBulk, Credit, CreditNote,
+    DataArchive, DataExport, DataHold, DataKey, Debt, Deletion, DeletionAct, DeletionCertificate,
+    DeletionDetail, DestroyKeys, Entitlements, ExemptFromDunning, FlowLimit, GrantCredit, Holds,
+    Invoice, KeepingPolicy, LegalHold, LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, Mail,
+    MigrationPlace, MoveAnchor, MovePlacement, NewCreditNote, NewSchedule, Page, Pause,
+    PauseSubscription, PlaceDataHold, PlaceHold, PlaceLegalHold, Placement, Plan, PrepareBulk,
+    ProductMigration, PutRetention, RequestDeletion, ResumeSubscription, RetentionPolicy,
+    RotateKey, RunCount, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDetail, SetFlowLimit,
+    SetOverride, SetTenantWeight, Signal, StartExport, StartRestore, StartRun, StartSweep, Step,
+    Subscription, SubscriptionDetail, Tenant, TenantWeight, TestClock, Transition, UndoIntent,
+    Usage,
 };
 use uuid::Uuid;
 
@@ -108,6 +114,26 @@ pub enum Request {
     Tenants(String),
     /// All that is known of a tenant.
     Tenant(Uuid),
+    /// A shelf of what becomes of tenants' data.
+    Life {
+        /// The shelf.
+        shelf: Shelf,
+        /// Where the page before ended.
+        cursor: Option<String>,
+    },
+    /// A backfill, with a page of its ranges.
+    Backfill {
+        /// The backfill.
+        backfill_id: Uuid,
+        /// Only ranges that are so.
+        status: Option<&'static str>,
+        /// Where the page before ended.
+        cursor: Option<String>,
+    },
+    /// A deletion with its steps, and its certificate once there is one.
+    Deletion(Uuid),
+    /// An export of a tenant.
+    Export(Uuid, Uuid),
 }
 
 /// A change that a person confirmed.
@@ -166,6 +192,40 @@ pub enum Act {
         /// What becomes of them.
         act: KeysAct,
     },
+    /// Change what becomes of tenants' data, or ask what that would come to.
+    Life {
+        /// What is done.
+        act: LifeAct,
+        /// Whether it is only tried.
+        dry_run: bool,
+    },
+}
+
+/// A change to what becomes of tenants' data in the product.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LifeAct {
+    /// Do a verb to a backfill.
+    Backfill(Uuid, String, ActOnBackfill),
+    /// Do a verb to a range of a backfill.
+    Range(Uuid, Uuid, String, ActOnBackfillRange),
+    /// Move a tenant's rows.
+    Move(Uuid, MovePlacement),
+    /// Leave them where they are.
+    BackOut(Uuid),
+    /// Ask for the deletion of a tenant.
+    RequestDeletion(RequestDeletion),
+    /// Tell a deletion something, in the server's word.
+    Deletion(Uuid, String, DeletionAct),
+    /// Put together what the product keeps of a tenant.
+    Export(Uuid, StartExport),
+    /// Take out what is past its time, or count it.
+    Sweep(Uuid, StartSweep),
+    /// Bring back what a sweep took out.
+    Restore(Uuid, StartRestore),
+    /// Keep rows whatever their age.
+    PlaceHold(Uuid, PlaceDataHold),
+    /// As if there had been no hold.
+    LiftHold(Uuid, Uuid, LiftDataHold),
 }
 
 /// A change to limits, pauses, breakers or weights.
@@ -240,6 +300,12 @@ pub enum BillingAct {
     Attach(AttachPaymentMethod),
     /// Spare it the steps of dunning for a while.
     Exempt(ExemptFromDunning),
+    /// Its days begin in another zone.
+    ChangeZone(ChangeZone),
+    /// Another legal entity issues its invoices.
+    ChangeLegalEntity(ChangeLegalEntity),
+    /// Another tax, or none, on what it is billed.
+    ChangeTax(ChangeTax),
     /// Dunning goes on.
     LiftExemption(Uuid, LiftExemption),
 }
@@ -302,6 +368,12 @@ pub enum Door {
     Tenant(Uuid, Option<String>),
     /// An operation on many runs.
     Bulk(Box<BulkOperation>),
+    /// A backfill.
+    Backfill(Box<Backfill>),
+    /// A deletion, and the link of the export that the tenant takes along, where it was just made.
+    Deletion(Box<Deletion>, Option<String>),
+    /// An export of a tenant, and its link, where it was just made.
+    Export(Uuid, Box<DataExport>, Option<String>),
 }
 
 /// What the server said to a question.
@@ -329,6 +401,14 @@ pub enum Answer {
     Tenants(Page<Tenant>),
     /// To [`Request::Tenant`].
     Tenant(Box<TenantAnswer>),
+    /// To [`Request::Life`].
+    Life(Box<LifeAnswer>),
+    /// To [`Request::Backfill`].
+    Backfill(Box<Backfill>, Page<BackfillRange>, Names),
+    /// To [`Request::Deletion`].
+    Deletion(Box<DeletionDetail>, Option<Box<DeletionCertificate>>, Names),
+    /// To [`Request::Export`].
+    Export(Box<DataExport>),
     /// To any: no.
     Failed(Refusal),
 }
@@ -348,6 +428,51 @@ pub struct RunAnswer {
 
 /// A part of an answer: what the server told, or its no, which leaves the other parts standing.
 pub type Part<T> = Result<T, String>;
+
+/// Tenants by what people call them, as far as that is known.
+pub type Names = BTreeMap<Uuid, String>;
+
+/// A shelf of what becomes of tenants' data.
+#[derive(Clone, Debug)]
+pub struct LifeAnswer {
+    /// What is on it.
+    pub lines: Lines,
+    /// What is there for all tenants at once, whatever the page.
+    pub around: Around,
+    /// The tenants that it names.
+    pub names: Names,
+    /// Where the next page begins.
+    pub next_cursor: Option<String>,
+}
+
+/// The lines of a shelf.
+#[derive(Clone, Debug)]
+pub enum Lines {
+    /// Of [`Shelf::Backfills`].
+    Backfills(Vec<Backfill>),
+    /// Of [`Shelf::Placements`].
+    Placements(Vec<Placement>),
+    /// Of [`Shelf::Deletions`].
+    Deletions(Vec<Deletion>),
+    /// Of [`Shelf::Keeping`].
+    Jobs(Vec<RunSummary>),
+}
+
+/// What is there for all tenants at once.
+#[derive(Clone, Debug)]
+pub enum Around {
+    /// Nothing.
+    Nothing,
+    /// Beside placements: tenants on their way, and migrations with the places that refused them.
+    Moves {
+        /// The runs that make places and move tenants.
+        moves: Part<Vec<RunSummary>>,
+        /// The newest migrations.
+        migrations: Part<Vec<(ProductMigration, Vec<MigrationPlace>)>>,
+    },
+    /// Beside sweeps, restores and exports: how long each source's rows are kept, where that is said.
+    Policies(Part<Vec<(String, Option<KeepingPolicy>)>>),
+}
 
 /// What bounds and halts the engine.
 #[derive(Clone, Debug)]
@@ -394,6 +519,23 @@ pub struct TenantAnswer {
     pub keys: Part<Vec<DataKey>>,
     /// Its money, and what it may use.
     pub billing: BillingAnswer,
+    /// What becomes of its data in the product.
+    pub life: TenantLife,
+}
+
+/// What becomes of a tenant's data in the product.
+#[derive(Clone, Debug)]
+pub struct TenantLife {
+    /// Where its rows are, if that was said.
+    pub placement: Part<Option<Placement>>,
+    /// What is held of them.
+    pub holds: Part<Vec<DataHold>>,
+    /// What was put together for it.
+    pub exports: Part<Vec<DataExport>>,
+    /// What sweeps took out, the newest.
+    pub archives: Part<Vec<DataArchive>>,
+    /// Whether it was asked to delete it.
+    pub deletions: Part<Vec<Deletion>>,
 }
 
 /// A tenant's money, and what it may use.

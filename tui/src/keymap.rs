@@ -4,6 +4,7 @@
 //! do. In the contexts that hold a text field, every key that is not in the table is typing.
 
 use crate::detail::Tab;
+use crate::life::Shelf;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Where the person is, as far as keys are concerned.
@@ -35,6 +36,14 @@ pub enum Context {
     Tenants,
     /// One tenant.
     Tenant,
+    /// What becomes of tenants' data.
+    Life,
+    /// One backfill.
+    Backfill,
+    /// One deletion of a tenant.
+    Deletion,
+    /// One export of a tenant.
+    Export,
     /// The menu of what can be done here.
     Menu,
     /// A dialog that will change something.
@@ -45,7 +54,7 @@ pub enum Context {
 
 impl Context {
     /// Every context, in reading order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::List,
         Self::Filter,
         Self::Detail,
@@ -59,6 +68,10 @@ impl Context {
         Self::Find,
         Self::Tenants,
         Self::Tenant,
+        Self::Life,
+        Self::Backfill,
+        Self::Deletion,
+        Self::Export,
         Self::Menu,
         Self::Dialog,
         Self::Help,
@@ -80,6 +93,10 @@ impl Context {
             Self::Find => "Find a tenant",
             Self::Tenants => "Tenants",
             Self::Tenant => "Tenant",
+            Self::Life => "Data of tenants",
+            Self::Backfill => "Backfill",
+            Self::Deletion => "Deletion",
+            Self::Export => "Export",
             Self::Menu => "Acts",
             Self::Dialog => "Dialog",
             Self::Help => "Help",
@@ -132,6 +149,8 @@ pub enum Command {
     FindTenant,
     /// The page of the run's tenant.
     ShowTenant,
+    /// A shelf of what becomes of tenants' data.
+    ShowLife(Shelf),
     /// The verbs for all runs that pass the filter.
     ActOnMany,
     /// Prepare a new run.
@@ -228,7 +247,12 @@ pub struct Binding {
 }
 
 /// Where lines unfold and lead nowhere.
-const PLAIN: &[Context] = &[Context::Detail, Context::Mails, Context::Schedules];
+const PLAIN: &[Context] = &[
+    Context::Detail,
+    Context::Mails,
+    Context::Schedules,
+    Context::Export,
+];
 /// Where a line may lead to another screen.
 const DOORS: &[Context] = &[
     Context::Flow,
@@ -237,6 +261,9 @@ const DOORS: &[Context] = &[
     Context::Bulk,
     Context::Tenants,
     Context::Tenant,
+    Context::Life,
+    Context::Backfill,
+    Context::Deletion,
 ];
 /// The same where lines unfold as well.
 const UNFOLDING: &[Context] = &[
@@ -244,6 +271,9 @@ const UNFOLDING: &[Context] = &[
     Context::Retention,
     Context::Bulks,
     Context::Tenant,
+    Context::Life,
+    Context::Backfill,
+    Context::Deletion,
 ];
 const TREES: &[Context] = &[
     Context::Detail,
@@ -253,6 +283,10 @@ const TREES: &[Context] = &[
     Context::Retention,
     Context::Bulks,
     Context::Tenant,
+    Context::Life,
+    Context::Backfill,
+    Context::Deletion,
+    Context::Export,
 ];
 const OVER: &[Context] = &[
     Context::Detail,
@@ -265,6 +299,10 @@ const OVER: &[Context] = &[
     Context::Bulk,
     Context::Tenants,
     Context::Tenant,
+    Context::Life,
+    Context::Backfill,
+    Context::Deletion,
+    Context::Export,
 ];
 const LOOKING: &[Context] = &[
     Context::List,
@@ -278,6 +316,10 @@ const LOOKING: &[Context] = &[
     Context::Bulk,
     Context::Tenants,
     Context::Tenant,
+    Context::Life,
+    Context::Backfill,
+    Context::Deletion,
+    Context::Export,
 ];
 const SCROLLING: &[Context] = &[
     Context::List,
@@ -291,6 +333,10 @@ const SCROLLING: &[Context] = &[
     Context::Bulk,
     Context::Tenants,
     Context::Tenant,
+    Context::Life,
+    Context::Backfill,
+    Context::Deletion,
+    Context::Export,
     Context::Menu,
     Context::Help,
 ];
@@ -302,9 +348,17 @@ const ACTING: &[Context] = &[
     Context::Bulks,
     Context::Bulk,
     Context::Tenant,
+    Context::Life,
+    Context::Backfill,
+    Context::Deletion,
 ];
 const FILTERED: &[Context] = &[Context::Filter, Context::Find];
-const PAGED: &[Context] = &[Context::List, Context::Bulk];
+const PAGED: &[Context] = &[
+    Context::List,
+    Context::Bulk,
+    Context::Life,
+    Context::Backfill,
+];
 const EVERYWHERE: &[Context] = &Context::ALL;
 
 const fn row(
@@ -328,7 +382,7 @@ const fn row(
 pub const BINDINGS: &[Binding] = &[
     row(Command::Open, &[Context::List], &[Key::plain(KeyCode::Enter)], "Open the run under the cursor", Some("open")),
     row(Command::Open, PLAIN, &[Key::plain(KeyCode::Enter), Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
-    row(Command::Open, DOORS, &[Key::plain(KeyCode::Enter)], "Open what is under the cursor: its run, tenant or operation; else unfold it", Some("open")),
+    row(Command::Open, DOORS, &[Key::plain(KeyCode::Enter)], "Open what is under the cursor: its run, tenant, operation or job; else unfold it", Some("open")),
     row(Command::Unfold, UNFOLDING, &[Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
     row(Command::EditFilter, &[Context::List], &[Key::char('/')], "Edit the filter, such as workflow:dunning status:stuck", Some("filter")),
     row(Command::EditFilter, &[Context::Tenants], &[Key::char('/')], "Look for another tenant", Some("find")),
@@ -350,16 +404,25 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::PreviousTab, &[Context::Bulk], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Left)], "The outcome before", None),
     row(Command::NextTab, &[Context::Detail], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Right)], "Next tab", Some("next tab")),
     row(Command::PreviousTab, &[Context::Detail], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Left)], "Previous tab", None),
+    row(Command::ShowLife(Shelf::Backfills), &[Context::Life], &[Key::char('1')], "Backfills: phase, progress, rate, until when, and what holds them back", None),
+    row(Command::ShowLife(Shelf::Placements), &[Context::Life], &[Key::char('2')], "Placements: where tenants' rows are, moves and migrations under way", None),
+    row(Command::ShowLife(Shelf::Deletions), &[Context::Life], &[Key::char('3')], "Deletions of tenants: state, step, deadline, who approved", None),
+    row(Command::ShowLife(Shelf::Keeping), &[Context::Life], &[Key::char('4')], "Keeping: policies, sweeps, restores and exports", None),
+    row(Command::NextTab, &[Context::Life], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Right)], "Next tab", Some("next tab")),
+    row(Command::PreviousTab, &[Context::Life], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Left)], "Previous tab", None),
+    row(Command::NextTab, &[Context::Backfill], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Right)], "Only ranges in another status: held, throttled, filling, and so on", Some("status")),
+    row(Command::PreviousTab, &[Context::Backfill], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Left)], "The status before", None),
     row(Command::UnfoldAll, TREES, &[Key::char('e')], "Unfold everything", None),
     row(Command::FoldAll, TREES, &[Key::char('z')], "Fold everything", None),
     row(Command::FindTenant, &[Context::List], &[Key::char('t')], "Find a tenant by name, mail address, id, or the payment provider's id", Some("tenants")),
     row(Command::ShowBulks, &[Context::List], &[Key::char('b')], "Operations on many runs: how far they are, and what came of each run", None),
+    row(Command::ShowLife(Shelf::Backfills), &[Context::List], &[Key::char('d')], "Data of tenants: backfills, placements, deletions, sweeps and exports", Some("data")),
     row(Command::ShowFlow, &[Context::List], &[Key::char('f')], "Flow: limits, pauses, breakers, weights", None),
     row(Command::ShowRetention, &[Context::List], &[Key::char('h')], "Legal holds, and how long finished runs are kept", None),
     row(Command::ShowMails, &[Context::List], &[Key::char('m')], "Mails to all tenants, newest first", None),
     row(Command::ShowSchedules, &[Context::List], &[Key::char('s')], "Schedules: what starts by itself, and what became of it", None),
-    row(Command::NextPage, PAGED, &[Key::char('n')], "Next page of runs", Some("next page")),
-    row(Command::PreviousPage, PAGED, &[Key::char('p')], "Previous page of runs", None),
+    row(Command::NextPage, PAGED, &[Key::char('n')], "Next page", Some("next page")),
+    row(Command::PreviousPage, PAGED, &[Key::char('p')], "Previous page", None),
     row(Command::NextField, &[Context::Dialog], &[Key::plain(KeyCode::Tab), Key::plain(KeyCode::Down)], "Next field", Some("next field")),
     row(Command::PreviousField, &[Context::Dialog], &[Key::plain(KeyCode::BackTab), Key::plain(KeyCode::Up)], "Previous field", None),
     row(Command::Press, &[Context::Dialog], &[Key::plain(KeyCode::Enter)], "Go on: to the next field, to what will happen, to the change", Some("go on")),

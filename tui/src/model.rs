@@ -7,6 +7,7 @@ use crate::dialog::Dialog;
 use crate::event::Request;
 use crate::flow::Flow;
 use crate::keymap::Context;
+use crate::life::{BackfillPage, DeletionPage, ExportPage, Life};
 use crate::link::Link;
 use crate::list::RunList;
 use crate::mails::Mails;
@@ -75,6 +76,14 @@ pub enum Screen {
     Tenants(Tenants),
     /// One tenant.
     Tenant(Box<TenantPage>),
+    /// What becomes of tenants' data.
+    Life(Box<Life>),
+    /// A backfill.
+    Backfill(Box<BackfillPage>),
+    /// A deletion.
+    Deletion(Box<DeletionPage>),
+    /// An export.
+    Export(Box<ExportPage>),
 }
 
 impl Screen {
@@ -91,6 +100,10 @@ impl Screen {
             Self::Bulk(screen) => &**screen,
             Self::Tenants(screen) => screen,
             Self::Tenant(screen) => &**screen,
+            Self::Life(screen) => &**screen,
+            Self::Backfill(screen) => &**screen,
+            Self::Deletion(screen) => &**screen,
+            Self::Export(screen) => &**screen,
         }
     }
 
@@ -107,6 +120,10 @@ impl Screen {
             Self::Bulk(screen) => &mut **screen,
             Self::Tenants(screen) => screen,
             Self::Tenant(screen) => &mut **screen,
+            Self::Life(screen) => &mut **screen,
+            Self::Backfill(screen) => &mut **screen,
+            Self::Deletion(screen) => &mut **screen,
+            Self::Export(screen) => &mut **screen,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::account;
 use crate::contents;
 use crate::deeds::billing::intent_word;
 use crate::event::{Door, Part, TenantAnswer};
+use crate::life;
 use crate::place::{cell, note, section};
 use crate::retention;
 use crate::theme::{self, Tone};
@@ -18,7 +19,7 @@ use tenure_client::{
 };
 
 /// All sections, from the top.
-pub(crate) const SECTIONS: [fn(&TenantAnswer, usize) -> Section; 13] = [
+pub(crate) const SECTIONS: [fn(&TenantAnswer, usize) -> Section; 18] = [
     subscriptions,
     next,
     invoices,
@@ -32,6 +33,11 @@ pub(crate) const SECTIONS: [fn(&TenantAnswer, usize) -> Section; 13] = [
     holds,
     mails,
     keys,
+    life::deletions,
+    life::product,
+    life::holds,
+    life::exports,
+    life::archives,
 ];
 
 /// Lines under a heading, and where each leads.
@@ -81,10 +87,12 @@ impl Section {
 pub(crate) fn head(known: &TenantAnswer) -> Vec<Node> {
     let (tenant, zone) = (&known.tenant, zone(known));
     let id = tenant.tenant_id.to_string();
+    let seller = tenant.legal_entity.as_ref();
+    let seller = seller.map_or(String::new(), |key| format!(", billed by {key}"));
     let who = vec![
         (Tone::Strong, format!("{}  ", tenant.name)),
         (Tone::Plain, format!("{}  ", tenant.email)),
-        (Tone::Dim, format!("{} time", tenant.zone)),
+        (Tone::Dim, format!("{} time{seller}", tenant.zone)),
     ];
     let mut pays = match &tenant.default_payment_method {
         Some(card) => vec![(
@@ -109,12 +117,15 @@ pub(crate) fn head(known: &TenantAnswer) -> Vec<Node> {
     let since = format!("tenant {id}, since {}", day(tenant.created_at, zone));
     let owes = owes(&known.invoices);
     let words = copy(&pays);
-    vec![
+    let mut lines = vec![
         Node::leaf("who", who, &tenant.email),
         Node::leaf("since", vec![(Tone::Dim, since)], id),
         Node::leaf("pays", pays, words),
         Node::leaf("owes", owes.clone(), copy(&owes)),
-    ]
+    ];
+    // The section is far below, and all else hangs on this.
+    lines.extend(life::being_deleted(known));
+    lines
 }
 
 /// What is still to be paid and what was given up, by currency.
@@ -291,9 +302,16 @@ fn next(known: &TenantAnswer, _columns: usize) -> Section {
 }
 
 fn invoices(known: &TenantAnswer, _columns: usize) -> Section {
+    let all = known.invoices.iter().flatten();
+    let columns = numbers(all.filter_map(|one| one.number.as_deref()));
     Section::new("INVOICES", "none yet", &known.invoices, |one| {
-        (invoice(one, zone(known)), at_work_on(one, known))
+        (invoice(one, columns, zone(known)), at_work_on(one, known))
     })
+}
+
+/// Room for numbers: they begin with a prefix where a legal entity gave them.
+pub(crate) fn numbers<'a>(all: impl Iterator<Item = &'a str>) -> usize {
+    all.map(str::len).fold(11, usize::max)
 }
 
 /// The run that is at work on an invoice: its key has the invoice's id in it.
@@ -304,7 +322,7 @@ fn at_work_on(invoice: &Invoice, known: &TenantAnswer) -> Option<Door> {
     Some(Door::Run(run.run_id))
 }
 
-fn invoice(one: &Invoice, zone: Tz) -> Node {
+fn invoice(one: &Invoice, columns: usize, zone: Tz) -> Node {
     let id = invoice_id(one);
     let (tone, status) = match one.status {
         InvoiceStatus::Draft => (Tone::Dim, ". draft"),
@@ -324,7 +342,7 @@ fn invoice(one: &Invoice, zone: Tz) -> Node {
     };
     let line = vec![
         cell(tone, status, 11),
-        cell(Tone::Strong, number, 11),
+        cell(Tone::Strong, number, columns),
         cell(Tone::Plain, &one.total.to_string(), 12),
         cell(Tone::Bad, &due, 14),
         (Tone::Plain, period),

@@ -1,6 +1,7 @@
 //! A schedule, its coming slots and what became of the last, as lines that fold.
 
 use crate::json;
+use crate::text;
 use crate::theme::{self, Tone};
 use crate::time;
 use crate::tree::{Node, Piece};
@@ -12,10 +13,10 @@ pub(crate) fn id(schedule: &Schedule) -> String {
     format!("schedule {}", schedule.schedule_id)
 }
 
-/// The owner's name, or the beginning of its id.
+/// The owner's name, or the end of its id.
 pub(crate) fn owner(schedule: &Schedule) -> String {
-    let id = || schedule.tenant_id.to_string().chars().take(8).collect();
-    schedule.tenant_name.clone().unwrap_or_else(id)
+    let name = schedule.tenant_name.clone();
+    name.unwrap_or_else(|| text::end_of(schedule.tenant_id))
 }
 
 /// A schedule with what is known of it.

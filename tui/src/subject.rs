@@ -3,8 +3,9 @@
 use crate::form::Form;
 use chrono::{DateTime, Utc};
 use tenure_client::{
-    AllowedAction, Breaker, BulkOperation, BulkStatus, DunningExemption, FlowLimit, Hold, Invoice,
-    LegalHold, Pause, RetentionPolicy, Role, RunDetail, SubscriptionDetail, Whoami,
+    AllowedAction, Backfill, BackfillRange, Breaker, BulkOperation, BulkStatus, DataArchive,
+    DataHold, Deletion, DunningExemption, FlowLimit, Hold, Invoice, LegalHold, Pause, Placement,
+    RetentionPolicy, Role, RunDetail, SubscriptionDetail, Whoami,
 };
 use uuid::Uuid;
 
@@ -51,6 +52,20 @@ pub(crate) enum Target {
     Exemption(Uuid, Box<DunningExemption>),
     /// A feature of a tenant that support has set.
     Override(Uuid, String),
+    /// A backfill.
+    Backfill(Box<Backfill>),
+    /// A range of a backfill.
+    Range(Uuid, Box<BackfillRange>),
+    /// Where a tenant's rows are.
+    Placement(Box<Placement>),
+    /// A deletion of a tenant.
+    Deletion(Box<Deletion>),
+    /// What the product keeps of a tenant.
+    Data(Uuid),
+    /// What keeps rows of a tenant in the product.
+    DataHold(Box<DataHold>),
+    /// Rows of a tenant that a sweep took out.
+    Archive(Uuid, Box<DataArchive>),
 }
 
 impl Target {
@@ -74,6 +89,13 @@ impl Target {
             Self::ServiceHold(_) => "hold",
             Self::Exemption(..) => "exemption",
             Self::Override(..) => "override",
+            Self::Backfill(_) => "backfill",
+            Self::Range(..) => "range",
+            Self::Placement(_) => "placement",
+            Self::Deletion(_) => "deletion",
+            Self::Data(_) => "data",
+            Self::DataHold(_) => "hold",
+            Self::Archive(..) => "archive",
         }
     }
 
@@ -106,6 +128,13 @@ impl Target {
             Self::ServiceHold(one) => format!("{noun} {}", one.hold_id),
             Self::Exemption(_, one) => format!("{noun} {}", one.exemption_id),
             Self::Override(tenant, feature) => format!("{feature} of tenant {tenant}"),
+            Self::Backfill(one) => format!("{noun} {}, {}", one.name, self.seen()),
+            Self::Range(_, one) => format!("{noun} {}, {}", one.range_id, self.seen()),
+            Self::Placement(one) => format!("tenant {}, {}", one.tenant_id, self.seen()),
+            Self::Deletion(one) => format!("{noun} {}, {}", one.deletion_id, self.seen()),
+            Self::Data(tenant) => format!("{noun} of tenant {tenant}"),
+            Self::DataHold(one) => format!("{noun} {}", one.hold_id),
+            Self::Archive(_, one) => format!("{noun} {}, {}", one.archive_id, self.seen()),
             Self::NewRun | Self::NewSchedule | Self::Flow | Self::Holds => String::new(),
         }
     }
@@ -124,9 +153,20 @@ impl Target {
                 since(&words, policy.changed_at)
             }
             Self::Keys(_, versions) => format!("{versions} versions"),
-            Self::Hold(_) | Self::ServiceHold(_) | Self::Exemption(..) | Self::Override(..) => {
-                "it stands".to_owned()
+            Self::Hold(_)
+            | Self::ServiceHold(_)
+            | Self::Exemption(..)
+            | Self::Override(..)
+            | Self::DataHold(_) => "it stands".to_owned(),
+            Self::Backfill(one) => {
+                let paused = if one.paused { ", paused" } else { "" };
+                let (phase, status, read) = (&one.phase, &one.status, one.percent_reading);
+                format!("{phase} {status}{paused}, {read} % read")
             }
+            Self::Range(_, one) => one.status.clone(),
+            Self::Placement(one) => format!("revision {}", one.revision),
+            Self::Deletion(one) => one.state.replace('_', " "),
+            Self::Archive(_, one) => one.status.clone(),
             Self::Subscription(one) => seen_subscription(one),
             Self::Invoice(_, one) => format!("{:?}, {} due", one.status, one.amount_due),
             Self::NewRun
@@ -134,7 +174,8 @@ impl Target {
             | Self::Flow
             | Self::Many(_)
             | Self::Holds
-            | Self::Tenant(_) => String::new(),
+            | Self::Tenant(_)
+            | Self::Data(_) => String::new(),
         }
     }
 
@@ -162,6 +203,13 @@ impl Target {
                 one.exemption_id == two.exemption_id
             }
             (Self::Override(_, one), Self::Override(_, two)) => one == two,
+            (Self::Backfill(one), Self::Backfill(two)) => one.backfill_id == two.backfill_id,
+            (Self::Range(_, one), Self::Range(_, two)) => one.range_id == two.range_id,
+            (Self::Placement(one), Self::Placement(two)) => one.tenant_id == two.tenant_id,
+            (Self::Deletion(one), Self::Deletion(two)) => one.deletion_id == two.deletion_id,
+            (Self::Data(one), Self::Data(two)) => one == two,
+            (Self::DataHold(one), Self::DataHold(two)) => one.hold_id == two.hold_id,
+            (Self::Archive(_, one), Self::Archive(_, two)) => one.archive_id == two.archive_id,
             _ => false,
         }
     }

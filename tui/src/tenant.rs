@@ -1,9 +1,10 @@
 //! One tenant: what it bought and owes, what comes next, what runs for it, what it was written.
 
 use crate::account;
-use crate::deeds::{billing, flow, keys, retention, start};
+use crate::deeds::{billing, flow, keys, life as data, retention, start};
 use crate::event::{Answer, Door, Request, TenantAnswer};
 use crate::keymap::Context;
+use crate::life;
 use crate::place::{self, Place, is_on};
 use crate::retention as holds;
 use crate::sections::{self, Section};
@@ -153,6 +154,7 @@ impl Place for TenantPage {
         });
         let subject = Subject::new(Target::Holds, name);
         let mut offers = self.on_line(who, known, &on);
+        offers.extend(life::on_line(who, known, &on));
         offers.extend(billing::on_tenant(who, tenant_id, name, currency(known)));
         offers.extend([
             start::offer_run(who, Some((tenant_id, name)), None),
@@ -160,6 +162,7 @@ impl Place for TenantPage {
             retention::place(who, &subject, Some(tenant_id), None),
         ]);
         offers.extend(lift);
+        offers.extend(data::offers_on_tenant(who, tenant_id, name));
         offers.extend(flow::offers_on_tenant(who, tenant_id, name));
         let versions = known.keys.as_deref().unwrap_or_default();
         offers.extend(keys::offers(who, tenant_id, name, versions));
@@ -170,6 +173,10 @@ impl Place for TenantPage {
         if let Target::Keys(tenant_id, _) = target {
             let keys = self.known.as_ref()?.keys.as_ref().ok()?;
             return Some(Target::Keys(*tenant_id, keys.len()).seen());
+        }
+        let data = self.known.as_ref();
+        if let Some(now) = data.and_then(|known| life::latest(known, target)) {
+            return Some(now);
         }
         let known = matches!(
             target,

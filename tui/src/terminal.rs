@@ -8,8 +8,11 @@ use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{
     DisableBracketedPaste, DisableFocusChange, EnableBracketedPaste, EnableFocusChange,
 };
-use crossterm::execute;
-use crossterm::terminal::{self, EnterAlternateScreen, LeaveAlternateScreen};
+use crossterm::terminal::{
+    self, BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen,
+    LeaveAlternateScreen,
+};
+use crossterm::{execute, queue};
 use ratatui::backend::CrosstermBackend;
 use std::io::{Stdout, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,12 +36,14 @@ impl Terminal {
         taken
     }
 
-    /// Draws a model.
+    /// Draws a model. Terminals that can (mode 2026) show it when it is whole: half of it could have
+    /// the cursor on one row beside the words that stood there before.
     pub(crate) fn draw(&mut self, model: &crate::model::Model) -> anyhow::Result<()> {
+        queue!(self.inner.backend_mut(), BeginSynchronizedUpdate).context("cannot draw")?;
         self.inner
             .draw(|frame| crate::view::render(frame, model))
             .context("cannot draw")?;
-        Ok(())
+        execute!(self.inner.backend_mut(), EndSynchronizedUpdate).context("cannot draw")
     }
 
     /// The columns and rows of the terminal.
@@ -85,6 +90,7 @@ fn give_back() {
     }
     let _ = execute!(
         stdout(),
+        EndSynchronizedUpdate,
         DisableFocusChange,
         DisableBracketedPaste,
         LeaveAlternateScreen,

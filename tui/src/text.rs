@@ -6,6 +6,12 @@
 use ratatui::style::Style;
 use ratatui::text::Span;
 use std::fmt::Write;
+use uuid::Uuid;
+
+/// Characters of an id as it is written.
+const ID: usize = 36;
+/// Characters of an id's end that tell it from others of its time.
+const ID_END: usize = 8;
 
 /// Shows what a terminal would obey or hide: control characters as `^[`, invisible and
 /// direction-changing ones as their number, `<202E>`.
@@ -60,12 +66,40 @@ pub fn cut(text: &str, columns: usize, ellipsis: &str) -> String {
     kept
 }
 
-/// Cuts or fills escaped text to exactly `columns`.
+/// Cuts or fills escaped text to exactly `columns`. What begins with an id loses its beginning: ids
+/// of one time begin alike, so that only their ends tell the rows of a table from each other.
 pub fn pad(text: &str, columns: usize, ellipsis: &str) -> String {
-    let mut padded = cut(text, columns, ellipsis);
+    let begins_with_id = text.get(..ID).is_some_and(|id| Uuid::try_parse(id).is_ok());
+    let mut padded = if begins_with_id {
+        cut_front(text, columns, ellipsis)
+    } else {
+        cut(text, columns, ellipsis)
+    };
     let missing = columns.saturating_sub(width(&padded));
     padded.extend(std::iter::repeat_n(' ', missing));
     padded
+}
+
+/// Cuts escaped text to `columns`, beginning with `ellipsis` when something was lost.
+fn cut_front(text: &str, columns: usize, ellipsis: &str) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let Some(room) = columns.checked_sub(width(ellipsis)) else {
+        return String::new();
+    };
+    let mut kept = take(text, width(text) - room).1;
+    if width(kept) > room {
+        // A wide character would be cut in half.
+        kept = first_grapheme(kept).1;
+    }
+    format!("{ellipsis}{kept}")
+}
+
+/// The end of an id, for where there is no room for the whole: what it begins with is the time.
+pub fn end_of(id: Uuid) -> String {
+    let id = id.to_string();
+    format!("..{}", &id[ID - ID_END..])
 }
 
 /// What is right of the first `columns` of escaped text.
@@ -158,6 +192,19 @@ mod tests {
         assert_eq!(cut("東京都", 4, "~"), "東~");
         assert_eq!(pad("東", 4, "~"), "東  ");
         assert_eq!(cut("abc", 0, "~"), "");
+    }
+
+    #[test]
+    fn ids_are_cut_to_their_ends() {
+        let id = "01a209f6-4762-727e-b736-2430e0a79587";
+        assert_eq!(pad(id, 8, "~"), "~0a79587");
+        assert_eq!(pad(&format!("{id}/2"), 8, "~"), "~79587/2");
+        assert_eq!(pad(&format!("{id}/東"), 5, "~"), "~7/東");
+        assert_eq!(pad(&format!("{id}/東"), 2, "~"), "~ ");
+        assert_eq!(pad(id, 38, "~"), format!("{id}  "));
+        assert_eq!(pad(id, 0, "~"), "");
+        assert_eq!(pad("receipt/01a209f6-4762-727e", 8, "~"), "receipt~");
+        assert_eq!(end_of(id.parse().unwrap()), "..e0a79587");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Acts: each is one call, and how it went in words.
 
-use super::billing;
+use super::{billing, life};
 use crate::deeds::retention::{held, words};
 use crate::event::{Act, BulkAct, Done, Door, FlowAct, KeysAct, RetentionAct, ScheduleVerb};
 use tenure_client::{ActOnSchedule, Client, ClientError, IdempotencyKey, SendSignal};
@@ -76,6 +76,7 @@ pub(super) async fn carry_out(
         Act::Keys { tenant_id, act } => change_keys(client, tenant_id, act, key)
             .await
             .map(Done::Did),
+        Act::Life { act, dry_run } => life::act(client, act, dry_run, key).await,
     }
 }
 

@@ -52,6 +52,28 @@ pub(super) async fn change(
             let done = format!("Credit note {} gives back {}.", note.number, note.total);
             (note.words(), done)
         }
+        BillingAct::ChangeZone(mut asked) => {
+            asked.dry_run = dry_run;
+            let told = client.change_zone(tenant, &asked, key).await?;
+            let zone = |name: &str| name.parse().unwrap_or(Tz::UTC);
+            let words = told.words(&zone(&told.zone_before), &zone(&told.zone));
+            (words, format!("Its days begin in {} now.", told.zone))
+        }
+        BillingAct::ChangeLegalEntity(mut asked) => {
+            asked.dry_run = dry_run;
+            let told = client.change_legal_entity(tenant, &asked, key).await?;
+            let done = format!("Its next invoice is {}.", told.next_number);
+            (told.words(), done)
+        }
+        BillingAct::ChangeTax(mut asked) => {
+            asked.dry_run = dry_run;
+            let told = client.change_tax(tenant, &asked, key).await?;
+            let done = match &told.tax {
+                Some(tax) => format!("It is billed with {tax} now."),
+                None => "It is billed without tax now.".to_owned(),
+            };
+            (told.words(), done)
+        }
         other => return settle(client, tenant, other, key).await.map(Done::Did),
     };
     Ok(match told {
@@ -132,6 +154,9 @@ async fn settle(
         | BillingAct::Resume(..)
         | BillingAct::MoveAnchor(..)
         | BillingAct::Invoice(..)
-        | BillingAct::CreditNote(..) => String::new(),
+        | BillingAct::CreditNote(..)
+        | BillingAct::ChangeZone(..)
+        | BillingAct::ChangeLegalEntity(..)
+        | BillingAct::ChangeTax(..) => String::new(),
     })
 }

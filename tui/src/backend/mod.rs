@@ -2,11 +2,14 @@
 
 mod acts;
 mod billing;
+mod life;
+mod names;
 mod questions;
 
 use crate::clock;
 use crate::event::{Act, Answer, Content, Event, Part, Refusal, Request};
 use acts::carry_out;
+use names::Known;
 use questions::ask;
 use tenure_client::{Client, ClientError, IdempotencyKey};
 use tokio::task::JoinSet;
@@ -14,6 +17,7 @@ use tokio::task::JoinSet;
 /// Carries out what `update` wants.
 pub(crate) struct Backend {
     client: Client,
+    known: Known,
     tasks: JoinSet<Event>,
     /// The key of the last intent: sent again, it is the same wish.
     key: Option<(u64, IdempotencyKey)>,
@@ -24,6 +28,7 @@ impl Backend {
     pub(crate) fn new(client: Client) -> Self {
         Self {
             client,
+            known: Known::default(),
             tasks: JoinSet::new(),
             key: None,
         }
@@ -31,9 +36,9 @@ impl Backend {
 
     /// Asks a question; the answer comes as an event.
     pub(crate) fn ask(&mut self, generation: u64, request: Request) {
-        let client = self.client.clone();
+        let (client, known) = (self.client.clone(), self.known.clone());
         self.tasks.spawn(async move {
-            let answer = match ask(&client, request).await {
+            let answer = match ask(&client, &known, request).await {
                 Ok(answer) => answer,
                 Err(error) => Answer::Failed(refusal(error)),
             };

@@ -1,6 +1,7 @@
 //! Questions: what is asked for a screen, and how the parts become one answer.
 
-use super::{part, told, visible};
+use super::names::Known;
+use super::{life, part, told, visible};
 use crate::detail::Tab;
 use crate::event::{
     Answer, BillingAnswer, Content, FlowAnswer, Request, RetentionAnswer, RunAnswer, TenantAnswer,
@@ -30,7 +31,11 @@ const CLOSELY: usize = 20;
 const HOLDS: u32 = 200;
 
 /// Asks the server, as often as the answer takes.
-pub(super) async fn ask(client: &Client, request: Request) -> Result<Answer, ClientError> {
+pub(super) async fn ask(
+    client: &Client,
+    known: &Known,
+    request: Request,
+) -> Result<Answer, ClientError> {
     Ok(match request {
         Request::Runs(filter) => Answer::Runs(client.list_runs(&filter).await?),
         Request::Mails => {
@@ -84,6 +89,17 @@ pub(super) async fn ask(client: &Client, request: Request) -> Result<Answer, Cli
             Answer::Tenants(client.list_tenants(&filter).await?)
         }
         Request::Tenant(tenant_id) => tenant(client, tenant_id).await?,
+        Request::Life { shelf, cursor } => life::shelf(client, known, shelf, cursor).await?,
+        Request::Backfill {
+            backfill_id,
+            status,
+            cursor,
+        } => life::backfill(client, known, backfill_id, (status, cursor)).await?,
+        Request::Deletion(deletion_id) => life::deletion(client, known, deletion_id).await?,
+        Request::Export(tenant_id, export_id) => {
+            let found = client.data_export(tenant_id, export_id).await?;
+            Answer::Export(Box::new(found))
+        }
     })
 }
 
@@ -170,7 +186,7 @@ async fn tenant(client: &Client, tenant_id: Uuid) -> Result<Answer, ClientError>
         limit: Some(SCHEDULES),
         ..ScheduleFilter::default()
     };
-    let (around, subscriptions, invoices, runs, schedules, mails, holds, keys, billing) = tokio::join!(
+    let (around, subscriptions, invoices, runs, schedules, mails, holds, keys, billing, life) = tokio::join!(
         async {
             let tenant = client.tenant(tenant_id).await?;
             surroundings(client, tenant_id, Some(Box::new(tenant))).await
@@ -183,6 +199,7 @@ async fn tenant(client: &Client, tenant_id: Uuid) -> Result<Answer, ClientError>
         client.list_legal_holds(&holds),
         client.list_keys(tenant_id),
         billing(client, tenant_id),
+        life::of_tenant(client, tenant_id),
     );
     let (Some(tenant), clock) = around? else {
         return Err(ClientError::Configuration(
@@ -200,6 +217,7 @@ async fn tenant(client: &Client, tenant_id: Uuid) -> Result<Answer, ClientError>
         holds: part(holds.map(|page| page.items))?,
         keys: part(keys)?,
         billing: billing?,
+        life: life?,
     })))
 }
 

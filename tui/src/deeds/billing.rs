@@ -8,11 +8,12 @@ use crate::subject::{Needs, Offer, Subject, Target};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tenure_client::{
-    ActOnInvoice, AttachPaymentMethod, CancelSubscription, ChangeSubscription, ClearOverride,
-    CreditPolicy, DunningExemption, ExemptFromDunning, GrantCredit, Hold, HoldBlocks, HoldKind,
-    IntentKind, Invoice, InvoiceStatus, LiftExemption, LiftHold, Money, MoveAnchor, NewCreditNote,
-    PauseSubscription, PlaceHold, Plan, ResumeSubscription, Role, SetOverride, SubscriptionDetail,
-    SubscriptionStatus, UndoIntent, When, Whoami,
+    ActOnInvoice, AttachPaymentMethod, CancelSubscription, ChangeLegalEntity, ChangeSubscription,
+    ChangeTax, ChangeZone, ClearOverride, CreditPolicy, DunningExemption, ExemptFromDunning,
+    GrantCredit, Hold, HoldBlocks, HoldKind, IntentKind, Invoice, InvoiceStatus, LiftExemption,
+    LiftHold, Money, MoveAnchor, NewCreditNote, PauseSubscription, PlaceHold, Plan,
+    ResumeSubscription, Role, SetOverride, SubscriptionDetail, SubscriptionStatus, TaxRate,
+    UndoIntent, When, Whoami,
 };
 use uuid::Uuid;
 
@@ -34,6 +35,13 @@ const OVERRIDE: &str = "set-override";
 const CLEAR: &str = "clear-override";
 const ATTACH: &str = "attach-method";
 const EXEMPT: &str = "exempt";
+const CHANGE_ZONE: &str = "change-zone";
+const CHANGE_ENTITY: &str = "change-entity";
+const SET_TAX: &str = "set-tax";
+const CLEAR_TAX: &str = "clear-tax";
+/// How prices stand to a tax.
+const ADDED: &str = "added";
+const HELD: &str = "held";
 const LIFT_EXEMPTION: &str = "end-exemption";
 const SUPPORT: Needs = Needs::role(Role::Support);
 const SUPPORT_ALL: Needs = Needs::all(Role::Support);
@@ -248,21 +256,62 @@ pub(crate) fn on_tenant(who: &Whoami, tenant: Uuid, name: &str, currency: &str) 
             ),
             SUPPORT_ALL,
         ),
-        offer(
-            Form {
-                reason: false,
-                ..Form::new(
-                    ATTACH,
-                    "Gives it a payment method of the provider's, at a place of its order or, without one, instead of its first.",
-                    vec![
-                        Arg::needed("payment_method", Kind::Text),
-                        Arg::optional("position", Kind::Number(1)),
-                    ],
-                )
-            },
-            SUPPORT,
-        ),
+        offer(zone_form(), SUPPORT),
+        offer(entity_form(), SUPPORT),
+        offer(tax_form(), SUPPORT),
+        offer(clear_tax_form(), SUPPORT),
+        offer(attach_form(), SUPPORT),
     ]
+}
+
+fn clear_tax_form() -> Form {
+    asks_server(
+        CLEAR_TAX,
+        "Bills it without tax from now on; what was billed stays.",
+        Vec::new(),
+    )
+}
+
+fn attach_form() -> Form {
+    Form {
+        reason: false,
+        ..Form::new(
+            ATTACH,
+            "Gives it a payment method of the provider's, at a place of its order or, without one, instead of its first.",
+            vec![
+                Arg::needed("payment_method", Kind::Text),
+                Arg::optional("position", Kind::Number(1)),
+            ],
+        )
+    }
+}
+
+fn zone_form() -> Form {
+    asks_server(
+        CHANGE_ZONE,
+        "Lets its days begin in another zone (such as Europe/Berlin); what is paid for stays.",
+        vec![Arg::needed("zone", Kind::Text)],
+    )
+}
+
+fn entity_form() -> Form {
+    asks_server(
+        CHANGE_ENTITY,
+        "Lets another legal entity issue its invoices from now on; what is finalised stays.",
+        vec![Arg::needed("legal_entity", Kind::Text)],
+    )
+}
+
+fn tax_form() -> Form {
+    asks_server(
+        SET_TAX,
+        "Sets the tax on what it is billed from now on: added to prices, or held by them.",
+        vec![
+            Arg::needed("name", Kind::Text),
+            Arg::needed("percent", Kind::Text),
+            Arg::needed("prices", choice(&[ADDED, HELD])).begins(ADDED),
+        ],
+    )
 }
 
 /// To lift a hold that a person placed.
@@ -493,12 +542,41 @@ fn on_whole(deed: &Deed<'_>) -> Result<BillingAct, String> {
             ends_at: values.time("until").ok_or("until: it is needed")?,
             reason,
         }),
+        CHANGE_ZONE => BillingAct::ChangeZone(ChangeZone {
+            zone: values.text("zone"),
+            reason: Some(reason),
+            dry_run: false,
+        }),
+        CHANGE_ENTITY => BillingAct::ChangeLegalEntity(ChangeLegalEntity {
+            legal_entity: values.text("legal_entity"),
+            reason: Some(reason),
+            dry_run: false,
+        }),
+        SET_TAX => {
+            let percent = values.text("percent");
+            let percent = percent.trim().trim_end_matches('%').trim_end().parse();
+            let rate = TaxRate {
+                name: values.text("name"),
+                percent: percent.map_err(|_| "percent: a number from 0 to 100, such as 19")?,
+                inclusive: values.text("prices") == HELD,
+            };
+            BillingAct::ChangeTax(taxed(Some(rate), reason))
+        }
+        CLEAR_TAX => BillingAct::ChangeTax(taxed(None, reason)),
         ATTACH => BillingAct::Attach(AttachPaymentMethod {
             payment_method: values.text("payment_method"),
             position: values.number("position")?,
         }),
         _ => return Err(deed.unknown()),
     })
+}
+
+fn taxed(tax: Option<TaxRate>, reason: String) -> ChangeTax {
+    ChangeTax {
+        tax,
+        reason: Some(reason),
+        dry_run: false,
+    }
 }
 
 /// What a hold blocks, as it is typed; as its kind does where nothing is.

@@ -9,6 +9,7 @@ pub(crate) mod billing;
 pub(crate) mod bulk;
 pub(crate) mod flow;
 pub(crate) mod keys;
+pub(crate) mod life;
 pub(crate) mod retention;
 pub(crate) mod runs;
 pub(crate) mod start;
@@ -94,6 +95,13 @@ pub(crate) fn act(deed: &Deed<'_>, dry_run: bool) -> Result<Act, String> {
         | Target::ServiceHold(_)
         | Target::Exemption(..)
         | Target::Override(..) => billing::act(deed, dry_run),
+        Target::Backfill(_)
+        | Target::Range(..)
+        | Target::Placement(_)
+        | Target::Deletion(_)
+        | Target::Data(_)
+        | Target::DataHold(_)
+        | Target::Archive(..) => life::act(deed, dry_run),
     }
 }
 
@@ -116,5 +124,12 @@ pub(crate) fn preview(deed: &Deed<'_>, help: &str) -> Preview {
         | Target::ServiceHold(_)
         | Target::Exemption(..)
         | Target::Override(..) => billing::preview(deed, help),
+        Target::Backfill(_)
+        | Target::Range(..)
+        | Target::Placement(_)
+        | Target::Deletion(_)
+        | Target::Data(_)
+        | Target::DataHold(_)
+        | Target::Archive(..) => life::preview(deed, help),
     }
 }

@@ -10,6 +10,7 @@ use crate::event::{Action, Door};
 use crate::filter::Filter;
 use crate::flow::Flow;
 use crate::keymap::{self, Command, Context};
+use crate::life::{BackfillPage, DeletionPage, ExportPage, Life, Shelf};
 use crate::list::RunList;
 use crate::mails::Mails;
 use crate::many::Many;
@@ -53,6 +54,7 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
         Command::ShowBulks => show(model, Screen::Bulks(Bulks::default())),
         Command::FindTenant => show(model, Screen::Tenants(Tenants::default())),
         Command::ShowTenant => show_tenant(model),
+        Command::ShowLife(shelf) => show_life(model, shelf),
         Command::ActOnMany => act_on_many(model),
         Command::StartRun => acts::start_run(model),
         Command::ShowTab(tab) => show_tab(model, |_| tab),
@@ -153,6 +155,11 @@ pub(super) fn enter(model: &mut Model, door: Door) {
             Screen::Tenant(Box::new(TenantPage::open(tenant_id, name)))
         }
         Door::Bulk(bulk) => Screen::Bulk(Box::new(Bulk::open(*bulk))),
+        Door::Backfill(of) => Screen::Backfill(Box::new(BackfillPage::open(*of))),
+        Door::Deletion(of, link) => Screen::Deletion(Box::new(DeletionPage::open(*of, link))),
+        Door::Export(tenant, of, link) => {
+            Screen::Export(Box::new(ExportPage::open(tenant, *of, link)))
+        }
     };
     show(model, screen);
 }
@@ -206,14 +213,27 @@ fn show_tab(model: &mut Model, choose: impl FnOnce(Tab) -> Tab) {
     model.link.renew_part(model.now);
 }
 
-/// The next or the last of the tabs, or of the outcomes of an operation.
-fn turn_tab(model: &mut Model, by: isize) {
-    if let Some(Screen::Bulk(bulk)) = model.over.last_mut() {
-        bulk.turn_outcome(by);
-        model.link.renew_part(model.now);
-    } else {
-        show_tab(model, |tab| tab.turned(by));
+/// A shelf of what becomes of tenants' data; another one, where they are on show.
+fn show_life(model: &mut Model, shelf: Shelf) {
+    if let Some(Screen::Life(life)) = model.over.last_mut() {
+        life.turn_to(shelf);
+        return model.link.renew(model.now);
     }
+    show(model, Screen::Life(Box::new(Life::on(shelf))));
+}
+
+/// The next or the last of the tabs, or of what is listed.
+fn turn_tab(model: &mut Model, by: isize) {
+    match model.over.last_mut() {
+        Some(Screen::Bulk(bulk)) => bulk.turn_outcome(by),
+        Some(Screen::Backfill(page)) => page.turn_status(by),
+        Some(Screen::Life(life)) => {
+            life.turn_to(life.shelf.turned(by));
+            return model.link.renew(model.now);
+        }
+        _ => return show_tab(model, |tab| tab.turned(by)),
+    }
+    model.link.renew_part(model.now);
 }
 
 /// Uses the filter as typed. One that is wrong stays in the line, where it is told what is wrong.
@@ -235,6 +255,10 @@ fn turn_page(model: &mut Model, on: bool) {
     let turned = match (model.over.last_mut(), on) {
         (Some(Screen::Bulk(bulk)), true) => bulk.next_page(),
         (Some(Screen::Bulk(bulk)), false) => bulk.previous_page(),
+        (Some(Screen::Life(life)), true) => life.next_page(),
+        (Some(Screen::Life(life)), false) => life.previous_page(),
+        (Some(Screen::Backfill(page)), true) => page.next_page(),
+        (Some(Screen::Backfill(page)), false) => page.previous_page(),
         (_, true) => model.list.next_page(),
         (_, false) => model.list.previous_page(),
     };

@@ -1,11 +1,12 @@
 //! The lines that every screen has: who and where, a message, and the keys.
 
 use super::paint::Paint;
-use crate::keymap::{self, Command, Context};
+use crate::keymap::{self, Command};
 use crate::model::Model;
 use crate::text;
 use crate::theme::Tone;
 use crate::tree::Piece;
+use crate::update;
 use ratatui::layout::Rect;
 
 /// What stands between two keys of the footer.
@@ -110,12 +111,14 @@ fn message_words(model: &Model) -> Option<(Tone, String)> {
 
 /// The keys that matter here, as many as fit.
 pub(super) fn footer(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
-    paint.row(area, 0, &keys(model.context(), usize::from(area.width)));
+    paint.row(area, 0, &keys(model, usize::from(area.width)));
 }
 
-/// The same as pieces. The ways out and the help keep their places in a narrow window.
-pub(super) fn keys(context: Context, columns: usize) -> Vec<Piece> {
-    let items: Vec<_> = keymap::bindings(context)
+/// The same as pieces. The ways out and the help keep their places in a narrow window; a key that would
+/// be refused now has none, and the help says why.
+fn keys(model: &Model, columns: usize) -> Vec<Piece> {
+    let items: Vec<_> = keymap::bindings(model.context())
+        .filter(|binding| update::refusal(model, binding.command).is_none())
         .filter_map(|binding| {
             Some((
                 binding.command,

@@ -4,6 +4,7 @@ use super::paint::{self, Paint};
 use crate::filter::{self, Filter};
 use crate::list::RunList;
 use crate::model::Model;
+use crate::text;
 use crate::theme::{self, Tone};
 use crate::time;
 use crate::tree::Piece;
@@ -216,11 +217,10 @@ fn content(column: Column, run: &RunSummary, now: DateTime<Utc>, width: u16) -> 
     }
 }
 
-/// The tenant's name, or the beginning of its id.
+/// The tenant's name, or the end of its id.
 pub(super) fn tenant(run: &RunSummary) -> String {
-    run.tenant_name
-        .clone()
-        .unwrap_or_else(|| run.tenant_id.to_string().chars().take(8).collect())
+    let name = run.tenant_name.clone();
+    name.unwrap_or_else(|| text::end_of(run.tenant_id))
 }
 
 fn title(column: Column, has_mark: bool) -> &'static str {

@@ -8,6 +8,7 @@ mod detail;
 mod dialog;
 mod flow;
 mod help;
+mod life;
 mod list;
 mod mails;
 mod menu;
@@ -79,5 +80,9 @@ fn screen(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, screen: &Screen)
         Screen::Bulk(shown) => bulk::render(paint, area, model, shown),
         Screen::Tenants(shown) => tenants::render(paint, area, model, shown),
         Screen::Tenant(shown) => tenants::render_one(paint, area, model, shown),
+        Screen::Life(shown) => life::render(paint, area, model, shown),
+        Screen::Backfill(shown) => life::render_backfill(paint, area, model, shown),
+        Screen::Deletion(shown) => life::render_deletion(paint, area, model, shown),
+        Screen::Export(shown) => life::render_export(paint, area, model, shown),
     }
 }

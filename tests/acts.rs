@@ -19,6 +19,7 @@ async fn tenant_run(app: &TestApp) -> Uuid {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: None,
+        legal_entity: None,
     };
     let key = IdempotencyKey::generate();
     let tenant = app.client.create_tenant(&new, &key).await.unwrap();
@@ -260,6 +261,7 @@ async fn a_run_tells_the_signals_that_it_knows_and_what_its_state_does_with_each
             "Pause accept",
             "Resume reject: the subscription is not paused",
             "MoveAnchor reject: there is no period to move",
+            "MoveZone accept",
             "Undo accept",
         ]
     );

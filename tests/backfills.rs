@@ -29,7 +29,7 @@ mod trouble;
 
 /// A task's state as a number, in place of a word. Nothing throttles it: the suite's cluster has
 /// other guests.
-const STATE: &str = r#"
+pub(crate) const STATE: &str = r#"
 version = 1
 name = "task-state"
 table = "task"
@@ -503,6 +503,7 @@ async fn fill_birch(play: &mut Play, outside: &Outside) -> Result<Vec<String>, P
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: None,
+        legal_entity: None,
     };
     let mut tx = tenure_engine::begin(client.pool()).await?;
     let birch = tenant::create(&client, &mut tx, &new).await?.tenant_id;

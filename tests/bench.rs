@@ -30,9 +30,11 @@ fn figures(path: &Path) -> (Value, Vec<Value>) {
     (machine, lines.collect())
 }
 
+/// All of the engine but W8, which watches a worker that has none: for ten seconds, twelve after it fell
+/// idle, and no scale makes that shorter. Its bound is held by `engine::idle`.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_workload_gives_its_figures_and_two_files_are_compared() {
-    const EXPECTED: [(&str, &str); 10] = [
+async fn every_workload_of_the_engine_that_has_work_gives_its_figures_and_two_files_are_compared() {
+    const EXPECTED: [(&str, &str); 15] = [
         ("W1", "complete_runs_per_s"),
         ("W2", "steps_per_s"),
         ("W2T", "steps_per_s"),
@@ -43,12 +45,19 @@ async fn every_workload_gives_its_figures_and_two_files_are_compared() {
         ("W5", "flood_x_empty"),
         ("W6", "blocked_x_empty"),
         ("W6", "blocked_runs"),
+        ("W7", "drift_x"),
+        ("W7", "last_p99_ms"),
+        ("W9", "all_again_s"),
+        ("W10", "starts_per_s"),
+        ("W10", "signals_per_s"),
     ];
     let database = support::database_url().await;
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let small = ["--runs", "1", "--scale", "0.002", "--in-flight", "16"];
-    let all = ["W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6"];
+    let all = [
+        "W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6", "W7", "W9", "W10",
+    ];
     let path = one.to_str().unwrap();
     bench(&database, &[&all[..], &small, &["--json", path]].concat());
     let (machine, told) = figures(&one);
@@ -66,6 +75,8 @@ async fn every_workload_gives_its_figures_and_two_files_are_compared() {
         .iter()
         .find(|figure| figure["metric"] == "blocked_runs");
     assert_eq!(blocked.unwrap()["median"], 200.0, "all had no room");
+    let repeated = told.iter().find(|figure| figure["metric"] == "rows_twice");
+    assert_eq!(repeated.unwrap()["median"], 0.0, "an effect came twice");
     let left: i64 = sqlx::query_scalar(
         "select count(*) from engine.run where status < 10 and workflow <> 'bench-listener'",
     )

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use tenure_client::{
-    CancelSubscription, ChangeSubscription, CreditPolicy, GrantCredit, HoldKind, IdempotencyKey,
-    IntentKind, Invoice, InvoiceStatus, LiftHold, Money, MoveAnchor, NewCreditNote,
+    CancelSubscription, ChangeSubscription, ChangeTax, CreditPolicy, GrantCredit, HoldKind,
+    IdempotencyKey, IntentKind, Invoice, InvoiceStatus, LiftHold, Money, MoveAnchor, NewCreditNote,
     NewSubscription, NewTenant, PauseSubscription, PlaceHold, PublishCatalog, ResumeSubscription,
     RunFilter, SubscriptionAct, SubscriptionStatus, TaxRate, UndoIntent, When,
 };
@@ -38,6 +38,7 @@ async fn arrived<'a>(app: &'a TestApp, card: &str) -> Subscriber<'a> {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: Some("2027-06-01T00:00:00Z".parse().unwrap()),
+        legal_entity: None,
     };
     let tenant = app.client.create_tenant(&new, &key()).await.unwrap();
     let customer = Subscriber {
@@ -460,10 +461,12 @@ async fn coupons_hold_for_their_periods_and_taxes_are_added_or_held() {
         percent: "19".parse().unwrap(),
         inclusive: false,
     };
-    app.client
-        .set_tax(tenant, Some(&tax), &key())
-        .await
-        .unwrap();
+    let asked = ChangeTax {
+        tax: Some(tax.clone()),
+        reason: Some("it is due".to_owned()),
+        dry_run: false,
+    };
+    app.client.change_tax(tenant, &asked, &key()).await.unwrap();
     let new = NewSubscription {
         coupon: Some("welcome-20".to_owned()),
         ..plan("team-monthly")

@@ -17,6 +17,7 @@ async fn tenant(app: &TestApp, name: &str) -> Uuid {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: None,
+        legal_entity: None,
     };
     let key = IdempotencyKey::generate();
     app.client

@@ -39,6 +39,7 @@ async fn tenant(client: &Client) -> Tenant {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: Some("2027-06-01T08:00:00Z".parse().unwrap()),
+        legal_entity: None,
     };
     let key = IdempotencyKey::generate();
     client.create_tenant(&new, &key).await.unwrap()

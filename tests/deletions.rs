@@ -26,6 +26,8 @@ use crate::support::app::{CERTIFICATE_KEY, SANDBOX_KEY, TestApp};
 use crate::support::process::tenure;
 use crate::support::product::{Member, Product, TABLES};
 
+mod kill;
+
 fn code<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (u16, String) {
     match answer.unwrap_err() {
         ClientError::Problem(problem) => (problem.status, problem.detail.unwrap_or_default()),
@@ -41,18 +43,23 @@ fn because(reason: &str) -> DeletionAct {
 
 /// A second admin.
 async fn second(app: &TestApp) -> Client {
+    Client::new(&app.url, &second_token(app, "grace").await).unwrap()
+}
+
+/// Another admin's token.
+pub(crate) async fn second_token(app: &TestApp, name: &str) -> String {
     let mut conn = support::connect(&app.options).await;
     let mut tx = conn.begin().await.unwrap();
     tenure_workflows::as_control(&mut tx).await.unwrap();
     let new = NewToken {
-        name: "grace".to_owned(),
+        name: name.to_owned(),
         role: Role::Admin,
         tenant: None,
         days: 1,
     };
     let token = auth::create(&mut tx, &new).await.unwrap();
     tx.commit().await.unwrap();
-    Client::new(&app.url, &token).unwrap()
+    token
 }
 
 fn wanted(tenant_id: Uuid, cooling_off_days: i32) -> RequestDeletion {

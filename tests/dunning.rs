@@ -616,6 +616,7 @@ async fn german(app: &TestApp, plan: Option<&str>) -> (Uuid, Uuid, Option<Uuid>)
         zone: "Europe/Berlin".to_owned(),
         locale: Some("de-DE".to_owned()),
         test_clock: Some("2027-06-01T08:00:00Z".parse().unwrap()),
+        legal_entity: None,
     };
     let fresh = IdempotencyKey::generate;
     let tenant = app.client.create_tenant(&new, &fresh()).await.unwrap();

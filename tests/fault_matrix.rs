@@ -41,7 +41,10 @@ pub(crate) async fn scene() -> Scene<Outside> {
         folder: mails.path().to_owned(),
         from: "Tenure <billing@tenure.example>".to_owned(),
     };
-    let config = PoolConfig::default();
+    let config = PoolConfig {
+        max_connections: 2,
+        ..PoolConfig::default()
+    };
     let pool = tenure_engine::connect(database.clone(), &config);
     let environment = Environment::new(
         Stripe::new(sandbox.url(), SANDBOX_KEY).unwrap(),
@@ -117,6 +120,7 @@ pub(crate) async fn arrive(
         zone: "Europe/Berlin".to_owned(),
         locale: None,
         test_clock,
+        legal_entity: None,
     };
     let client = play.client().clone();
     let mut tx = tenure_engine::begin(client.pool()).await?;

@@ -59,6 +59,7 @@ async fn tenant(client: &Client, name: &str, email: &str) -> TenantId {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: None,
+        legal_entity: None,
     };
     let key = IdempotencyKey::generate();
     TenantId(client.create_tenant(&new, &key).await.unwrap().tenant_id)

@@ -594,6 +594,7 @@ impl Office {
             zone: "UTC".to_owned(),
             locale: None,
             test_clock: None,
+            legal_entity: None,
         };
         let mut tx = tenure_engine::begin(client.pool()).await?;
         let made = tenant::create(&client, &mut tx, &new).await?;

@@ -77,6 +77,7 @@ async fn german<'a>(app: &'a TestApp, plan: &str, card: Option<&str>) -> Subscri
         zone: "Europe/Berlin".to_owned(),
         locale: Some("de-DE".to_owned()),
         test_clock: Some("2027-06-01T08:00:00Z".parse().unwrap()),
+        legal_entity: None,
     };
     let tenant = app.client.create_tenant(&new, &fresh()).await.unwrap();
     let mut customer = Subscriber {

@@ -844,8 +844,8 @@ async fn small_move(play: &mut Play, outside: &Outside) -> Result<Vec<String>, P
     let tenant = play.tenant();
     let mut conn = connect(&outside.database).await;
     sqlx::query(
-        "insert into app.tenant (tenant_id, shard_id, name, email, zone, locale, created_at)
-         values ($1, $2, 'Fir', 'fir@product.example', 'UTC', 'en', now())",
+        "insert into app.tenant (tenant_id, shard_id, name, email, zone, locale, created_at, legal_entity)
+         values ($1, $2, 'Fir', 'fir@product.example', 'UTC', 'en', now(), '')",
     )
     .bind(tenant.0)
     .bind(tenant.shard().0)

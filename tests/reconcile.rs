@@ -12,9 +12,9 @@ use futures_util::StreamExt as _;
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tenure_client::{
-    CancelSubscription, ChangeSubscription, CreditPolicy, GrantCredit, IdempotencyKey, Money,
-    MoveAnchor, NewCreditNote, NewSubscription, NewTenant, OrderPaymentMethods, PauseSubscription,
-    ResumeSubscription, SubscriptionStatus, TaxRate, UndoIntent, When,
+    CancelSubscription, ChangeSubscription, ChangeTax, CreditPolicy, GrantCredit, IdempotencyKey,
+    Money, MoveAnchor, NewCreditNote, NewSubscription, NewTenant, OrderPaymentMethods,
+    PauseSubscription, ResumeSubscription, SubscriptionStatus, TaxRate, UndoIntent, When,
 };
 use tenure_workflows::pricing::Bill;
 use uuid::Uuid;
@@ -79,6 +79,7 @@ async fn arrive<'a>(app: &'a TestApp, chance: &mut Chance) -> (Subscriber<'a>, S
         zone: chance.pick(&ZONES).to_owned(),
         locale: None,
         test_clock: Some("2027-01-30T09:00:00Z".parse().unwrap()),
+        legal_entity: None,
     };
     let tenant = app.client.create_tenant(&new, &key()).await.unwrap();
     let customer = Subscriber {
@@ -95,10 +96,12 @@ async fn arrive<'a>(app: &'a TestApp, chance: &mut Chance) -> (Subscriber<'a>, S
             inclusive: chance.below(2) == 0,
         };
         let tenant = customer.tenant.tenant_id;
-        app.client
-            .set_tax(tenant, Some(&tax), &key())
-            .await
-            .unwrap();
+        let asked = ChangeTax {
+            tax: Some(tax),
+            reason: Some("it is due".to_owned()),
+            dry_run: false,
+        };
+        app.client.change_tax(tenant, &asked, &key()).await.unwrap();
     }
     (customer, chance.pick(&CURRENCIES).to_owned())
 }
@@ -407,9 +410,10 @@ async fn reconcile(app: &TestApp) {
         conn,
         "numbers with gaps",
         "select tenant_id::text from app.invoice where number is not null
-         group by tenant_id having max(number) <> count(*)
+         group by tenant_id, legal_entity having max(number) <> count(*)
          union all
-         select tenant_id::text from app.credit_note group by tenant_id having max(number) <> count(*)",
+         select tenant_id::text from app.credit_note
+         group by tenant_id, legal_entity having max(number) <> count(*)",
     )
     .await;
     let priced: Vec<(Uuid, String, String)> =

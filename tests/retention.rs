@@ -25,6 +25,7 @@ async fn add_tenant(app: &TestApp, name: &str) -> (Uuid, Uuid) {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: None,
+        legal_entity: None,
     };
     let key = IdempotencyKey::generate();
     let made = app.client.create_tenant(&new, &key).await;

@@ -23,6 +23,7 @@ async fn add_tenant(app: &TestApp, name: &str) -> Uuid {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: None,
+        legal_entity: None,
     };
     let key = IdempotencyKey::generate();
     let made = app.client.create_tenant(&new, &key).await;
@@ -355,6 +356,7 @@ async fn an_advance_of_a_test_clock_stops_at_each_slot() {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: Some("2027-03-25T12:00:00Z".parse().unwrap()),
+        legal_entity: None,
     };
     let tenant = client
         .create_tenant(&tenant, &IdempotencyKey::generate())

@@ -98,6 +98,49 @@ async fn every_table_and_column_is_commented() {
     assert!(bare.is_empty(), "without a comment: {bare:?}");
 }
 
+/// The tables that name a tenant and have no shard, each with its reason. All are control tables:
+/// no row-level security narrows them to a tenant.
+const WITHOUT_SHARD: [(&str, &str); 4] = [
+    (
+        "app.product_migration_place",
+        "It tells people what came of a migration at each place; a place may be that of many tenants.",
+    ),
+    (
+        "app.token",
+        "It is found by its digest, before anybody knows a tenant; most see all tenants.",
+    ),
+    (
+        "engine.data_key",
+        "It is read by the tenant alone, and has rows only for those of whom something is sealed.",
+    ),
+    (
+        "engine.tenant_weight",
+        "Each worker reads all of it with its lease, whatever shards it claims from.",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_names_a_tenant_has_its_shard_or_a_reason() {
+    let mut conn = support::connect(&support::database().await).await;
+    let without = names(
+        &mut conn,
+        "select c.relnamespace::regnamespace || '.' || c.relname
+         from pg_class c
+         join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
+         where c.relnamespace in ('engine'::regnamespace, 'app'::regnamespace)
+           and c.relkind in ('r', 'p') and not c.relispartition
+           and not exists (
+             select from pg_attribute a where a.attrelid = c.oid and a.attname = 'shard_id')
+         order by 1",
+    )
+    .await;
+    let known = WITHOUT_SHARD.map(|(table, _)| table);
+    assert_eq!(
+        without, known,
+        "without shard_id, or without need of a reason"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_key_of_a_tenants_table_carries_the_shard() {
     let mut conn = support::connect(&support::database().await).await;

@@ -170,12 +170,12 @@ const EXCEPTIONS: [(&str, &str, &str); 16] = [
     ),
     (
         "columns without names",
-        "returning run.*, locked.status = 6 as was_blocked, locked.due_at as claimed_due_at ), booked as",
+        "select run.*, wanted.due_at as claimed_due_at from wanted cross join lateral ( select run.* from engine.run",
         "one table, and the last select names what it takes",
     ),
     (
         "a physical place",
-        "join engine.due on due.ctid = place.row_id and due.shard_id + 0 = place.shard_id",
+        "from engine.due where due.ctid = place.row_id and due.shard_id + 0 = place.shard_id",
         "a claim takes what is due on its own node: with the shard a ctid names one row, because a \
          shard lies in one partition",
     ),
@@ -652,10 +652,9 @@ fn claims() -> (String, String) {
 fn a_claim_of_one_shard_is_the_claim_with_the_shard_in_it() {
     let (of_all, mut of_shard) = claims();
     for clause in [
-        " and due.shard_id = $10",
-        " where nudge.shard_id = $10",
-        " and nudge.shard_id = $10",
-        " and run.shard_id = $10",
+        " and due.shard_id = $12",
+        " and nudge.shard_id = $12",
+        " and run.shard_id = $12",
     ] {
         assert!(of_shard.contains(clause), "{clause} is nowhere");
         of_shard = of_shard.replace(clause, "");
@@ -676,4 +675,67 @@ async fn a_claim_of_one_shard_touches_one_partition() {
     };
     assert_eq!(touched(&mut conn, &of_all).await, ["__a", "__b", "__c"]);
     assert_eq!(touched(&mut conn, &of_shard).await, ["__a"]);
+}
+
+/// An old snapshot keeps what was taken; a claim from its floor does not walk past it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_from_its_floor_reads_nothing_that_was_taken() {
+    let options = support::database().await;
+    let mut old = support::connect(&options).await;
+    sqlx::raw_sql("begin isolation level repeatable read; select count(*) from engine.due")
+        .execute(&mut old)
+        .await
+        .unwrap();
+    let mut conn = support::connect(&options).await;
+    sqlx::raw_sql(
+        "insert into engine.worker (worker_id, name, handles, started_at, expires_at)
+         values ('01a209f6-4a46-727d-af04-fed22f2f252b', 'w', '{}', now(), now() + interval '1 h');
+         insert into engine.lease (worker_id, slot) values ('01a209f6-4a46-727d-af04-fed22f2f252b', -1);
+         insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
+         select gen_random_uuid(), 0, now() - n * interval '1 ms' - interval '1 h', gen_random_uuid(), 3
+         from generate_series(1, 20000) as n;
+         insert into engine.nudge (run_id, shard_id, tenant_id)
+         select gen_random_uuid(), 0, gen_random_uuid() from generate_series(1, 20000);
+         delete from engine.due;
+         delete from engine.nudge;
+         analyze engine.due, engine.nudge",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    let pages: i64 = sqlx::query_scalar("select pg_relation_size('engine.nudge') / 8192")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    let (claim, _) = claims();
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "set plan_cache_mode = force_generic_plan; prepare judged as {claim}"
+    )))
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    let whole = pages_read(&mut conn, "null", 0).await;
+    let floored = pages_read(&mut conn, "now() - interval '1 min'", pages - 1).await;
+    assert!(
+        whole > 200,
+        "a whole look reads {whole} pages: nothing was kept"
+    );
+    assert!(floored < 50, "a look from the floor reads {floored} pages");
+    sqlx::raw_sql("rollback").execute(&mut old).await.unwrap();
+}
+
+/// How many pages a prepared claim reads that begins at a floor.
+async fn pages_read(conn: &mut PgConnection, due_at: &str, page: i64) -> u64 {
+    let explain = format!(
+        "explain (analyze, buffers, costs off, format json) execute judged (
+           '01a209f6-4a46-727d-af04-fed22f2f252b', 1, 100, 2, -1, '{{1,2,3,4,5}}', '{{}}', '{{}}', 8,
+           {due_at}, {page})"
+    );
+    let told: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(explain))
+        .fetch_one(conn)
+        .await
+        .unwrap();
+    let plan = &told[0]["Plan"];
+    let read = ["Shared Hit Blocks", "Shared Read Blocks"];
+    read.iter().filter_map(|of| plan[*of].as_u64()).sum()
 }

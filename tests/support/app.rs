@@ -223,6 +223,7 @@ impl<'a> Customer<'a> {
             zone: zone.to_owned(),
             locale: None,
             test_clock: Some(start.parse().unwrap()),
+            legal_entity: None,
         };
         let key = IdempotencyKey::generate();
         let tenant = self.client.create_tenant(&new, &key).await.unwrap();
@@ -295,17 +296,21 @@ impl Subscriber<'_> {
 
     /// The tenant's runs that do not merely wait, and why they are where they are.
     pub(crate) async fn what_moves(&self) -> String {
-        let filter = RunFilter {
+        let of_tenant = RunFilter {
             tenant_id: Some(self.tenant.tenant_id),
             ..RunFilter::default()
         };
+        let of_clock = RunFilter {
+            workflow: Some("clock-advance".to_owned()),
+            ..RunFilter::default()
+        };
         let mut told = format!("{:?}", self.client.test_clock(self.clock).await);
-        for run in self
-            .client
-            .list_runs(&filter)
-            .await
-            .map_or(Vec::new(), |page| page.items)
-        {
+        let mut found = Vec::new();
+        for filter in [of_clock, of_tenant] {
+            let page = self.client.list_runs(&filter).await;
+            found.extend(page.map_or(Vec::new(), |page| page.items));
+        }
+        for run in found {
             let Ok(run) = self.client.run(run.run_id).await else {
                 continue;
             };

@@ -12,14 +12,18 @@ pub(crate) mod smtp;
 pub(crate) mod wire;
 
 use std::cell::RefCell;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::mpsc::Sender;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
 use tenure_api::MIGRATOR;
-use tenure_api::postgres::{Binaries, SearchPath, TestCluster, find};
+use tenure_api::postgres::{
+    Binaries, Cluster, ClusterConfig, Durability, SearchPath, TestCluster, find,
+};
 
 /// Where Postgres is looked for, as the command line does it.
 pub(crate) fn search_path() -> SearchPath {
@@ -104,6 +108,24 @@ fn returned() -> &'static Sender<String> {
         sender
     });
     &RETURNED
+}
+
+/// A cluster of the test's own, with a migrated database `tenure`, that writes to disk before it
+/// answers.
+pub(crate) async fn durable_cluster() -> (Cluster, TempDir) {
+    let root = tempfile::tempdir().expect("a folder");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(root.path(), open).expect("a folder of ours");
+    let cluster = Cluster::start(ClusterConfig {
+        root: root.path().join("cluster"),
+        binaries: binaries(),
+        durability: Durability::Durable,
+    });
+    let cluster = cluster.await.expect("a cluster");
+    cluster.ensure_database("tenure").await.expect("a database");
+    let migrated = migrate(cluster.connect_options("tenure")).await;
+    migrated.expect("a migrated database");
+    (cluster, root)
 }
 
 /// A migrated database of its own.

@@ -383,6 +383,7 @@ async fn create(app: &TestApp, name: &str) -> Uuid {
         zone: "UTC".to_owned(),
         locale: None,
         test_clock: None,
+        legal_entity: None,
     };
     let key = IdempotencyKey::generate();
     app.client

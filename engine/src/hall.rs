@@ -124,6 +124,13 @@ impl Hall {
         }
     }
 
+    /// Whether a claim would only look: nothing is held, and nothing is left to be cleared away.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_flight() == 0
+            && lock(&self.state.finished).is_empty()
+            && lock(&self.state.unclear).is_empty()
+    }
+
     pub(crate) fn take_finished_batches(&self) -> Vec<i64> {
         std::mem::take(&mut *lock(&self.state.finished))
     }

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -332,7 +333,7 @@ impl Station {
         let mut batch = 0;
         let mut round = Round::default();
         let mut looked = clock::monotonic();
-        let (mut behind, mut quick) = (false, false);
+        let (mut behind, mut quick, mut polls) = (false, false, false);
         loop {
             if self.stop.is_cancelled() || lost.is_cancelled() {
                 return;
@@ -353,7 +354,8 @@ impl Station {
             }
             let room = self.room(hall, behind, &mut quick);
             let quiet_before = hall.in_flight() == 0;
-            let claimed = if room == 0 {
+            let look = self.look_first(&mut polls, hall, &round).await;
+            let claimed = if room == 0 || look.is_idle {
                 Ok(0)
             } else {
                 batch += 1;
@@ -369,19 +371,17 @@ impl Station {
             let wait = match claimed {
                 Ok(0) if room == 0 => Duration::from_secs(1),
                 Ok(0) => {
-                    let (wait, clear, slots_due) = self.look_ahead(round.floor).await;
-                    looked = clock::monotonic();
-                    if slots_due {
-                        if self.fire_due().await > 0 {
-                            continue;
-                        }
-                        // Another worker is at it.
-                        SCHEDULES_ELSEWHERE
+                    let look = if look.is_idle {
+                        look
                     } else {
-                        if quiet_before && hall.in_flight() == 0 && clear {
-                            self.quiet.send_modify(|tick| *tick += 1);
-                        }
-                        wait
+                        self.look_ahead(round.floor).await
+                    };
+                    looked = clock::monotonic();
+                    polls = look.is_poll;
+                    let at_rest = quiet_before && hall.in_flight() == 0;
+                    match self.rest(&look, at_rest).await {
+                        Some(wait) => wait,
+                        None => continue,
                     }
                 }
                 Ok(_) => continue,
@@ -395,7 +395,7 @@ impl Station {
                 }
             };
             tokio::select! {
-                () = self.bell.heard() => {}
+                () = self.bell.heard() => polls = false,
                 () = hall.freed(), if room == 0 => {}
                 () = hall.spending() => {}
                 () = clock::sleep(wait) => {}
@@ -611,9 +611,31 @@ impl Station {
         Ok(())
     }
 
-    /// How long nothing is due, at most one poll; whether the look was whole and left no nudge; and
-    /// whether a schedule is due now.
-    async fn look_ahead(&self, floor: Floor) -> (Duration, bool, bool) {
+    /// How long to rest where a look found nothing to claim; none when it brought work.
+    async fn rest(&self, look: &Look, at_rest: bool) -> Option<Duration> {
+        if look.slots_due {
+            // With none left, another worker is at it.
+            return (self.fire_due().await == 0).then_some(SCHEDULES_ELSEWHERE);
+        }
+        if at_rest && look.is_clear {
+            self.quiet.send_modify(|tick| *tick += 1);
+        }
+        Some(look.wait)
+    }
+
+    /// Looks before it claims, where nobody rang and nothing was foreseen: there is mostly nothing, and a
+    /// look costs less.
+    async fn look_first(&self, polls: &mut bool, hall: &Hall, round: &Round) -> Look {
+        let floor = round.lookout.floor(clock::monotonic());
+        if std::mem::take(polls) && hall.is_empty() && floor.is_whole() {
+            self.look_ahead(floor).await
+        } else {
+            Look::BLIND
+        }
+    }
+
+    /// What there will be to do, and when.
+    async fn look_ahead(&self, floor: Floor) -> Look {
         let jitter = 0.75 + 0.5 * clock::chance();
         let poll = self.config.poll.mul_f64(jitter);
         let ahead = match self.pool.acquire().await {
@@ -623,19 +645,31 @@ impl Station {
             Err(error) => Err(error),
         };
         let Ok(ahead) = ahead else {
-            return (poll, false, false);
+            return Look {
+                wait: poll,
+                ..Look::BLIND
+            };
         };
-        let slots_due = ahead.look_at.is_some_and(|at| at <= ahead.now);
-        let clear = floor.is_whole() && !ahead.nudged;
-        if ahead.gate_at.is_some_and(|at| at <= ahead.now) {
+        let is_past = |at: Option<DateTime<Utc>>| at.is_some_and(|at| at <= ahead.now);
+        let mut look = Look {
+            wait: Duration::ZERO,
+            is_idle: floor.is_whole() && !ahead.nudged && !is_past(ahead.due_at),
+            is_clear: floor.is_whole() && !ahead.nudged,
+            slots_due: is_past(ahead.look_at),
+            is_poll: false,
+        };
+        if is_past(ahead.gate_at) {
             self.open_gates().await;
-            return (Duration::ZERO, clear, slots_due);
+            look.is_idle = false;
+            return look;
         }
         let next = [ahead.due_at, ahead.look_at, ahead.gate_at];
         let next = next.into_iter().flatten().min();
         let wait = next.map_or(poll, |at| (at - ahead.now).to_std().unwrap_or_default());
         let poll = if ahead.nudged { NUDGES_LEFT } else { poll };
-        (wait.min(poll), clear, slots_due)
+        look.wait = wait.min(poll);
+        look.is_poll = wait >= poll;
+        look
     }
 
     /// Looks at schedules that are due; how many. A crash drops the look where it stands.
@@ -658,6 +692,31 @@ impl Station {
         }
         self.bell.ring();
     }
+}
+
+/// What a look ahead saw.
+struct Look {
+    /// How long nothing is due, at most one poll.
+    wait: Duration,
+    /// All was looked at, and nothing is there to be claimed.
+    is_idle: bool,
+    /// All was looked at, and no nudge is left.
+    is_clear: bool,
+    /// A schedule is due now.
+    slots_due: bool,
+    /// Nothing is foreseen within a poll.
+    is_poll: bool,
+}
+
+impl Look {
+    /// Nothing was seen, and there may be anything.
+    const BLIND: Self = Self {
+        wait: Duration::ZERO,
+        is_idle: false,
+        is_clear: false,
+        slots_due: false,
+        is_poll: false,
+    };
 }
 
 /// Where a worker is in its looks.

@@ -19,11 +19,11 @@ use crate::gather::{self, Call, Gather};
 use crate::id::{RunId, TenantId};
 use crate::payload;
 use crate::registry::Registry;
-use crate::run::InboxKind;
+use crate::run::{InboxKind, Status};
 use crate::start::{self, Origin, StartOptions, StartRequest, Started};
 use crate::store;
 use crate::store::inbox::NewMessage;
-use crate::store::run::{Identity, Place};
+use crate::store::run::{Holder, Place};
 use crate::tally;
 use crate::workflow::Workflow;
 
@@ -258,13 +258,13 @@ impl Client {
     ) -> Result<Signalled, EngineError> {
         let signal = payload::to_value("signal", W::NAME, signal)?;
         let place = place_of(conn, &self.registry, tenant).await?;
-        let run_id = self.find(conn, tenant, &place, W::NAME, run).await?;
+        let receiver = find(conn, tenant, &place, W::NAME, run).await?;
         send(
             conn,
             &self.registry,
             tenant,
             &place,
-            (run_id, signal_id),
+            (receiver, signal_id),
             &signal,
         )
         .await
@@ -301,9 +301,12 @@ impl Client {
         let place = place_of(conn, &self.registry, tenant).await?;
         let shard = place.shard_id;
         let holder = store::run::find_by_key(conn, tenant, shard, W::NAME, key).await?;
-        let run_id = match holder {
-            Some(holder) => holder.run_id,
-            None => self.start::<W>(conn, tenant, key, input).await?.run_id,
+        let receiver = match holder {
+            Some(holder) => Receiver::from(holder),
+            None => {
+                let started = self.start::<W>(conn, tenant, key, input).await?;
+                identify(conn, tenant, &place, started.run_id).await?.1
+            }
         };
         let signal = payload::to_value("signal", W::NAME, signal)?;
         send(
@@ -311,7 +314,7 @@ impl Client {
             &self.registry,
             tenant,
             &place,
-            (run_id, signal_id),
+            (receiver, signal_id),
             &signal,
         )
         .await
@@ -343,8 +346,8 @@ impl Client {
         run_id: RunId,
     ) -> Result<Signalled, EngineError> {
         let place = find_place(conn, tenant).await?;
-        let identity = identify(conn, tenant, &place, run_id).await?;
-        refuse_finished(run_id, &identity)?;
+        let (_, receiver) = identify(conn, tenant, &place, run_id).await?;
+        refuse_finished(receiver)?;
         let message = NewMessage {
             kind: InboxKind::Cancel,
             name: "cancel",
@@ -354,26 +357,37 @@ impl Client {
         let created = store::inbox::insert(conn, &message).await?;
         Ok(Signalled { run_id, created })
     }
+}
 
-    async fn find(
-        &self,
-        conn: &mut PgConnection,
-        tenant: TenantId,
-        place: &Place,
-        workflow: &str,
-        run: RunRef<'_>,
-    ) -> Result<RunId, EngineError> {
-        match run {
-            RunRef::Id(run_id) => Ok(run_id),
-            RunRef::Key(key) => {
-                store::run::find_by_key(conn, tenant, place.shard_id, workflow, key)
-                    .await?
-                    .map(|holder| holder.run_id)
-                    .ok_or_else(|| {
-                        EngineError::RunNotFound(format!("of {workflow} with key {key:?}"))
-                    })
-            }
+/// A run to which something is sent.
+#[derive(Clone, Copy)]
+struct Receiver {
+    run_id: RunId,
+    status: Status,
+}
+
+impl From<Holder> for Receiver {
+    fn from(holder: Holder) -> Self {
+        Self {
+            run_id: holder.run_id,
+            status: holder.status,
         }
+    }
+}
+
+async fn find(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    place: &Place,
+    workflow: &str,
+    run: RunRef<'_>,
+) -> Result<Receiver, EngineError> {
+    match run {
+        RunRef::Id(run_id) => Ok(identify(conn, tenant, place, run_id).await?.1),
+        RunRef::Key(key) => store::run::find_by_key(conn, tenant, place.shard_id, workflow, key)
+            .await?
+            .map(Receiver::from)
+            .ok_or_else(|| EngineError::RunNotFound(format!("of {workflow} with key {key:?}"))),
     }
 }
 
@@ -386,11 +400,19 @@ pub(crate) async fn send_named(
     signal: &Value,
 ) -> Result<Signalled, EngineError> {
     let place = place_of(conn, registry, tenant).await?;
-    let identity = identify(conn, tenant, &place, run_id).await?;
-    if let Some(handler) = registry.find(&identity.workflow) {
+    let (workflow, receiver) = identify(conn, tenant, &place, run_id).await?;
+    if let Some(handler) = registry.find(&workflow) {
         handler.check_signal(signal)?;
     }
-    send(conn, registry, tenant, &place, (run_id, signal_id), signal).await
+    send(
+        conn,
+        registry,
+        tenant,
+        &place,
+        (receiver, signal_id),
+        signal,
+    )
+    .await
 }
 
 async fn send(
@@ -398,7 +420,7 @@ async fn send(
     registry: &Registry,
     tenant: TenantId,
     place: &Place,
-    (run_id, signal_id): (RunId, &str),
+    (receiver, signal_id): (Receiver, &str),
     signal: &Value,
 ) -> Result<Signalled, EngineError> {
     if signal_id.is_empty() || signal_id.len() > MAX_SIGNAL_ID_BYTES || signal_id.contains('\0') {
@@ -408,8 +430,8 @@ async fn send(
             detail: format!("an id has 1 to {MAX_SIGNAL_ID_BYTES} bytes and no NUL"),
         });
     }
-    let identity = identify(conn, tenant, place, run_id).await?;
-    if identity.status.is_finished()
+    let run_id = receiver.run_id;
+    if receiver.status.is_finished()
         && !store::run::keep(conn, run_id, place.shard_id, tenant).await?
     {
         return Err(EngineError::RunNotFound(run_id.to_string()));
@@ -422,20 +444,23 @@ async fn send(
     };
     let created = store::inbox::insert(conn, &message).await?;
     tally::signalled(created);
-    refuse_finished(run_id, &identity)?;
+    refuse_finished(receiver)?;
     Ok(Signalled { run_id, created })
 }
 
+/// Finds a run of the tenant by its id, and its workflow.
 async fn identify(
     conn: &mut PgConnection,
     tenant: TenantId,
     place: &Place,
     run_id: RunId,
-) -> Result<Identity, EngineError> {
-    store::run::find_identity(conn, run_id, place.shard_id)
+) -> Result<(String, Receiver), EngineError> {
+    let identity = store::run::find_identity(conn, run_id, place.shard_id)
         .await?
         .filter(|identity| identity.tenant_id == tenant)
-        .ok_or_else(|| EngineError::RunNotFound(run_id.to_string()))
+        .ok_or_else(|| EngineError::RunNotFound(run_id.to_string()))?;
+    let status = identity.status;
+    Ok((identity.workflow, Receiver { run_id, status }))
 }
 
 fn message<'a>(
@@ -457,11 +482,11 @@ fn message<'a>(
     }
 }
 
-fn refuse_finished(run_id: RunId, identity: &Identity) -> Result<(), EngineError> {
-    if identity.status.is_finished() {
+fn refuse_finished(receiver: Receiver) -> Result<(), EngineError> {
+    if receiver.status.is_finished() {
         return Err(EngineError::RunFinished {
-            run_id,
-            status: identity.status.word(),
+            run_id: receiver.run_id,
+            status: receiver.status.word(),
         });
     }
     Ok(())

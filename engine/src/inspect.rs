@@ -311,6 +311,17 @@ pub async fn detail(
     })
 }
 
+/// Finds whose run it is.
+///
+/// # Errors
+/// [`EngineError::RunNotFound`].
+pub async fn tenant_of(conn: &mut PgConnection, run: RunId) -> Result<TenantId, EngineError> {
+    store::run::find_identity(conn, run, run.shard())
+        .await?
+        .map(|identity| identity.tenant_id)
+        .ok_or_else(|| EngineError::RunNotFound(run.to_string()))
+}
+
 /// Lists answered steps, newest first.
 ///
 /// # Errors

@@ -119,7 +119,7 @@ async fn act(
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         // Seen as the caller, so that another tenant's run is not found; done as the engine.
         see_as(conn, &caller).await?;
-        inspect::detail(conn, state.keyring(), run_id).await?;
+        inspect::tenant_of(conn, run_id).await?;
         as_engine(conn).await?;
         let mut answer = do_verb(&state, conn, run_id, known.word, args, &act).await?;
         if dry_run {

@@ -130,10 +130,7 @@ async fn signal(
     caller.require(Role::Support)?;
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         see_as(conn, &caller).await?;
-        let tenant = inspect::detail(conn, state.keyring(), run_id)
-            .await?
-            .summary
-            .tenant_id;
+        let tenant = inspect::tenant_of(conn, run_id).await?;
         let SendSignal {
             id, signal, reason, ..
         } = &body.value;

@@ -104,7 +104,7 @@ async fn steps(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<Vec<Step>>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    inspect::detail(&mut tx, state.keyring(), run_id).await?;
+    inspect::tenant_of(&mut tx, run_id).await?;
     let lines = inspect::steps(&mut tx, state.keyring(), run_id).await?;
     let lines = lines.into_iter().rev().map(|line| Step {
         visit: line.visit,
@@ -129,7 +129,7 @@ async fn transitions(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<Vec<Transition>>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    inspect::detail(&mut tx, state.keyring(), run_id).await?;
+    inspect::tenant_of(&mut tx, run_id).await?;
     let lines = inspect::transitions(&mut tx, run_id).await?;
     let lines = lines.into_iter().rev().map(|line| Transition {
         visit: line.visit,

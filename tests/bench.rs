@@ -104,3 +104,44 @@ async fn every_workload_of_the_engine_that_has_work_gives_its_figures_and_two_fi
     assert_eq!(drawn.matches("<polyline").count(), 2, "{drawn}");
     assert_eq!(drawn.matches("<circle").count(), 10, "{drawn}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soak_tells_of_each_part_what_has_grown() {
+    let database = support::database_url().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("soak");
+    let short = ["--minutes", "0.1", "--parts", "3", "--rate", "40"];
+    let path = file.to_str().unwrap();
+    let told = bench(
+        &database,
+        &[
+            &["soak"][..],
+            &short,
+            &["--in-flight", "16", "--json", path],
+        ]
+        .concat(),
+    );
+    let parts = told.lines().filter(|line| {
+        let cells: Vec<_> = line.split_whitespace().collect();
+        cells.len() == 8 && cells.iter().all(|cell| cell.parse::<f64>().is_ok())
+    });
+    assert_eq!(parts.count(), 3, "{told}");
+    let (_, figures) = figures(&file);
+    let of = |metric: &str| {
+        let mut found = figures.iter().filter(|figure| figure["metric"] == metric);
+        found.next().unwrap_or_else(|| panic!("{metric}: {told}"))["median"].as_f64()
+    };
+    assert_eq!(of("starts_per_s"), Some(40.0));
+    assert!(of("last_p99_ms") > Some(0.0), "{told}");
+    assert!(of("last_process_mib") > Some(0.0), "{told}");
+    // 240 starts, of which those that napped may still run; what has ended is dropped as it goes.
+    let (brief, late): (i64, i64) = sqlx::query_as(
+        "select count(*) filter (where status = 10), count(*) filter (where status not in (2, 10))
+         from engine.run where workflow = 'bench-brief'",
+    )
+    .fetch_one(&mut support::connect(&database.parse().unwrap()).await)
+    .await
+    .unwrap();
+    assert!(brief < 240, "nothing was dropped");
+    assert_eq!(late, 0, "its worker left work behind");
+}

@@ -134,6 +134,7 @@ pub(super) async fn bench(command: BenchCommand) -> anyhow::Result<()> {
 async fn measure(command: &BenchCommand, database: Database) -> anyhow::Result<()> {
     match &command.tool {
         Some(BenchTool::Curve(args)) => bench::curve(args, database).await,
+        Some(BenchTool::Soak(args)) => bench::soak(args, database).await,
         Some(BenchTool::Hold(args)) => bench::hold(args, database).await,
         _ => bench::run(&command.bench, database).await,
     }

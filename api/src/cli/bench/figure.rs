@@ -100,7 +100,7 @@ fn aim(workload: &str, metric: &str) -> Option<f64> {
         ("W4", "crowd_p99_ms") => 15.0,
         ("W8", "statements_per_s") => 2.0,
         ("W8", "process_cpu_percent") => 0.5,
-        ("W7", "drift_x") => 1.5,
+        ("W7" | "soak", "drift_x") => 1.5,
         ("W9", "past_lease_s") => 1.0,
         ("W9", "rows_twice") => 0.0,
         ("W10", "starts_per_s") => 3_000.0,

@@ -140,10 +140,15 @@ impl Bench {
     }
 
     pub(super) async fn worker(&self) -> anyhow::Result<Worker> {
+        self.worker_as(WorkerConfig::default()).await
+    }
+
+    /// A worker with as many visits in flight as all others here.
+    pub(super) async fn worker_as(&self, config: WorkerConfig) -> anyhow::Result<Worker> {
         let config = WorkerConfig {
             name: "bench".to_owned(),
             in_flight: self.in_flight,
-            ..WorkerConfig::default()
+            ..config
         };
         Ok(Worker::start(&self.client, config).await?)
     }

@@ -15,9 +15,10 @@ mod load;
 mod lost;
 mod pinned;
 mod sleep;
+mod soak;
 mod workflows;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use sqlx::PgPool;
@@ -53,6 +54,8 @@ pub enum BenchTool {
     Compare(compare::CompareArgs),
     /// Draw what a piece of work costs against how much of it there is.
     Curve(curve::CurveArgs),
+    /// Keep the machine at a part of what it can do, for hours, and see what grows.
+    Soak(soak::SoakArgs),
     /// The worker that W9 kills.
     #[command(hide = true)]
     Hold(HoldArgs),
@@ -96,6 +99,32 @@ pub async fn curve(args: &curve::CurveArgs, database: Database) -> anyhow::Resul
     drawn
 }
 
+/// Soaks a database with the migrated schema.
+///
+/// # Errors
+/// When the database cannot be reached or the file cannot be written.
+pub async fn soak(args: &soak::SoakArgs, database: Database) -> anyhow::Result<()> {
+    let (pool, machine) = open(database).await?;
+    println!("{machine}");
+    let bench = load::Bench::new(pool, registry()?, args.in_flight, 1.0).await?;
+    let soaked = soak::run(args, &bench).await;
+    bench.close().await;
+    let mut figures = Vec::new();
+    figure::collect(&mut figures, "soak", args.in_flight, soaked?);
+    told(&machine, &figures, args.json.as_deref())
+}
+
+/// Prints figures, and writes them where a file is named.
+fn told(machine: &Machine, figures: &[Figure], file: Option<&Path>) -> anyhow::Result<()> {
+    figure::print_table(figures);
+    if let Some(path) = file {
+        figure::write_json(path, machine, figures)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
 async fn open(database: Database) -> anyhow::Result<(PgPool, Machine)> {
     let config = PoolConfig {
         max_connections: 24,
@@ -116,6 +145,7 @@ fn registry() -> anyhow::Result<Registry> {
         .register(workflows::Gated)
         .register(workflows::Sleeper)
         .register(workflows::Held { ends: true })
+        .register(workflows::Brief)
         .build()?;
     Ok(registry)
 }
@@ -148,13 +178,7 @@ pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
     bench.close().await;
     figures.splice(0..0, limits.figures());
     limits.compare(&mut figures);
-    figure::print_table(&figures);
-    if let Some(path) = &args.json {
-        figure::write_json(path, &machine, &figures)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        println!("wrote {}", path.display());
-    }
-    Ok(())
+    told(&machine, &figures, args.json.as_deref())
 }
 
 /// The policy of the workloads' steps: they never fail.

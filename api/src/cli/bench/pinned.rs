@@ -105,7 +105,7 @@ async fn part(bench: &Bench, listeners: &[(String, ())], ticks: usize) -> anyhow
     bench.until_ended(bench.tenant(), &watched).await
 }
 
-async fn live_bytes(pool: &PgPool) -> anyhow::Result<f64> {
+pub(super) async fn live_bytes(pool: &PgPool) -> anyhow::Result<f64> {
     let size = "select sum(pg_total_relation_size(name::regclass))::float8 / 1048576
                 from unnest($1::text[]) as name";
     let size = sqlx::query_scalar(size).bind(LIVE).fetch_one(pool);
@@ -113,7 +113,7 @@ async fn live_bytes(pool: &PgPool) -> anyhow::Result<f64> {
 }
 
 /// Rows of those tables that nobody but the old snapshot could still see.
-async fn dead_rows(pool: &PgPool) -> anyhow::Result<f64> {
+pub(super) async fn dead_rows(pool: &PgPool) -> anyhow::Result<f64> {
     let dead = "select sum(n_dead_tup)::float8 from pg_stat_user_tables
                 where (schemaname || '.' || relname) = any($1)";
     let dead = sqlx::query_scalar(dead).bind(LIVE).fetch_one(pool);

@@ -141,7 +141,7 @@ async fn size(pool: &PgPool) -> anyhow::Result<f64> {
 }
 
 /// Memory of this process, as the kernel counts it.
-fn resident_bytes() -> anyhow::Result<f64> {
+pub(super) fn resident_bytes() -> anyhow::Result<f64> {
     let pages = std::fs::read_to_string("/proc/self/statm")?;
     let resident = pages.split_whitespace().nth(1).unwrap_or("0");
     Ok(resident.parse::<f64>()? * 4096.0)

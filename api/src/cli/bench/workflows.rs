@@ -3,6 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use tenure_engine::retention::Retention;
 use tenure_engine::{Context, Event, Limit, Need, StepError, Transition, Workflow};
 
 use super::POLICY;
@@ -48,6 +51,45 @@ impl Workflow for Steps {
             cx.step("work", &POLICY, answer).await?;
         }
         Ok(Transition::complete(steps))
+    }
+}
+
+/// One step, after a nap of so many milliseconds if there is to be one; forgotten as soon as it has
+/// ended.
+pub(crate) struct Brief;
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum BriefState {
+    Begun { nap_ms: u32 },
+}
+
+impl Workflow for Brief {
+    const NAME: &'static str = "bench-brief";
+    const VERSION: i32 = 1;
+    const RETENTION: Retention = Retention::Drop(0);
+    type Input = u32;
+    type State = BriefState;
+    type Signal = NoSignal;
+    type Output = ();
+
+    fn start(&self, nap_ms: u32) -> BriefState {
+        BriefState::Begun { nap_ms }
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        state: BriefState,
+        event: Event<NoSignal>,
+    ) -> Result<Transition<Self>, StepError> {
+        let BriefState::Begun { nap_ms } = state;
+        if nap_ms > 0 && matches!(event, Event::Entered) {
+            let nap = Duration::from_millis(nap_ms.into());
+            return Ok(Transition::stay(state).after("nap", nap));
+        }
+        let answer = async |_| Ok(Answer { done: 1, ok: true });
+        cx.step("work", &POLICY, answer).await?;
+        Ok(Transition::complete(()))
     }
 }
 

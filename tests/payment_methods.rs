@@ -315,3 +315,19 @@ async fn a_method_that_was_taken_away_at_the_provider_gives_way_to_the_next() {
     assert_eq!(attempts(&app, &customer, 1).await, pairs(&expected));
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debit_that_does_not_take_the_currency_gives_way_to_the_next() {
+    let app = TestApp::new().await;
+    let customer = app.customer().team("pm_card_visa").await;
+    customer.attach_at("pm_success_de", Some(1)).await;
+    let [debit, visa] = methods(&customer).await.try_into().unwrap();
+    customer.advance("30d").await;
+    // The invoice is in dollars.
+    let expected = [
+        (debit.as_str(), "currency_not_supported"),
+        (visa.as_str(), "succeeded"),
+    ];
+    assert_eq!(attempts(&app, &customer, 1).await, pairs(&expected));
+    app.finish().await;
+}

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::stripe::METHOD_GONE;
+use crate::ports::stripe::{CURRENCY_NOT_SUPPORTED, METHOD_GONE};
 
 /// What a retry could change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ const HARD: [&str; 20] = [
     METHOD_GONE,
     NOT_SETTLED,
     "card_not_supported",
-    "currency_not_supported",
+    CURRENCY_NOT_SUPPORTED,
     "fraudulent",
     "highest_risk_level",
     "incorrect_number",

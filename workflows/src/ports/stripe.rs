@@ -42,6 +42,8 @@ pub use refund::{CREDIT_NOTE, RefundOrder, Refunded};
 pub const STRIPE: &str = "stripe";
 /// Our own word: the provider does not know the method any more, or nobody has it.
 pub const METHOD_GONE: &str = "payment_method_gone";
+/// Stripe's word, also for methods of which it says so in the words of a malformed request.
+pub const CURRENCY_NOT_SUPPORTED: &str = "currency_not_supported";
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How many of a customer's latest charges a look-up reads.
@@ -327,17 +329,14 @@ impl Stripe {
                     .unwrap_or_else(|| "generic_decline".to_owned()),
                 advice: error.advice_code.clone(),
             }),
-            // The method is nobody's any more: it was taken from its customer, here or there.
-            Err(StripeError::Stripe(error, 400 | 404))
-                if error.param.as_deref() == Some("payment_method") =>
-            {
-                Ok(Charged::Declined {
+            Err(error) => match refused_method(&error) {
+                Some(code) => Ok(Charged::Declined {
                     intent: None,
-                    code: METHOD_GONE.to_owned(),
+                    code: code.to_owned(),
                     advice: None,
-                })
-            }
-            Err(error) => Err(failure(&error)),
+                }),
+                None => Err(failure(&error)),
+            },
         }
     }
 
@@ -470,6 +469,21 @@ const FOR_GOOD: [&str; 4] = [
 #[must_use]
 pub fn may_pass(error: &StepError) -> bool {
     !FOR_GOOD.contains(&error.code())
+}
+
+/// What is wrong with the method of a charge whose request was refused as malformed: a decline, in one
+/// word.
+fn refused_method(error: &StripeError) -> Option<&'static str> {
+    let StripeError::Stripe(error, 400 | 404) = error else {
+        return None;
+    };
+    match error.param.as_deref()? {
+        // It is nobody's any more: it was taken from its customer, here or there.
+        "payment_method" => Some(METHOD_GONE),
+        // A bank debit takes one currency, and not this one.
+        "currency" => Some(CURRENCY_NOT_SUPPORTED),
+        _ => None,
+    }
 }
 
 /// What may pass is retryable; a request that Stripe refuses as wrong never gets better.

@@ -43,6 +43,9 @@ pub enum State {
         /// Whether the provider's webhooks are still waited for.
         #[serde(default)]
         patience: Patience,
+        /// Looks since the clock moved.
+        #[serde(default)]
+        looks: u32,
     },
 }
 
@@ -79,7 +82,11 @@ impl AdvanceWorkflow {
 }
 
 const LOOK: &str = "look";
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The first wait for the tenants; each further one is twice as long, so that many clocks that move at
+/// once do not keep the tenants that they wait for from work.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// The longest wait for the tenants.
+const LONGEST_LOOK: Duration = Duration::from_millis(160);
 /// How long the provider's webhooks are waited for.
 const PATIENCE: TimeDelta = TimeDelta::seconds(5);
 
@@ -97,6 +104,7 @@ impl Workflow for AdvanceWorkflow {
         State::Settling {
             of,
             patience: Patience::Fresh,
+            looks: 0,
         }
     }
 
@@ -107,9 +115,14 @@ impl Workflow for AdvanceWorkflow {
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
-            (State::Settling { of, patience }, Event::Entered | Event::Deadline(_)) => {
-                self.look(cx, of, patience).await
-            }
+            (
+                State::Settling {
+                    of,
+                    patience,
+                    looks,
+                },
+                Event::Entered | Event::Deadline(_),
+            ) => self.look(cx, of, patience, looks).await,
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
             (
                 state,
@@ -127,26 +140,31 @@ impl AdvanceWorkflow {
         cx: &Context,
         of: Input,
         patience: Patience,
+        looks: u32,
     ) -> Result<Transition<Self>, StepError> {
         let Input { clock_id, target } = of;
-        let again = |patience| {
-            let of = Input { clock_id, target };
-            Transition::stay(State::Settling { of, patience }).after(LOOK, LOOK_EVERY)
+        let again = |patience, looks| {
+            let settling = State::Settling {
+                of: Input { clock_id, target },
+                patience,
+                looks,
+            };
+            Transition::stay(settling).after(LOOK, look_after(looks))
         };
         let mut conn = self.environment.engine().acquire().await?;
         if !test_clock::is_quiet(&mut conn, clock_id).await? {
-            return Ok(again(patience));
+            return Ok(again(patience, looks + 1));
         }
         let stop = test_clock::next_stop(&mut conn, clock_id, target).await?;
         let followers = self.provider_clocks(&mut conn, clock_id).await?;
         let ready = self.bring_along(&followers, stop).await?;
         let patience = wait(patience, ready, cx.now());
         if matches!(patience, Patience::Since(_)) {
-            return Ok(again(patience));
+            return Ok(again(patience, looks + 1));
         }
         // What the provider had to tell may have woken somebody since.
         if !test_clock::is_quiet(&mut conn, clock_id).await? {
-            return Ok(again(patience));
+            return Ok(again(patience, looks + 1));
         }
         let mut tx = tenure_engine::begin(self.environment.engine()).await?;
         let moved = test_clock::move_to_next(&mut tx, clock_id, target).await?;
@@ -155,7 +173,7 @@ impl AdvanceWorkflow {
             test_clock::set_target(&mut conn, clock_id, None).await?;
             return Ok(Transition::complete(()));
         }
-        Ok(again(patience))
+        Ok(again(patience, 0))
     }
 
     /// The provider's clocks of the tenants that are bound to a clock.
@@ -190,6 +208,12 @@ impl AdvanceWorkflow {
 }
 
 // Rules.
+
+/// How long to wait before the next look.
+fn look_after(looks: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(looks);
+    FIRST_LOOK.saturating_mul(doubled).min(LONGEST_LOOK)
+}
 
 /// Whether to go on waiting for the provider.
 fn wait(patience: Patience, ready: bool, now: DateTime<Utc>) -> Patience {
@@ -291,6 +315,12 @@ pub async fn advance(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_waits_long_looks_less_often() {
+        let waits = [0, 1, 2, 3, 4, 5, u32::MAX].map(|looks| look_after(looks).as_millis());
+        assert_eq!(waits, [10, 20, 40, 80, 160, 160, 160]);
+    }
 
     #[test]
     fn patience_with_the_provider_ends_and_does_not_come_back() {

@@ -23,11 +23,11 @@ mod outage;
 
 /// Everything around a server that can be killed.
 pub(crate) struct Stage {
-    server: Server,
+    pub(crate) server: Server,
     pub(crate) client: Client,
-    token: String,
+    pub(crate) token: String,
     metrics: String,
-    sandbox: SandboxHandle,
+    pub(crate) sandbox: SandboxHandle,
     smtp: SmtpServer,
 }
 

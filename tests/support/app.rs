@@ -1,7 +1,7 @@
 //! The whole product in one process: API, worker, Stripe sandbox, captured mail, a clocked tenant.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnectOptions;
@@ -26,6 +26,11 @@ use uuid::Uuid;
 
 pub(crate) const SANDBOX_KEY: &str = "sk_test_suite";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_suite";
+
+/// How often a clock is looked at that is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+/// How long a clock may stand at one deadline.
+const LONGEST_STAND: Duration = Duration::from_secs(60);
 
 /// What signs the suite's certificates.
 pub(crate) const CERTIFICATE_KEY: &str = "suite:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
@@ -270,13 +275,24 @@ impl Subscriber<'_> {
         self.advance("0h").await;
     }
 
-    /// Moves the clock and waits until it is ready.
+    /// Moves the clock and waits until it is ready: for as long as it takes, if it only moves on.
     pub(crate) async fn advance(&self, by: &str) {
         self.begin_advance(by).await;
-        super::eventually("the clock is ready", async || {
-            self.is_ready().await.unwrap()
-        })
-        .await;
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        let mut stood = (None, Instant::now());
+        loop {
+            let clock = self.client.test_clock(self.clock).await.unwrap();
+            if clock.status == TestClockStatus::Ready {
+                return;
+            }
+            if stood.0 != Some(clock.now) {
+                stood = (Some(clock.now), Instant::now());
+            }
+            if stood.1.elapsed() > LONGEST_STAND {
+                panic!("the clock stands still\n{}", self.what_moves().await);
+            }
+            tick.tick().await;
+        }
     }
 
     pub(crate) async fn begin_advance(&self, by: &str) {

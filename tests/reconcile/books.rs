@@ -277,7 +277,7 @@ async fn customers_with_the_provider(world: &World<'_>, conn: &mut PgConnection)
 }
 
 /// What comes about by itself in the course of things: a word, and the question that counts it.
-const OUTCOMES: [(&str, &str); 19] = [
+const OUTCOMES: [(&str, &str); 18] = [
     (
         "trials that became paid",
         "select count(*) from app.subscription where trial_ends_at is not null and period_start is not null",
@@ -289,10 +289,6 @@ const OUTCOMES: [(&str, &str); 19] = [
     (
         "fixed terms that ended",
         "select count(*) from app.subscription where end_reason = 'expired'",
-    ),
-    (
-        "first payments that never came",
-        "select count(*) from app.subscription where end_reason = 'incomplete_expired'",
     ),
     (
         "invoices that were paid",

@@ -140,7 +140,7 @@ async fn a_tenant_is_deleted_by_two_people_who_see_it_certified() {
     let product = Product::fleet().await;
     product.rows(&product.birch, 40).await;
     let app = &product.app;
-    let grace = second_token(app, "grace").await;
+    let grace = second_token(&app.options, "grace").await;
     let mut asking = Console::open(app, size(24, 80));
     asking.sees(&["suite", "live"]).await;
     open_tenant(&mut asking, "Birch", "Birch & Barrow Architects").await;

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _};
 use tenure_api::auth::{self, NewToken};
 use tenure_client::{
@@ -43,12 +44,12 @@ fn because(reason: &str) -> DeletionAct {
 
 /// A second admin.
 async fn second(app: &TestApp) -> Client {
-    Client::new(&app.url, &second_token(app, "grace").await).unwrap()
+    Client::new(&app.url, &second_token(&app.options, "grace").await).unwrap()
 }
 
 /// Another admin's token.
-pub(crate) async fn second_token(app: &TestApp, name: &str) -> String {
-    let mut conn = support::connect(&app.options).await;
+pub(crate) async fn second_token(options: &PgConnectOptions, name: &str) -> String {
+    let mut conn = support::connect(options).await;
     let mut tx = conn.begin().await.unwrap();
     tenure_workflows::as_control(&mut tx).await.unwrap();
     let new = NewToken {

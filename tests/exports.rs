@@ -57,8 +57,8 @@ async fn export(product: &Product, member: &Member) -> (DataExport, String) {
     (export, started.link.unwrap())
 }
 
-async fn fetch(product: &Product, link: &str) -> (u16, Vec<u8>) {
-    let url = format!("{}{link}", product.app.url);
+/// What a link opens, or why it opens nothing.
+pub(crate) async fn fetch(url: &str) -> (u16, Vec<u8>) {
     let answer = reqwest::get(url).await.unwrap();
     let status = answer.status().as_u16();
     (status, answer.bytes().await.unwrap().to_vec())
@@ -82,7 +82,7 @@ fn through(program: &str, args: &[&str], bytes: &[u8]) -> Vec<u8> {
 }
 
 /// What is in an export: its rows by bare table, each file compared with the manifest.
-fn unpack(tar: &[u8]) -> BTreeMap<String, Vec<Value>> {
+pub(crate) fn unpack(tar: &[u8]) -> BTreeMap<String, Vec<Value>> {
     let manifest: Manifest =
         serde_json::from_slice(&through("tar", &["-xOf", "-", "manifest.json"], tar)).unwrap();
     let mut tables = BTreeMap::new();
@@ -134,7 +134,7 @@ async fn an_export_has_all_rows_of_its_tenant_and_no_others_in_every_model() {
     }
     for member in [&product.birch, &product.quarry, &product.ilex] {
         let (export, link) = export(&product, member).await;
-        let (status, tar) = fetch(&product, &link).await;
+        let (status, tar) = fetch(&format!("{}{link}", product.app.url)).await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&tar));
         let tables = unpack(&tar);
         let names: Vec<&str> = tables.keys().map(String::as_str).collect();
@@ -180,7 +180,7 @@ async fn only_the_link_opens_an_export() {
             &product.salthouse.tenant.to_string(),
         ),
     ] {
-        let (status, problem) = fetch(&product, &link).await;
+        let (status, problem) = fetch(&format!("{}{link}", product.app.url)).await;
         assert_eq!(status, 404, "{link}");
         let problem: Value = serde_json::from_slice(&problem).unwrap();
         details.push(problem["detail"].clone());

@@ -32,7 +32,7 @@ use crate::support::s3::S3Server;
 use crate::support::{self, connect, eventually};
 
 /// The instant that days are counted back from: 671 days after 18 January 2025.
-const AS_OF: &str = "2026-11-20T00:00:00Z";
+pub(crate) const AS_OF: &str = "2026-11-20T00:00:00Z";
 const TASK_CUTOFF: &str = "2025-01-18 00:00+00";
 
 pub(crate) fn folder() -> (tempfile::TempDir, ArchiveConfig) {

@@ -44,7 +44,7 @@ async fn kill_9_in_the_middle_certifies_the_same_and_leaves_nothing() {
     let app = &product.app;
     let (_, calm) = delete(app, oak.tenant).await;
     let id = request(app, elm.tenant, 0).await.deletion_id;
-    let grace = second_token(app, "ada").await;
+    let grace = second_token(&app.options, "ada").await;
     let own = support::url(&app.options).await;
     let url = |source: &str| format!("{source}={}", as_login(product.url(source)));
     let urls = ["main", "rooms", "vault"].map(url).join(" ");

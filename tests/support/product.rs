@@ -15,7 +15,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
-use tenure_client::{IdempotencyKey, LoadDataMap, NewTenant, Place, TenancyModel};
+use tenure_client::{Client, IdempotencyKey, LoadDataMap, NewTenant, Place, TenancyModel};
 use tenure_workflows::archive::ArchiveConfig;
 use tenure_workflows::data_map;
 use tenure_workflows::product::Sources;
@@ -99,13 +99,18 @@ const LOGIN: &str = "
 /// A database of the product, made by the superuser; its URL.
 pub(crate) async fn database(file: Option<&str>, after: &str) -> String {
     let url = super::empty_database_url().await;
+    furnish(&url, file, after).await;
+    url
+}
+
+/// Makes an empty database one of the product's.
+pub(crate) async fn furnish(url: &str, file: Option<&str>, after: &str) {
     let mut conn = super::connect(&url.parse().unwrap()).await;
     run(&mut conn, LOGIN).await;
     if let Some(file) = file {
         run(&mut conn, sample(file)).await;
     }
     run(&mut conn, after).await;
-    url
 }
 
 /// What somebody does who has read a draft of the sample product: confirms the guesses, names the
@@ -142,7 +147,23 @@ pub(crate) async fn map_of(url: &str, model: data_map::Model, schema: &str) -> S
     }
 }
 
-fn place(model: TenancyModel, source: &str, schema: Option<&str>, key: &str) -> Place {
+/// Loads the map of a source's database, as somebody has read it.
+pub(crate) async fn load_map(
+    client: &Client,
+    source: &str,
+    url: &str,
+    (model, schema): (data_map::Model, &str),
+) {
+    let load = LoadDataMap {
+        text: map_of(url, model, schema).await,
+        unchecked: false,
+    };
+    let key = IdempotencyKey::generate();
+    let loaded = client.load_data_map(source, &load, &key).await;
+    loaded.unwrap_or_else(|error| panic!("{source}: {error:?}\n{}", load.text));
+}
+
+pub(crate) fn place(model: TenancyModel, source: &str, schema: Option<&str>, key: &str) -> Place {
     Place {
         model,
         source: source.to_owned(),
@@ -197,25 +218,19 @@ impl Product {
             ("vault", data_map::Model::Database, "work"),
         ] {
             let url = &urls.iter().find(|(name, _)| *name == source).unwrap().1;
-            let load = LoadDataMap {
-                text: map_of(url, model, schema).await,
-                unchecked: false,
-            };
-            let key = IdempotencyKey::generate();
-            let loaded = app.client.load_data_map(source, &load, &key).await;
-            loaded.unwrap_or_else(|error| panic!("{source}: {error:?}\n{}", load.text));
+            load_map(&app.client, source, url, (model, schema)).await;
         }
         let key = |n: u8| format!("0c000000-0000-7000-8000-0000000000{n:02}");
         let birch = place(TenancyModel::Shared, "main", None, BIRCH);
-        let birch = add(&app, "Birch & Barrow Architects", birch).await;
+        let birch = add(&app.client, "Birch & Barrow Architects", birch).await;
         let salthouse = place(TenancyModel::Shared, "main", None, SALTHOUSE);
-        let salthouse = add(&app, "Salthouse Ferries", salthouse).await;
+        let salthouse = add(&app.client, "Salthouse Ferries", salthouse).await;
         let cedar = place(TenancyModel::Schema, "rooms", Some("cedar"), &key(3));
-        let cedar = add(&app, "Cedar Street Dental", cedar).await;
+        let cedar = add(&app.client, "Cedar Street Dental", cedar).await;
         let quarry = place(TenancyModel::Schema, "rooms", Some("quarry"), &key(4));
-        let quarry = add(&app, "Quarry Lane Bakery", quarry).await;
+        let quarry = add(&app.client, "Quarry Lane Bakery", quarry).await;
         let ilex = place(TenancyModel::Database, "vault", None, &key(5));
-        let ilex = add(&app, "Ilex Translations", ilex).await;
+        let ilex = add(&app.client, "Ilex Translations", ilex).await;
         let product = Self {
             app,
             sources,
@@ -274,22 +289,20 @@ impl Product {
     pub(crate) async fn add_shared(&self, name: &str) -> Member {
         let key = Uuid::from_u128(super::unique().into()).to_string();
         let shared = place(TenancyModel::Shared, "main", None, &key);
-        let member = add(&self.app, name, shared).await;
+        let member = add(&self.app.client, name, shared).await;
         self.found(&member).await;
         member
     }
 
     /// Makes a tenant that is placed nowhere.
     pub(crate) async fn add_unplaced(&self, name: &str) -> Uuid {
-        create(&self.app, name).await
+        create(&self.app.client, name).await
     }
 
     /// The row that all others hang on.
     async fn found(&self, member: &Member) {
-        let statement =
-            "insert into {w}organisation (org_id, name, slug, billing_email, created_at)
-             values ('{key}', '{name}', '{slug}', 'office@{slug}.example', '2026-03-02 08:15+00')";
-        self.write(member, statement).await;
+        let mut conn = self.connect(&member.place).await;
+        found(&mut conn, member).await;
     }
 
     /// Lets a tenant work: `n` tasks, and what comes with them. May be called again.
@@ -318,29 +331,7 @@ impl Product {
     /// two places can be compared. The superuser reads them: nothing is hidden.
     pub(crate) async fn contents(&self, member: &Member, at: &Place, table: &str) -> Vec<Value> {
         let mut conn = self.connect(at).await;
-        let moved = Member {
-            place: at.clone(),
-            ..member.clone()
-        };
-        let without = if table == "organisation" {
-            ""
-        } else {
-            " - 'org_id'"
-        };
-        let condition = match (at.model, table) {
-            (TenancyModel::Shared, "invoice_line") => {
-                " where exists (select from {w}invoice i
-                   where i.invoice_id = t.invoice_id and i.org_id = '{key}')"
-            }
-            (TenancyModel::Shared, _) => " where t.org_id = '{key}'",
-            _ => "",
-        };
-        let asked =
-            format!("select to_jsonb(t){without} from {{w}}{table} t{condition} order by 1");
-        sqlx::query_scalar(AssertSqlSafe(fit(&moved, &asked)))
-            .fetch_all(&mut conn)
-            .await
-            .unwrap()
+        contents(&mut conn, member, at, table).await
     }
 
     /// Ends the app; no run may be stuck.
@@ -348,6 +339,44 @@ impl Product {
         self.sources.close().await;
         self.app.finish().await;
     }
+}
+
+/// The row that all others of a member hang on.
+pub(crate) async fn found(conn: &mut PgConnection, member: &Member) {
+    let statement = "insert into {w}organisation (org_id, name, slug, billing_email, created_at)
+         values ('{key}', '{name}', '{slug}', 'office@{slug}.example', '2026-03-02 08:15+00')";
+    run(conn, fit(member, statement)).await;
+}
+
+/// What [`Product::contents`] tells, through a connection to the place's database.
+pub(crate) async fn contents(
+    conn: &mut PgConnection,
+    member: &Member,
+    at: &Place,
+    table: &str,
+) -> Vec<Value> {
+    let moved = Member {
+        place: at.clone(),
+        ..member.clone()
+    };
+    let without = if table == "organisation" {
+        ""
+    } else {
+        " - 'org_id'"
+    };
+    let condition = match (at.model, table) {
+        (TenancyModel::Shared, "invoice_line") => {
+            " where exists (select from {w}invoice i
+                   where i.invoice_id = t.invoice_id and i.org_id = '{key}')"
+        }
+        (TenancyModel::Shared, _) => " where t.org_id = '{key}'",
+        _ => "",
+    };
+    let asked = format!("select to_jsonb(t){without} from {{w}}{table} t{condition} order by 1");
+    sqlx::query_scalar(AssertSqlSafe(fit(&moved, &asked)))
+        .fetch_all(conn)
+        .await
+        .unwrap()
 }
 
 /// Lets a tenant work whose place is in the database of an URL.
@@ -376,7 +405,7 @@ pub(crate) async fn shared_source() -> (Sources, String, String) {
     (sources, url, map)
 }
 
-async fn create(app: &TestApp, name: &str) -> Uuid {
+async fn create(client: &Client, name: &str) -> Uuid {
     let new = NewTenant {
         name: name.to_owned(),
         email: "office@product.example".to_owned(),
@@ -386,17 +415,14 @@ async fn create(app: &TestApp, name: &str) -> Uuid {
         legal_entity: None,
     };
     let key = IdempotencyKey::generate();
-    app.client
-        .create_tenant(&new, &key)
-        .await
-        .unwrap()
-        .tenant_id
+    client.create_tenant(&new, &key).await.unwrap().tenant_id
 }
 
-async fn add(app: &TestApp, name: &str, place: Place) -> Member {
-    let tenant = create(app, name).await;
+/// Makes a tenant that is placed.
+pub(crate) async fn add(client: &Client, name: &str, place: Place) -> Member {
+    let tenant = create(client, name).await;
     let key = IdempotencyKey::generate();
-    let set = app.client.set_placement(tenant, &place, &key).await;
+    let set = client.set_placement(tenant, &place, &key).await;
     set.unwrap();
     Member {
         tenant,

@@ -144,7 +144,12 @@ async fn a_draft_that_somebody_has_read_passes_and_a_new_table_does_not() {
     assert_eq!(product.check(&map, &[]), (vec![], Some(0)));
     let path = product.write(&map);
     let words = product.ask(&["check", path.to_str().unwrap()]);
-    assert_eq!(text(&words.stdout), "10 tables, all as the map says\n");
+    let words = text(&words.stdout);
+    // True, and so it ends well; keys without an index are told beside it.
+    assert!(
+        words.ends_with("10 tables, all as the map says; no index leads to 9 keys\n"),
+        "{words}"
+    );
 
     product
         .change(
@@ -163,6 +168,106 @@ async fn a_draft_that_somebody_has_read_passes_and_a_new_table_does_not() {
             "work.task.location column_not_mapped",
         ]
     );
+}
+
+/// What `check` tells of keys that no index leads to, as `table: detail` with the statement.
+fn slow(product: &Product, map: &str) -> Vec<(String, String)> {
+    let path = product.write(map);
+    let output = product.ask(&["check", path.to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = report["slow"].as_array().unwrap().iter().map(|found| {
+        let word = |name: &str| found[name].as_str().unwrap().to_owned();
+        let what = format!("{} {}: {}", word("table"), word("code"), word("detail"));
+        (what, word("remedy"))
+    });
+    told.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_no_index_leads_to_are_told_with_the_statement_that_helps_and_fail_nothing() {
+    let mut product = Product::new("shared.sql").await;
+    product
+        .change(
+            "create table work.reading (
+               org_id uuid not null, reading_id bigint primary key, task_id uuid,
+               foreign key (org_id, task_id) references work.task
+             );
+             create index on work.reading (lower(task_id::text), org_id);
+             create index on work.reading (task_id) where reading_id > 7;
+             alter table work.reading enable row level security, force row level security;
+             create policy tenant on work.reading using (org_id = work.org());
+             alter table work.reading owner to sample_product_owner;",
+        )
+        .await;
+    let map = read_through(&product.draft(&["--schema", "work"]));
+    let told = slow(&product, &map);
+    let (_, remedy) = told
+        .iter()
+        .find(|(what, _)| {
+            what == "work.reading key_without_index: no index leads to reading_org_id_task_id_fkey \
+                     (org_id, task_id): each row of work.task that is deleted reads the whole table"
+        })
+        .unwrap_or_else(|| panic!("{told:?}"));
+    let (comment, _) = told
+        .iter()
+        .find(|(what, _)| what.starts_with("work.comment ") && what.contains("comment_task"))
+        .unwrap();
+    assert!(
+        comment.ends_with("reads all of the tenant's rows"),
+        "{comment}"
+    );
+    // Currencies are nobody's, and none is deleted; a line begins with its invoice in its own key.
+    for led in ["currency", "invoice_line", "organisation"] {
+        assert!(
+            !told
+                .iter()
+                .any(|(what, _)| what.contains(&format!("row of work.{led} "))
+                    || what.starts_with(&format!("work.{led} "))),
+            "{led}: {told:?}"
+        );
+    }
+
+    // What it says to do is what helps, as long as the index is whole.
+    let before = told.len();
+    product.change(remedy).await;
+    let told = slow(&product, &map);
+    assert_eq!(told.len(), before - 1, "{told:?}");
+    product
+        .change("update pg_index set indisvalid = false where indexrelid = 'work.reading_org_id_task_id_idx'::regclass")
+        .await;
+    assert_eq!(
+        slow(&product, &map).len(),
+        before,
+        "an index that broke off"
+    );
+
+    // Of a partitioned table each partition wants one.
+    product
+        .change(
+            "create index on work.task (org_id, project_id);
+             alter table work.audit_event add task_id uuid,
+               add foreign key (org_id, task_id) references work.task;",
+        )
+        .await;
+    let map = map.replace(
+        "[tables.\"work.audit_event\".columns]\n",
+        "[tables.\"work.audit_event\".columns]\n\
+         task_id = { kind = \"operational\", erase = \"delete\" }\n",
+    );
+    let told = slow(&product, &map);
+    assert!(!told.iter().any(|(what, _)| what.contains("task_project")));
+    let event = told
+        .iter()
+        .find(|(what, _)| what.starts_with("work.audit_event "));
+    let statements: Vec<&str> = event.unwrap().1.split("; ").collect();
+    assert_eq!(statements.len(), 3, "{statements:?}");
+    for statement in &statements[1..] {
+        product.change(statement).await;
+    }
+    assert_eq!(slow(&product, &map).len(), told.len());
+    product.change(statements[0]).await;
+    assert_eq!(slow(&product, &map).len(), told.len() - 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

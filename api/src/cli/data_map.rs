@@ -31,7 +31,8 @@ pub(super) enum DataMapCommand {
         tenant_column: Option<String>,
     },
     /// Hold a map against a product's database. Reads the catalog only. Ends with 0 if all is well,
-    /// 3 if there are findings, 1 if it could not be told.
+    /// 3 if there are findings, 1 if it could not be told. Keys that no index leads to are told, too,
+    /// and fail nothing.
     Check {
         /// The map.
         file: PathBuf,
@@ -110,6 +111,8 @@ struct Told {
 struct Report {
     tables: usize,
     findings: Vec<Told>,
+    /// True, but slow: keys that no index leads to.
+    slow: Vec<Told>,
 }
 
 pub(super) async fn run(command: DataMapCommand) -> anyhow::Result<ExitCode> {
@@ -174,6 +177,7 @@ async fn check(file: &PathBuf, product: &ProductArgs, json: bool) -> anyhow::Res
     let mut report = Report {
         tables: 0,
         findings: Vec::new(),
+        slow: Vec::new(),
     };
     // A tenant's schema is looked at by itself; schemas that tenants share are one whole.
     let parts: Vec<&[String]> = match map.model {
@@ -188,6 +192,11 @@ async fn check(file: &PathBuf, product: &ProductArgs, json: bool) -> anyhow::Res
         report.findings.extend(findings.map(|finding| Told {
             schema: schema.clone(),
             finding,
+        }));
+        let slow = data_map::unindexed(&map, &snapshot).into_iter();
+        report.slow.extend(slow.map(|one| Told {
+            finding: one.finding(schema.as_deref()),
+            schema: schema.clone(),
         }));
     }
     conn.close().await?;
@@ -226,7 +235,7 @@ async fn load(
 }
 
 fn print_report(report: &Report) {
-    for Told { schema, finding } in &report.findings {
+    for Told { schema, finding } in report.slow.iter().chain(&report.findings) {
         let schema = schema
             .as_ref()
             .map_or(String::new(), |schema| format!("{schema}."));
@@ -235,9 +244,14 @@ fn print_report(report: &Report) {
         println!("{schema}{}{column}: {}", finding.table, finding.detail);
         println!("  {}", finding.remedy);
     }
+    let slow = match report.slow.len() {
+        0 => String::new(),
+        1 => "; no index leads to 1 key".to_owned(),
+        many => format!("; no index leads to {many} keys"),
+    };
     match report.findings.len() {
-        0 => println!("{} tables, all as the map says", report.tables),
-        1 => println!("\n1 finding in {} tables", report.tables),
-        many => println!("\n{many} findings in {} tables", report.tables),
+        0 => println!("{} tables, all as the map says{slow}", report.tables),
+        1 => println!("\n1 finding in {} tables{slow}", report.tables),
+        many => println!("\n{many} findings in {} tables{slow}", report.tables),
     }
 }

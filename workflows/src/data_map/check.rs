@@ -52,6 +52,10 @@ pub enum Code {
     RowSecurity,
     /// A policy opens rows whatever the tenant.
     Policy,
+    /// No index leads to a foreign key, so that each row that it refers to is expensive to delete.
+    KeyWithoutIndex,
+    /// No index leads to the rows of one tenant.
+    TenantWithoutIndex,
 }
 
 /// One thing that is wrong, and what to do.

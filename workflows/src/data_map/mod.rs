@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! store::read ─ Snapshot ─┬─ draft ─ DataMap ─ file::print ─ map.toml
-//!                         └─ check(file::parse(map.toml)) ─ findings, none of them silent
+//!                         ├─ check(file::parse(map.toml)) ─ findings, none of them silent
+//!                         └─ unindexed ─ keys that no index leads to: true, but slow to erase over
 //! ```
 //!
 //! Only [`read`] touches a database, and it only reads. A table or a column that the map does not
@@ -17,6 +18,7 @@
 mod check;
 mod draft;
 mod file;
+mod index;
 mod order;
 mod snapshot;
 mod store;
@@ -27,8 +29,11 @@ pub use check::{Code, Finding, check};
 pub use draft::draft;
 pub(crate) use file::{At, read_toml};
 pub use file::{FileError, parse, print};
+pub use index::{Reads, Unindexed, unindexed};
 pub use order::{Cycle, Link, Order, arrange};
-pub use snapshot::{Column, ForeignKey, OnDelete, Partition, Policy, Security, Snapshot, Table};
+pub use snapshot::{
+    Column, ForeignKey, Index, OnDelete, Partition, Policy, Security, Snapshot, Table,
+};
 pub use store::{ReadError, read};
 
 use std::collections::{BTreeMap, BTreeSet};

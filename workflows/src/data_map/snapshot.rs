@@ -30,6 +30,8 @@ pub struct Table {
     pub primary_key: Vec<String>,
     /// The columns of each other unique index; none stands for an expression.
     pub unique: Vec<Vec<String>>,
+    /// The indexes that rows can be found by; of a partitioned table those that each partition has.
+    pub indexes: Vec<Index>,
     /// What it refers to.
     pub foreign_keys: Vec<ForeignKey>,
     /// Its row-level security.
@@ -38,7 +40,7 @@ pub struct Table {
     pub policies: Vec<Policy>,
     /// Its partitions, at any depth.
     pub partitions: Vec<Partition>,
-    /// Rows, as the planner estimates them, with partitions.
+    /// Rows, as the planner estimates them by the size of today, with partitions.
     pub rows: i64,
     /// Bytes on disk, with indexes, long values and partitions.
     pub bytes: i64,
@@ -106,6 +108,15 @@ pub struct Column {
     pub generated: bool,
 }
 
+/// A valid index that keeps order or hashes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    /// Its columns, in order, up to the first expression.
+    pub columns: Vec<String>,
+    /// The condition of a partial one, as Postgres prints it.
+    pub predicate: Option<String>,
+}
+
 /// A foreign key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignKey {
@@ -162,4 +173,6 @@ pub struct Partition {
     pub name: String,
     /// Its own row-level security: what counts for who names it directly.
     pub security: Security,
+    /// Whether it holds rows itself, and has no partitions of its own.
+    pub is_leaf: bool,
 }

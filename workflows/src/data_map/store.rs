@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use sqlx::{Connection as _, PgConnection};
 
 use super::Model;
-use super::snapshot::{Column, ForeignKey, OnDelete, Partition, Policy, Security, Snapshot, Table};
+use super::snapshot::{
+    Column, ForeignKey, Index, OnDelete, Partition, Policy, Security, Snapshot, Table,
+};
 
 /// What can go wrong when a catalog is read.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +40,16 @@ pub async fn read(
     let mut found = list_tables(&mut tx, schemas).await?;
     add_columns(&mut tx, schemas, &mut found).await?;
     add_unique(&mut tx, schemas, &mut found).await?;
+    add_indexes(&mut tx, schemas, &mut found).await?;
     add_foreign_keys(&mut tx, schemas, &mut found, model).await?;
     add_policies(&mut tx, schemas, &mut found).await?;
     add_partitions(&mut tx, schemas, &mut found).await?;
     tx.commit().await?;
     let mut tables: Vec<Table> = found
         .into_values()
-        .map(|Found { schema, mut table }| {
-            table.name = name(model, schemas, &schema, &table.name);
+        .map(|found| {
+            let mut table = found.table;
+            table.name = name(model, schemas, &found.schema, &table.name);
             table
         })
         .collect();
@@ -57,6 +61,8 @@ pub async fn read(
 struct Found {
     schema: String,
     table: Table,
+    /// How many partitions have been looked at for indexes.
+    leaves: usize,
 }
 
 /// Tables by their oid.
@@ -102,9 +108,15 @@ async fn list_tables(conn: &mut PgConnection, schemas: &[String]) -> sqlx::Resul
         join pg_catalog.pg_roles r on r.oid = t.relowner
         -- A partitioned table holds nothing itself; a table without partitions is a tree of one.
         cross join lateral (
-          select coalesce(sum(greatest(p.reltuples, 0)), 0)::int8 as rows,
+          -- A table that nobody has analysed is taken to hold rows of a hundred bytes.
+          select coalesce(sum(case
+              when p.reltuples >= 0 and p.relpages > 0
+              then p.reltuples * (heap.bytes / current_setting('block_size')::float8 / p.relpages)
+              else heap.bytes / 100.0
+            end), 0)::int8 as rows,
             coalesce(sum(pg_total_relation_size(p.oid)), 0)::int8 as bytes
           from pg_catalog.pg_class p
+          cross join lateral (select pg_relation_size(p.oid)::float8 as bytes) heap
           where p.oid = t.oid and t.relkind = 'r'
              or t.relkind = 'p' and p.relkind = 'r'
                 and p.oid in (select relid from pg_partition_tree(t.oid::regclass))
@@ -130,6 +142,7 @@ async fn list_tables(conn: &mut PgConnection, schemas: &[String]) -> sqlx::Resul
             Found {
                 schema: row.schema,
                 table,
+                leaves: 0,
             },
         )
     });
@@ -219,6 +232,75 @@ async fn add_unique(
                 found.table.unique.push(row.columns);
             }
         }
+    }
+    Ok(())
+}
+
+async fn add_indexes(
+    conn: &mut PgConnection,
+    schemas: &[String],
+    tables: &mut Tables,
+) -> sqlx::Result<()> {
+    let rows = sqlx::query!(
+        r#"
+        select t.oid::int8 as "oid!", leaf.oid::int8 as "leaf!",
+          array(
+            select coalesce(c.attname::text, '')
+            from unnest(i.indkey::int2[]) with ordinality as part (attnum, place)
+            left join pg_catalog.pg_attribute c
+              on c.attrelid = leaf.oid and c.attnum = part.attnum and part.attnum > 0
+            where part.place <= i.indnkeyatts
+            order by part.place
+          ) as "columns!",
+          pg_get_expr(i.indpred, leaf.oid) as predicate
+        from pg_catalog.pg_class t
+        join pg_catalog.pg_namespace n on n.oid = t.relnamespace
+        cross join lateral (
+          select p.relid::oid as oid
+          from pg_partition_tree(t.oid::regclass) p
+          where p.isleaf
+          union
+          select t.oid
+          where not exists (select from pg_partition_tree(t.oid::regclass) p where p.isleaf)
+        ) leaf
+        left join (
+          select i.indexrelid, i.indrelid, i.indkey, i.indnkeyatts, i.indpred
+          from pg_catalog.pg_index i
+          join pg_catalog.pg_class c on c.oid = i.indexrelid
+          join pg_catalog.pg_am a on a.oid = c.relam and a.amname in ('btree', 'hash')
+          where i.indisvalid and i.indisready
+        ) i on i.indrelid = leaf.oid
+        where n.nspname = any($1) and t.relkind in ('r', 'p') and not t.relispartition
+        order by t.oid, leaf.oid, i.indexrelid
+        "#,
+        schemas
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut leaves: BTreeMap<(u32, i64), Vec<Index>> = BTreeMap::new();
+    for row in rows {
+        let is_column = |name: &String| !name.is_empty();
+        let index = Index {
+            columns: row.columns.into_iter().take_while(is_column).collect(),
+            predicate: row.predicate,
+        };
+        leaves
+            .entry((oid(row.oid), row.leaf))
+            .or_default()
+            .push(index);
+    }
+    for ((table, _), indexes) in leaves {
+        let Some(found) = tables.get_mut(&table) else {
+            continue;
+        };
+        match found.leaves {
+            0 => found.table.indexes = indexes,
+            _ => found.table.indexes.retain(|one| indexes.contains(one)),
+        }
+        found.leaves += 1;
+    }
+    for found in tables.values_mut() {
+        found.table.indexes.retain(|one| !one.columns.is_empty());
     }
     Ok(())
 }
@@ -318,7 +400,7 @@ async fn add_partitions(
     let rows = sqlx::query!(
         r#"
         select t.oid::int8 as "oid!", pn.nspname || '.' || p.relname as "name!",
-          p.relrowsecurity as "enabled!", p.relforcerowsecurity as "forced!"
+          p.relrowsecurity as "enabled!", p.relforcerowsecurity as "forced!", part.isleaf as "is_leaf!"
         from pg_catalog.pg_class t
         join pg_catalog.pg_namespace n on n.oid = t.relnamespace
         cross join lateral pg_partition_tree(t.oid::regclass) part
@@ -336,6 +418,7 @@ async fn add_partitions(
             found.table.partitions.push(Partition {
                 name: row.name,
                 security: security(row.enabled, row.forced),
+                is_leaf: row.is_leaf,
             });
         }
     }

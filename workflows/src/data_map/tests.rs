@@ -297,6 +297,7 @@ fn row_level_security_binds_everybody_or_is_told() {
                 table.partitions.push(Partition {
                     name: "app.a_2026".to_owned(),
                     security: Security::On,
+                    is_leaf: true,
                 });
             },
             Code::RowSecurity,
@@ -477,4 +478,95 @@ fn a_file_that_is_no_map_is_refused_with_its_place() {
         assert_eq!((error.line, error.place.as_str()), (line, place), "{text}");
         assert!(error.detail.contains(words), "{error}");
     }
+}
+
+/// What is told of one table with a key `tenant_id, parent_id` under these indexes.
+fn slow(indexes: &[(&[&str], Option<&str>)]) -> Vec<(Code, Reads, Vec<String>)> {
+    let (parent, mut child) = (table("app.parent", vec![]), table("app.child", vec![]));
+    refer(&mut child, "app.parent", true);
+    let indexes = indexes.iter().map(|(columns, predicate)| Index {
+        columns: names(columns),
+        predicate: predicate.map(ToOwned::to_owned),
+    });
+    child.indexes = indexes.collect();
+    let (snapshot, map) = drafted(vec![parent, child]);
+    let found = unindexed(&map, &snapshot).into_iter();
+    let of_child = found.filter(|one| one.table == "app.child");
+    of_child
+        .map(|one| (one.finding(None).code, one.reads, one.columns))
+        .collect()
+}
+
+#[test]
+fn a_key_is_led_to_by_an_index_that_begins_with_its_columns_in_whatever_order() {
+    let both = names(&["tenant_id", "parent_id"]);
+    let whole: (&[&str], Option<&str>) = (&["tenant_id", "id"], None);
+    let reads = |reads: Reads| vec![(Code::KeyWithoutIndex, reads, both.clone())];
+    // An index on the key would serve the tenant, too, so that one is not told of itself.
+    assert_eq!(slow(&[]), reads(Reads::Table));
+    assert_eq!(slow(&[whole]), reads(Reads::Tenant));
+    assert_eq!(
+        slow(&[whole, (&["id", "parent_id"], None)]),
+        reads(Reads::Tenant)
+    );
+    for columns in [
+        &["tenant_id", "parent_id"][..],
+        &["parent_id", "tenant_id", "id"],
+        &["parent_id"],
+    ] {
+        assert_eq!(slow(&[whole, (columns, None)]), [], "{columns:?}");
+    }
+}
+
+#[test]
+fn a_partial_index_counts_where_it_lacks_nothing_but_rows_that_refer_to_nobody() {
+    let whole: (&[&str], Option<&str>) = (&["tenant_id", "id"], None);
+    let partial = |predicate: &'static str| {
+        let key: &[&str] = &["parent_id"];
+        slow(&[whole, (key, Some(predicate))])
+    };
+    assert_eq!(partial("(parent_id IS NOT NULL)"), []);
+    assert_eq!(
+        partial("((tenant_id IS NOT NULL) AND (parent_id IS NOT NULL))"),
+        []
+    );
+    for predicate in [
+        "(deleted_at IS NULL)",
+        "(id IS NOT NULL)",
+        "((parent_id IS NOT NULL) AND (NOT deleted))",
+        "((parent_id IS NOT NULL) OR (id IS NOT NULL))",
+    ] {
+        assert_eq!(partial(predicate).len(), 1, "{predicate}");
+    }
+}
+
+#[test]
+fn a_tenant_that_no_index_leads_to_is_told_and_so_is_what_makes_one() {
+    let tenant = (
+        Code::TenantWithoutIndex,
+        Reads::Table,
+        names(&["tenant_id"]),
+    );
+    let by_parent: (&[&str], Option<&str>) = (&["parent_id"], None);
+    assert_eq!(slow(&[by_parent]), [tenant]);
+
+    let mut log = table("app.log", vec![]);
+    for (name, is_leaf) in [
+        ("app.log_1", true),
+        ("app.log_2", false),
+        ("app.log_3", true),
+    ] {
+        log.partitions.push(Partition {
+            name: name.to_owned(),
+            security: Security::Forced,
+            is_leaf,
+        });
+    }
+    let (snapshot, map) = drafted(vec![log]);
+    let found = unindexed(&map, &snapshot);
+    assert_eq!(
+        found[0].statements(None),
+        "create index concurrently on \"app\".\"log_1\" (\"tenant_id\"); \
+         create index concurrently on \"app\".\"log_3\" (\"tenant_id\")"
+    );
 }

@@ -27,6 +27,7 @@ use crate::support::app::{CERTIFICATE_KEY, SANDBOX_KEY, TestApp};
 use crate::support::process::tenure;
 use crate::support::product::{Member, Product, TABLES};
 
+mod crawl;
 mod kill;
 
 fn code<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (u16, String) {

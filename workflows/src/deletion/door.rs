@@ -11,7 +11,6 @@ use super::rules::{self, Action, Planned, Realm};
 use super::{DeletionRow, DeletionWorkflow, Input, Signal, Unit, as_eraser, own, store};
 use crate::archive::Archive;
 use crate::certificate::Record;
-use crate::data_map::Finding;
 use crate::door::{DoorError, as_control, as_tenant};
 use crate::export::{self, NewExport, Token};
 use crate::keeping::hold;
@@ -327,12 +326,9 @@ pub async fn preview(
     tenant::find(&mut tx, subject).await?;
     tx.rollback().await?;
     match product_steps(reach, subject).await {
-        Ok((steps, findings)) => {
+        Ok((steps, obstacles)) => {
             preview.steps = steps;
-            let told = findings
-                .iter()
-                .map(|one| format!("{}: {}", one.table, one.detail));
-            preview.obstacles.extend(told);
+            preview.obstacles.extend(obstacles);
         }
         Err(Trouble::Named { code, message }) => {
             preview.obstacles.push(format!("{code}: {message}"));
@@ -399,7 +395,7 @@ async fn own_rows(
 async fn product_steps(
     reach: Reach<'_>,
     subject: TenantId,
-) -> Result<(Vec<(Planned, i64)>, Vec<Finding>), Trouble> {
+) -> Result<(Vec<(Planned, i64)>, Vec<String>), Trouble> {
     let Some(place) = erase::find_place(reach, subject).await? else {
         return Ok((Vec::new(), Vec::new()));
     };
@@ -410,5 +406,15 @@ async fn product_steps(
         let rows = counts.get(&planned.name).copied().unwrap_or(0);
         (planned, rows)
     });
-    Ok((steps.collect(), ground.findings()))
+    let findings = ground.findings();
+    let told = findings
+        .iter()
+        .map(|one| format!("{}: {}", one.table, one.detail));
+    let mut obstacles: Vec<String> = told.collect();
+    match ground.refuse_what_crawls().await {
+        Ok(()) => {}
+        Err(Trouble::Named { code, message }) => obstacles.push(format!("{code}: {message}")),
+        Err(trouble) => return Err(trouble),
+    }
+    Ok((steps.collect(), obstacles))
 }

@@ -338,6 +338,10 @@ pub fn remedy(code: &str) -> &'static str {
         "no_right" => "give the login of the source the right that it misses, then retry",
         "something_depends_on_it" => "drop what depends on it, then retry",
         "trigger_failed" => "mend the trigger that refused, then retry",
+        "key_without_index" | "tenant_without_index" => "make the index that it names, then retry",
+        "chunk_too_slow" => {
+            "find what it waits for (a key without an index, a trigger), mend it, then retry"
+        }
         "leftovers" => "erase what was found and retry, or accept it with a reason",
         "archive_not_configured" => "name the store of archives (TENURE_ARCHIVE), then retry",
         "export_ended" => {
@@ -351,17 +355,27 @@ pub fn remedy(code: &str) -> &'static str {
 }
 
 /// What one chunk should take, so that no lock is held for longer than 100 ms.
-const TARGET_MS: i64 = 50;
-/// The fewest and the most rows of a chunk.
-const CHUNK: (i64, i64) = (50, 10_000);
-/// The rows of the first chunk.
+const TARGET_MS: i64 = 25;
+/// The fewest rows of a chunk that only was slow: where what it takes to find them is most of it,
+/// fewer rows would be no quicker.
+pub const MIN_CHUNK: i64 = 50;
+/// The most rows of a chunk.
+const MAX_CHUNK: i64 = 10_000;
+/// The rows of the first chunk of a table.
 pub const FIRST_CHUNK: i64 = 500;
 
 /// How many rows the next chunk should have, by what the last one took.
 #[must_use]
 pub fn next_chunk(rows: i64, took_ms: i64) -> i64 {
+    let rows = rows.clamp(1, MAX_CHUNK);
     let wanted = rows.saturating_mul(TARGET_MS) / took_ms.max(1);
-    wanted.min(rows.saturating_mul(2)).clamp(CHUNK.0, CHUNK.1)
+    wanted.clamp(rows.min(MIN_CHUNK), (rows * 2).min(MAX_CHUNK))
+}
+
+/// How many rows are tried next when a chunk was cut off; `None` when it was a single one.
+#[must_use]
+pub fn half_chunk(rows: i64) -> Option<i64> {
+    (rows > 1).then_some(rows / 2)
 }
 
 #[cfg(test)]
@@ -388,11 +402,17 @@ mod tests {
 
     #[test]
     fn chunks_follow_the_time_that_they_took() {
-        assert_eq!(next_chunk(500, 50), 500);
+        assert_eq!(next_chunk(500, 25), 500);
         assert_eq!(next_chunk(500, 1), 1_000, "it at most doubles");
-        assert_eq!(next_chunk(500, 500), 50);
+        assert_eq!(next_chunk(500, 100), 125);
         assert_eq!(next_chunk(500, 60_000), 50);
         assert_eq!(next_chunk(10_000, 1), 10_000);
+        // Below the fewest it comes only by being cut off, and from there it grows again.
+        let halves = std::iter::successors(Some(500), |rows| half_chunk(*rows));
+        let halves: Vec<i64> = halves.collect();
+        assert_eq!(halves, [500, 250, 125, 62, 31, 15, 7, 3, 1]);
+        assert_eq!(next_chunk(7, 2_000), 7);
+        assert_eq!(next_chunk(7, 5), 14);
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl DeletionWorkflow {
             let code = code.as_str().unwrap_or("data_map").to_owned();
             return Err(Trouble::Named { code, message });
         }
+        ground.refuse_what_crawls().await?;
         Ok(Some((place, ground)))
     }
 

@@ -4,10 +4,12 @@
 //! process that is killed between the two asks again and is told what was done. A chunk of our own
 //! rows and its count are one transaction.
 
+mod effort;
 pub(super) mod store;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
@@ -29,8 +31,12 @@ use crate::keeping::hold;
 use crate::product::maps::{self, Map};
 use crate::product::{self, OnceKey, Place, PlacementStatus, ProductError, Site, Sources, quoted};
 
-/// The most rows of one chunk of ours.
-const OWN_CHUNK: i64 = 500;
+/// How long a chunk may take, and one of a single row; a statement that is no chunk has the place's own
+/// limit.
+const CHUNK_LIMIT: Duration = Duration::from_secs(1);
+const ROW_LIMIT: Duration = Duration::from_secs(10);
+/// How long a chunk waits for a lock, in milliseconds: less than what cuts it off.
+const LOCK_LIMIT_MS: u64 = 500;
 /// The most values that are looked for afterwards.
 const MAX_VALUES: usize = 200;
 /// How many values of a column are looked for afterwards.
@@ -123,6 +129,12 @@ fn refused(error: &sqlx::Error) -> Trouble {
             Trouble::named(code, message.unwrap_or_default())
         }
     }
+}
+
+/// Whether a statement was cancelled, be it by its limit or by somebody.
+fn is_cancelled(error: &sqlx::Error) -> bool {
+    let told = error.as_database_error();
+    told.and_then(|told| told.code()).as_deref() == Some("57014")
 }
 
 /// What erasing reaches.
@@ -283,24 +295,53 @@ impl Ground {
         Ok(values)
     }
 
-    /// Does one chunk of a step at the product.
+    /// Does one chunk of a step at the product; `None` when it was cut off, and nothing is done.
     async fn chunk(
         &self,
         reach: Reach<'_>,
         job: RunId,
         unit: &Unit,
         (hash_key, limit): (&str, i64),
-    ) -> Result<Chunk, Trouble> {
+    ) -> Result<Option<Chunk>, Trouble> {
         if unit.planned.name == WHOLE && self.place.model == Model::Database {
-            return self.drop_database(reach).await;
+            return Ok(Some(self.drop_database(reach).await?));
         }
+        let within = self.within(unit, limit);
         let key = OnceKey::new(job.0, format!("erase/{}/{}", unit.seq, unit.chunk));
+        let began = Instant::now();
         let done = self.site.once(&key, async |conn| {
+            if let Some(within) = within {
+                store::limit_chunk(conn, LOCK_LIMIT_MS, within.as_millis()).await?;
+            }
             let mut chunk = self.work(conn, unit, hash_key, limit).await?;
             chunk.took_ms = store::took_ms(conn).await?;
             Ok(chunk)
         });
-        Ok(done.await?)
+        match done.await {
+            // Whoever cancels it by hand is quicker: that passes.
+            Err(ProductError::Database(error))
+                if is_cancelled(&error)
+                    && within.is_some_and(|within| began.elapsed() >= within) =>
+            {
+                Ok(None)
+            }
+            done => Ok(Some(done?)),
+        }
+    }
+
+    /// How long a chunk may take; `None` where a step is one statement, however many rows it has.
+    fn within(&self, unit: &Unit, limit: i64) -> Option<Duration> {
+        let name = &unit.planned.name;
+        let has_key = || {
+            let table = self.snapshot.table(name);
+            table.is_some_and(|table| !table.primary_key.is_empty())
+        };
+        let in_chunks = match unit.planned.action {
+            Action::NullKeys | Action::Delete => true,
+            Action::Mask => has_key(),
+            Action::Keep | Action::Drop | Action::Shred => false,
+        };
+        in_chunks.then_some(if limit > 1 { CHUNK_LIMIT } else { ROW_LIMIT })
     }
 
     async fn work(
@@ -446,6 +487,14 @@ impl Ground {
         Ok(Chunk::default())
     }
 
+    /// A single row did not fit into its time.
+    fn too_slow(&self, unit: &Unit) -> Trouble {
+        let (name, seconds) = (&unit.planned.name, ROW_LIMIT.as_secs());
+        let indexes = self.indexes_for(name);
+        let words = format!("a single row of {name} does not go within {seconds} s{indexes}");
+        Trouble::named("chunk_too_slow", words)
+    }
+
     /// Forgets what the ledger of the product's database keeps of the job.
     pub(super) async fn forget(&self, job: RunId) -> Result<(), Trouble> {
         Ok(self.site.forget(job.0).await?)
@@ -578,15 +627,30 @@ pub(super) struct Eraser<'a> {
 }
 
 impl Eraser<'_> {
-    /// Does one chunk and counts it; whether there is more.
+    /// Does one chunk and counts it; whether there is more. Between two it rests for as long as the
+    /// first one took: half of the time is others'.
     pub(super) async fn step(&mut self, unit: &mut Unit) -> Result<bool, Trouble> {
-        match unit.planned.realm {
-            Realm::Archive => self.archive(unit).await,
-            Realm::Product => self.product(unit).await,
-            Realm::Tenure => self.tenure(unit).await,
-            Realm::Engine => self.engine(unit).await,
-            Realm::Keys => self.keys(unit).await,
+        if unit.chunk == 0 {
+            // What was quick in the table before may be slow in this one.
+            self.limit = self.limit.min(FIRST_CHUNK);
         }
+        let began = Instant::now();
+        let more = match unit.planned.realm {
+            Realm::Archive => self.archive(unit).await?,
+            Realm::Product => self.product(unit).await?,
+            Realm::Tenure => self.tenure(unit).await?,
+            Realm::Engine => self.engine(unit).await?,
+            Realm::Keys => self.keys(unit).await?,
+        };
+        let took = began.elapsed();
+        if matches!(unit.planned.realm, Realm::Tenure | Realm::Engine) {
+            let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+            self.limit = rules::next_chunk(self.limit, took_ms);
+        }
+        if more {
+            tenure_engine::sleep(took).await;
+        }
+        Ok(more)
     }
 
     async fn product(&mut self, unit: &mut Unit) -> Result<bool, Trouble> {
@@ -598,7 +662,12 @@ impl Eraser<'_> {
         let turn = self.while_unheld().await?;
         let chunk = ground.chunk(self.reach, self.run, unit, rows).await?;
         turn.rollback().await?;
-        self.limit = rules::next_chunk(self.limit.max(FIRST_CHUNK / 10), chunk.took_ms);
+        let Some(chunk) = chunk else {
+            let half = rules::half_chunk(self.limit).ok_or_else(|| ground.too_slow(unit))?;
+            self.limit = half;
+            return Ok(true);
+        };
+        self.limit = rules::next_chunk(self.limit, chunk.took_ms);
         let mut tx = tenure_engine::begin(self.reach.engine).await?;
         as_control(&mut tx).await?;
         self.count(tx, unit, &chunk).await
@@ -662,13 +731,13 @@ impl Eraser<'_> {
         let mut counts = Counts::default();
         let more = match table.rule {
             Rule::Delete => {
-                counts.erased = store::delete_own(&mut tx, &rows, subject.0, OWN_CHUNK).await?;
+                counts.erased = store::delete_own(&mut tx, &rows, subject.0, self.limit).await?;
                 counts.found = counts.erased;
                 counts.erased > 0
             }
             Rule::Minimise { columns, .. } => {
                 let id = subject.0;
-                let masked = store::minimise_own(&mut tx, &rows, columns, id, OWN_CHUNK).await?;
+                let masked = store::minimise_own(&mut tx, &rows, columns, id, self.limit).await?;
                 counts.masked = masked;
                 counts.found = masked;
                 if masked == 0 {
@@ -701,7 +770,7 @@ impl Eraser<'_> {
             let shelf = shelves.find(|shelf| shelf.word() == unit.planned.name);
             let shelf = shelf.unwrap_or(Shelf::Rest);
             let after = unit.after.as_deref().and_then(|after| after.parse().ok());
-            let page = forget::drop_page(&mut tx, subject, shelf, after, OWN_CHUNK).await?;
+            let page = forget::drop_page(&mut tx, subject, shelf, after, self.limit).await?;
             counts.erased = page.rows;
             counts.found = page.rows;
             chunk.more = page.next.is_some();

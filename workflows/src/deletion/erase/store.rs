@@ -55,6 +55,35 @@ pub(in crate::deletion) async fn count(
     }
 }
 
+/// Counts the tenant's rows, but no further than to a limit.
+pub(in crate::deletion) async fn count_up_to(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    limit: i64,
+) -> sqlx::Result<i64> {
+    let Rows { table, own } = rows;
+    let sql =
+        format!("select count(*) from (select from {table} as t where {own} limit $1) as few");
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(limit);
+    query.fetch_one(conn).await
+}
+
+/// Sets how long a chunk may wait for a lock and how long it may take, in milliseconds.
+pub(in crate::deletion) async fn limit_chunk(
+    conn: &mut PgConnection,
+    lock_ms: u64,
+    chunk_ms: u128,
+) -> sqlx::Result<()> {
+    let limits =
+        "select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)";
+    sqlx::query(limits)
+        .bind(lock_ms.to_string())
+        .bind(chunk_ms.to_string())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Nulls columns that close a ring, in a chunk of rows where one of them is not null.
 pub(in crate::deletion) async fn null_columns(
     conn: &mut PgConnection,

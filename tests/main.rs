@@ -50,6 +50,7 @@ mod schedules;
 mod schema;
 mod statements;
 mod story;
+mod strikes;
 mod stripe_sandbox;
 mod support;
 mod taxes;

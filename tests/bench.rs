@@ -145,3 +145,60 @@ async fn a_soak_tells_of_each_part_what_has_grown() {
     assert!(brief < 240, "nothing was dropped");
     assert_eq!(late, 0, "its worker left work behind");
 }
+
+/// What is told of a product's rows; two rounds, because each makes the product anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_and_a_deletion_are_measured_beside_a_product_that_works() {
+    const EXPECTED: [(&str, &[&str]); 2] = [
+        (
+            "B1",
+            &["fill_rows_per_s", "fill_s", "alone_p99_ms", "beside_p99_ms"],
+        ),
+        (
+            "B2",
+            &[
+                "minutes",
+                "erased_rows_per_s",
+                "longest_lock_ms",
+                "alone_p99_ms",
+                "beside_p99_ms",
+            ],
+        ),
+    ];
+    let database = support::database_url().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures");
+    let path = file.to_str().unwrap();
+    bench(
+        &database,
+        &[
+            "B1", "B2", "--runs", "2", "--scale", "0.0005", "--json", path,
+        ],
+    );
+    let (_, told) = figures(&file);
+    for (workload, metrics) in EXPECTED {
+        for metric in metrics {
+            let found = told
+                .iter()
+                .find(|figure| figure["workload"] == workload && figure["metric"] == *metric);
+            let figure = found.unwrap_or_else(|| panic!("{workload} {metric} is not in {told:#?}"));
+            assert!(figure["median"].as_f64() > Some(0.0), "{figure}");
+            assert_eq!(figure["runs"].as_array().unwrap().len(), 2, "{figure}");
+        }
+    }
+    let mut conn = support::connect(&database.parse().unwrap()).await;
+    let (live, certified, databases): (i64, i64, i64) = sqlx::query_as(
+        "select (select count(*) from engine.run
+             where status < 10 and workflow in ('backfill', 'backfill-range', 'deletion')),
+           (select count(*) from app.deletion where state = 'certified'),
+           (select count(*) from pg_database where datname = 'bench_product')",
+    )
+    .fetch_one(&mut conn)
+    .await
+    .unwrap();
+    assert_eq!(
+        (live, certified, databases),
+        (0, 2, 0),
+        "something was left"
+    );
+}

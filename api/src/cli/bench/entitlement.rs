@@ -40,15 +40,19 @@ const PREFIX: u128 = 0x00e1_0000_0000_7000_8000_0000_0000_0000;
 pub(crate) async fn measure(pool: &PgPool, scale: f64) -> anyhow::Result<Measured> {
     let tenants = ((f64::from(TENANTS) * scale) as u32).max(POPULAR);
     fill(pool, tenants).await?;
-    let token = token(pool, Role::Viewer).await?;
+    let token = token(pool, "bench", Role::Viewer).await?;
     let mails = tempfile::tempdir()?;
     let (address, running) = serve(pool, mails.path()).await?;
     let pace = Pace {
         requests: (f64::from(RATE) * SECONDS * scale.min(1.0)) as u32,
+        rate: RATE,
     };
     // Connections, plans and the catalogue's versions; what is measured is the steady state.
-    Pace { requests: RATE }
-        .drive(async || Asker::new(address, &token, tenants, false).await)
+    let warm = Pace {
+        requests: RATE,
+        rate: RATE,
+    };
+    warm.drive(async || Asker::new(address, &token, tenants, false).await)
         .await?;
     let began = Instant::now();
     let read = pace
@@ -133,11 +137,11 @@ async fn fill(pool: &PgPool, tenants: u32) -> anyhow::Result<()> {
 }
 
 /// A token of a role.
-pub(super) async fn token(pool: &PgPool, role: Role) -> anyhow::Result<String> {
+pub(super) async fn token(pool: &PgPool, name: &str, role: Role) -> anyhow::Result<String> {
     let mut tx = pool.begin().await?;
     tenure_workflows::as_control(&mut tx).await?;
     let new = NewToken {
-        name: "bench".to_owned(),
+        name: name.to_owned(),
         role,
         tenant: None,
         days: 1,
@@ -154,7 +158,13 @@ async fn serve(
 ) -> anyhow::Result<(std::net::SocketAddr, Running)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let running = start(ServeConfig {
+    let running = start(served(pool, listener, mails)).await?;
+    Ok((address, running))
+}
+
+/// What is served to be measured: the API alone, with nothing outside.
+pub(super) fn served(pool: &PgPool, listener: TcpListener, mails: &std::path::Path) -> ServeConfig {
+    ServeConfig {
         database: (*pool.connect_options()).clone().into(),
         listener: Some(listener),
         metrics: None,
@@ -175,24 +185,24 @@ async fn serve(
         archive: None,
         environment: "bench".to_owned(),
         pool: PoolConfig::default(),
-    })
-    .await?;
-    Ok((address, running))
+    }
 }
 
-/// So many requests, at the rate, over all lanes.
-struct Pace {
-    requests: u32,
+/// So many requests, so many a second, over all lanes.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) requests: u32,
+    pub(super) rate: u32,
 }
 
 /// What asks on a lane.
-trait Ask {
+pub(super) trait Ask {
     async fn ask(&mut self, nth: u32) -> anyhow::Result<()>;
 }
 
 impl Pace {
     /// Asks; the milliseconds that each answer took.
-    async fn drive<A: Ask>(
+    pub(super) async fn drive<A: Ask>(
         &self,
         open: impl AsyncFn() -> anyhow::Result<A>,
     ) -> anyhow::Result<Vec<f64>> {
@@ -204,7 +214,7 @@ impl Pace {
         let all = lanes.iter_mut().zip(0..LANES).map(async |(asker, lane)| {
             let mut times = Vec::new();
             for nth in (lane..self.requests).step_by(LANES as usize) {
-                let due = began + Duration::from_secs_f64(f64::from(nth) / f64::from(RATE));
+                let due = began + Duration::from_secs_f64(f64::from(nth) / f64::from(self.rate));
                 let ahead = due.saturating_duration_since(Instant::now());
                 let asked = if ahead.is_zero() {
                     due

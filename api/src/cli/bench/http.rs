@@ -25,7 +25,7 @@ const LANES: usize = 64;
 const REQUESTS: u32 = 12_800;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Measured> {
-    let token = token(bench.pool(), Role::Admin).await?;
+    let token = token(bench.pool(), "bench", Role::Admin).await?;
     let api = serve(bench).await?;
     let listeners = listeners(bench).await?;
     let mut worker = bench.worker().await?;

@@ -3,11 +3,14 @@
 //! A figure is the median of several runs, and its ratio to the limit measured in the same run,
 //! because machines differ and are noisy. Nothing here is used by the product.
 
+mod backfill;
 mod compare;
 mod crowd;
 mod curve;
+mod deletion;
 mod entitlement;
 mod figure;
+mod ground;
 mod http;
 mod lane;
 mod limit;
@@ -29,9 +32,9 @@ use figure::{Figure, Machine};
 /// Measures the engine against the limit of Postgres on this machine.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Workloads to run, and E1: entitlements. All but W7, which takes an hour, when none is named;
-    /// see docs/performance.md.
-    #[arg(value_parser = ["W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "E1"])]
+    /// Workloads to run; E1: entitlements; B1 and B2: a backfill and a deletion of a product's rows. When
+    /// none is named, all but W7, B1 and B2, which take long; see docs/performance.md.
+    #[arg(value_parser = ["W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "E1", "B1", "B2"])]
     workloads: Vec<String>,
     /// Repetitions of each workload; the median is reported.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -159,7 +162,7 @@ pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
     println!("{machine}");
     let bench = load::Bench::new(pool, registry()?, args.in_flight, args.scale).await?;
     let wanted = |name: &str| match args.workloads.as_slice() {
-        [] => name != "W7",
+        [] => !["W7", "B1", "B2"].contains(&name),
         named => named.iter().any(|w| w == name),
     };
 

@@ -184,7 +184,7 @@ struct Load<'a> {
     bench: &'a Bench,
     listeners: &'a [(String, ())],
     rate: f64,
-    ticks: u32,
+    ticks: usize,
     /// How many runs were started, probes apart.
     started: usize,
 }
@@ -214,7 +214,7 @@ impl Load<'_> {
 
     async fn tick(&mut self, probes: &mut Vec<String>) -> anyhow::Result<()> {
         self.ticks += 1;
-        let wanted = self.rate * TICK.as_secs_f64() * f64::from(self.ticks);
+        let wanted = self.rate * TICK.as_secs_f64() * self.ticks as f64;
         let starts = (wanted as usize).saturating_sub(self.started);
         let runs: Vec<_> = (0..starts)
             .map(|nth| {
@@ -224,7 +224,7 @@ impl Load<'_> {
             .collect();
         self.bench.start_keyed::<Brief>(&runs).await?;
         self.started += starts;
-        if self.ticks as usize % PROBE_EVERY == 0 {
+        if self.ticks.is_multiple_of(PROBE_EVERY) {
             let key = tenure_engine::random_uuid().to_string();
             self.bench.start_keyed::<Steps>(&[(key.clone(), 1)]).await?;
             probes.push(key);

@@ -13,8 +13,8 @@ use crate::console_verbs::{back_to, choose, fill, open_tenant};
 use crate::deletions::second_token;
 use crate::keeping;
 use crate::support::app::{CERTIFICATE_KEY, TestApp, token};
-use crate::support::product::Product;
 use crate::support::connect;
+use crate::support::product::Product;
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(

@@ -53,16 +53,29 @@ pub async fn find(
     Ok(found.map(|(now, target)| TestClock { now, target }))
 }
 
-/// Says where an advance is going; `None` when it has arrived.
+/// Says where an advance is going; false when another is under way, and nothing has changed.
 ///
 /// # Errors
-/// When the database does not answer, or the target lies behind.
-pub async fn set_target(
+/// When the database does not answer.
+pub async fn set_out(
     conn: &mut PgConnection,
     clock: ClockId,
-    target: Option<DateTime<Utc>>,
+    target: DateTime<Utc>,
+) -> Result<bool, EngineError> {
+    Ok(store::clock::set_out(conn, clock, target).await?)
+}
+
+/// Says that the advance to `target` has arrived. Said again it is harmless, also when another advance
+/// has set out meanwhile.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn arrive(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    target: DateTime<Utc>,
 ) -> Result<(), EngineError> {
-    Ok(store::clock::set_target(conn, clock, target).await?)
+    Ok(store::clock::arrive(conn, clock, target).await?)
 }
 
 /// The tenants that are bound to a clock, with their shards.

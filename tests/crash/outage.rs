@@ -46,7 +46,8 @@ async fn the_story_goes_on_by_itself_after_each_immediate_stop_of_the_database()
         under_way >= 5,
         "only {under_way} stops met the story under way"
     );
-    assert_eq!(left(&struck).await, expected);
+    let found = left(&struck).await;
+    assert_eq!(found, expected, "{}", struck.what_moves().await);
     stage.assert_once(&struck, 3).await;
     drop(stage);
     cluster.stop().await;

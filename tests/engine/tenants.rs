@@ -131,3 +131,27 @@ async fn a_clocked_tenants_deadline_waits_for_its_clock_alone() {
     assert_eq!(heard, ["bell"]);
     engine.assert_nothing_lost().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_advance_that_arrives_again_leaves_the_next_one_on_its_way() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let clock = ClockId::new(ShardId(3));
+    let start = "2030-01-01T00:00:00Z".parse().unwrap();
+    let mut conn = engine.pool().acquire().await.unwrap();
+    test_clock::create(&mut conn, clock, start).await.unwrap();
+    let day = |n| start + chrono::TimeDelta::days(n);
+    assert!(
+        test_clock::set_out(&mut conn, clock, day(1)).await.unwrap(),
+        "nothing is under way"
+    );
+    assert!(
+        !test_clock::set_out(&mut conn, clock, day(2)).await.unwrap(),
+        "one is under way"
+    );
+    test_clock::arrive(&mut conn, clock, day(1)).await.unwrap();
+    assert!(test_clock::set_out(&mut conn, clock, day(2)).await.unwrap());
+    // The database went away before the visit that arrived was settled, so it is made again.
+    test_clock::arrive(&mut conn, clock, day(1)).await.unwrap();
+    let found = test_clock::find(&mut conn, clock).await.unwrap();
+    assert_eq!(found.unwrap().target, Some(day(2)));
+}

@@ -39,14 +39,40 @@ pub(crate) async fn find(
     Ok(row.map(|row| (row.now_at, row.target_at)))
 }
 
-/// Says where an advance is going, or that it has arrived.
-pub(crate) async fn set_target(
+/// Says where an advance is going; false when another is under way.
+pub(crate) async fn set_out(
     conn: &mut PgConnection,
     clock: ClockId,
-    target: Option<DateTime<Utc>>,
+    target: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        update engine.test_clock
+        set target_at = $2
+        where clock_id = $1
+          and target_at is null
+        "#,
+        clock.0,
+        target,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Says that the advance to a target has arrived.
+pub(crate) async fn arrive(
+    conn: &mut PgConnection,
+    clock: ClockId,
+    target: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update engine.test_clock set target_at = $2 where clock_id = $1",
+        r#"
+        update engine.test_clock
+        set target_at = null
+        where clock_id = $1
+          and target_at = $2
+        "#,
         clock.0,
         target,
     )

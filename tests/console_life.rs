@@ -98,7 +98,7 @@ async fn a_backfill_is_led_from_its_fill_past_a_held_range_to_its_switch_and_bac
     console.press(ENTER);
     // On the page, no longer in the dialog: what is asked for next is held against what was seen.
     console
-        .sees(&["\n100 % of the tenants read the new columns\n"])
+        .sees(&["\n100 % of the tenants read the new columns "])
         .await;
     let of = app.client.backfill("task-state").await.unwrap();
     assert_eq!(of.percent_reading, 100);

@@ -185,6 +185,7 @@ fn slow(product: &Product, map: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn keys_that_no_index_leads_to_are_told_with_the_statement_that_helps_and_fail_nothing() {
     let mut product = Product::new("shared.sql").await;
     product

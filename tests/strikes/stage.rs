@@ -155,7 +155,7 @@ impl Stage {
         let shared = product::place(TenancyModel::Shared, &main, None, OAK);
         let oak = product::add(&self.client, "Oak Surveyors", shared).await;
         let [main, rooms] = urls.each_ref().map(|url| pool(url));
-        product::found(&mut *main.acquire().await.unwrap(), &oak).await;
+        product::found(&mut main.acquire().await.unwrap(), &oak).await;
         product::fill(&urls[0], &oak, n).await;
         let own = pool(&self.cluster.url("tenure"));
         let now = sqlx::query_scalar("select clock_timestamp()");

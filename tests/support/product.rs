@@ -180,7 +180,6 @@ impl Product {
     }
 
     /// The same, with a store of archives.
-    #[expect(clippy::too_many_lines, reason = "one story, told in order")]
     pub(crate) async fn fleet_with(archive: Option<ArchiveConfig>) -> Self {
         let main = database(Some("shared.sql"), "").await;
         let rooms = "set role sample_product_owner";

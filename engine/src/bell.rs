@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
@@ -67,11 +66,6 @@ impl Bell {
     /// Waits for a ring.
     pub(crate) async fn heard(&self) {
         self.here.notified().await;
-    }
-
-    /// Whether it rang since it was last heard.
-    pub(crate) fn rang(&self) -> bool {
-        self.here.notified().now_or_never().is_some()
     }
 
     /// Turns NOTIFYs of other processes into rings, for ever; reconnects when cut off.

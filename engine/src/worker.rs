@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
@@ -46,9 +46,11 @@ const SCHEDULES_WHEN_BUSY: Duration = Duration::from_secs(1);
 const AFTER_HANDING_OVER: Duration = Duration::from_millis(500);
 /// How soon a worker looks again at schedules that others are at, or that it could not look at.
 const SCHEDULES_ELSEWHERE: Duration = Duration::from_millis(50);
-/// How long a worker that is behind waits for room for half a batch. A claim costs a commit and a
-/// look at more than it takes, however few it takes.
-const GATHERING_ROOM: Duration = Duration::from_millis(3);
+/// How long a worker that is behind waits for room, so that each claim is worth its commit and its look
+/// at more than it takes. Who rings meanwhile is not kept waiting.
+const GATHERING_ROOM: Duration = Duration::from_millis(20);
+/// What part of the visits in flight it waits for, up to a batch: the others keep the committers busy.
+const GATHERED: usize = 4;
 /// What part of a batch is claimed for a ring amid a rush. Tenants take turns in a claim, so who
 /// rang is in it however small it is.
 const QUICK: usize = 4;
@@ -116,7 +118,7 @@ pub struct Worker {
     stop: CancellationToken,
     abort: CancellationToken,
     quiet: watch::Receiver<u64>,
-    bell: Bell,
+    look: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -129,6 +131,7 @@ impl Worker {
         let stop = CancellationToken::new();
         let abort = CancellationToken::new();
         let (quiet_tx, quiet) = watch::channel(0);
+        let look = Arc::new(Notify::new());
         let station = Station {
             pool: client.pool().clone(),
             registry: client.registry().clone(),
@@ -137,18 +140,18 @@ impl Worker {
             stop: stop.clone(),
             abort: abort.clone(),
             quiet: quiet_tx,
+            look: look.clone(),
             breakers: client.breakers().clone(),
             weights: Arc::default(),
             memory: Arc::default(),
         };
         let first = station.register().await?;
-        let bell = client.bell().clone();
         let task = tokio::spawn(station.serve(first));
         Ok(Self {
             stop,
             abort,
             quiet,
-            bell,
+            look,
             task,
         })
     }
@@ -157,14 +160,14 @@ impl Worker {
     /// Runs whose retry or deadline lies ahead do not count.
     pub async fn idle(&mut self) {
         let seen = *self.quiet.borrow();
-        self.bell.ring_here();
+        self.look.notify_one();
         // The look under way may have begun before the call; the one after it has not.
         let enough = self.quiet.wait_for(|tick| *tick >= seen + 2);
         let mut enough = std::pin::pin!(enough);
         loop {
             tokio::select! {
                 _ = &mut enough => return,
-                () = clock::sleep(Duration::from_millis(2)) => self.bell.ring_here(),
+                () = clock::sleep(Duration::from_millis(2)) => self.look.notify_one(),
             }
         }
     }
@@ -193,6 +196,8 @@ struct Station {
     stop: CancellationToken,
     abort: CancellationToken,
     quiet: watch::Sender<u64>,
+    /// Somebody wants a look. Not the bell: that is answered amid a rush, too.
+    look: Arc<Notify>,
     breakers: Arc<Breakers>,
     weights: Arc<Weights>,
     memory: Arc<Memory>,
@@ -348,11 +353,7 @@ impl Station {
                     return;
                 }
             }
-            if behind {
-                hall.gather_room(self.config.claim_batch / 2, GATHERING_ROOM)
-                    .await;
-            }
-            let room = self.room(hall, behind, &mut quick);
+            let room = self.room(hall, behind, &mut quick).await;
             let quiet_before = hall.in_flight() == 0;
             let look = self.look_first(&mut polls, hall, &round).await;
             let claimed = if room == 0 || look.is_idle {
@@ -396,6 +397,7 @@ impl Station {
             };
             tokio::select! {
                 () = self.bell.heard() => polls = false,
+                () = self.look.notified() => polls = false,
                 () = hall.freed(), if room == 0 => {}
                 () = hall.spending() => {}
                 () = clock::sleep(wait) => {}
@@ -407,15 +409,29 @@ impl Station {
 
     /// How many to claim. Amid a rush whoever rings waits for a small claim after the one under way, not
     /// for another large one; every second is large, so that many rings are no brake.
-    fn room(&self, hall: &Hall, behind: bool, quick: &mut bool) -> usize {
-        let (room, batch) = (hall.room(), self.config.claim_batch);
-        *quick = behind && room > 0 && !*quick && self.bell.rang();
+    async fn room(&self, hall: &Hall, behind: bool, quick: &mut bool) -> usize {
+        let batch = self.config.claim_batch;
+        let may_be_quick = behind && !*quick;
+        *quick = false;
+        if behind {
+            let enough = batch.min(self.config.in_flight / GATHERED);
+            let gathered = hall.gather_room(enough, GATHERING_ROOM);
+            if may_be_quick {
+                tokio::select! {
+                    biased;
+                    () = self.bell.heard() => *quick = true,
+                    () = gathered => {}
+                }
+            } else {
+                gathered.await;
+            }
+        }
         let most = if *quick {
             (batch / QUICK).max(1)
         } else {
             batch
         };
-        room.min(most)
+        hall.room().min(most)
     }
 
     /// A full claim is the beginning of a rush, if the last was not.

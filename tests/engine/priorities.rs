@@ -7,7 +7,7 @@ use tenure_engine::flow::Author;
 use tenure_engine::operator::{self, Act, Verb};
 use tenure_engine::{
     ClockId, Context, EngineError, Event, Priority, Registry, RunId, ShardId, StartOptions, Status,
-    StepError, TenantId, Transition, Workflow, test_clock, weight,
+    StepError, TenantId, Transition, Worker, WorkerConfig, Workflow, test_clock, weight,
 };
 
 use super::workflows::{Door, DoorSignal, Errand, Outside, registry};
@@ -76,6 +76,38 @@ async fn what_is_urgent_overtakes_a_flood_and_what_is_not_is_not_starved() {
     outside.release();
     worker.shutdown().await;
     assert_eq!(engine.detail(lowest[0]).await.priority, Priority::Lowest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_room_for_one_starves_nobody_either() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let urgent = async |n: u32| {
+        start(&engine, &format!("urgent-{n}"), of(Priority::Highest)).await;
+    };
+    for n in 0..4 {
+        urgent(n).await;
+    }
+    let lowest = start(&engine, "lowest", of(Priority::Lowest)).await;
+    for n in 4..24 {
+        urgent(n).await;
+    }
+    let config = WorkerConfig {
+        in_flight: 1,
+        ..WorkerConfig::default()
+    };
+    let mut worker = Worker::start(&engine.client, config).await.unwrap();
+    worker.idle().await;
+    worker.shutdown().await;
+    let ended: Vec<uuid::Uuid> =
+        sqlx::query_scalar("select run_id from engine.run order by changed_at")
+            .fetch_all(engine.pool())
+            .await
+            .unwrap();
+    let place = ended.iter().position(|run| *run == lowest.0).unwrap();
+    // Nor does it come before what is urgent and older.
+    assert!((4..16).contains(&place), "it was number {}", place + 1);
+    assert_eq!(ended.len(), 25);
 }
 
 #[tokio::test(flavor = "multi_thread")]

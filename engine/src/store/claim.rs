@@ -34,7 +34,7 @@ use crate::seal::TenantKeys;
 /// and whoever came before it is found at this end.
 pub(crate) const FAIRNESS_WINDOW: i64 = 2;
 
-/// One in so many of a claim is taken whatever its priority.
+/// One in so many is taken whatever its priority.
 pub(crate) const BLIND: i64 = 8;
 
 /// The priorities, as stored.
@@ -99,9 +99,11 @@ pub(crate) async fn claim(
             limit $3::bigint * $4::bigint
           ) as due
         ), newest as materialized (
+          -- From behind the last of those to the newest. Of many that are due at one instant a few may be
+          -- met twice, which only makes the claim smaller.
           select due.row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
           from (
-            select oldest.priority
+            select oldest.priority, max(oldest.due_at) as due_at
             from oldest
             group by oldest.priority
             having count(*) = $3::bigint * $4::bigint
@@ -111,14 +113,18 @@ pub(crate) async fn claim(
             from engine.due
             where due.priority = level.priority
               and due.due_at <= engine.now()
-              and due.due_at >= coalesce($10::timestamptz, '-infinity')
+              and due.due_at >= level.due_at
             order by due.due_at desc
             limit $3
           ) as due
-        ), candidate as (
+        ), candidate as materialized (
           select * from oldest
-          union
+          union all
           select * from newest
+        ), crowd as materialized (
+          -- Of one tenant and level they are in their order already.
+          select count(*) > 1 as is_mixed
+          from (select from candidate group by tenant_id, priority limit 2) as each
         ), turn as (
           -- The first of each tenant before the second of any; of a tenant of weight 2, two.
           select
@@ -128,19 +134,30 @@ pub(crate) async fn claim(
           from candidate
           left join unnest($7::uuid[], $8::smallint[]) as heavy (tenant_id, weight)
             on heavy.tenant_id = candidate.tenant_id
+          where (select is_mixed from crowd)
         ), place as (
-          -- By priority; but each so-many-th is taken as if there were none, so that none starves.
-          select row_id, shard_id, least(
-            row_number() over (order by priority, turn, due_at),
-            row_number() over (order by turn, due_at) * $9
-          ) as place
-          from turn
+          (
+            -- By priority; but each so-many-th is taken as if there were none, so that none starves. It is
+            -- another place in each claim: small ones have it, too.
+            select row_id, shard_id
+            from turn
+            order by least(
+              row_number() over (order by priority, turn, due_at) * $9,
+              (row_number() over (order by turn, due_at) * $9 - $2::bigint % $9) * $9 - 1
+            )
+          )
+          union all
+          (
+            select row_id, shard_id
+            from oldest
+            where not (select is_mixed from crowd)
+          )
         ), chosen as materialized (
           -- Locked one by one in their order, so that no more are looked at than are taken. A shard
           -- lies in one partition, so row and shard name one row on any layout. Written so that no
           -- index serves the shard: one that has it second would be read whole for each row.
           select due.row_id, due.run_id, due.shard_id, due.due_at
-          from (select row_id, shard_id from place order by place) as place
+          from place
           cross join lateral (
             select due.ctid as row_id, due.run_id, due.shard_id, due.due_at
             from engine.due

@@ -160,7 +160,7 @@ pub(crate) async fn insert(
              attributes, gathered, priority, next_at, deadlines)
           select
             t.run_id, $2, case when t.starts_at is null then 0 else 2 end, false, false, t.version, 0, 0, $1, $3,
-            $4, $12, t.input_digest, 0, 0, coalesce(test_clock.now_at, engine.now()), engine.now(),
+            $4, $12, t.input_digest, 0, 0, coalesce(test_clock.now_at, (select engine.now())), (select engine.now()),
             t.workflow, t.key, t.state, t.data, t.attributes, $14, t.priority,
             t.starts_at, t.deadlines
           from unnest(
@@ -175,7 +175,7 @@ pub(crate) async fn insert(
           returning run_id, priority, next_at
         ), armed as (
           insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
-          select run_id, $2, case when $3::uuid is null then coalesce(next_at, engine.now()) else engine.now() end,
+          select run_id, $2, case when $3::uuid is null then coalesce(next_at, (select engine.now())) else (select engine.now()) end,
             $1, priority
           from started
           left join engine.test_clock on test_clock.clock_id = $3

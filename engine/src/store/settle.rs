@@ -70,7 +70,7 @@ pub(crate) async fn record(
         )
         insert into engine.step
           (run_id, shard_id, seq, visit, recorded_at, version, failed, name, event, answer)
-        select t.run_id, t.shard_id, t.seq, t.visit, engine.now(), t.version, t.failed, t.name, t.event, t.answer
+        select t.run_id, t.shard_id, t.seq, t.visit, (select engine.now()), t.version, t.failed, t.name, t.event, t.answer
         from lease
         cross join unnest(
           $3::uuid[], $4::smallint[], $5::integer[], $6::bigint[], $7::integer[], $8::boolean[],
@@ -284,7 +284,7 @@ pub(crate) async fn apply(
             attempt = input.attempt,
             losses = input.losses,
             visit = input.visit + case when input.cut then 1 else 0 end,
-            changed_at = engine.now(),
+            changed_at = (select engine.now()),
             next_at = input.next_at,
             state = input.state,
             data = input.data,
@@ -306,9 +306,9 @@ pub(crate) async fn apply(
             input.detail,
             case
               when run.status in (1, 5) then null
-              when run.status = 0 then engine.now()
+              when run.status = 0 then (select engine.now())
               when input.delay_us is not null
-                then engine.now() + input.delay_us * interval '1 microsecond'
+                then (select engine.now()) + input.delay_us * interval '1 microsecond'
               else input.due_at
             end as due_at
         ), armed as (
@@ -341,7 +341,7 @@ pub(crate) async fn apply(
         ), parked as (
           insert into engine.parked (run_id, shard_id, status, tenant_id, workflow, reason, since)
           select run_id, shard_id, status, tenant_id, workflow,
-            case when status = 5 then 'paused' else coalesce(stuck, outcome) end, engine.now()
+            case when status = 5 then 'paused' else coalesce(stuck, outcome) end, (select engine.now())
           from settled
           where status in (5, 7, 8)
           on conflict (run_id, shard_id) do nothing
@@ -349,7 +349,7 @@ pub(crate) async fn apply(
           insert into engine.transition
             (run_id, shard_id, visit, at, tenant_id, event, from_state, to_state, outcome, tenant_at, detail)
           select
-            settled.run_id, settled.shard_id, settled.visit, engine.now(), settled.tenant_id,
+            settled.run_id, settled.shard_id, settled.visit, (select engine.now()), settled.tenant_id,
             settled.event, settled.from_state, settled.state, settled.outcome,
             test_clock.now_at, settled.detail
           from settled
@@ -387,8 +387,8 @@ pub(crate) async fn apply(
           insert into engine.inbox
             (run_id, shard_id, kind, received_at, recorded_at, position, tenant_id, signal_id, name, payload)
           select
-            hearer.hearer_id, hearer.shard_id, 1, coalesce(test_clock.now_at, engine.now()),
-            engine.now(), 0, hearer.tenant_id, 'finished:' || hearer.run_id, hearer.workflow,
+            hearer.hearer_id, hearer.shard_id, 1, coalesce(test_clock.now_at, (select engine.now())),
+            (select engine.now()), 0, hearer.tenant_id, 'finished:' || hearer.run_id, hearer.workflow,
             hearer.finished
           from hearer
           left join engine.test_clock on test_clock.clock_id = hearer.clock_id
@@ -403,8 +403,8 @@ pub(crate) async fn apply(
           settled.run_id as "run_id!: RunId",
           settled.nudged as "nudged!",
           settled.held as "held!",
-          engine.now() as "now!",
-          coalesce(test_clock.now_at, engine.now()) as "tenant_now!"
+          (select engine.now()) as "now!",
+          coalesce(test_clock.now_at, (select engine.now())) as "tenant_now!"
         from settled
         left join engine.test_clock on test_clock.clock_id = settled.clock_id
         "#,

@@ -9,6 +9,7 @@ use stripe_sandbox::{Sandbox, SandboxConfig, SandboxHandle};
 use tempfile::TempDir;
 use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
 use tenure_engine::{ClockId, PoolConfig};
+use tenure_workflows::money::Money;
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
 use tenure_workflows::product::Sources;
@@ -309,6 +310,68 @@ async fn a_first_payment_that_never_comes_bears_every_fault() {
     assert!(report.is_clean(), "{report}");
     assert!(report.expected.contains("[\"Ended\"]"), "{report}");
     assert!(report.expected.contains("charges: [0]"), "{report}");
+}
+
+/// What stands on the balance and how that came about, and what was charged for each invoice.
+async fn money(play: &Play, outside: &Outside) -> Result<Vec<String>, PlayError> {
+    let tenant = play.tenant();
+    let mut tx = tenure_engine::begin(play.client().pool()).await?;
+    as_tenant(&mut tx, tenant).await?;
+    let (balances, entries) = invoice::find_credit(&mut tx, tenant).await?;
+    let mut told: Vec<String> = balances
+        .iter()
+        .map(|one| format!("balance {one}"))
+        .collect();
+    told.extend(
+        entries
+            .iter()
+            .map(|one| format!("{} {}", one.reason, one.amount)),
+    );
+    for row in invoice::list(&mut tx, tenant).await? {
+        let of = row.invoice_id.to_string();
+        let charges = outside.sandbox.control().charges(&[("invoice", &of)]);
+        let paid = charges.iter().filter(|charge| charge.paid);
+        told.extend(paid.map(|charge| format!("charged {}", charge.amount)));
+    }
+    Ok(told)
+}
+
+async fn grant(play: &Play, amount: &str) -> Result<(), PlayError> {
+    let (client, tenant) = (play.client(), play.tenant());
+    let amount = Money::new(amount.parse()?, "EUR".parse()?);
+    let mut tx = tenure_engine::begin(client.pool()).await?;
+    as_tenant(&mut tx, tenant).await?;
+    invoice::grant_credit(client, &mut tx, tenant, amount, "a gift", "suite").await?;
+    tx.commit().await?;
+    play.settle().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rest_that_is_carried_over_and_collected_bears_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        arrive(play, "pm_card_visa", None).await?;
+        subscribe(play, "team-monthly").await?;
+        grant(play, "48.70").await?;
+        pass(play, 31).await?;
+        let carried = money(play, outside).await?;
+        pass(play, 31).await?;
+        Ok((
+            carried,
+            money(play, outside).await?,
+            facts(play, outside).await?,
+        ))
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    for told in [
+        "carried_over -0.30 EUR",
+        "balance -0.30 EUR",
+        "collected 0.30 EUR",
+        "balance 0.00 EUR",
+        "charged 4930",
+    ] {
+        assert!(report.expected.contains(told), "{told}: {report}");
+    }
 }
 
 /// Moves a test clock; its run looks every few milliseconds whether all is quiet.

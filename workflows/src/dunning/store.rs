@@ -85,8 +85,9 @@ pub(super) async fn list_disputed(
           and dispute.shard_id = $2
           and dispute.currency = $3
           and dispute.standing in ('open', 'lost')
-          -- Something of it is not settled by other ways: see `invoice::store::Standing`.
-          and invoice.total > invoice.credited + invoice.balance_applied
+          -- Something of it is not settled by other ways: see `invoice::store::Standing`. For what the
+          -- invoice collected for earlier ones nothing is held: no credit note could take that off.
+          and invoice.total > invoice.credited + greatest(invoice.balance_applied, 0)
             + coalesce((
               select sum(payment.amount)
               from app.payment

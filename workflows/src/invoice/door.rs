@@ -86,7 +86,7 @@ pub struct ActPreview {
     pub charged: Money,
     /// What is not owed any more.
     pub dropped: Money,
-    /// What goes back to the tenant's balance.
+    /// What goes back to the tenant's balance; below zero, what it had collected and is owed on.
     pub to_balance: Money,
 }
 
@@ -108,6 +108,7 @@ pub async fn preview_act(
     let standing = standing.ok_or_else(|| DoorError::not_found("invoice", invoice))?;
     let lines = store::list_lines_given(conn, invoice, shard).await?;
     let (due, none) = (row.due(), Money::zero(row.total.currency()));
+    let held = super::held(&standing, &lines);
     let key = invoice.to_string();
     let run = client.find_by_key::<InvoiceWorkflow>(conn, tenant, &key);
     Ok(ActPreview {
@@ -115,9 +116,14 @@ pub async fn preview_act(
             .await?
             .ok_or_else(|| DoorError::not_found("run of invoice", &key))?,
         charged: if verb == Verb::Collect { due } else { none },
-        dropped: if verb == Verb::Collect { none } else { due },
+        dropped: match verb {
+            Verb::Collect => none,
+            // What it collected for earlier ones is owed on.
+            Verb::Void => Money::new(due.amount() + held.min(Decimal::ZERO), due.currency()),
+            Verb::WriteOff => due,
+        },
         to_balance: match verb {
-            Verb::Void => Money::new(super::held(&standing, &lines), due.currency()),
+            Verb::Void => Money::new(held, due.currency()),
             Verb::Collect | Verb::WriteOff => none,
         },
     })

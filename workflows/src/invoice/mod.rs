@@ -3,6 +3,7 @@
 //! Each attempt is a child run of its own generation, so that a repeat of the same attempt is the
 //! same charge, and a new attempt is a new one. When the next attempt is made is dunning's word.
 
+pub(crate) mod balance;
 pub(crate) mod credit;
 mod door;
 mod issuer;
@@ -146,8 +147,11 @@ pub struct InvoiceRow {
     pub total: Money,
     /// What credit notes took off the debt.
     pub credited: Money,
-    /// What the tenant's balance paid.
+    /// What the tenant's balance paid, with what was carried over; below zero, what it collected for
+    /// earlier invoices.
     pub balance_applied: Money,
+    /// What of that was carried over to the balance, because the provider takes no charge so small.
+    pub carried_over: Money,
     /// Payment attempts so far.
     pub attempts: i32,
     /// Start of the period, inclusive.
@@ -266,6 +270,26 @@ impl InvoiceRow {
     #[must_use]
     pub fn payable(&self) -> Money {
         Money::new(self.settled_by_payment(), self.total.currency())
+    }
+
+    /// What the tenant's balance paid out of credit.
+    #[must_use]
+    pub fn paid_by_balance(&self) -> Money {
+        self.money(self.given_by_balance().max(Decimal::ZERO))
+    }
+
+    /// What was collected with it for earlier invoices, of which it had been carried over.
+    #[must_use]
+    pub fn collected(&self) -> Money {
+        self.money((-self.given_by_balance()).max(Decimal::ZERO))
+    }
+
+    fn money(&self, amount: Decimal) -> Money {
+        Money::new(amount, self.total.currency())
+    }
+
+    fn given_by_balance(&self) -> Decimal {
+        self.balance_applied.amount() - self.carried_over.amount()
     }
 
     fn settled_by_payment(&self) -> Decimal {
@@ -456,13 +480,15 @@ impl Workflow for InvoiceWorkflow {
 const FINALIZE: &str = "finalize";
 const NOTE_ATTEMPT: &str = "note-attempt";
 const MARK_PAID: &str = "mark-paid";
+const CARRY_OVER: &str = "carry-over";
 const GIVE_BACK: &str = "give-back";
 const LOOK_WHAT_IS_DUE: &str = "look-what-is-due";
 const WRITE_OFF: &str = "write-off";
 const VOID: &str = "void";
 const READ_INVOICE: &str = "read-invoice";
 
-/// Gives the invoice its number, and lets the tenant's balance pay what it can.
+/// Gives the invoice its number, and lets the tenant's balance pay what it can; what was carried over
+/// to the balance is collected.
 async fn finalize(cx: &Context, mut of: Input) -> Result<Transition<InvoiceWorkflow>, StepError> {
     let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
     let finalized: Finalized = cx
@@ -474,8 +500,8 @@ async fn finalize(cx: &Context, mut of: Input) -> Result<Transition<InvoiceWorkf
             let standing =
                 standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
             let balance = store::lock_balance(tx, tenant, shard, of.currency.code()).await?;
-            let applied = balance.min(standing.due());
-            apply_balance(tx, tenant, shard, &of, applied, now).await?;
+            let applied = balance::taken(balance, standing.due());
+            balance::apply(tx, tenant, shard, &of, applied, now).await?;
             let due = standing.due() - applied;
             if due.is_zero() {
                 // Nothing to pay: never a charge of nothing.
@@ -558,7 +584,17 @@ async fn collected(
             let paid = Transition::go(State::Paid { of, generation });
             Ok(tell_open(paid, &open, &cause))
         }
-        payment::Output::Declined { .. } if void => self::void(cx, of).await,
+        payment::Output::Declined { .. } | payment::Output::TooSmall if void => {
+            self::void(cx, of).await
+        }
+        payment::Output::TooSmall => {
+            let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
+            cx.transact(CARRY_OVER, async |tx| {
+                balance::carry_over(tx, tenant, shard, &of, now).await
+            })
+            .await?;
+            Ok(Transition::go(State::Paid { of, generation }))
+        }
         payment::Output::Declined { code, class } => {
             let currency = of.currency;
             let failed = dunning::Signal::PaymentFailed(dunning::Failure {
@@ -669,10 +705,12 @@ async fn credited(
             // The oldest debt is paid first, whichever run comes first.
             let older = store::sum_older_due(tx, tenant, shard, of.invoice_id).await?;
             let applied = standing.due().min((balance - older).max(Decimal::ZERO));
-            apply_balance(tx, tenant, shard, &of, applied, now).await?;
-            let settled = standing.due() == applied;
+            balance::apply(tx, tenant, shard, &of, applied, now).await?;
+            // Once all of it was given back, what it collected for earlier ones is nothing that
+            // anybody is dunned for: the next one collects that.
+            let settled = standing.due() == applied || standing.credited == standing.total;
             if settled {
-                store::apply_paid(tx, of.invoice_id, shard, now).await?;
+                balance::carry_over(tx, tenant, shard, &of, now).await?;
             }
             Ok(settled)
         })
@@ -683,30 +721,6 @@ async fn credited(
     } else {
         tell_dunning(Transition::stay(State::Open { of, generation }), cx, tell)
     })
-}
-
-/// Lets the tenant's balance pay of an invoice. The balance's row is locked by the caller.
-async fn apply_balance(
-    tx: &mut PgConnection,
-    tenant: TenantId,
-    shard: ShardId,
-    of: &Input,
-    amount: Decimal,
-    now: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    if amount <= Decimal::ZERO {
-        return Ok(());
-    }
-    let entry = store::Entry {
-        currency: of.currency.code(),
-        amount: -amount,
-        reason: "applied",
-        reference: of.invoice_id,
-        note: None,
-        author: "invoice",
-    };
-    store::add_entry(tx, tenant, shard, &entry, now).await?;
-    store::apply_balance(tx, of.invoice_id, shard, amount).await
 }
 
 /// There is new credit: lets open invoices take of it. `cause` names it, once.
@@ -725,7 +739,7 @@ pub(crate) fn tell_open<W: Workflow>(
     transition
 }
 
-/// Takes the invoice back; what the balance paid of it goes back there.
+/// Takes the invoice back; what the balance paid of it goes back there, and so does what it collected.
 async fn void(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow>, StepError> {
     let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
     // Runs of before credit was told of answered nothing here.
@@ -736,7 +750,7 @@ async fn void(cx: &Context, of: Input) -> Result<Transition<InvoiceWorkflow>, St
                 standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
             let lines = store::list_lines_given(tx, of.invoice_id, shard).await?;
             let held = held(&standing, &lines);
-            if held > Decimal::ZERO {
+            if !held.is_zero() {
                 let entry = store::Entry {
                     currency: of.currency.code(),
                     amount: held,
@@ -844,9 +858,12 @@ fn gross_given(lines: &[store::BilledLine]) -> Decimal {
     if is_inclusive(lines) { net } else { net + tax }
 }
 
-/// What the balance paid of an invoice and was not given back of it. Credit notes took the debt
-/// first; what they gave beyond it was of what the balance paid.
+/// What the balance paid of an invoice and was not given back of it; below zero, what the invoice
+/// collected. Credit notes took the debt first; what they gave beyond it was of what the balance paid.
 fn held(standing: &store::Standing, lines: &[store::BilledLine]) -> Decimal {
+    if standing.balance_applied < Decimal::ZERO {
+        return standing.balance_applied;
+    }
     let given = gross_given(lines) - standing.credited;
     (standing.balance_applied - given.max(Decimal::ZERO)).max(Decimal::ZERO)
 }

@@ -29,6 +29,8 @@ struct Words {
     total: &'static str,
     credited: &'static str,
     balance: &'static str,
+    collected: &'static str,
+    carried_over: &'static str,
     due: &'static str,
     proof: &'static str,
     day: &'static str,
@@ -53,6 +55,8 @@ const EN: Words = Words {
     total: "Total",
     credited: "Credit notes",
     balance: "Paid from your balance",
+    collected: "Carried over from earlier invoices",
+    carried_over: "Carried over to the next invoice",
     due: "To be paid",
     proof: "Computed of",
     day: "%-d %B %Y",
@@ -77,6 +81,8 @@ const DE: Words = Words {
     total: "Gesamt",
     credited: "Gutschriften",
     balance: "Aus Ihrem Guthaben bezahlt",
+    collected: "Übertrag aus früheren Rechnungen",
+    carried_over: "Übertrag auf die nächste Rechnung",
     due: "Zu zahlen",
     proof: "Berechnet aus",
     day: "%d.%m.%Y",
@@ -229,9 +235,14 @@ fn sums(row: &InvoiceRow, words: &Words) -> String {
         sums.push((name, row.tax.to_string()));
     }
     sums.push((words.total.to_owned(), row.total.to_string()));
+    let collected = row.collected();
+    if !collected.is_zero() {
+        sums.push((words.collected.to_owned(), collected.to_string()));
+    }
     for (name, amount) in [
         (words.credited, row.credited),
-        (words.balance, row.balance_applied),
+        (words.balance, row.paid_by_balance()),
+        (words.carried_over, row.carried_over),
     ] {
         if !amount.is_zero() {
             sums.push((name.to_owned(), format!("−{amount}")));
@@ -283,6 +294,7 @@ mod tests {
             total: money("35.70"),
             credited: money("0"),
             balance_applied: money("5.70"),
+            carried_over: money("0"),
             attempts: 0,
             period_start: at("2027-06-10T22:00:00Z"),
             period_end: at("2027-06-30T22:00:00Z"),
@@ -343,6 +355,25 @@ mod tests {
             },
         );
         assert!(english.contains("Issued 11 June 2027"), "{english}");
+    }
+
+    #[test]
+    fn a_page_tells_what_was_carried_over_to_it_and_from_it() {
+        let row = InvoiceRow {
+            // 0.20 collected, and 35.90 carried over.
+            balance_applied: money("35.70"),
+            carried_over: money("35.90"),
+            ..row()
+        };
+        let page = super::page(&row, &[], &addressee());
+        for told in [
+            "Übertrag aus früheren Rechnungen</th><td class=\"amount\">0.20 EUR",
+            "Übertrag auf die nächste Rechnung</th><td class=\"amount\">−35.90 EUR",
+            "Zu zahlen</th><td class=\"amount\">0.00 EUR",
+        ] {
+            assert!(page.contains(told), "{told} is not in {page}");
+        }
+        assert!(!page.contains("Guthaben"), "{page}");
     }
 
     #[test]

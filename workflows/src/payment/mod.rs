@@ -12,6 +12,12 @@
 //! key, on a ladder of its own (Kill Bill's: five minutes, doubling, eight times), and dunning hears
 //! nothing of it. Only then does a person have to look.
 //!
+//! # When it is too small
+//!
+//! A provider takes no charge below a minimum that it alone knows. That is no decline either: nothing
+//! was asked of the customer, so nobody is dunned or mailed and the method is as good as before. The
+//! invoice carries the rest over ([`invoice`]).
+//!
 //! # When somebody else takes too long
 //!
 //! A customer who does not confirm, or a bank that does not settle, has a limit (the policy's
@@ -140,6 +146,8 @@ pub enum Output {
         /// What a retry could change.
         class: DeclineClass,
     },
+    /// The provider takes no charge so small: nothing was asked of the customer.
+    TooSmall,
 }
 
 /// The workflow.
@@ -482,6 +490,7 @@ async fn settle(
             Transition::go(State::Pending { of, intent, wait }).launch::<NoticeWorkflow>(key, &mail)
         }
         Charged::Processing { intent } => Transition::go(State::Pending { of, intent, wait }),
+        Charged::TooSmall => Transition::complete(Output::TooSmall),
     })
 }
 
@@ -514,7 +523,7 @@ const fn whom(charged: &Charged) -> Option<Whom> {
     match charged {
         Charged::RequiresAction { .. } => Some(Whom::Customer),
         Charged::Processing { .. } => Some(Whom::Bank),
-        Charged::Succeeded { .. } | Charged::Declined { .. } => None,
+        Charged::Succeeded { .. } | Charged::Declined { .. } | Charged::TooSmall => None,
     }
 }
 
@@ -537,6 +546,7 @@ fn outcome<'a>(
         Charged::Declined { intent, .. } => ("declined", intent.as_deref()),
         Charged::RequiresAction { intent, .. } => ("requires_action", Some(intent.as_str())),
         Charged::Processing { intent } => ("processing", Some(intent.as_str())),
+        Charged::TooSmall => ("too_small", None),
     };
     let decline = match (charged, class) {
         (Charged::Declined { code, .. }, Some(class)) => Some((code.as_str(), class.word())),
@@ -546,7 +556,7 @@ fn outcome<'a>(
         status,
         intent,
         decline,
-        settled_at: matches!(status, "succeeded" | "declined").then_some(now),
+        settled_at: matches!(status, "succeeded" | "declined" | "too_small").then_some(now),
     }
 }
 

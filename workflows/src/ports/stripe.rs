@@ -27,8 +27,8 @@ use stripe_core::payment_intent::{
 };
 use stripe_payment::payment_method::{AttachPaymentMethod, DetachPaymentMethod};
 use stripe_shared::{
-    ApiErrorsType, PaymentIntent, PaymentIntentStatus, PaymentMethod, TestHelpersTestClock,
-    TestHelpersTestClockStatus,
+    ApiErrors, ApiErrorsCode, ApiErrorsType, PaymentIntent, PaymentIntentStatus, PaymentMethod,
+    TestHelpersTestClock, TestHelpersTestClockStatus,
 };
 use tenure_engine::StepError;
 
@@ -115,6 +115,8 @@ pub enum Charged {
         /// Stripe's id of the payment intent.
         intent: String,
     },
+    /// Below what Stripe charges in that currency, or in the one that it pays out in: nothing was made.
+    TooSmall,
 }
 
 /// What came of taking a charge back before it has an end.
@@ -329,6 +331,7 @@ impl Stripe {
                     .unwrap_or_else(|| "generic_decline".to_owned()),
                 advice: error.advice_code.clone(),
             }),
+            Err(StripeError::Stripe(error, 400)) if is_too_small(&error) => Ok(Charged::TooSmall),
             Err(error) => match refused_method(&error) {
                 Some(code) => Ok(Charged::Declined {
                     intent: None,
@@ -469,6 +472,11 @@ const FOR_GOOD: [&str; 4] = [
 #[must_use]
 pub fn may_pass(error: &StepError) -> bool {
     !FOR_GOOD.contains(&error.code())
+}
+
+/// Whether a request was refused for its amount only, which is below what Stripe charges.
+fn is_too_small(error: &ApiErrors) -> bool {
+    error.code == Some(ApiErrorsCode::AmountTooSmall)
 }
 
 /// What is wrong with the method of a charge whose request was refused as malformed: a decline, in one

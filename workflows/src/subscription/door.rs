@@ -98,7 +98,8 @@ pub struct Preview {
     pub lines: Vec<Line>,
     /// The sums of what is charged.
     pub totals: Option<Totals>,
-    /// What the tenant's balance pays of it.
+    /// What the tenant's balance pays of it; below zero, what is collected with it for earlier
+    /// invoices.
     pub balance_applied: Money,
     /// What is left to be paid by its method.
     pub due: Money,
@@ -662,7 +663,7 @@ pub async fn preview(
     let lines = lines.unwrap_or_default();
     let totals = outcome.bill.as_ref().map(|bill| bill.totals(&lines));
     let total = totals.map_or(Decimal::ZERO, |totals| totals.total);
-    let applied = balance.min(total);
+    let applied = invoice::balance::taken(balance, total);
     Ok(Preview {
         at: asked.at,
         credits,

@@ -238,24 +238,10 @@ pub(crate) async fn add_entry(
     }
     sqlx::query!(
         r#"
-        insert into app.credit_balance (tenant_id, currency, shard_id, amount)
-        values ($1, $2, $3, 0)
-        on conflict (tenant_id, currency, shard_id) do nothing
-        "#,
-        tenant.0,
-        entry.currency,
-        shard.0,
-    )
-    .execute(&mut *conn)
-    .await?;
-    // Apart from the insert: its check would refuse what takes before it is added to what is there.
-    sqlx::query!(
-        r#"
-        update app.credit_balance
-        set amount = amount + $4
-        where tenant_id = $1
-          and currency = $2
-          and shard_id = $3
+        insert into app.credit_balance as balance (tenant_id, currency, shard_id, amount)
+        values ($1, $2, $3, $4)
+        on conflict (tenant_id, currency, shard_id) do update
+        set amount = balance.amount + excluded.amount
         "#,
         tenant.0,
         entry.currency,
@@ -316,7 +302,7 @@ pub(in crate::invoice) async fn lock_balance(
     Ok(found.unwrap_or_default())
 }
 
-/// Notes what the balance paid of an invoice.
+/// Notes what the balance paid of an invoice; below zero, what the invoice collected.
 pub(in crate::invoice) async fn apply_balance(
     conn: &mut PgConnection,
     invoice: Uuid,

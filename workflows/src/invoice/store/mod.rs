@@ -593,7 +593,14 @@ pub(crate) async fn list(
         select invoice_id, subscription_id, status, reason, number, currency, subtotal, discount, tax,
           tax_name, tax_percent, tax_inclusive, total, credited, balance_applied, attempts,
           period_start, period_end, created_at, finalized_at, paid_at, priced_hash, zone, legal_entity,
-          seller as "seller: Json<Seller>"
+          seller as "seller: Json<Seller>",
+          coalesce((
+            select -entry.amount
+            from app.credit_entry as entry
+            where entry.reference = invoice.invoice_id
+              and entry.reason = 'carried_over'
+              and entry.tenant_id = $1
+              and entry.shard_id = $2), 0) as "carried_over!"
         from app.invoice
         where tenant_id = $1
           and shard_id = $2
@@ -627,6 +634,7 @@ pub(crate) async fn list(
                 total: Money::new(row.total, currency),
                 credited: Money::new(row.credited, currency),
                 balance_applied: Money::new(row.balance_applied, currency),
+                carried_over: Money::new(row.carried_over, currency),
                 attempts: row.attempts,
                 period_start: row.period_start,
                 period_end: row.period_end,

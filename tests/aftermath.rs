@@ -25,7 +25,7 @@ fn money(amount: &str, currency: &str) -> Money {
 }
 
 /// An app whose tenants go by a policy that ends late, with what a story adds.
-async fn app_with(more: serde_json::Value) -> TestApp {
+pub(crate) async fn app_with(more: serde_json::Value) -> TestApp {
     let app = TestApp::new().await;
     let mut document = json!({
         "ladders": { "soft": { "days": [1, 3, 5, 7] } },
@@ -77,13 +77,13 @@ async fn intent(app: &TestApp, invoice: &Invoice) -> String {
 }
 
 /// The provider's id of the charge that paid an invoice.
-fn paid_charge(app: &TestApp, invoice: &Invoice) -> String {
+pub(crate) fn paid_charge(app: &TestApp, invoice: &Invoice) -> String {
     let id = invoice.invoice_id.to_string();
     let charges = app.sandbox.control().charges(&[("invoice", &id)]);
     charges.into_iter().find(|one| one.paid).unwrap().id
 }
 
-async fn balance(customer: &Subscriber<'_>) -> String {
+pub(crate) async fn balance(customer: &Subscriber<'_>) -> String {
     let credit = customer.client.credit(customer.tenant.tenant_id).await;
     let balances = credit.unwrap().balances;
     balances
@@ -91,7 +91,7 @@ async fn balance(customer: &Subscriber<'_>) -> String {
         .map_or("none".to_owned(), |balance| balance.amount.to_string())
 }
 
-async fn service(customer: &Subscriber<'_>) -> Service {
+pub(crate) async fn service(customer: &Subscriber<'_>) -> Service {
     let filter = HoldFilter {
         subscription_id: Some(customer.subscription),
         past: None,
@@ -104,7 +104,7 @@ async fn service(customer: &Subscriber<'_>) -> Service {
     holds.service
 }
 
-async fn owes(customer: &Subscriber<'_>) -> bool {
+pub(crate) async fn owes(customer: &Subscriber<'_>) -> bool {
     customer.subscription().await.status == SubscriptionStatus::PastDue
 }
 

@@ -39,6 +39,7 @@ mod legal_entities;
 mod logs;
 mod mails;
 mod metrics;
+mod minimum;
 mod payment_methods;
 mod placements;
 mod pooler;

@@ -133,7 +133,7 @@ pub(crate) fn credit(known: &TenantAnswer, _columns: usize) -> Section {
         let balances = credit.balances.iter().map(|balance| {
             let line = vec![
                 (Tone::Strong, format!("{balance}  ")),
-                (Tone::Plain, "in credit".to_owned()),
+                (Tone::Plain, Credit::words(balance).to_owned()),
             ];
             Node::leaf(
                 format!("balance {}", balance.currency),

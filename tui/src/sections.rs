@@ -355,6 +355,7 @@ fn invoice(one: &Invoice, columns: usize, zone: Tz) -> Node {
     let paid = one.paid_at.map(|at| format!("paid {}", minute(at, zone)));
     let children = [
         note(&id, "paid", paid.unwrap_or_default()),
+        note(&id, "balance", one.balance_words().join(", ")),
         note(&id, "tried", tried),
         note(&id, "id", format!("invoice {}", one.invoice_id)),
     ];

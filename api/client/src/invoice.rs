@@ -35,8 +35,13 @@ pub struct Invoice {
     pub total: Money,
     /// What credit notes took off the debt.
     pub credited: Money,
-    /// What the tenant's balance paid.
+    /// What the tenant's balance paid, with what was carried over to it; below zero, what the invoice
+    /// collected for earlier ones of which it had been carried over.
     pub balance_applied: Money,
+    /// What of that was carried over, because the provider takes no charge so small: the next invoice
+    /// collects it. Absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried_over: Option<Money>,
     /// What is still to be paid.
     pub amount_due: Money,
     /// First instant of the period it bills.
@@ -51,6 +56,23 @@ pub struct Invoice {
     pub paid_at: Option<DateTime<Utc>>,
     /// Payments that were tried.
     pub attempts: i32,
+}
+
+impl Invoice {
+    /// What it had to do with the balance, for people.
+    pub fn balance_words(&self) -> Vec<String> {
+        let carried = self.carried_over.as_ref().map(|rest| rest.amount);
+        let carried = carried.unwrap_or_default();
+        let paid = self.balance_applied.amount - carried;
+        let told = [
+            (-paid, "carried over from earlier invoices"),
+            (paid, "paid by the balance"),
+            (carried, "carried over to the next invoice"),
+        ];
+        let told = told.iter().filter(|(amount, _)| *amount > Decimal::ZERO);
+        told.map(|(amount, words)| format!("{words} {amount} {}", self.total.currency))
+            .collect()
+    }
 }
 
 /// An invoice with its lines.
@@ -239,7 +261,8 @@ pub struct InvoiceAct {
     pub charged: Money,
     /// What is not owed any more, when it is taken back or given up.
     pub dropped: Money,
-    /// What goes back to the tenant's balance, when it is taken back.
+    /// What goes back to the tenant's balance, when it is taken back; below zero, what it had collected
+    /// for earlier invoices, which is owed on.
     pub to_balance: Money,
 }
 
@@ -254,9 +277,18 @@ impl InvoiceAct {
             (&self.dropped, "is not owed any more."),
             (&self.to_balance, "goes back to the tenant's balance."),
         ];
-        let told = told.iter().filter(|(amount, _)| !amount.amount.is_zero());
-        told.map(|(amount, words)| format!("{amount} {words}"))
-            .collect()
+        let above = |amount: &Money| amount.amount > Decimal::ZERO;
+        let told = told.iter().filter(|(amount, _)| above(amount));
+        let mut words: Vec<String> = told
+            .map(|(amount, words)| format!("{amount} {words}"))
+            .collect();
+        if self.to_balance.amount < Decimal::ZERO {
+            let (rest, currency) = (-self.to_balance.amount, &self.to_balance.currency);
+            words.push(format!(
+                "{rest} {currency} of earlier invoices is left to the next one."
+            ));
+        }
+        words
     }
 }
 
@@ -278,13 +310,25 @@ impl CreditNote {
     }
 }
 
-/// What a tenant has in credit.
+/// What a tenant has in credit; below zero, what was carried over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Credit {
-    /// In each currency in which there is, or was, any.
+    /// In each currency in which there is, or was, any. Below zero is what was carried over of invoices,
+    /// because the provider takes no charge so small; the next invoice collects it.
     pub balances: Vec<Money>,
     /// How it came about, newest first, at most 200.
     pub entries: Vec<CreditEntry>,
+}
+
+impl Credit {
+    /// What a balance is, for people: to be said after its amount.
+    pub fn words(balance: &Money) -> &'static str {
+        if balance.amount < Decimal::ZERO {
+            "carried over: the next invoice collects it"
+        } else {
+            "in credit"
+        }
+    }
 }
 
 /// An entry of a tenant's balance.
@@ -292,7 +336,8 @@ pub struct Credit {
 pub struct CreditEntry {
     /// What it adds; below zero, what it takes.
     pub amount: Money,
-    /// `credit_note`, `applied`, `overpaid`, `granted`, `released` or `refund_failed`.
+    /// `credit_note`, `applied`, `overpaid`, `granted`, `released`, `refund_failed`, `late_payment`,
+    /// `dispute_won`; `carried_over` of an invoice, or `collected` by a later one.
     pub reason: String,
     /// The credit note, the invoice, or the grant itself.
     pub reference: Uuid,

@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use crate::{InvoiceLine, Money};
 use chrono::{DateTime, TimeZone, Utc};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -330,7 +331,8 @@ pub struct SubscriptionAct {
     pub tax: Money,
     /// What is charged, in all.
     pub total: Money,
-    /// What the tenant's balance pays of it, with what is given back.
+    /// What the tenant's balance pays of it, with what is given back; below zero, what is collected with
+    /// it for earlier invoices.
     pub balance_applied: Money,
     /// What is left to be paid.
     pub amount_due: Money,
@@ -371,9 +373,18 @@ impl SubscriptionAct {
         if self.total.amount.is_zero() {
             words.push("Nothing is charged.".to_owned());
         } else {
+            let (balance, currency) = (self.balance_applied.amount, &self.total.currency);
+            let from = if balance < Decimal::ZERO {
+                "carried over from earlier invoices"
+            } else {
+                "from the balance"
+            };
             words.push(format!(
-                "In all {} (tax {}), {} from the balance, {} to be paid.",
-                self.total, self.tax, self.balance_applied, self.amount_due
+                "In all {} (tax {}), {} {currency} {from}, {} to be paid.",
+                self.total,
+                self.tax,
+                balance.abs(),
+                self.amount_due
             ));
         }
         let period = self.period_start.zip(self.period_end);

@@ -131,7 +131,7 @@ fn print_credit(credit: &Credit) {
         println!("no credit");
     }
     for balance in &credit.balances {
-        println!("{balance} in credit");
+        println!("{balance} {}", Credit::words(balance));
     }
     for entry in &credit.entries {
         let note = entry.note.as_deref().unwrap_or_default();

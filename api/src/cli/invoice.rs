@@ -234,9 +234,12 @@ fn print_detail(found: &InvoiceDetail) {
         );
     }
     println!(
-        "subtotal {}, discount {}, tax {}, credited {}, paid by the balance {}",
-        invoice.subtotal, invoice.discount, invoice.tax, invoice.credited, invoice.balance_applied
+        "subtotal {}, discount {}, tax {}, credited {}",
+        invoice.subtotal, invoice.discount, invoice.tax, invoice.credited
     );
+    for words in invoice.balance_words() {
+        println!("{words}");
+    }
     if let Some(paid) = invoice.paid_at {
         println!("paid {}", rfc3339(paid));
     }

@@ -441,6 +441,9 @@ fn to_json(row: &InvoiceRow) -> Invoice {
         total: money(row.total),
         credited: money(row.credited),
         balance_applied: money(row.balance_applied),
+        carried_over: Some(row.carried_over)
+            .filter(|rest| !rest.is_zero())
+            .map(money),
         amount_due: money(row.due()),
         period_start: row.period_start,
         period_end: row.period_end,

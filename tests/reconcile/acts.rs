@@ -13,7 +13,7 @@ use tenure_client::{
 use uuid::Uuid;
 
 use super::kinds::Kind;
-use super::life::{ENTITIES, Life, PLANS, ZONES, key};
+use super::life::{ENTITIES, Life, PLANS, SMALL_PLAN, ZONES, key};
 
 impl Life<'_> {
     /// Lets something come about. Refusals are answers: that the books agree is all that is asked.
@@ -22,6 +22,7 @@ impl Life<'_> {
             Kind::SubscribeNow => self.subscribe(kind, 0).await,
             Kind::SubscribeLater => self.subscribe(kind, 3).await,
             Kind::SubscribeBackdated => self.subscribe(kind, -6).await,
+            Kind::SubscribeSmall => self.subscribe_to_too_little().await,
             Kind::Upgrade => self.change_plan(kind, "scale-monthly", "team-yearly").await,
             Kind::Downgrade => {
                 self.change_plan(kind, "starter-monthly", "team-monthly")
@@ -93,6 +94,18 @@ impl Life<'_> {
         let plan = self.chance.pick(&PLANS);
         if self.subscribe_to(plan, at).await {
             self.world.tally.count(kind);
+        }
+    }
+
+    /// Buys what costs too little to be charged alone.
+    async fn subscribe_to_too_little(&mut self) {
+        if !self.subscribe_to(SMALL_PLAN, None).await {
+            return;
+        }
+        self.customer.advance("0h").await;
+        let invoices = self.client().list_invoices(self.tenant()).await.unwrap();
+        if invoices.iter().any(|one| one.carried_over.is_some()) {
+            self.world.tally.count(Kind::SubscribeSmall);
         }
     }
 

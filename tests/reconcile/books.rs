@@ -12,7 +12,7 @@ use super::life::World;
 use super::tally::Done;
 
 /// What must not be found, and the question that finds it.
-const NONE: [(&str, &str); 12] = [
+const NONE: [(&str, &str); 13] = [
     (
         "invoices whose lines do not add up",
         "select invoice.invoice_id::text from app.invoice
@@ -68,13 +68,20 @@ const NONE: [(&str, &str); 12] = [
         "select tenant_id || ' ' || currency from (
            select tenant_id, currency,
              sum(amount) filter (where reason = 'credit_note') as given,
-             sum(amount) filter (where reason in ('applied', 'released')) as applied
+             sum(amount) filter (where reason in ('applied', 'released', 'carried_over', 'collected')) as applied
            from app.credit_entry group by tenant_id, currency) as entry
          where coalesce(given, 0) <> (select coalesce(sum(to_balance), 0) from app.credit_note as note
              where note.tenant_id = entry.tenant_id and note.currency = entry.currency)
            or -coalesce(applied, 0) <> (select coalesce(sum(balance_applied), 0) from app.invoice
              where invoice.tenant_id = entry.tenant_id and invoice.currency = entry.currency
                and invoice.status <> 'void')",
+    ),
+    (
+        "balances that owe more than was carried over",
+        "select balance.tenant_id || ' ' || balance.amount from app.credit_balance as balance
+         where balance.amount < (select coalesce(sum(entry.amount), 0) from app.credit_entry as entry
+           where entry.tenant_id = balance.tenant_id and entry.currency = balance.currency
+             and entry.reason = 'carried_over')",
     ),
     (
         "numbers with gaps",
@@ -277,7 +284,7 @@ async fn customers_with_the_provider(world: &World<'_>, conn: &mut PgConnection)
 }
 
 /// What comes about by itself in the course of things: a word, and the question that counts it.
-const OUTCOMES: [(&str, &str); 18] = [
+const OUTCOMES: [(&str, &str); 20] = [
     (
         "trials that became paid",
         "select count(*) from app.subscription where trial_ends_at is not null and period_start is not null",
@@ -333,6 +340,14 @@ const OUTCOMES: [(&str, &str); 18] = [
     (
         "credit that an invoice gave back",
         "select count(*) from app.credit_entry where reason = 'released'",
+    ),
+    (
+        "rests that were carried over",
+        "select count(*) from app.credit_entry where reason = 'carried_over'",
+    ),
+    (
+        "rests that a later invoice collected",
+        "select count(*) from app.credit_entry where reason = 'collected'",
     ),
     (
         "late money",

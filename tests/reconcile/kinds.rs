@@ -7,6 +7,7 @@ pub(super) enum Kind {
     SubscribeNow,
     SubscribeLater,
     SubscribeBackdated,
+    SubscribeSmall,
     Upgrade,
     Downgrade,
     ChangeQuantity,
@@ -60,10 +61,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 48] = [
+    pub(super) const ALL: [Self; 49] = [
         Self::SubscribeNow,
         Self::SubscribeLater,
         Self::SubscribeBackdated,
+        Self::SubscribeSmall,
         Self::Upgrade,
         Self::Downgrade,
         Self::ChangeQuantity,

@@ -33,6 +33,9 @@ pub(super) const PLANS: [&str; 5] = [
     "pilot-quarter",
 ];
 
+/// Below what the provider charges.
+pub(super) const SMALL_PLAN: &str = "small-monthly";
+
 /// Chance by a seed: xorshift (Marsaglia 2003), so that a failure can be played again.
 pub(super) struct Chance(u64);
 
@@ -79,7 +82,8 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// With two legal entities, and a dunning policy that does all that one can.
+    /// With two legal entities, a plan that is too small to charge, and a dunning policy that does all
+    /// that one can.
     pub(super) async fn open(
         client: &'a Client,
         control: &Control,
@@ -89,10 +93,16 @@ impl<'a> World<'a> {
             json!({ "name": name, "address": ["1 Main Street"], "country": prefix, "prefix": prefix,
                 "default": default })
         };
-        let catalog = json!({ "legal_entities": {
-            "de": entity("Acme Software GmbH", "DE", true),
-            "us": entity("Acme Software, Inc.", "US", false),
-        }});
+        let catalog = json!({
+            "legal_entities": {
+                "de": entity("Acme Software GmbH", "DE", true),
+                "us": entity("Acme Software, Inc.", "US", false),
+            },
+            "plans": { SMALL_PLAN: {
+                "name": "Small", "product": "Projects", "interval": "month",
+                "prices": { "EUR": "0.20", "USD": "0.20", "JPY": "20" },
+            }},
+        });
         let publish = PublishCatalog::default();
         let published = client.publish_catalog(&catalog, &publish, &key()).await;
         published.unwrap();

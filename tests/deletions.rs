@@ -11,11 +11,12 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tenure_api::auth::{self, NewToken};
 use tenure_client::{
     Client, ClientError, DataArchiveFilter, Deletion, DeletionAct, DeletionDetail, IdempotencyKey,
-    LiftDataHold, LiftLegalHold, NewSubscription, PlaceDataHold, PlaceLegalHold, RequestDeletion,
-    Role, StartExport, StartRun, SubscriptionStatus,
+    LiftDataHold, LiftLegalHold, LoadDataMap, NewSubscription, PlaceDataHold, PlaceLegalHold,
+    RequestDeletion, Role, StartExport, StartRun, SubscriptionStatus,
 };
 use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
 use tenure_workflows::certificate::{self, LocalSigningKey, SigningKey as _};
+use tenure_workflows::data_map;
 use tenure_workflows::deletion::door::{self, NewDeletion, Verb};
 use tenure_workflows::deletion::{DeletionRow, own};
 use tenure_workflows::export::Token;
@@ -25,7 +26,7 @@ use crate::keeping::{self, Office};
 use crate::support;
 use crate::support::app::{CERTIFICATE_KEY, SANDBOX_KEY, TestApp};
 use crate::support::process::tenure;
-use crate::support::product::{Member, Product, TABLES};
+use crate::support::product::{Member, Product, TABLES, map_of};
 
 mod crawl;
 mod kill;
@@ -108,7 +109,7 @@ async fn reaches(app: &TestApp, id: Uuid, state: &str) -> DeletionDetail {
 }
 
 /// From the request to the certificate, without time to think.
-async fn delete(app: &TestApp, tenant: Uuid) -> (Uuid, certificate::Verified) {
+pub(crate) async fn delete(app: &TestApp, tenant: Uuid) -> (Uuid, certificate::Verified) {
     let id = request(app, tenant, 0).await.deletion_id;
     act(&second(app).await, id, "approve").await.unwrap();
     reaches(app, id, "certified").await;
@@ -864,4 +865,80 @@ async fn every_table_of_ours_that_holds_a_tenants_rows_is_in_our_own_map() {
             .unwrap_or_else(|error| panic!("app.{}: {error}", own.name));
         assert_eq!(none, 0, "app.{}", own.name);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_tenants_row_or_key_that_leads_here_is_named_and_never_cut() {
+    let product = Product::fleet().await;
+    let (birch, salthouse) = (&product.birch, &product.salthouse);
+    for member in [birch, salthouse, &product.cedar, &product.quarry] {
+        product.rows(member, 20).await;
+    }
+    // Where tenants share tables it is a row that leads to another tenant's.
+    product
+        .write(
+            birch,
+            "set role sample_product_owner;
+             create table work.pin (
+               org_id uuid not null, pin_id uuid not null, of_org uuid not null, task_id uuid not null,
+               pinned_at timestamptz not null,
+               primary key (org_id, pin_id),
+               constraint pin_task foreign key (of_org, task_id) references work.task (org_id, task_id));
+             create index on work.pin (of_org, task_id);
+             alter table work.pin enable row level security;
+             alter table work.pin force row level security;
+             create policy tenant on work.pin using (org_id = work.org());
+             reset role;
+             insert into work.pin
+             select o.org_id, gen_random_uuid(), t.org_id, t.task_id, now()
+             from work.organisation o
+             cross join (select org_id, task_id from work.task where org_id = '{key}' order by 2 limit 1) t
+             where o.org_id <> '{key}'",
+        )
+        .await;
+    let text = map_of(product.url("main"), data_map::Model::Shared, "work").await;
+    let text = text.replacen(
+        "[tables.\"work.pin\"]\n",
+        "[tables.\"work.pin\"]\nunguarded = [\"pin_task\"]\n",
+        1,
+    );
+    let map = LoadDataMap {
+        text,
+        unchecked: false,
+    };
+    let app = &product.app;
+    let key = IdempotencyKey::generate();
+    app.client.load_data_map("main", &map, &key).await.unwrap();
+    // Where each has a schema it is a table that refers to another tenant's.
+    product
+        .write(
+            &product.quarry,
+            "set role sample_product_owner;
+             create table {w}pin (
+               pin_id uuid primary key,
+               task_id uuid not null constraint pin_task references cedar.task);
+             insert into {w}pin select gen_random_uuid(), task_id from cedar.task order by 2 limit 1",
+        )
+        .await;
+    let admin = second(app).await;
+    for (member, mend) in [
+        (birch, "delete from work.pin"),
+        (
+            &product.cedar,
+            "alter table quarry.pin drop constraint pin_task",
+        ),
+    ] {
+        let id = request(app, member.tenant, 0).await.deletion_id;
+        act(&admin, id, "approve").await.unwrap();
+        let failed = reaches(app, id, "failed_step").await;
+        let detail = failed.deletion.detail.unwrap();
+        assert!(detail.starts_with("row_of_two_tenants: "), "{detail}");
+        assert!(detail.contains("pin_task"), "{detail}");
+        product.write(member, mend).await;
+        act(&app.client, id, "retry").await.unwrap();
+        reaches(app, id, "certified").await;
+    }
+    let pins = product.contents(&product.quarry, &product.quarry.place, "pin");
+    assert_eq!(pins.await.len(), 1, "what is another's is as it was");
+    product.finish().await;
 }

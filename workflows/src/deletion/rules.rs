@@ -326,7 +326,7 @@ pub fn failure(sqlstate: Option<&str>) -> Failure {
 pub fn remedy(code: &str) -> &'static str {
     match code {
         "row_of_two_tenants" => {
-            "a row of another tenant refers to a row that goes: mend that row, then retry"
+            "a row or a table of another tenant refers to what goes: mend that row, or drop that key, then retry"
         }
         "refused_by_a_check" => {
             "a constraint refuses what the data map asks for: choose another way \

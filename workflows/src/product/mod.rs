@@ -95,6 +95,9 @@ pub enum ProductError {
     /// A rule of the work itself forbids it; what was written in the transaction is undone.
     #[error("{0}")]
     Refused(String),
+    /// A table that is to go is referred to by one that is somebody else's.
+    #[error("{0}")]
+    ReferredTo(String),
     /// The database did not answer, or refused.
     #[error("the product's database failed")]
     Database(#[from] sqlx::Error),

@@ -109,6 +109,7 @@ impl From<ProductError> for Trouble {
             ProductError::Catalog(error) => Self::named("table_gone", error.to_string()),
             ProductError::UnknownSource(..) => Self::named("source", error.to_string()),
             ProductError::Refused(words) => Self::named("refused", words),
+            ProductError::ReferredTo(words) => Self::named("row_of_two_tenants", words),
             error => Self::named("data_map", error.to_string()),
         }
     }
@@ -361,7 +362,10 @@ impl Ground {
                 Ok(Chunk::default())
             }
             Action::Drop => {
-                let erased = store::drop_table(conn, &rows.table).await?;
+                let schemas = self.site.schemas();
+                let whole = self.place.database.is_some();
+                let schemas = (!whole).then_some(&schemas[..]);
+                let erased = store::drop_table(conn, &rows.table, schemas).await?;
                 Ok(Chunk::last(Counts {
                     found: erased,
                     erased,

@@ -7,7 +7,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use crate::product::quoted;
+use crate::product::{ProductError, quoted};
 
 /// A table with the condition that a row, under the alias `t`, is the tenant's.
 #[derive(Debug, Clone)]
@@ -206,12 +206,15 @@ pub(in crate::deletion) async fn mask_all(
     Ok(count_of(done.rows_affected()))
 }
 
-/// Drops a table that is the tenant's alone, with the foreign keys that refer to it; how many rows it
-/// had. Whatever else depends on it stands in the way.
+/// Drops a table that is the tenant's alone, with the foreign keys that refer to it from the same
+/// schemas; how many rows it had. With `None` all of the database goes. A key from elsewhere is somebody
+/// else's, whose rows would lead nowhere, and nothing of theirs is locked; whatever else depends on the
+/// table stands in the way, too.
 pub(in crate::deletion) async fn drop_table(
     conn: &mut PgConnection,
     table: &str,
-) -> sqlx::Result<i64> {
+    schemas: Option<&[String]>,
+) -> Result<i64, ProductError> {
     let there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
         .bind(table)
         .fetch_one(&mut *conn)
@@ -219,20 +222,30 @@ pub(in crate::deletion) async fn drop_table(
     if !there {
         return Ok(0);
     }
+    let keys: Vec<(String, String, bool)> = sqlx::query_as(
+        "select k.conrelid::regclass::text, k.conname::text,
+           $2::text[] is null or n.nspname = any($2)
+         from pg_catalog.pg_constraint k
+         join pg_catalog.pg_class c on c.oid = k.conrelid
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where k.contype = 'f' and k.confrelid = to_regclass($1) and k.conrelid <> k.confrelid
+           and k.conparentid = 0
+         order by 3, 1, 2",
+    )
+    .bind(table)
+    .bind(schemas)
+    .fetch_all(&mut *conn)
+    .await?;
+    if let Some((child, key, _)) = keys.iter().find(|(.., own)| !own) {
+        return Err(ProductError::ReferredTo(format!(
+            "{child} refers to {table} by {key}, and is not the tenant's"
+        )));
+    }
     let count = format!("select count(*) from {table}");
     let rows = sqlx::query_scalar(AssertSqlSafe(count))
         .fetch_one(&mut *conn)
         .await?;
-    let keys: Vec<(String, String)> = sqlx::query_as(
-        "select conrelid::regclass::text, conname::text
-         from pg_catalog.pg_constraint
-         where contype = 'f' and confrelid = to_regclass($1) and conrelid <> confrelid
-           and conparentid = 0",
-    )
-    .bind(table)
-    .fetch_all(&mut *conn)
-    .await?;
-    for (child, key) in keys {
+    for (child, key, _) in keys {
         let sql = format!("alter table {child} drop constraint {}", quoted(&key));
         sqlx::query(AssertSqlSafe(sql)).execute(&mut *conn).await?;
     }

@@ -25,6 +25,8 @@ use crate::support::product::{BIRCH, Member, Product, as_login, database, map_of
 use crate::support::{self, eventually};
 
 mod kill;
+mod left;
+mod throttles;
 mod trouble;
 
 /// A task's state as a number, in place of a word. Nothing throttles it: the suite's cluster has
@@ -168,7 +170,7 @@ impl<'a> Story<'a> {
         page.items
     }
 
-    async fn act_on_range(&self, range: Uuid, verb: &str) {
+    async fn tell_range(&self, range: Uuid, verb: &str) -> Result<BackfillRange, ClientError> {
         let act = ActOnBackfillRange {
             reason: "a row of nobody".to_owned(),
         };
@@ -177,7 +179,10 @@ impl<'a> Story<'a> {
         client
             .act_on_backfill_range(&self.name, range, verb, &act, &key)
             .await
-            .unwrap();
+    }
+
+    async fn act_on_range(&self, range: Uuid, verb: &str) {
+        self.tell_range(range, verb).await.unwrap();
     }
 }
 

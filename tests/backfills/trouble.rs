@@ -246,6 +246,11 @@ async fn what_stands_in_the_way_is_refused_before_anything_begins() {
         told.contains("line 6") && told.contains("parallel"),
         "{told}"
     );
+    let told = refused(&with(&[("[columns.state]", "key = [\"title\"]\n")])).await;
+    assert!(
+        told.contains("no_key") && told.contains("would pass over rows"),
+        "{told}"
+    );
     let story = Story::start(&product, STATE).await;
     story.waits_before("switch").await;
     // The columns of the one that is under way are in the way of another.

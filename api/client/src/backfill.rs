@@ -74,7 +74,7 @@ pub struct BackfillObstacle {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackfillTrouble {
     /// `column_gone`, `table_gone`, `name_taken`, `trigger_gone`, `still_needed`, `no_key`, `row_refused`,
-    /// `timed_out`, `locked`, `not_allowed`, `bad_statement` or `place_gone`.
+    /// `timed_out`, `locked`, `not_allowed`, `bad_statement`, `place_gone` or `half_done`.
     pub kind: String,
     /// What the database said.
     pub detail: String,
@@ -116,7 +116,7 @@ pub struct Backfill {
     pub paused: bool,
     /// How many tenants of a hundred read the new columns.
     pub percent_reading: i16,
-    /// Why it is held.
+    /// Why it is held; when it has ended, why it was when it was cancelled, and where it was not done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<BackfillTrouble>,
     /// How far its ranges are.
@@ -153,12 +153,15 @@ pub struct Backfill {
 pub struct BackfillProgress {
     /// Ranges that are known.
     pub ranges: i64,
-    /// Those that are filled or skipped.
+    /// Those that are filled, skipped or gone.
     pub finished_ranges: i64,
     /// Those that are held.
     pub held_ranges: i64,
     /// Those that were skipped.
     pub skipped_ranges: i64,
+    /// Those whose tenant is no more, or where the backfill does not reach.
+    #[serde(default)]
+    pub gone_ranges: i64,
     /// Rows that are believed to be there.
     pub estimated_rows: i64,
     /// Rows that were looked at.
@@ -178,6 +181,9 @@ pub struct BackfillProgress {
     pub latest_seconds: Option<u64>,
     /// What throttles ranges, each with how many.
     pub throttled: Vec<BackfillThrottle>,
+    /// What is to throttle and cannot, because a login does not see it: a source and a reading each.
+    #[serde(default)]
+    pub unseen: Vec<String>,
 }
 
 /// What throttles ranges.
@@ -211,7 +217,7 @@ pub struct ActOnBackfill {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct BackfillRangeFilter {
-    /// `planned`, `filling`, `verifying`, `throttled`, `paused`, `held`, `skipped` or `filled`.
+    /// `planned`, `filling`, `verifying`, `throttled`, `paused`, `held`, `skipped`, `filled` or `gone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// Where the last page ended.
@@ -253,9 +259,12 @@ pub struct BackfillRange {
     /// Why it is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<BackfillTrouble>,
-    /// What throttles it, or why it was skipped, in words.
+    /// What throttles it, or why it was skipped or is gone, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What is to throttle it and cannot, because the login does not see it.
+    #[serde(default)]
+    pub unseen: Vec<String>,
     /// Rows that the last verification compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_rows: Option<i64>,

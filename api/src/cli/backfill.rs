@@ -315,11 +315,12 @@ fn tell(of: &Backfill) {
     println!("{}", line(of));
     let progress = &of.progress;
     println!(
-        "{} of {} ranges done, {} held, {} skipped; {} rows written",
+        "{} of {} ranges done, {} held, {} skipped, {} gone; {} rows written",
         progress.finished_ranges,
         progress.ranges,
         progress.held_ranges,
         progress.skipped_ranges,
+        progress.gone_ranges,
         progress.written_rows
     );
     if let Some(wrong) = of.mismatches {
@@ -335,6 +336,12 @@ fn tell(of: &Backfill) {
     }
     for throttle in &progress.throttled {
         println!("throttled, {} ranges: {}", throttle.ranges, throttle.reason);
+    }
+    if !progress.unseen.is_empty() {
+        println!(
+            "not seen, and so throttling nothing: {}",
+            progress.unseen.join(", ")
+        );
     }
     if let Some(next) = &of.next {
         match of.refusals.is_empty() {

@@ -354,6 +354,7 @@ fn progress(far: Progress) -> BackfillProgress {
         finished_ranges: far.ranges.1,
         held_ranges: far.held,
         skipped_ranges: far.skipped,
+        gone_ranges: far.gone,
         estimated_rows: far.estimated_rows,
         done_rows: far.done_rows,
         written_rows: far.written_rows,
@@ -364,6 +365,7 @@ fn progress(far: Progress) -> BackfillProgress {
         throttled: throttled
             .map(|(reason, ranges)| BackfillThrottle { reason, ranges })
             .collect(),
+        unseen: far.unseen,
     }
 }
 
@@ -388,6 +390,7 @@ fn range(of: backfill::Range) -> BackfillRange {
             .detail
             .filter(|_| !held)
             .and_then(|detail| in_words(&detail)),
+        unseen: of.unseen,
         verified_rows: of.verified_rows,
         mismatches: of.mismatches,
         found_sum: of.found_sum,
@@ -397,12 +400,16 @@ fn range(of: backfill::Range) -> BackfillRange {
     }
 }
 
-/// What throttles a range, or who skipped it and why.
+/// What throttles a range, who skipped it and why, or why it is gone.
 fn in_words(detail: &serde_json::Value) -> Option<String> {
     if let Ok(reasons) = serde_json::from_value::<Vec<Reason>>(detail.clone()) {
         let reasons = reasons.into_iter().map(|reason| reason.detail);
         return Some(reasons.collect::<Vec<_>>().join("; "));
     }
     let text = |key: &str| detail.get(key).and_then(serde_json::Value::as_str);
-    Some(format!("skipped by {}: {}", text("by")?, text("reason")?))
+    let reason = text("reason")?;
+    Some(match text("by") {
+        Some(by) => format!("skipped by {by}: {reason}"),
+        None => reason.to_owned(),
+    })
 }

@@ -21,7 +21,7 @@ const PHASES: [&str; 6] = [
     "contract",
 ];
 /// What is looked for among the ranges, in the order in which Tab goes through.
-const STATUSES: [Option<&str>; 9] = [
+const STATUSES: [Option<&str>; 10] = [
     None,
     Some("held"),
     Some("throttled"),
@@ -31,6 +31,7 @@ const STATUSES: [Option<&str>; 9] = [
     Some("verifying"),
     Some("skipped"),
     Some("filled"),
+    Some("gone"),
 ];
 
 /// A backfill, looked at closely.
@@ -216,7 +217,12 @@ pub(crate) fn speed(of: &Backfill) -> String {
 pub(crate) fn ranges(of: &Backfill) -> String {
     let far = &of.progress;
     let mut words = format!("{} of {} ranges done", far.finished_ranges, far.ranges);
-    for (count, word) in [(far.held_ranges, "held"), (far.skipped_ranges, "skipped")] {
+    let counts = [
+        (far.held_ranges, "held"),
+        (far.skipped_ranges, "skipped"),
+        (far.gone_ranges, "gone"),
+    ];
+    for (count, word) in counts {
         if count > 0 {
             words.push_str(&format!(", {count} {word}"));
         }
@@ -264,6 +270,13 @@ pub(crate) fn concerns(of: &Backfill) -> Vec<Piece> {
             throttle.ranges, throttle.reason
         );
         concerns.push((Tone::Warn, words));
+    }
+    if !far.unseen.is_empty() {
+        let unseen = far.unseen.join(", ");
+        concerns.push((
+            Tone::Warn,
+            format!("~ not seen, and so throttling nothing: {unseen}"),
+        ));
     }
     if let Some(wrong) = of.mismatches.filter(|wrong| *wrong > 0) {
         let words = format!(
@@ -343,7 +356,7 @@ fn range_status(range: &BackfillRange) -> Piece {
         "paused" => (Tone::Warn, '='),
         "skipped" => (Tone::Warn, '-'),
         "filled" => (Tone::Good, '+'),
-        "planned" => (Tone::Dim, '.'),
+        "planned" | "gone" => (Tone::Dim, '.'),
         _ => (Tone::Good, '*'),
     };
     (tone, format!("{sign} {}", range.status))
@@ -353,7 +366,7 @@ fn range_node(range: &BackfillRange, names: &Names) -> Node {
     let id = range.range_id.to_string();
     let (tone, status) = range_status(range);
     let (done, all) = (range.done_rows, range.estimated_rows.max(range.done_rows));
-    let is_over = matches!(range.status.as_str(), "filled" | "skipped");
+    let is_over = matches!(range.status.as_str(), "filled" | "skipped" | "gone");
     let share = match range.status.as_str() {
         "filled" => 100.0,
         // What is left may be more than was believed.

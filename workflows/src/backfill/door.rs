@@ -17,7 +17,7 @@ use super::progress::{Eta, Rate, eta, percent};
 use super::rows::{self, Counts, NewBackfill, SHARD, Wanted};
 use super::{
     Backfill, BackfillWorkflow, Range, RangeStatus, RangeWorkflow, Status, Target, Trouble, job,
-    range, reads_new, store, trouble,
+    range, reads_new, store, trouble, unseen,
 };
 use crate::data_map::{Belongs, Model};
 use crate::door::{DoorError, as_control, as_tenant};
@@ -56,6 +56,8 @@ pub struct Progress {
     pub held: i64,
     /// Ranges that were skipped.
     pub skipped: i64,
+    /// Ranges whose tenant is no more, or where the backfill does not reach.
+    pub gone: i64,
     /// Rows: believed in, looked at, and written.
     pub estimated_rows: i64,
     /// Rows that were looked at.
@@ -70,6 +72,8 @@ pub struct Progress {
     pub eta: Option<Eta>,
     /// What throttles how many ranges, in words.
     pub throttled: Vec<(String, i64)>,
+    /// What is to throttle and cannot, because a login does not see it: a source and a code each.
+    pub unseen: Vec<String>,
     /// What somebody may let begin, and what speaks against it.
     pub next: Option<(Phase, Vec<String>)>,
 }
@@ -239,12 +243,21 @@ async fn look_at(
         let shape = store::shape(&mut tx, &site, of, &target.table).await?;
         let rows = store::estimate(&mut tx, &shape).await?;
         let obstacle = store::find_obstacle(&mut tx, &shape, of).await?;
-        Ok::<_, ProductError>((rows, shape, obstacle))
+        let (readings, _) = store::readings(&mut tx, &shape.table, None).await?;
+        Ok::<_, ProductError>((rows, shape, obstacle, readings))
     };
     match looked.await {
-        Ok((rows, shape, obstacle)) => {
+        Ok((rows, shape, obstacle, readings)) => {
             plan.estimated_rows = plan.estimated_rows.saturating_add(rows);
             if plan.statements.iter().all(|(known, _)| known != source) {
+                let unseen = unseen(&readings, &of.throttle);
+                if !unseen.is_empty() {
+                    plan.warnings.push(format!(
+                        "the login of source {source} does not see {}, which so throttle nothing: grant it \
+                         pg_read_all_stats, or pg_monitor",
+                        unseen.join(", ")
+                    ));
+                }
                 plan.statements.push((source.clone(), shape.all(of)));
                 plan.obstacles
                     .extend(obstacle.map(|why| (source.clone(), why)));
@@ -394,6 +407,7 @@ pub async fn progress(conn: &mut PgConnection, of: &Backfill) -> Result<Progress
     let rates = rows::rates(conn, of.backfill_id).await?;
     let uncovered = rows::count_uncovered(conn, of.backfill_id, &of.sources()).await?;
     let throttled = throttled(conn, of.backfill_id).await?;
+    let unseen = rows::list_unseen(conn, of.backfill_id).await?;
     as_engine(conn).await?;
     let now = tenure_engine::tenant::now(conn, SYSTEM_TENANT).await?;
     let filling = of.phase == Phase::Fill && of.status == Status::Working;
@@ -405,6 +419,7 @@ pub async fn progress(conn: &mut PgConnection, of: &Backfill) -> Result<Progress
         ranges: (counts.ranges, counts.finished),
         held: counts.held,
         skipped: counts.skipped,
+        gone: counts.gone,
         estimated_rows: believed(&counts, uncovered),
         done_rows: counts.done,
         written_rows: counts.written,
@@ -412,6 +427,7 @@ pub async fn progress(conn: &mut PgConnection, of: &Backfill) -> Result<Progress
         rows_per_second: rate.map(|rate| rate.mean),
         eta: rate.and_then(|rate| eta(estimated, done, rate)),
         throttled,
+        unseen,
         next: next(of, &counts, uncovered, now),
     })
 }
@@ -677,10 +693,10 @@ pub enum RangeVerb {
     Skip,
 }
 
-/// Retries a range that is held, or skips one that is not done.
+/// Retries a range that is held, or skips one that is held or being filled.
 ///
 /// # Errors
-/// [`DoorError::NotFound`]; [`DoorError::Conflict`] when the range is not so.
+/// [`DoorError::NotFound`]; [`DoorError::Conflict`] when the range is not so, with what is allowed.
 pub async fn tell_range(
     conn: &mut PgConnection,
     client: &Client,
@@ -699,32 +715,57 @@ pub async fn tell_range(
         .await?
         .pop();
     let found = found.ok_or_else(|| DoorError::not_found("range", range_id))?;
-    let held = found.status == RangeStatus::Held;
-    let under_way = held
-        || matches!(
-            found.status,
-            RangeStatus::Filling | RangeStatus::Throttled | RangeStatus::Paused
-        );
-    let (signal, fits, action) = match verb {
-        RangeVerb::Retry => (range::Signal::Retry, held, "retry range"),
+    let (signal, action) = match verb {
+        RangeVerb::Retry => (range::Signal::Retry, "retry range"),
         RangeVerb::Skip => {
             let signal = range::Signal::Skip {
                 by: author.actor.clone(),
                 reason: author.reason.clone(),
             };
-            (signal, under_way, "skip range")
+            (signal, "skip range")
         }
     };
-    let run = found
-        .run_id
-        .filter(|_| fits)
-        .ok_or_else(|| DoorError::Conflict(format!("the range is {}", found.status.word())))?;
+    let against = against(&of, &found, verb);
+    let run = found.run_id.filter(|_| against.is_none()).ok_or_else(|| {
+        let allowed = against.unwrap_or("no run works on it");
+        DoorError::Conflict(format!("the range is {}: {allowed}", found.status.word()))
+    })?;
     let id = random_uuid().to_string();
     client
         .signal::<RangeWorkflow>(conn, SYSTEM_TENANT, RunRef::Id(run), &id, &signal)
         .await?;
     note(conn, author, action, Some(&of), &of).await?;
     Ok(found)
+}
+
+/// What speaks against a word to a range, and what may be said instead.
+fn against(of: &Backfill, range: &Range, verb: RangeVerb) -> Option<&'static str> {
+    let fills = of.phase == Phase::Fill;
+    match (range.status, verb) {
+        (RangeStatus::Held, _) => None,
+        (RangeStatus::Filling | RangeStatus::Throttled | RangeStatus::Paused, RangeVerb::Skip)
+            if fills =>
+        {
+            None
+        }
+        (
+            RangeStatus::Filling
+            | RangeStatus::Verifying
+            | RangeStatus::Throttled
+            | RangeStatus::Paused,
+            _,
+        ) => Some(match fills {
+            true => "it goes on by itself; it can be skipped",
+            false => "it is compared, and goes on by itself; the backfill can be taken back",
+        }),
+        (RangeStatus::Planned, _) => Some("its turn has not come"),
+        (RangeStatus::Gone, _) => {
+            Some("its tenant is where the backfill does not reach, and nothing is to be done")
+        }
+        (RangeStatus::Skipped | RangeStatus::Filled, _) => {
+            Some("it is done; retry of the backfill fills again what is wrong or was skipped")
+        }
+    }
 }
 
 /// Whether a tenant reads the new columns of a backfill.

@@ -39,7 +39,7 @@ pub(super) async fn begin_control(
 pub(super) async fn backfill(environment: &Environment, id: Uuid) -> Result<Backfill, StepError> {
     let mut tx = begin(environment).await?;
     let found = rows::find(&mut tx, id).await?;
-    found.ok_or_else(|| gone("backfill", id))
+    found.ok_or_else(|| no_row("backfill", id))
 }
 
 /// A backfill and one of its ranges.
@@ -50,17 +50,25 @@ pub(super) async fn range(
 ) -> Result<(Backfill, Range), StepError> {
     let mut tx = begin(environment).await?;
     let backfill = rows::find(&mut tx, id).await?;
-    let backfill = backfill.ok_or_else(|| gone("backfill", id))?;
+    let backfill = backfill.ok_or_else(|| no_row("backfill", id))?;
     let wanted = rows::Wanted {
         range: Some(range),
         ..rows::Wanted::default()
     };
     let found = rows::list_ranges(&mut tx, id, wanted, 1).await?.pop();
-    Ok((backfill, found.ok_or_else(|| gone("range", range))?))
+    Ok((backfill, found.ok_or_else(|| no_row("range", range))?))
 }
 
-fn gone(what: &str, id: Uuid) -> StepError {
+fn no_row(what: &str, id: Uuid) -> StepError {
     StepError::terminal("row_gone", format!("no {what} {id} exists any more"))
+}
+
+/// Why a tenant's place is not opened.
+pub(super) enum Closed {
+    /// The tenant is nowhere, or where the backfill does not reach: nothing of it is to be done.
+    Gone(String),
+    /// The product says no.
+    Failed(ProductError),
 }
 
 /// Finds a tenant's placement and opens it as the backfill knows its source. The inner error is the
@@ -69,18 +77,46 @@ pub(super) async fn open(
     environment: &Environment,
     of: &Backfill,
     tenant: TenantId,
-) -> Result<Result<Opened, ProductError>, StepError> {
+) -> Result<Result<Opened, Closed>, StepError> {
     let mut tx = begin_control(environment).await?;
-    let placement = match product::door::find(&mut tx, tenant).await {
+    let placement = match placement(&mut tx, of, tenant).await? {
         Ok(placement) => placement,
-        Err(DoorError::NotFound { .. }) => {
-            let nowhere =
-                ProductError::UnknownSource(format!("of tenant {tenant}"), "none".to_owned());
-            return Ok(Err(nowhere));
-        }
-        Err(error) => return Err(error.into()),
+        Err(gone) => return Ok(Err(Closed::Gone(gone))),
     };
-    Ok(open_at(environment, &mut tx, of, &placement, tenant.0).await)
+    let opened = open_at(environment, &mut tx, of, &placement, tenant.0).await;
+    Ok(opened.map_err(Closed::Failed))
+}
+
+/// Why a tenant is not where a backfill reaches, if it is not.
+pub(super) async fn gone_of(
+    environment: &Environment,
+    of: &Backfill,
+    tenant: TenantId,
+) -> Result<Option<String>, StepError> {
+    let mut tx = begin_control(environment).await?;
+    Ok(placement(&mut tx, of, tenant).await?.err())
+}
+
+/// A tenant's placement, or why it has none that the backfill reaches.
+async fn placement(
+    control: &mut PgConnection,
+    of: &Backfill,
+    tenant: TenantId,
+) -> Result<Result<Placement, String>, StepError> {
+    let placement = match product::door::find(control, tenant).await {
+        Err(DoorError::NotFound { .. }) => {
+            return Ok(Err("the tenant has no place any more".to_owned()));
+        }
+        found => found?,
+    };
+    let source = &placement.place.source;
+    let reached = of.targets.iter().any(|target| target.source == *source);
+    Ok(match reached {
+        true => Ok(placement),
+        false => Err(format!(
+            "the tenant has moved to source {source}, which the backfill is not for"
+        )),
+    })
 }
 
 /// Opens a placement in the name of `subject`, under which the ledger keeps what is done there.

@@ -13,7 +13,7 @@ use tenure_engine::{
 use uuid::Uuid;
 
 use super::definition::Definition;
-use super::ground::{self, Opened};
+use super::ground::{self, Closed, Opened};
 use super::phase::{Facts, Phase, refusals};
 use super::range::{self, RangeWorkflow, Work};
 use super::rows::{self, NewRange, SHARD};
@@ -21,7 +21,7 @@ use super::store::{self, Key};
 use super::trouble::{Kind, Trouble, Verdict, judge};
 use super::{At, Backfill, RangeStatus, Status};
 use crate::environment::Environment;
-use crate::product::{self, OnceKey, ProductError};
+use crate::product::{self, OnceKey, Place, ProductError};
 
 // States and signals.
 
@@ -173,6 +173,8 @@ const RANGES: &str = "ranges";
 const TENANTS_PER_WAVE: i64 = 200;
 /// How many known ranges are begun in one wave.
 const RANGES_PER_WAVE: i64 = 1_000;
+/// How many places are told by name.
+const PLACES_TOLD: usize = 100;
 /// The most ranges of one tenant.
 const MAX_PARTS: u64 = 256;
 /// Locks are asked for again for minutes; then a person is.
@@ -559,11 +561,7 @@ impl BackfillWorkflow {
             return Ok(Changed::Over);
         };
         let placement = product::door::find(&mut control, tenant).await?;
-        let at = At {
-            source: placement.place.source.clone(),
-            database: placement.place.database.clone().unwrap_or_default(),
-            schema: placement.place.schema.clone().unwrap_or_default(),
-        };
+        let at = At::of(&placement.place);
         // The place is the subject, whichever of its tenants stands for it.
         let opened = ground::open_at(
             &self.environment,
@@ -627,6 +625,7 @@ impl BackfillWorkflow {
         let (ranges, next) = match wave {
             Wave::Known { unright, after } => {
                 let wanted = rows::Wanted {
+                    here: true,
                     unright,
                     after,
                     ..rows::Wanted::default()
@@ -674,6 +673,7 @@ impl BackfillWorkflow {
         };
         let of = self.load(cx, backfill_id).await?;
         let wanted = rows::Wanted {
+            here: true,
             after,
             ..rows::Wanted::default()
         };
@@ -751,7 +751,16 @@ impl BackfillWorkflow {
         match &state {
             // Half a contract is no place to stop at, and an undo under way is what is asked for.
             State::Changing { doing, .. } if !doing.leads_back() => Ok(Transition::go(state)),
-            State::Held { doing, .. } if !doing.leads_back() => Ok(Transition::cancelled()),
+            // What holds it may never pass, so it ends, and says how far it came.
+            State::Held {
+                backfill_id,
+                doing,
+                after,
+                why,
+            } if !doing.leads_back() => {
+                self.end_half_way(cx, *backfill_id, *doing, after.as_ref(), why)
+                    .await
+            }
             State::Stopping { backfill_id, .. } => Ok(Transition::stay(State::Stopping {
                 backfill_id: *backfill_id,
                 then: Phase::Undone,
@@ -759,6 +768,55 @@ impl BackfillWorkflow {
             })),
             _ => go_back(cx, &state, Phase::Undone, true).await,
         }
+    }
+
+    /// Ends a change of tables that is held, and that nobody goes back from: some places have it, others
+    /// do not.
+    async fn end_half_way(
+        &self,
+        cx: &Context,
+        backfill_id: Uuid,
+        doing: Change,
+        after: Option<&At>,
+        why: &Trouble,
+    ) -> Result<Transition<Self>, StepError> {
+        let list = async |_| self.places(backfill_id, after).await;
+        let (done, left): (Vec<At>, Vec<At>) = cx.step("list-places", &POLICY, list).await?;
+        let detail = format!(
+            "{} was cancelled when it was held ({}: {}); done at: {}; not done at: {}",
+            doing.word(),
+            why.kind.word(),
+            why.detail,
+            told(&done),
+            told(&left)
+        );
+        let trouble = Trouble::new(Kind::HalfDone, detail);
+        let phase = doing.phase();
+        move_to(cx, "end", backfill_id, phase, Status::Ended, Some(&trouble)).await?;
+        Ok(Transition::cancelled())
+    }
+
+    /// The places up to one, and those behind it.
+    async fn places(
+        &self,
+        backfill_id: Uuid,
+        last: Option<&At>,
+    ) -> Result<(Vec<At>, Vec<At>), StepError> {
+        let of = ground::backfill(&self.environment, backfill_id).await?;
+        let mut control = ground::begin_control(&self.environment).await?;
+        let (mut done, mut left) = (Vec::new(), Vec::new());
+        let mut after: Option<At> = None;
+        let mut is_done = last.is_some();
+        while let Some(tenant) =
+            rows::next_place(&mut control, &of.sources(), after.as_ref()).await?
+        {
+            let at = At::of(&product::door::find(&mut control, tenant).await?.place);
+            let list = if is_done { &mut done } else { &mut left };
+            list.push(at.clone());
+            is_done = is_done && last != Some(&at);
+            after = Some(at);
+        }
+        Ok((done, left))
     }
 
     /// The backfill, recorded: a visit that is repeated decides by the same row.
@@ -848,6 +906,36 @@ impl BackfillWorkflow {
     }
 }
 
+impl At {
+    fn of(place: &Place) -> Self {
+        Self {
+            source: place.source.clone(),
+            database: place.database.clone().unwrap_or_default(),
+            schema: place.schema.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// Places in words, as many as fit.
+fn told(places: &[At]) -> String {
+    let each = places.iter().take(PLACES_TOLD).map(|at| {
+        let names = [&at.source, &at.database, &at.schema].into_iter();
+        let names: Vec<&str> = names
+            .filter(|name| !name.is_empty())
+            .map(String::as_str)
+            .collect();
+        names.join("/")
+    });
+    let each: Vec<String> = each.collect();
+    match places.len() {
+        0 => "no place".to_owned(),
+        count if count > PLACES_TOLD => {
+            format!("{} and {} more", each.join(", "), count - PLACES_TOLD)
+        }
+        _ => each.join(", "),
+    }
+}
+
 async fn find(conn: &mut PgConnection, backfill_id: Uuid) -> Result<Backfill, StepError> {
     let found = rows::find(conn, backfill_id).await?;
     found.ok_or_else(|| StepError::terminal("row_gone", format!("no backfill {backfill_id}")))
@@ -917,7 +1005,8 @@ pub(super) async fn plan_tenant(
     };
     let looked = match ground::open(environment, of, tenant).await? {
         Ok(opened) => look(opened).await,
-        Err(error) => Err(error),
+        Err(Closed::Gone(_)) => Ok((0, Vec::new())),
+        Err(Closed::Failed(error)) => Err(error),
     };
     let (rows, bounds) = match looked {
         Ok(looked) => looked,

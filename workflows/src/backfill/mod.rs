@@ -45,7 +45,7 @@ pub use phase::{Facts, Phase, refusals};
 pub use progress::{Eta, Rate, eta, percent, say_seconds};
 pub use range::RangeWorkflow;
 pub use roll_out::{bucket, reads_new};
-pub use throttle::{Limits, Quiet, Readings, Reason, decide};
+pub use throttle::{Limits, Quiet, Readings, Reason, decide, unseen};
 pub use trouble::{Kind, Trouble};
 
 use chrono::{DateTime, Utc};
@@ -114,10 +114,12 @@ pub enum RangeStatus {
     Skipped,
     /// All its rows were filled.
     Filled,
+    /// Its tenant is no more, or where the backfill does not reach.
+    Gone,
 }
 
 impl RangeStatus {
-    const WORDS: [(&'static str, Self); 8] = [
+    const WORDS: [(&'static str, Self); 9] = [
         ("planned", Self::Planned),
         ("filling", Self::Filling),
         ("verifying", Self::Verifying),
@@ -126,6 +128,7 @@ impl RangeStatus {
         ("held", Self::Held),
         ("skipped", Self::Skipped),
         ("filled", Self::Filled),
+        ("gone", Self::Gone),
     ];
 
     /// The word for it.
@@ -188,7 +191,7 @@ pub struct Backfill {
     pub percent: i16,
     /// Whether somebody paused it.
     pub paused: bool,
-    /// Why it is held.
+    /// Why it is held, or was when it was cancelled.
     pub trouble: Option<Trouble>,
     /// Rows that the last verification found wrong.
     pub mismatches: Option<i64>,
@@ -247,8 +250,10 @@ pub struct Range {
     pub batch_rows: i32,
     /// How fast it is.
     pub rate: Option<Rate>,
-    /// What throttles or holds it, or why it was skipped.
+    /// What throttles or holds it, or why it was skipped or is gone.
     pub detail: Option<Value>,
+    /// What is to throttle it and cannot, because the login may not see the readings.
+    pub unseen: Vec<String>,
     /// Rows that were compared.
     pub verified_rows: Option<i64>,
     /// Rows of them that were wrong.

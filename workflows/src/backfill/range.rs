@@ -9,12 +9,12 @@ use tenure_engine::{
 };
 use uuid::Uuid;
 
-use super::ground::{self, Opened};
+use super::ground::{self, Closed, Opened};
 use super::pace::{Pace, Seen};
 use super::rows::{self, Note, Tally};
 use super::sql::{Shape, object};
 use super::store::{self, Compared, Filled, Key, Span, WalMark};
-use super::throttle::{Reason, decide};
+use super::throttle::{Readings, Reason, decide, unseen};
 use super::trouble::{Kind, Trouble, Verdict, judge};
 use super::{Backfill, Range, RangeStatus};
 use crate::environment::Environment;
@@ -89,6 +89,9 @@ pub struct Walk {
     busy: u32,
     /// What it rests for, so that it is written down once.
     resting: Option<String>,
+    /// What is to throttle it and cannot, because the login does not see it.
+    #[serde(default)]
+    unseen: Vec<String>,
     tally: Option<Tally>,
 }
 
@@ -115,6 +118,8 @@ pub enum Outcome {
     Verified,
     /// Somebody left it.
     Skipped,
+    /// Its tenant is gone.
+    Gone,
     /// The backfill went elsewhere.
     Superseded,
 }
@@ -173,8 +178,8 @@ impl Workflow for RangeWorkflow {
         let (State::Walking { of, .. } | State::Held { of, .. }) = state;
         match (state, signal) {
             (State::Walking { .. }, Signal::Retry) => Reception::Reject("it is not held"),
-            (_, Signal::Skip { .. }) if of.work != Work::Fill => {
-                Reception::Reject("it is being verified")
+            (State::Walking { .. }, Signal::Skip { .. }) if of.work != Work::Fill => {
+                Reception::Reject("it is being verified, and not held")
             }
             _ => Reception::Accept,
         }
@@ -196,15 +201,7 @@ impl Workflow for RangeWorkflow {
                 Ok(Transition::stay(State::Held { of, at, why }).after(LOOK, LOOK_HELD))
             }
             (State::Held { of, at, why }, Event::Deadline(_)) => {
-                let look = async |_| {
-                    ground::backfill(&self.environment, of.backfill_id)
-                        .await
-                        .map(|b| b.pass)
-                };
-                if cx.step("look", &POLICY, look).await? != of.pass {
-                    return Ok(Transition::complete(Outcome::Superseded));
-                }
-                Ok(Transition::stay(State::Held { of, at, why }).after(LOOK, LOOK_HELD))
+                self.look_again(cx, of, at, why).await
             }
             (State::Held { of, at, .. }, Event::Signal(Signal::Retry)) => {
                 let at = Walk {
@@ -220,7 +217,10 @@ impl Workflow for RangeWorkflow {
                 Event::Signal(Signal::Skip { by, reason }),
             ) => {
                 let detail = json!({ "by": by, "reason": reason });
-                note(cx, &of, &at, RangeStatus::Skipped, Some(detail), 0).await?;
+                match of.work {
+                    Work::Fill => note(cx, &of, &at, RangeStatus::Skipped, Some(detail), 0).await?,
+                    Work::Verify { .. } => leave(cx, &of, RangeStatus::Skipped, detail).await?,
+                }
                 Ok(Transition::complete(Outcome::Skipped))
             }
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
@@ -250,13 +250,46 @@ enum Answer {
     Walked { at: Walk, rows: u32, ended: bool },
     /// Somebody has to help.
     Held { at: Walk, why: Trouble },
+    /// The tenant is nowhere, or where the backfill does not reach.
+    Gone { why: String },
 }
 
 impl RangeWorkflow {
+    /// Whether a range that is held still has anybody's rows, in a pass that still goes on.
+    async fn look_again(
+        &self,
+        cx: &Context,
+        of: Input,
+        at: Walk,
+        why: Trouble,
+    ) -> Result<Transition<Self>, StepError> {
+        let environment = &self.environment;
+        let look = async |_| {
+            let backfill = ground::backfill(environment, of.backfill_id).await;
+            backfill.map(|backfill| backfill.pass)
+        };
+        if cx.step("look", &POLICY, look).await? != of.pass {
+            return Ok(Transition::complete(Outcome::Superseded));
+        }
+        let look = async |_| {
+            let (backfill, range) = ground::range(environment, of.backfill_id, of.range_id).await?;
+            ground::gone_of(environment, &backfill, TenantId(range.owner_id)).await
+        };
+        if let Some(gone) = cx.step("look-for-tenant", &POLICY, look).await? {
+            leave(cx, &of, RangeStatus::Gone, json!({ "reason": gone })).await?;
+            return Ok(Transition::complete(Outcome::Gone));
+        }
+        Ok(Transition::stay(State::Held { of, at, why }).after(LOOK, LOOK_HELD))
+    }
+
     async fn walk(&self, cx: &Context, of: Input, at: Walk) -> Result<Transition<Self>, StepError> {
         let now = cx.now();
         let answer = cx
-            .step("batch", &POLICY, async |_| {
+            .step("batch", &POLICY, async |step| {
+                if !at.unseen.is_empty() {
+                    let unseen = at.unseen.join(", ");
+                    step.progress(&format!("not seen, and so throttling nothing: {unseen}"))?;
+                }
                 let (backfill, range) =
                     ground::range(&self.environment, of.backfill_id, of.range_id).await?;
                 if backfill.pass != of.pass {
@@ -294,7 +327,8 @@ impl RangeWorkflow {
         let opened = ground::open(&self.environment, backfill, TenantId(range.owner_id)).await?;
         let opened = match opened {
             Ok(opened) => opened,
-            Err(error) => return settle(at, error),
+            Err(Closed::Gone(why)) => return Ok(Answer::Gone { why }),
+            Err(Closed::Failed(error)) => return settle(at, error),
         };
         if opened.frozen {
             let reasons = vec![Reason {
@@ -303,15 +337,20 @@ impl RangeWorkflow {
             }];
             return Ok(Answer::Throttled { at, reasons });
         }
-        let (shape, reasons, wal) = match look(&opened, backfill, at.wal.as_ref()).await {
+        let (shape, readings, wal) = match look(&opened, backfill, at.wal.as_ref()).await {
             Ok(Ok(seen)) => seen,
             Ok(Err(why)) => return Ok(Answer::Held { at, why }),
             Err(error) => return settle(at, error),
         };
+        let limits = &backfill.definition.throttle;
+        let source = &opened.target.source;
+        let unseen = unseen(&readings, limits).into_iter();
         let at = Walk {
             wal: Some(wal),
+            unseen: unseen.map(|code| format!("{source}: {code}")).collect(),
             ..at
         };
+        let reasons = decide(&readings, limits);
         if !reasons.is_empty() {
             return Ok(Answer::Throttled { at, reasons });
         }
@@ -342,7 +381,7 @@ async fn look(
     opened: &Opened,
     backfill: &Backfill,
     before: Option<&WalMark>,
-) -> Result<Result<(Shape, Vec<Reason>, WalMark), Trouble>, ProductError> {
+) -> Result<Result<(Shape, Readings, WalMark), Trouble>, ProductError> {
     let of = &backfill.definition;
     let mut tx = opened.site.begin().await?;
     let shape = store::shape(&mut tx, &opened.site, of, &opened.target.table).await?;
@@ -352,7 +391,7 @@ async fn look(
     }
     let (readings, mark) = store::readings(&mut tx, &shape.table, before).await?;
     tx.rollback().await?;
-    Ok(Ok((shape, decide(&readings, &of.throttle), mark)))
+    Ok(Ok((shape, readings, mark)))
 }
 
 /// What follows an error before a statement was begun.
@@ -566,6 +605,10 @@ async fn follow(
 ) -> Result<Transition<RangeWorkflow>, StepError> {
     Ok(match answer {
         Answer::Superseded => Transition::complete(Outcome::Superseded),
+        Answer::Gone { why } => {
+            leave(cx, &of, RangeStatus::Gone, json!({ "reason": why })).await?;
+            Transition::complete(Outcome::Gone)
+        }
         Answer::Paused => {
             let at = rest(cx, &of, before, RangeStatus::Paused, "paused", None).await?;
             Transition::stay(State::Walking { of, at }).after(LOOK, LOOK_PAUSED)
@@ -635,7 +678,8 @@ async fn note(
     let run_id = cx.run_id();
     cx.transact("note", async |conn| {
         if of.work != Work::Fill {
-            return Ok(rows::note_status(conn, of.range_id, run_id, status, detail).await?);
+            let unseen = &at.unseen;
+            return Ok(rows::note_status(conn, of.range_id, run_id, status, detail, unseen).await?);
         }
         let note = Note {
             pass: of.pass,
@@ -646,10 +690,25 @@ async fn note(
             written: at.written,
             batch_rows: at.pace.map_or(0, |pace| pace.rows),
             detail,
+            unseen: &at.unseen,
             rows,
             first: at.done == i64::from(rows),
         };
         Ok(rows::note(conn, of.range_id, &note).await?)
+    })
+    .await
+}
+
+/// Leaves a verification without having been compared, or the backfill with its tenant.
+async fn leave(
+    cx: &Context,
+    of: &Input,
+    status: RangeStatus,
+    detail: Value,
+) -> Result<(), StepError> {
+    let run_id = cx.run_id();
+    cx.transact("leave", async |conn| {
+        Ok(rows::note_left(conn, of.range_id, run_id, status, &detail).await?)
     })
     .await
 }

@@ -254,6 +254,7 @@ pub(super) async fn close_verification(
           from app.backfill_range
           where backfill_id = $1
             and shard_id = $2
+            and status <> 'gone'
         )
         update app.backfill
         set mismatches = found.wrong,
@@ -296,6 +297,7 @@ pub(super) struct Counts {
     pub(super) finished: i64,
     pub(super) held: i64,
     pub(super) skipped: i64,
+    pub(super) gone: i64,
     pub(super) throttled: i64,
     pub(super) estimated: i64,
     pub(super) done: i64,
@@ -308,13 +310,14 @@ pub(super) async fn count(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Cou
         Counts,
         r#"
         select count(*) as "ranges!",
-          count(*) filter (where status in ('filled', 'skipped')) as "finished!",
+          count(*) filter (where status in ('filled', 'skipped', 'gone')) as "finished!",
           count(*) filter (where status = 'held') as "held!",
           count(*) filter (where status = 'skipped') as "skipped!",
+          count(*) filter (where status = 'gone') as "gone!",
           count(*) filter (where status = 'throttled') as "throttled!",
-          -- What is filled has as many rows as were counted, whatever was believed.
-          coalesce(sum(case when status = 'filled' then done_rows else greatest(estimated_rows, done_rows) end),
-            0)::int8 as "estimated!",
+          -- What is filled, or gone, has as many rows as were counted, whatever was believed.
+          coalesce(sum(case when status in ('filled', 'gone') then done_rows
+            else greatest(estimated_rows, done_rows) end), 0)::int8 as "estimated!",
           coalesce(sum(done_rows), 0)::int8 as "done!",
           coalesce(sum(written_rows), 0)::int8 as "written!"
         from app.backfill_range
@@ -367,6 +370,7 @@ pub(super) async fn list_uncovered(
             from app.backfill_range as known
             where known.backfill_id = $1
               and known.owner_id = placement.tenant_id
+              and known.status <> 'gone'
               and known.shard_id = $4)
         order by tenant_id
         limit $5
@@ -430,6 +434,7 @@ pub(super) async fn count_uncovered(
             from app.backfill_range as known
             where known.backfill_id = $1
               and known.owner_id = placement.tenant_id
+              and known.status <> 'gone'
               and known.shard_id = $3)
         "#,
         id,
@@ -451,7 +456,7 @@ pub(super) struct NewRange {
     pub(super) estimated: i64,
 }
 
-/// Adds a range; one that is there stays.
+/// Adds a range; one that is there stays, unless its tenant was gone and is back.
 pub(super) async fn insert_range(
     conn: &mut PgConnection,
     backfill: Uuid,
@@ -464,7 +469,10 @@ pub(super) async fn insert_range(
           (range_id, shard_id, tenant_id, backfill_id, owner_id, part, after_key, to_key, estimated_rows, pass,
            status)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'planned')
-        on conflict (range_id, shard_id) do nothing
+        on conflict (range_id, shard_id) do update
+          set after_key = excluded.after_key, to_key = excluded.to_key, estimated_rows = excluded.estimated_rows,
+            pass = excluded.pass, status = 'planned', detail = null
+          where backfill_range.status = 'gone'
         "#,
         new.range_id,
         SHARD.0,
@@ -498,6 +506,7 @@ struct RangeColumns {
     batch_rows: i32,
     rate: Option<Value>,
     detail: Option<Value>,
+    unseen: Vec<String>,
     verified_rows: Option<i64>,
     mismatches: Option<i64>,
     found_sum: Option<String>,
@@ -526,6 +535,7 @@ impl RangeColumns {
             batch_rows: self.batch_rows,
             rate: self.rate.map(read_json).transpose()?,
             detail: self.detail,
+            unseen: self.unseen,
             verified_rows: self.verified_rows,
             mismatches: self.mismatches,
             found_sum: self.found_sum,
@@ -542,6 +552,8 @@ impl RangeColumns {
 pub(super) struct Wanted {
     /// Only this one.
     pub(super) range: Option<Uuid>,
+    /// Only those whose tenant is where the backfill reaches.
+    pub(super) here: bool,
     /// Only those that verification found wrong, or that were skipped.
     pub(super) unright: bool,
     /// Only those in this status.
@@ -561,7 +573,7 @@ pub(super) async fn list_ranges(
         RangeColumns,
         r#"
         select range_id, owner_id, part, after_key, to_key, estimated_rows, pass, run_id, status, cursor_key,
-          done_rows, written_rows, batch_rows, rate, detail, verified_rows, mismatches,
+          done_rows, written_rows, batch_rows, rate, detail, unseen, verified_rows, mismatches,
           found_sum, expected_sum, first_mismatch, verified_at, noted_at
         from app.backfill_range
         where backfill_id = $1
@@ -570,8 +582,9 @@ pub(super) async fn list_ranges(
           and (not $4 or mismatches > 0 or status = 'skipped')
           and ($5::text is null or status = $5)
           and ($6::uuid is null or range_id > $6)
+          and (not $7 or status <> 'gone')
         order by range_id
-        limit $7
+        limit $8
         "#,
         backfill,
         SHARD.0,
@@ -579,6 +592,7 @@ pub(super) async fn list_ranges(
         wanted.unright,
         wanted.status.map(RangeStatus::word),
         wanted.after,
+        wanted.here,
         limit,
     )
     .fetch_all(conn)
@@ -597,6 +611,7 @@ pub(super) struct Note<'a> {
     pub(super) written: i64,
     pub(super) batch_rows: u32,
     pub(super) detail: Option<Value>,
+    pub(super) unseen: &'a [String],
     /// Whether rows were done, so that a rate can be told.
     pub(super) rows: u32,
     /// Whether a pass begins, and no rate is known yet.
@@ -642,7 +657,8 @@ pub(super) async fn note(
           batch_rows = $9,
           detail = $10,
           rate = $11,
-          noted_at = case when $12 then engine.now() else noted_at end
+          noted_at = case when $12 then engine.now() else noted_at end,
+          unseen = $13
         where range_id = $1
           and shard_id = $2
         "#,
@@ -658,6 +674,7 @@ pub(super) async fn note(
         note.detail,
         Json(rate) as _,
         note.rows > 0 || note.first,
+        note.unseen,
     )
     .execute(conn)
     .await?;
@@ -717,11 +734,41 @@ pub(super) async fn note_status(
     run_id: RunId,
     status: RangeStatus,
     detail: Option<Value>,
+    unseen: &[String],
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         update app.backfill_range
-        set status = $3, run_id = $4, detail = coalesce($5, detail)
+        set status = $3, run_id = $4, detail = coalesce($5, detail), unseen = $6
+        where range_id = $1
+          and shard_id = $2
+        "#,
+        range,
+        SHARD.0,
+        status.word(),
+        run_id.0,
+        detail,
+        unseen,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Says that a range leaves the verification without having been compared: what was known of its rows
+/// does not count any more.
+pub(super) async fn note_left(
+    conn: &mut PgConnection,
+    range: Uuid,
+    run_id: RunId,
+    status: RangeStatus,
+    detail: &Value,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update app.backfill_range
+        set status = $3, run_id = $4, detail = $5, verified_rows = null, mismatches = null, found_sum = null,
+          expected_sum = null, first_mismatch = null, verified_at = null
         where range_id = $1
           and shard_id = $2
         "#,
@@ -734,4 +781,22 @@ pub(super) async fn note_status(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// What is to throttle ranges of a backfill and cannot, because a login does not see it; a source and a
+/// code each. As the system tenant, or as control.
+pub(super) async fn list_unseen(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"
+        select distinct unnest(unseen) as "unseen!"
+        from app.backfill_range
+        where backfill_id = $1
+          and shard_id = $2
+        order by 1
+        "#,
+        id,
+        SHARD.0,
+    )
+    .fetch_all(conn)
+    .await
 }

@@ -107,7 +107,7 @@ async fn key_columns(
     .bind(table)
     .bind(wanted)
     .bind(tenant)
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     let key = rows.into_iter().map(|row| {
         Ok(KeyColumn {
@@ -121,7 +121,39 @@ async fn key_columns(
             "{table} has no primary key beside the tenant's column, or not the key that the definition names"
         )));
     }
+    if !wanted.is_empty() && !tells_apart(conn, table, wanted, tenant).await? {
+        return Err(ProductError::Refused(format!(
+            "the key that the definition names would pass over rows of {table}: its columns are to be not null, and \
+             unique, by an index, for a tenant"
+        )));
+    }
     Ok(key)
+}
+
+/// Whether a walk by these columns meets each row of a tenant: none is null, and no two rows are alike.
+async fn tells_apart(
+    conn: &mut PgConnection,
+    table: &str,
+    key: &[String],
+    tenant: Option<&str>,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "select bool_and(a.attnotnull) and exists (
+           select from pg_catalog.pg_index i
+           where i.indrelid = $1::text::regclass and i.indisunique and i.indisvalid and i.indpred is null
+             and i.indexprs is null
+             and not exists (
+               select from unnest((i.indkey::int2[])[0 : i.indnkeyatts - 1]) as part (attnum)
+               join pg_catalog.pg_attribute c on c.attrelid = i.indrelid and c.attnum = part.attnum
+               where c.attname <> all($2) and c.attname is distinct from $3))
+         from pg_catalog.pg_attribute a
+         where a.attrelid = $1::text::regclass and a.attname = any($2)",
+    )
+    .bind(table)
+    .bind(key)
+    .bind(tenant)
+    .fetch_one(conn)
+    .await
 }
 
 /// Which of these columns the table has.
@@ -338,6 +370,9 @@ pub(super) struct WalMark {
     seconds: f64,
 }
 
+/// Within less than this a rate of WAL says nothing.
+const RATE_SECONDS: f64 = 0.2;
+
 /// Reads how busy a database is. What the login may not see stays unread.
 pub(super) async fn readings(
     conn: &mut PgConnection,
@@ -363,7 +398,8 @@ pub(super) async fn readings(
            pg_current_wal_insert_lsn()::text,
            extract(epoch from clock_timestamp())::float8,
            case when $2::text is not null
-             then pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::text::pg_lsn)::float8 end",
+             then pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::text::pg_lsn)::float8 end,
+           pg_has_role('pg_read_all_stats', 'usage')",
     )
     .bind(table)
     .bind(before.map(|mark| mark.lsn.as_str()))
@@ -378,11 +414,17 @@ pub(super) async fn readings(
         seconds: row.try_get(7)?,
     };
     let written: Option<f64> = row.try_get(8)?;
-    let rate = before.zip(written).and_then(|(before, written)| {
-        let seconds = mark.seconds - before.seconds;
-        // Within a moment a rate says nothing.
-        (seconds > 0.2 && written >= 0.0).then(|| (written / seconds) as u64)
-    });
+    let (rate, mark) = match before.zip(written) {
+        Some((before, written)) if written >= 0.0 => {
+            let seconds = mark.seconds - before.seconds;
+            match seconds > RATE_SECONDS {
+                true => (Some((written / seconds) as u64), mark),
+                // Looks may come faster than that: they are told from the same mark on.
+                false => (None, before.clone()),
+            }
+        }
+        _ => (None, mark),
+    };
     let readings = Readings {
         replica_lag_ms: number(0)?,
         slot_bytes: number(1)?,
@@ -391,6 +433,7 @@ pub(super) async fn readings(
         xid_age: number(3)?,
         lock_waiters: number(4)?,
         longest_transaction_ms: number(5)?,
+        sees_others: row.try_get(9)?,
     };
     Ok((readings, mark))
 }

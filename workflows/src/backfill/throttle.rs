@@ -83,6 +83,8 @@ pub struct Readings {
     pub lock_waiters: Option<u64>,
     /// How long the oldest transaction of others is open, in milliseconds.
     pub longest_transaction_ms: Option<u64>,
+    /// Whether the login sees what sessions of others do, standbys and vacuums included.
+    pub sees_others: bool,
 }
 
 /// One reading beyond its limit.
@@ -93,6 +95,21 @@ pub struct Reason {
     pub code: String,
     /// In words, with what was read and the limit.
     pub detail: String,
+}
+
+/// The codes of what is to hold a batch back and cannot, because the login does not see it.
+#[must_use]
+pub fn unseen(readings: &Readings, limits: &Limits) -> Vec<&'static str> {
+    if readings.sees_others {
+        return Vec::new();
+    }
+    let wanted = [
+        ("replica_lag", limits.replica_lag_ms.is_some()),
+        ("autovacuum", limits.autovacuum),
+        ("long_transaction", limits.longest_transaction_ms.is_some()),
+    ];
+    let unseen = wanted.into_iter().filter(|(_, wanted)| *wanted);
+    unseen.map(|(code, _)| code).collect()
 }
 
 /// What was read, and the limit.
@@ -250,6 +267,19 @@ mod tests {
             decide(&readings, &limits)[0].detail,
             "the slowest standby is behind by 5 s, the limit is 2 s"
         );
+    }
+
+    #[test]
+    fn what_the_login_does_not_see_is_named_where_it_is_to_hold_back() {
+        let blind = Readings::default();
+        let seeing = Readings {
+            sees_others: true,
+            ..blind
+        };
+        let all = ["replica_lag", "autovacuum", "long_transaction"];
+        assert_eq!(unseen(&blind, &Limits::default()), all);
+        assert!(unseen(&blind, &Limits::none()).is_empty());
+        assert!(unseen(&seeing, &Limits::default()).is_empty());
     }
 
     #[test]

@@ -42,12 +42,14 @@ pub enum Kind {
     NotAllowed,
     /// The statement makes no sense.
     BadStatement,
-    /// The tenant has no place any more, or the source no map.
+    /// The source is not configured any more, or has no map.
     PlaceGone,
+    /// It was cancelled when it was held, and is done at some places only.
+    HalfDone,
 }
 
 impl Kind {
-    const WORDS: [(&'static str, Self); 12] = [
+    const WORDS: [(&'static str, Self); 13] = [
         ("column_gone", Self::ColumnGone),
         ("table_gone", Self::TableGone),
         ("name_taken", Self::NameTaken),
@@ -60,6 +62,7 @@ impl Kind {
         ("not_allowed", Self::NotAllowed),
         ("bad_statement", Self::BadStatement),
         ("place_gone", Self::PlaceGone),
+        ("half_done", Self::HalfDone),
     ];
 
     /// The stable word.
@@ -90,7 +93,10 @@ impl Kind {
             Self::Locked => "end what holds the lock and retry",
             Self::NotAllowed => "grant the right and retry",
             Self::BadStatement => "go back, mend the definition and start anew",
-            Self::PlaceGone => "place the tenant again and retry, or skip the range",
+            Self::PlaceGone => "configure the source again, load its map, and retry",
+            Self::HalfDone => {
+                "run the statements that the plan told of this phase at the places that it names, by hand"
+            }
         }
     }
 }

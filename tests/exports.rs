@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
-use tenure_client::{ClientError, DataExport, IdempotencyKey, RunStatus, StartExport};
+use tenure_client::{
+    ClientError, DataExport, IdempotencyKey, RunStatus, SendSignal, StartExport, TenancyModel,
+};
 use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
 use tenure_workflows::archive::{ArchiveConfig, Manifest};
 use tenure_workflows::export::{self, NewExport, Token};
@@ -17,7 +19,9 @@ use tenure_workflows::{DoorError, as_tenant};
 use uuid::Uuid;
 
 use crate::keeping::{Office, scene};
-use crate::support::product::{Member, Product, TABLES};
+use crate::placements::{at_rest, begin_move};
+use crate::support::disk::Disk;
+use crate::support::product::{self, Member, Product, TABLES};
 use crate::support::s3::S3Server;
 use crate::support::{connect, eventually};
 
@@ -312,4 +316,58 @@ async fn a_link_ends_and_takes_the_export_with_it() {
     let gone = open(&play, &office, export, &token).await;
     assert!(matches!(gone, Err(DoorError::Conflict(_))), "{gone:?}");
     play.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_whose_tenant_moves_begins_anew_and_holds_all_of_it() {
+    let mount = tempfile::tempdir().unwrap();
+    let disk = Disk::of(mount.path(), "32k");
+    let config = ArchiveConfig::Folder(mount.path().to_owned());
+    let product = Product::fleet_with(Some(config)).await;
+    let oak = product.add_shared("Oak & Sons").await;
+    product.rows(&oak, 700).await;
+    let client = &product.app.client;
+    let key = IdempotencyKey::generate();
+    let started = client.start_export(oak.tenant, &asked(), &key).await;
+    let started = started.unwrap();
+    eventually("the disk is full", async || {
+        let run = client.run(started.run_id).await.unwrap();
+        run.summary.state == "Halted" && run.data["Halted"]["code"] == "archive_full"
+    })
+    .await;
+    let room = product::place(TenancyModel::Schema, "rooms", Some("oak"), &oak.place.key);
+    let tables = Some("call shared.make_tables()");
+    begin_move(&product, &oak, &room, tables, 0).await;
+    assert_eq!(at_rest(&product, oak.tenant).await.place, room);
+    disk.resize("16m");
+    let resume = SendSignal {
+        id: "moved".to_owned(),
+        name: None,
+        signal: "Resume".into(),
+        reason: None,
+    };
+    let sent = client.send_signal(started.run_id, &resume, &IdempotencyKey::generate());
+    sent.await.unwrap();
+    let export_id = started.export.export_id;
+    eventually("the export is ready", async || {
+        let export = client.data_export(oak.tenant, export_id).await.unwrap();
+        let run = client.run(started.run_id).await.unwrap();
+        assert_ne!(run.summary.status, RunStatus::Stuck, "{:?}", run.why);
+        export.status == "ready"
+    })
+    .await;
+    let url = format!("{}{}", product.app.url, started.link.unwrap());
+    let (status, tar) = fetch(&url).await;
+    assert_eq!(status, 200);
+    let tables = unpack(&tar);
+    for table in TABLES {
+        let there = product.contents(&oak, &room, table).await;
+        assert_eq!(
+            sorted(tables[table].clone()),
+            sorted(there),
+            "{table} as it is where the tenant is now"
+        );
+    }
+    product.finish().await;
+    drop(disk);
 }

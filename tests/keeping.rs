@@ -31,6 +31,9 @@ use crate::support::product::{self, Member, Product, TABLES};
 use crate::support::s3::S3Server;
 use crate::support::{self, connect, eventually};
 
+mod elsewhere;
+mod partitions;
+
 /// The instant that days are counted back from: 671 days after 18 January 2025.
 pub(crate) const AS_OF: &str = "2026-11-20T00:00:00Z";
 const TASK_CUTOFF: &str = "2025-01-18 00:00+00";
@@ -934,11 +937,30 @@ async fn a_policy_that_does_not_fit_is_refused_with_its_place() {
         (422, "/document/tables/work.invoice/after_days".to_owned())
     );
 
+    let mut late = policy("work.", window());
+    late["classes"]["audit"] = json!({
+        "action": "delete", "after_days": 30, "restore_days": 10, "age": "happened_at",
+        "legal_max_days": 39, "basis": "Art. 5 GDPR"
+    });
+    assert_eq!(
+        refuse(late.clone()).await,
+        (422, "/document/classes/audit/after_days".to_owned())
+    );
+    let mut kept = late.clone();
+    kept["classes"]["audit"] =
+        json!({ "action": "keep", "legal_max_days": 39, "basis": "Art. 5 GDPR" });
+    assert_eq!(
+        refuse(kept).await,
+        (422, "/document/classes/audit/action".to_owned())
+    );
+    // With a day more the law has nothing against it.
+    late["classes"]["audit"]["legal_max_days"] = json!(40);
+    load(&product, "main", late).await;
     load(&product, "main", policy("work.", window())).await;
     load(&product, "main", policy("work.", window())).await;
     assert_eq!(
         client.keeping_policy("main").await.unwrap().version,
-        1,
+        2,
         "the same is the same"
     );
     // Without a store of archives a sweep says so, and nothing is touched.

@@ -155,7 +155,7 @@ fn place(model: TenancyModel, source: &str, name: Option<&str>, key: &str) -> Pl
 /// Makes a tenant's tables in a new schema.
 const ROOM: &str = "call shared.make_tables()";
 
-async fn at_rest(product: &Product, tenant: Uuid) -> Placement {
+pub(crate) async fn at_rest(product: &Product, tenant: Uuid) -> Placement {
     eventually("the placement is at rest", async || {
         let found = product.app.client.placement(tenant).await;
         found.is_ok_and(|found| found.status == PlacementStatus::Active)
@@ -192,7 +192,13 @@ fn why(run: &RunDetail) -> String {
     format!("{:?}", run.why)
 }
 
-async fn begin_move(product: &Product, member: &Member, to: &Place, sql: Option<&str>, keep: u32) {
+pub(crate) async fn begin_move(
+    product: &Product,
+    member: &Member,
+    to: &Place,
+    sql: Option<&str>,
+    keep: u32,
+) {
     let wanted = MovePlacement {
         to: to.clone(),
         sql: sql.map(str::to_owned),

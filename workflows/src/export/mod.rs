@@ -17,6 +17,8 @@
 //! have left the server able to read it, and an archive sealed with a password would have asked for one
 //! more channel.
 //!
+//! An export whose tenant moves to another source begins anew at the new place.
+//!
 //! A row that leads to another tenant (a key that the map calls unguarded) halts the export as
 //! `crosses_tenants`: `skip` leaves such rows out, `include` gives them, because their own column says
 //! whose they are.
@@ -217,8 +219,12 @@ impl Workflow for ExportWorkflow {
                 self.end(cx, &of).await?;
                 return Ok(Transition::complete(output));
             }
+            (State::Halted { code, then, .. }, Event::Entered) if code == place::MOVED => {
+                return self.begin_anew(cx, then.input().clone()).await;
+            }
             (State::Halted { code, detail, then }, Event::Entered) => {
-                let passes = code != CROSSES && code != "does_not_fit";
+                let stays = [CROSSES, "does_not_fit", place::GONE];
+                let passes = !stays.contains(&code.as_str());
                 let stay = Transition::stay(State::Halted { code, detail, then });
                 return Ok(if passes {
                     stay.after(LOOK, LOOK_EVERY)
@@ -244,7 +250,7 @@ impl Workflow for ExportWorkflow {
             ) => return Ok(Transition::stay(state)),
         };
         match next {
-            Err(error) if error.is_terminal() => Ok(Transition::go(halted(cx, at, &error))),
+            Err(error) if error.is_terminal() => Ok(Transition::go(halted(at, &error))),
             next => next,
         }
     }
@@ -274,7 +280,7 @@ fn resume(then: State, code: &str, said: &Signal) -> State {
 }
 
 /// What follows when a step has failed for good. An archive that is not what it was is written anew.
-fn halted(_cx: &Context, at: State, error: &StepError) -> State {
+fn halted(at: State, error: &StepError) -> State {
     let then = match at {
         State::Sealing { of, .. } if error.code() == "archive_damaged" => State::Planning { of },
         at => at,
@@ -288,6 +294,7 @@ fn halted(_cx: &Context, at: State, error: &StepError) -> State {
 
 // Steps.
 
+const FIND_PLACE: &str = "find-place";
 const PLAN: &str = "plan";
 const WRITE: &str = "write-part";
 const SEAL: &str = "write-manifest";
@@ -311,6 +318,30 @@ struct Sealed {
 }
 
 impl ExportWorkflow {
+    /// Begins anew where the tenant is by now: its tables may have other names there. Parts are written
+    /// over, and what is left of the others goes with the archive.
+    async fn begin_anew(&self, cx: &Context, of: Input) -> Result<Transition<Self>, StepError> {
+        let find = async |_| {
+            let site = place::open_present(&self.environment, of.tenant_id);
+            let site = site.await.map_err(place::no_place)?;
+            let map = site.map();
+            Ok((map.source.clone(), map.version))
+        };
+        match cx.step(FIND_PLACE, &POLICY, find).await {
+            Ok((source, map_version)) => Ok(Transition::go(State::Planning {
+                of: Input {
+                    source,
+                    map_version,
+                    ..of
+                },
+            })),
+            Err(error) if error.is_terminal() => {
+                Ok(Transition::go(halted(State::Planning { of }, &error)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn plan(&self, cx: &Context, of: Input) -> Result<Transition<Self>, StepError> {
         let plan = cx.step(PLAN, &POLICY, async |_| self.look_around(&of).await);
         let plan = plan.await?;
@@ -536,8 +567,9 @@ impl ExportWorkflow {
     }
 
     async fn open(&self, of: &Input) -> Result<Site, StepError> {
-        let site = place::open(&self.environment, of.tenant_id, &of.source, of.map_version);
-        site.await.map_err(door_error)
+        let (tenant, source) = (of.tenant_id, &of.source);
+        let site = place::open(&self.environment, tenant, source, None, of.map_version);
+        site.await.map_err(place::no_place)
     }
 }
 

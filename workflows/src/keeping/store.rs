@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use uuid::Uuid;
 
 use super::policy::Rule;
 use crate::archive::{ColumnShape, TableShape};
@@ -26,7 +27,9 @@ const COUNTED: i64 = 5_000;
 pub(crate) struct Table {
     /// As the data map names it.
     pub(crate) name: String,
-    /// As SQL names it, or one of its partitions.
+    /// As SQL names it.
+    whole: String,
+    /// The same, or one of its partitions.
     pub(crate) relation: String,
     /// Whose rows, under the alias `t`.
     own: String,
@@ -124,8 +127,13 @@ pub(crate) async fn look(
             "{name} is not there or has no primary key, so its rows cannot be told apart; add one, or keep the table"
         )));
     }
+    let (referrers, references) = (
+        list_references(conn, &whole, true).await?,
+        list_references(conn, &whole, false).await?,
+    );
     Ok(Table {
         name: name.to_owned(),
+        whole,
         relation,
         own: site.own(name),
         key: key.into_iter().map(|(_, column)| column).collect(),
@@ -135,8 +143,8 @@ pub(crate) async fn look(
             .map(|(column, ..)| column.name.clone())
             .collect(),
         columns: all,
-        referrers: list_references(conn, &whole, true).await?,
-        references: list_references(conn, &whole, false).await?,
+        referrers,
+        references,
     })
 }
 
@@ -223,7 +231,8 @@ async fn list_references(
 }
 
 /// Partitions of a table that end by a cutoff, oldest first: each is whole beyond its time. None where
-/// it is not partitioned by the column that days are counted from.
+/// it is not partitioned by the column that days are counted from, and none that hides rows from its
+/// owner.
 pub(crate) async fn list_past_partitions(
     conn: &mut PgConnection,
     site: &Site,
@@ -241,6 +250,7 @@ pub(crate) async fn list_past_partitions(
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where p.partrelid = to_regclass($1)
           and p.partstrat = 'r' and p.partnatts = 1 and a.attname = $2 and c.relkind = 'r'
+          and not c.relforcerowsecurity
           and a.atttypid in ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
         order by 3, 2
         "#,
@@ -523,8 +533,8 @@ pub(crate) async fn read_past(
     page(conn, table, &condition, &past.held, after).await
 }
 
-/// Reads a chunk of all rows of the tenant, but those that point to what it does not see over one of
-/// the keys `skipped`.
+/// Reads a chunk of all rows of the tenant, or of the partition that is looked at, but those that point
+/// to what it does not see over one of the keys `skipped`.
 pub(crate) async fn read_all(
     conn: &mut PgConnection,
     table: &Table,
@@ -691,97 +701,218 @@ pub(crate) async fn delete(
     Ok(done.rows_affected())
 }
 
-/// Rows of a partition, and a sum that tells whether any of them is another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Tally {
-    pub(crate) rows: i64,
-    pub(crate) sum: String,
+/// How long a lock on a partition is waited for: whoever comes meanwhile waits behind us.
+async fn wait_briefly(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("set local lock_timeout = '100ms'")
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
-impl Default for Tally {
-    fn default() -> Self {
+/// The name of the trigger by which a job sees whether a partition is written to.
+fn watcher(job: Uuid) -> String {
+    quoted(&format!("tenure_watch_{}", job.simple()))
+}
+
+/// From the commit on, whoever writes to a partition leaves a mark in the ledger that commits with what
+/// it wrote. So what is read from then on is all that the partition holds for as long as there is no
+/// mark, and nobody has to read it again under a lock.
+pub(crate) async fn watch(
+    conn: &mut PgConnection,
+    table: &Table,
+    job: Uuid,
+) -> Result<(), ProductError> {
+    wait_briefly(conn).await?;
+    // A mark a transaction, so that writers do not wait for each other.
+    let function = "
+        create or replace function tenure.touch() returns trigger language plpgsql security definer
+        set search_path = pg_catalog, pg_temp as $touch$
+        begin
+          insert into tenure.done (job, subject, name)
+          values (tg_argv[0]::uuid, 'watch', 'touched/' || tg_relid || '/' || pg_current_xact_id())
+          on conflict (job, subject, name) do nothing;
+          return null;
+        end $touch$";
+    sqlx::raw_sql("select pg_advisory_xact_lock(hashtextextended('tenure.touch', 0))")
+        .execute(&mut *conn)
+        .await?;
+    sqlx::raw_sql(function).execute(&mut *conn).await?;
+    let (name, on) = (watcher(job), &table.relation);
+    // It fires for whoever writes past triggers, too.
+    let watch = format!(
+        "create or replace trigger {name} after insert or update or delete on {on}
+           for each row execute function tenure.touch('{job}');
+         alter table {on} enable always trigger {name};
+         create or replace trigger {whole} after truncate on {on}
+           for each statement execute function tenure.touch('{job}');
+         alter table {on} enable always trigger {whole}",
+        whole = emptied(job),
+    );
+    sqlx::raw_sql(AssertSqlSafe(watch)).execute(conn).await?;
+    Ok(())
+}
+
+/// The same for who empties the partition.
+fn emptied(job: Uuid) -> String {
+    quoted(&format!("tenure_watch_all_{}", job.simple()))
+}
+
+/// Watches a partition no longer.
+pub(crate) async fn unwatch(
+    conn: &mut PgConnection,
+    table: &Table,
+    job: Uuid,
+) -> Result<(), ProductError> {
+    wait_briefly(conn).await?;
+    let on = &table.relation;
+    let drop = format!(
+        "drop trigger if exists {} on {on}; drop trigger if exists {} on {on}",
+        watcher(job),
+        emptied(job)
+    );
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(conn).await?;
+    Ok(())
+}
+
+/// Drops a partition: one that was archived only when the job has watched it and nobody has written to
+/// it since; whether it did. Nothing is read under the lock.
+pub(crate) async fn drop_partition(
+    conn: &mut PgConnection,
+    table: &Table,
+    archived_by: Option<Uuid>,
+) -> Result<bool, ProductError> {
+    wait_briefly(conn).await?;
+    // As who reads takes them: the whole before its part.
+    let lock = format!(
+        "lock table only {}, only {} in access exclusive mode",
+        table.whole, table.relation
+    );
+    sqlx::raw_sql(AssertSqlSafe(lock))
+        .execute(&mut *conn)
+        .await?;
+    if let Some(job) = archived_by
+        && !is_untouched(conn, table, job).await?
+    {
+        unwatch(conn, table, job).await?;
+        return Ok(false);
+    }
+    let drop = format!("drop table {}", table.relation);
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(conn).await?;
+    Ok(true)
+}
+
+/// Whether a job has watched a partition, and nobody has written to it since.
+async fn is_untouched(
+    conn: &mut PgConnection,
+    table: &Table,
+    job: Uuid,
+) -> Result<bool, ProductError> {
+    let asked = "
+        select
+          (select count(*) = 2 from pg_catalog.pg_trigger
+           where tgrelid = to_regclass($1) and tgenabled = 'A' and tgname = any($2))
+          and not exists (
+            select from tenure.done
+            where job = $3 and subject = 'watch'
+              and starts_with(name, 'touched/' || to_regclass($1)::oid || '/'))";
+    let names = [watcher(job), emptied(job)].map(|name| name.trim_matches('"').to_owned());
+    let asked = sqlx::query_scalar(asked)
+        .bind(&table.relation)
+        .bind(&names[..])
+        .bind(job);
+    Ok(asked.fetch_one(conn).await?)
+}
+
+/// Counts the rows of a partition, for people: whoever writes meanwhile is not waited for. As the
+/// planner believes where a count takes too long.
+pub(crate) async fn size_up(site: &Site, table: &Table) -> Result<u64, ProductError> {
+    let mut tx = site.begin().await?;
+    let count = format!("select count(*) from {}", table.relation);
+    let counted: Result<i64, _> = sqlx::query_scalar(AssertSqlSafe(count))
+        .fetch_one(&mut *tx)
+        .await;
+    tx.rollback().await?;
+    let is_slow = |error: &sqlx::Error| {
+        let told = error.as_database_error();
+        told.and_then(|told| told.code()).as_deref() == Some("57014")
+    };
+    let rows = match counted {
+        Err(error) if is_slow(&error) => {
+            let mut tx = site.begin().await?;
+            let believed =
+                "select reltuples::int8 from pg_catalog.pg_class where oid = to_regclass($1)";
+            let believed = sqlx::query_scalar(believed).bind(&table.relation);
+            believed.fetch_one(&mut *tx).await?
+        }
+        counted => counted?,
+    };
+    Ok(u64::try_from(rows).unwrap_or_default())
+}
+
+/// How rows of an archive become rows of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Fit {
+    /// Columns that the archive has and the table can be given.
+    columns: Vec<String>,
+    /// The column that says whose they are, where tenants share the table.
+    tenant: Option<String>,
+    /// Columns that the archive has and the table has not, but for the one that said whose they were.
+    pub(crate) gone: Vec<String>,
+}
+
+impl Fit {
+    /// Fits what an archive has of each row to a table. The columns that said and say whose the rows
+    /// are may differ: the tenant's own key takes their place.
+    pub(crate) fn of(
+        archived: &TableShape,
+        table: &Table,
+        (was, is): (Option<&str>, Option<&str>),
+    ) -> Self {
+        let names = archived.columns.iter().map(|column| &column.name);
+        let names = names.filter(|name| is != Some(name.as_str()));
+        let there = |name: &&String| table.columns.iter().any(|column| column.name == **name);
+        let (held, gone): (Vec<&String>, Vec<&String>) = names.partition(there);
+        let gone = gone.into_iter().filter(|name| was != Some(name.as_str()));
+        let written = held
+            .into_iter()
+            .filter(|name| table.written.contains(*name));
         Self {
-            rows: 0,
-            sum: "0".to_owned(),
+            columns: written.cloned().collect(),
+            tenant: is.map(ToOwned::to_owned),
+            gone: gone.cloned().collect(),
         }
     }
 }
 
-/// Counts and sums the lines of a partition under a lock that keeps everybody else away, and drops it
-/// when they are those that were archived, or when nothing was to be; how many rows it had. `None` when
-/// it holds something else.
-pub(crate) async fn drop_partition(
-    conn: &mut PgConnection,
-    table: &Table,
-    archived: Option<&Tally>,
-) -> Result<Option<u64>, ProductError> {
-    let lock = format!("lock table {} in access exclusive mode", table.relation);
-    sqlx::query(AssertSqlSafe(lock)).execute(&mut *conn).await?;
-    let now = tally(conn, &table.relation).await?;
-    if archived.is_some_and(|archived| *archived != now) {
-        return Ok(None);
-    }
-    let drop = format!("drop table {}", table.relation);
-    sqlx::query(AssertSqlSafe(drop)).execute(conn).await?;
-    Ok(Some(now.rows.unsigned_abs()))
-}
-
-async fn tally(conn: &mut PgConnection, relation: &str) -> Result<Tally, ProductError> {
-    let statement = format!(
-        "select count(*) as rows, coalesce(sum(hashtextextended(to_jsonb(t)::text, 0)), 0)::text as sum
-         from {relation} as t"
-    );
-    let row = sqlx::query(AssertSqlSafe(statement))
-        .fetch_one(conn)
-        .await?;
-    Ok(Tally {
-        rows: row.try_get("rows")?,
-        sum: row.try_get("sum")?,
-    })
-}
-
-/// Sums lines as a partition's rows are summed, on to what there is.
-pub(crate) async fn add_up(
-    conn: &mut PgConnection,
-    before: &Tally,
-    lines: &[String],
-) -> Result<Tally, ProductError> {
-    let row = sqlx::query!(
-        r#"
-        select (coalesce(sum(hashtextextended(line, 0)), 0) + $2::text::numeric)::text as "sum!"
-        from unnest($1::text[]) as l (line)
-        "#,
-        lines,
-        before.sum,
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(Tally {
-        rows: before.rows + i64::try_from(lines.len()).unwrap_or(i64::MAX),
-        sum: row.sum,
-    })
-}
-
-/// Brings rows back as they were. One whose key is taken again stays as it is now; how many came back.
+/// Brings rows back: the columns that the archive has, the others as the table has them by default. A
+/// row whose key is taken again stays as it is now; how many came back.
 pub(crate) async fn restore(
     conn: &mut PgConnection,
     table: &Table,
+    fit: &Fit,
     lines: &[String],
 ) -> Result<u64, ProductError> {
-    let columns: Vec<String> = table.written.iter().map(|name| quoted(name)).collect();
-    let columns = columns.join(", ");
-    let values: Vec<String> = table
-        .written
-        .iter()
-        .map(|name| format!("r.{}", quoted(name)))
-        .collect();
+    let mut columns: Vec<String> = fit.columns.iter().map(|name| quoted(name)).collect();
+    let mut values: Vec<String> = columns.iter().map(|name| format!("r.{name}")).collect();
+    let tenant = fit.tenant.iter().filter_map(|tenant| {
+        let mut columns = table.columns.iter();
+        columns.find(|column| column.name == **tenant)
+    });
+    for column in tenant {
+        columns.push(quoted(&column.name));
+        values.push(format!(
+            "current_setting('tenure.tenant_key')::{}",
+            column.data_type
+        ));
+    }
     let statement = format!(
-        "insert into {} ({columns}) overriding system value
+        "insert into {} ({}) overriding system value
          select {}
          from unnest($1::text[]) as l (line)
          cross join lateral jsonb_populate_record(null::{}, l.line::jsonb) as r
          on conflict do nothing",
         table.relation,
+        columns.join(", "),
         values.join(", "),
         table.relation,
     );

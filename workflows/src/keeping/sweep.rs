@@ -18,7 +18,11 @@
 //! A delete commits in the product together with its line in the ledger (`Site::once`), under the
 //! shared lock of `app.keeping_turn`, after the holds were read. Where the tenant has a schema or a
 //! database of its own, a partition that lies wholly beyond its time is archived like a table of its
-//! own and dropped whole, if it still holds just what was archived.
+//! own, and dropped whole if nobody has written to it since the first of it was read: a trigger that is
+//! made before tells, so that nothing is read under the lock that a drop takes.
+//!
+//! A sweep whose tenant moves ends where it is, and says so: what it has archived is destroyed when its
+//! window ends, and the next sweep begins at the new place.
 //!
 //! What cannot go on by itself is *halted*, with a code, and waits for a person: `resume`, or `skip`
 //! where the trouble is with certain rows. A full or unreachable archive is tried again by itself, too.
@@ -37,13 +41,13 @@ use uuid::Uuid;
 
 use super::hold::{self, Scope, Standing};
 use super::policy::{Action, Rule};
-use super::store::{self, Counted, Past, Table, Tally};
+use super::store::{self, Counted, Past, Table};
 use super::{place, rows};
 use crate::archive::{FORMAT, Kind, Manifest, Part};
 use crate::data_map::{self, Link};
 use crate::door::{DoorError, as_tenant};
 use crate::environment::Environment;
-use crate::product::{OnceKey, ProductError, Site};
+use crate::product::{OnceKey, Place, ProductError, Site};
 
 // Input.
 
@@ -129,8 +133,12 @@ pub struct Sweep {
     pub after: Option<Vec<String>>,
     /// Chunks of this sweep so far: names what is done once.
     pub chunk: u64,
-    /// What was archived of a partition that is to be dropped.
-    pub(crate) tally: Tally,
+    /// Where the rows are.
+    #[serde(default)]
+    pub place: Option<Place>,
+    /// Rows that were archived of a partition that is to be dropped.
+    #[serde(default)]
+    pub whole: u64,
     /// What came of the tables so far.
     pub done: BTreeMap<String, Swept>,
     /// Per table, the keys over which rows lead to another tenant and are left alone.
@@ -139,6 +147,9 @@ pub struct Sweep {
     pub destroy_at: Option<DateTime<Utc>>,
     /// Archives that were destroyed.
     pub destroyed: u64,
+    /// Why it ended before all was swept.
+    #[serde(default)]
+    pub ended: Option<String>,
 }
 
 /// A table, or one partition of it.
@@ -157,12 +168,16 @@ pub struct Volume {
     pub archive_id: Uuid,
     /// The key behind which its first chunk began.
     pub start: Option<Vec<String>>,
-    /// What was archived of the partition before it.
-    pub(crate) before: Tally,
+    /// Rows that were archived of the partition before it.
+    #[serde(default)]
+    pub rows_before: u64,
     /// Its parts so far.
     pub parts: Vec<Part>,
     /// Whether it ends its unit.
     pub last: bool,
+    /// An archive that was damaged before it was sealed: it goes before this one is written.
+    #[serde(default)]
+    pub spoilt: Option<Uuid>,
 }
 
 /// What came of a table.
@@ -195,7 +210,8 @@ pub struct Swept {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Halt {
     /// Stable: `held`, `crosses_tenants`, `still_referenced`, `archive_full`, `archive_unreachable`,
-    /// `archive_damaged`, `place_busy`, `product_failed`, `does_not_fit`.
+    /// `archive_damaged`, `place_busy`, `moved`, `place_gone`, `columns_gone`, `refused_by_a_check`,
+    /// `product_busy`, `product_failed`, `does_not_fit`.
     pub code: String,
     /// For people.
     pub detail: String,
@@ -208,8 +224,10 @@ pub struct Halt {
 pub enum Skip {
     /// The rows that lead to another tenant, per table the keys over which they do.
     Keys(BTreeMap<String, Vec<String>>),
-    /// The rows of the part that is being deleted.
+    /// The rows of the part that is being deleted, or restored.
     Part,
+    /// The values of columns that are gone, per table; the rows come back without.
+    Columns(BTreeMap<String, Vec<String>>),
 }
 
 /// What a person says to a sweep that is halted.
@@ -228,6 +246,9 @@ pub struct Output {
     pub tables: BTreeMap<String, Swept>,
     /// Archives that were destroyed when their window ended.
     pub destroyed: u64,
+    /// Why it ended before all was swept; the next sweep takes what is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
 }
 
 /// The workflow.
@@ -249,9 +270,9 @@ impl SweepWorkflow {
 const VOLUME: usize = 32;
 /// The most tables and partitions of one sweep.
 const MAX_UNITS: usize = 2_000;
-const LOOK: &str = "look";
+pub(super) const LOOK: &str = "look";
 /// What may pass by itself is tried again after this long.
-const LOOK_EVERY: Duration = Duration::from_secs(600);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// An archive that a hold keeps is looked at again after this long.
 const HELD_EVERY: TimeDelta = TimeDelta::days(1);
 
@@ -263,6 +284,21 @@ pub(crate) const POLICY: RetryPolicy = RetryPolicy {
     ..RetryPolicy::DEFAULT
 };
 
+/// A partition's lock is asked for briefly, and so more often.
+const PATIENT: RetryPolicy = RetryPolicy {
+    initial: Duration::from_millis(250),
+    cap: Duration::from_secs(4),
+    max_attempts: 10,
+    ..POLICY
+};
+
+const fn patience(unit: &Unit) -> &'static RetryPolicy {
+    match unit.partition {
+        Some(_) => &PATIENT,
+        None => &POLICY,
+    }
+}
+
 /// Reading a whole volume back takes longer.
 pub(crate) const VERIFY: RetryPolicy = RetryPolicy {
     attempt_timeout: Duration::from_secs(900),
@@ -273,7 +309,7 @@ pub(crate) const VERIFY: RetryPolicy = RetryPolicy {
 
 impl Workflow for SweepWorkflow {
     const NAME: &'static str = "data-retention";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     type Input = Input;
     type State = State;
     type Signal = Signal;
@@ -281,6 +317,12 @@ impl Workflow for SweepWorkflow {
 
     fn start(&self, of: Input) -> State {
         State::Planning { of }
+    }
+
+    /// The first version summed what it archived of a partition. One that it had begun with is watched
+    /// by nobody, and so stays for the next sweep.
+    fn migrate(&self, _from_version: i32, state: Value) -> Result<Value, String> {
+        Ok(state)
     }
 
     fn receive(&self, state: &State, signal: &Signal) -> Reception {
@@ -308,10 +350,15 @@ impl Workflow for SweepWorkflow {
             (State::Halted { why, then }, Event::Signal(Signal::Skip)) => {
                 return Ok(Transition::go(skip(why, *then)));
             }
+            (State::Halted { why, then }, Event::Entered) if has_left(&why) => {
+                return self.end_where_it_is(cx, *then, Some(&why)).await;
+            }
             (State::Halted { why, then }, Event::Entered) => return Ok(halted(why, then)),
             (State::Window { of }, Event::Entered) => return Ok(wait(of)),
             (State::Window { of }, Event::Deadline(_)) => self.end_window(cx, of).await,
-            (state, Event::CancelRequested) => return self.cancel(cx, state).await,
+            (state, Event::CancelRequested) => {
+                return self.end_where_it_is(cx, state, None).await;
+            }
             (
                 state,
                 Event::Signal(_)
@@ -336,6 +383,50 @@ impl Workflow for SweepWorkflow {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Puts what is to be swept into a plan.
+async fn look_at(
+    plan: &mut Plan,
+    of: &Input,
+    site: &Site,
+    rules: Vec<Rule>,
+    holds: &[Standing],
+) -> Result<(), ProductError> {
+    let mut tx = site.begin().await?;
+    store::enter(&mut tx).await?;
+    let mut swept = Vec::new();
+    for rule in rules {
+        let table = store::look(&mut tx, site, &rule.table, None).await?;
+        swept.push((rule, table));
+    }
+    for (rule, table) in children_first(swept) {
+        let crossing = place::crossing(&mut tx, site, &table).await?;
+        if !crossing.is_empty() {
+            plan.crossing.insert(rule.table.clone(), crossing);
+        }
+        let held_rows = holds
+            .iter()
+            .any(|hold| hold.scope.table() == Some(&rule.table));
+        let whole = place::is_tenants_own(site)
+            && !held_rows
+            && rule.age_of.is_empty()
+            && !table.is_referred_to();
+        if whole && !of.dry_run {
+            let cutoff = of.as_of - TimeDelta::days(i64::from(rule.after_days));
+            let past = store::list_past_partitions(&mut tx, site, &rule, cutoff).await?;
+            plan.units.extend(past.into_iter().map(|name| Unit {
+                rule: rule.clone(),
+                partition: Some(name),
+            }));
+        }
+        plan.units.push(Unit {
+            rule,
+            partition: None,
+        });
+    }
+    tx.rollback().await?;
+    Ok(())
 }
 
 /// Whoever refers goes before what it refers to. The map's order is that of a deletion, in which a table
@@ -390,12 +481,28 @@ fn skip(why: Halt, then: State) -> State {
     }
 }
 
+impl Halt {
+    /// Whether it may pass by itself.
+    pub(super) fn passes(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "archive_full"
+                | "archive_unreachable"
+                | "place_busy"
+                | "product_failed"
+                | "product_busy"
+        )
+    }
+}
+
+/// Whether the tenant's rows are elsewhere by now, or nowhere.
+fn has_left(why: &Halt) -> bool {
+    [place::MOVED, place::GONE].contains(&why.code.as_str())
+}
+
 /// Waits for a person, and for what may pass by itself.
 fn halted(why: Halt, then: Box<State>) -> Transition<SweepWorkflow> {
-    let passes = matches!(
-        why.code.as_str(),
-        "archive_full" | "archive_unreachable" | "place_busy" | "product_failed" | "product_busy"
-    );
+    let passes = why.passes();
     let stay = Transition::stay(State::Halted { why, then });
     if passes {
         stay.after(LOOK, LOOK_EVERY)
@@ -410,8 +517,12 @@ fn halt(cx: &Context, at: State, error: &StepError) -> Transition<SweepWorkflow>
         (State::Deleting { .. }, "still_referenced") => Some(Skip::Part),
         _ => None,
     };
-    // A volume that is not what it was is written anew, in an archive of its own; what it had of rows
-    // that are deleted already stays where it is.
+    // A volume that is not what it was is written anew, in an archive of its own. What it had of rows
+    // that are deleted already stays where it is; before it was sealed nothing is, and it goes.
+    let spoilt = match &at {
+        State::Sealing { volume, .. } => Some(volume.archive_id),
+        _ => None,
+    };
     let then = match at {
         State::Sealing { mut of, volume } | State::Deleting { mut of, volume, .. }
             if error.code() == "archive_damaged" =>
@@ -421,8 +532,11 @@ fn halt(cx: &Context, at: State, error: &StepError) -> Transition<SweepWorkflow>
             let swept = of.swept();
             swept.archived -= rows;
             swept.archive_bytes -= bytes;
-            (of.after, of.tally) = (volume.start, volume.before);
-            let volume = Volume::next(cx.uuid(), &of);
+            (of.after, of.whole) = (volume.start, volume.rows_before);
+            let volume = Volume {
+                spoilt,
+                ..Volume::next(cx.uuid(), &of)
+            };
             State::Archiving { of, volume }
         }
         at => at,
@@ -443,6 +557,7 @@ fn wait(of: Sweep) -> Transition<SweepWorkflow> {
         None => Transition::complete(Output {
             tables: of.done,
             destroyed: 0,
+            ended: of.ended,
         }),
     }
 }
@@ -453,9 +568,10 @@ impl Volume {
         Self {
             archive_id,
             start: of.after.clone(),
-            before: of.tally.clone(),
+            rows_before: of.whole,
             parts: Vec::new(),
             last: false,
+            spoilt: None,
         }
     }
 }
@@ -475,7 +591,7 @@ impl Sweep {
     fn turn(&mut self) {
         self.unit += 1;
         self.after = None;
-        self.tally = Tally::default();
+        self.whole = 0;
     }
 
     fn cutoff(&self, rule: &Rule) -> DateTime<Utc> {
@@ -503,6 +619,7 @@ const READ_BACK: &str = "read-back";
 const RECORD: &str = "record-archive";
 const DELETE: &str = "delete-part";
 const DROP: &str = "drop-partition";
+const UNWATCH: &str = "unwatch-partition";
 const FORGET: &str = "forget";
 const CONDEMN: &str = "condemn";
 const DESTROY: &str = "destroy";
@@ -510,6 +627,9 @@ const DESTROY: &str = "destroy";
 /// What a plan found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Plan {
+    /// Where the rows are.
+    #[serde(default)]
+    place: Option<Place>,
     units: Vec<Unit>,
     /// Tables that a hold keeps as a whole, and whose.
     kept: BTreeMap<String, String>,
@@ -524,7 +644,6 @@ struct Plan {
 struct Chunk {
     part: Part,
     last: Option<Vec<String>>,
-    tally: Tally,
 }
 
 /// A chunk that was deleted at once.
@@ -550,11 +669,8 @@ impl Gone {
 
 impl SweepWorkflow {
     async fn plan(&self, cx: &Context, of: Input) -> Result<Transition<Self>, StepError> {
-        let plan = cx
-            .step(PLAN, &POLICY, async |_| {
-                self.look_around(&of).await.map_err(door_error)
-            })
-            .await?;
+        let look = async |_| self.look_around(&of).await;
+        let plan = cx.step(PLAN, &POLICY, look).await?;
         if let Some(held) = plan.held.filter(|_| !of.dry_run) {
             let why = Halt {
                 code: "held".to_owned(),
@@ -573,11 +689,13 @@ impl SweepWorkflow {
             unit: 0,
             after: None,
             chunk: 0,
-            tally: Tally::default(),
+            place: plan.place,
+            whole: 0,
             done: BTreeMap::new(),
             skipped: BTreeMap::new(),
             destroy_at: None,
             destroyed: 0,
+            ended: None,
         };
         for (table, case) in plan.kept {
             let kept = Some(format!("held for {case}"));
@@ -609,71 +727,43 @@ impl SweepWorkflow {
     }
 
     /// Says what is to be done, without doing any of it.
-    async fn look_around(&self, of: &Input) -> Result<Plan, DoorError> {
-        let (site, rules) = self.open(of).await?;
+    async fn look_around(&self, of: &Input) -> Result<Plan, StepError> {
+        let (site, rules) = self.open(of, None).await?;
         let holds = self.holds(of.tenant_id).await?;
         let of_all = |hold: &&Standing| hold.scope == Scope::Tenant;
         let mut plan = Plan {
+            place: Some(site.place().clone()),
             units: Vec::new(),
             kept: BTreeMap::new(),
             crossing: BTreeMap::new(),
             held: holds.iter().find(of_all).cloned(),
         };
-        let mut tx = site.begin().await?;
-        store::enter(&mut tx).await?;
-        let mut swept = Vec::new();
+        let mut free = Vec::new();
         for rule in rules {
             let on_table = |hold: &&Standing| hold.scope == Scope::Table(rule.table.clone());
-            if let Some(hold) = holds.iter().find(on_table) {
-                plan.kept.insert(rule.table, hold.case.clone());
-                continue;
+            match holds.iter().find(on_table) {
+                Some(hold) => {
+                    plan.kept.insert(rule.table, hold.case.clone());
+                }
+                None => free.push(rule),
             }
-            let table = store::look(&mut tx, &site, &rule.table, None).await?;
-            swept.push((rule, table));
         }
-        for (rule, table) in children_first(swept) {
-            let crossing = place::crossing(&mut tx, &site, &table).await?;
-            if !crossing.is_empty() {
-                plan.crossing.insert(rule.table.clone(), crossing);
-            }
-            let held_rows = holds
-                .iter()
-                .any(|hold| hold.scope.table() == Some(&rule.table));
-            let whole = place::is_tenants_own(&site)
-                && !held_rows
-                && rule.age_of.is_empty()
-                && !table.is_referred_to();
-            if whole && !of.dry_run {
-                let cutoff = of.as_of - TimeDelta::days(i64::from(rule.after_days));
-                let past = store::list_past_partitions(&mut tx, &site, &rule, cutoff).await?;
-                plan.units.extend(past.into_iter().map(|name| Unit {
-                    rule: rule.clone(),
-                    partition: Some(name),
-                }));
-            }
-            plan.units.push(Unit {
-                rule,
-                partition: None,
-            });
-        }
-        tx.rollback().await?;
+        let look = look_at(&mut plan, of, &site, free, &holds);
+        look.await.map_err(product_error)?;
         if plan.units.len() > MAX_UNITS {
             let count = plan.units.len();
             let detail =
                 format!("there are {count} tables and partitions; a sweep takes {MAX_UNITS}");
-            return Err(hold::malformed("tables", &detail));
+            return Err(door_error(hold::malformed("tables", &detail)));
         }
         Ok(plan)
     }
 
     async fn measure(&self, cx: &Context, mut of: Sweep) -> Result<Transition<Self>, StepError> {
         if of.here().is_none() {
-            return Ok(Transition::complete(Output {
-                tables: of.done,
-                destroyed: 0,
-            }));
+            return Ok(wait(of));
         }
-        let count = async |_| self.count(&of).await.map_err(door_error);
+        let count = async |_| self.count(&of).await;
         let (counted, last) = cx.step(COUNT, &POLICY, count).await?;
         let total = &mut of.swept().counted;
         total.rows += counted.rows;
@@ -687,21 +777,24 @@ impl SweepWorkflow {
         Ok(Transition::go(State::Measuring { of }))
     }
 
-    async fn count(&self, of: &Sweep) -> Result<(Counted, Option<Vec<String>>), DoorError> {
-        let (site, _) = self.open(&of.input).await?;
+    async fn count(&self, of: &Sweep) -> Result<(Counted, Option<Vec<String>>), StepError> {
+        let site = self.at(of).await?;
         let holds = self.holds(of.input.tenant_id).await?;
-        let mut tx = site.begin().await?;
-        store::enter(&mut tx).await?;
-        let mut earlier: Vec<(Table, Past)> = Vec::new();
-        for unit in &of.units[..of.unit] {
-            earlier.push(self.past(&mut tx, &site, of, unit, &holds).await?);
-        }
-        let unit = &of.units[of.unit];
-        let (table, past) = self.past(&mut tx, &site, of, unit, &holds).await?;
-        let after = of.after.as_deref();
-        let counted = store::count_past(&mut tx, &table, &past, &earlier, after).await?;
-        tx.rollback().await?;
-        Ok(counted)
+        let count = async || {
+            let mut tx = site.begin().await?;
+            store::enter(&mut tx).await?;
+            let mut earlier: Vec<(Table, Past)> = Vec::new();
+            for unit in &of.units[..of.unit] {
+                earlier.push(self.past(&mut tx, &site, of, unit, &holds).await?);
+            }
+            let unit = &of.units[of.unit];
+            let (table, past) = self.past(&mut tx, &site, of, unit, &holds).await?;
+            let after = of.after.as_deref();
+            let counted = store::count_past(&mut tx, &table, &past, &earlier, after).await?;
+            tx.rollback().await?;
+            Ok(counted)
+        };
+        count().await.map_err(product_error)
     }
 
     async fn past(
@@ -729,11 +822,16 @@ impl SweepWorkflow {
         let Some(unit) = of.here().cloned() else {
             return self.finish(cx, of).await;
         };
+        if let Some(spoilt) = volume.spoilt.take() {
+            self.destroy(cx, &of, spoilt).await?;
+            return Ok(Transition::go(State::Archiving { of, volume }));
+        }
         if unit.rule.restore_days == Some(0) {
             return self.delete_at_once(cx, of, volume, &unit).await;
         }
-        let write = async |_| self.write_chunk(&of, &unit, &volume).await;
-        let chunk = cx.step(ARCHIVE, &POLICY, write).await?;
+        let job = cx.run_id().0;
+        let write = async |_| self.write_chunk(job, &of, &unit, &volume).await;
+        let chunk = cx.step(ARCHIVE, patience(&unit), write).await?;
         of.chunk += 1;
         match chunk {
             Some(chunk) => {
@@ -741,7 +839,9 @@ impl SweepWorkflow {
                 swept.archived += chunk.part.rows;
                 swept.archive_bytes += chunk.part.bytes;
                 of.after = chunk.last;
-                of.tally = chunk.tally;
+                if unit.partition.is_some() {
+                    of.whole += chunk.part.rows;
+                }
                 volume.parts.push(chunk.part);
             }
             None => volume.last = true,
@@ -764,26 +864,34 @@ impl SweepWorkflow {
         }))
     }
 
-    /// Reads a chunk and writes its part; `None` when nothing is left.
+    /// Reads a chunk and writes its part; `None` when nothing is left. Of a partition all is read, from
+    /// when it is watched on.
     async fn write_chunk(
         &self,
+        job: Uuid,
         of: &Sweep,
         unit: &Unit,
         volume: &Volume,
     ) -> Result<Option<Chunk>, StepError> {
-        let (site, _) = self.open(&of.input).await.map_err(door_error)?;
-        let holds = self.holds(of.input.tenant_id).await.map_err(door_error)?;
+        let site = self.at(of).await?;
+        let holds = self.holds(of.input.tenant_id).await?;
         refuse_held(&holds, &unit.rule.table)?;
+        let after = of.after.as_deref();
         let read = async || {
+            if unit.partition.is_some() && after.is_none() {
+                watch(&site, job, of, unit).await?;
+            }
             let mut tx = site.begin().await?;
             store::enter(&mut tx).await?;
             let (table, past) = self.past(&mut tx, &site, of, unit, &holds).await?;
-            let page = store::read_past(&mut tx, &table, &past, of.after.as_deref()).await?;
-            let tally = store::add_up(&mut tx, &of.tally, &page.lines).await?;
+            let page = match unit.partition {
+                Some(_) => store::read_all(&mut tx, &table, &[], after).await?,
+                None => store::read_past(&mut tx, &table, &past, after).await?,
+            };
             tx.rollback().await?;
-            Ok((page, tally))
+            Ok(page)
         };
-        let (page, tally) = read().await.map_err(product_error)?;
+        let page = read().await.map_err(product_error)?;
         if page.lines.is_empty() {
             return Ok(None);
         }
@@ -797,7 +905,6 @@ impl SweepWorkflow {
         Ok(Some(Chunk {
             part: part.map_err(|error| error.step())?,
             last: page.last,
-            tally,
         }))
     }
 
@@ -811,14 +918,15 @@ impl SweepWorkflow {
     ) -> Result<Transition<Self>, StepError> {
         let key = of.once(cx, "delete");
         let delete = async |_| {
-            self.while_unheld(&of.input, &unit.rule.table, async |site, holds| {
+            let rows = self.size_up(&of, unit).await?;
+            self.while_unheld(&of, &unit.rule.table, async |site, holds| {
                 site.once(&key, async |conn| {
                     store::enter(conn).await?;
                     let (table, past) = self.past(conn, site, &of, unit, holds).await?;
                     let held = held_rows(holds, &unit.rule.table);
                     if unit.partition.is_some() && held.is_empty() {
-                        let dropped = store::drop_partition(conn, &table, None).await?;
-                        return Ok(Gone::whole(dropped.unwrap_or_default()));
+                        store::drop_partition(conn, &table, None).await?;
+                        return Ok(Gone::whole(rows));
                     }
                     let page = store::read_past(conn, &table, &past, of.after.as_deref()).await?;
                     let deleted = store::delete(conn, &table, &held, &page.lines).await?;
@@ -833,7 +941,7 @@ impl SweepWorkflow {
             })
             .await
         };
-        let gone: Gone = cx.step(DELETE_AT_ONCE, &POLICY, delete).await?;
+        let gone: Gone = cx.step(DELETE_AT_ONCE, patience(unit), delete).await?;
         of.chunk += 1;
         let swept = of.swept();
         swept.deleted += gone.deleted;
@@ -844,6 +952,21 @@ impl SweepWorkflow {
             None => of.turn(),
         }
         Ok(Transition::go(State::Archiving { of, volume }))
+    }
+
+    /// How many rows a partition has that is dropped with nothing kept of it.
+    async fn size_up(&self, of: &Sweep, unit: &Unit) -> Result<u64, StepError> {
+        let Some(partition) = &unit.partition else {
+            return Ok(0);
+        };
+        let site = self.at(of).await?;
+        let count = async || {
+            let mut tx = site.begin().await?;
+            let table = store::look(&mut tx, &site, &unit.rule.table, Some(partition)).await?;
+            tx.rollback().await?;
+            store::size_up(&site, &table).await
+        };
+        count().await.map_err(product_error)
     }
 
     async fn seal(
@@ -902,7 +1025,7 @@ impl SweepWorkflow {
         volume: &Volume,
         made_at: DateTime<Utc>,
     ) -> Result<String, StepError> {
-        let (site, _) = self.open(&of.input).await.map_err(door_error)?;
+        let site = self.at(of).await?;
         let look = async || {
             let mut tx = site.begin().await?;
             let table = store::look(&mut tx, &site, &unit.rule.table, None).await?;
@@ -954,7 +1077,7 @@ impl SweepWorkflow {
             let lines = archive.read_part(place, part, None).await;
             let lines = lines.map_err(|error| error.step())?;
             let table = &unit.rule.table;
-            self.while_unheld(&of.input, table, async |site, holds| {
+            self.while_unheld(&of, table, async |site, holds| {
                 let held = held_rows(holds, table);
                 site.once(&key, async |conn| {
                     store::enter(conn).await?;
@@ -986,26 +1109,26 @@ impl SweepWorkflow {
             let volume = Volume::next(cx.uuid(), &of);
             return Ok(Transition::go(State::Archiving { of, volume }));
         }
-        let key = of.once(cx, "drop");
+        let (key, job) = (of.once(cx, "drop"), cx.run_id().0);
         let drop = async |_| {
-            self.while_unheld(&of.input, &unit.rule.table, async |site, holds| {
+            self.while_unheld(&of, &unit.rule.table, async |site, holds| {
                 let held = !held_rows(holds, &unit.rule.table).is_empty();
                 site.once(&key, async |conn| {
                     store::enter(conn).await?;
                     let partition = unit.partition.as_deref();
                     let table = store::look(conn, site, &unit.rule.table, partition).await?;
                     if held {
+                        store::unwatch(conn, &table, job).await?;
                         return Ok(false);
                     }
-                    let dropped = store::drop_partition(conn, &table, Some(&of.tally)).await?;
-                    Ok(dropped.is_some())
+                    store::drop_partition(conn, &table, Some(job)).await
                 })
                 .await
             })
             .await
         };
-        let dropped: bool = cx.step(DROP, &POLICY, drop).await?;
-        let rows = u64::try_from(of.tally.rows).unwrap_or_default();
+        let dropped: bool = cx.step(DROP, &PATIENT, drop).await?;
+        let rows = of.whole;
         let swept = of.swept();
         if dropped {
             swept.deleted += rows;
@@ -1021,7 +1144,7 @@ impl SweepWorkflow {
     async fn finish(&self, cx: &Context, of: Sweep) -> Result<Transition<Self>, StepError> {
         let job = cx.run_id().0;
         let forget = async |_| {
-            let (site, _) = self.open(&of.input).await.map_err(door_error)?;
+            let site = self.at(&of).await?;
             site.forget(job).await.map_err(product_error)
         };
         cx.step(FORGET, &POLICY, forget).await?;
@@ -1050,13 +1173,7 @@ impl SweepWorkflow {
         let (gone, next): (Vec<Uuid>, Option<DateTime<Utc>>) =
             cx.step(CONDEMN, &POLICY, condemn).await?;
         for archive_id in &gone {
-            let destroy = async |_| {
-                let archive = self.environment.archive().map_err(|error| error.step())?;
-                let place = (tenant.0, *archive_id);
-                let destroyed = archive.destroy(place).await;
-                destroyed.map_err(|error| error.step())
-            };
-            cx.step(DESTROY, &POLICY, destroy).await?;
+            self.destroy(cx, &of, *archive_id).await?;
         }
         of.destroyed += gone.len() as u64;
         match next {
@@ -1067,49 +1184,115 @@ impl SweepWorkflow {
             None => Ok(Transition::complete(Output {
                 tables: of.done,
                 destroyed: of.destroyed,
+                ended: of.ended,
             })),
         }
     }
 
-    /// Ends where it is. What was archived and not sealed is no archive, and goes; archives that have a
-    /// restore window are waited for, because somebody has to destroy them.
-    async fn cancel(&self, cx: &Context, state: State) -> Result<Transition<Self>, StepError> {
+    async fn destroy(&self, cx: &Context, of: &Sweep, archive_id: Uuid) -> Result<(), StepError> {
+        let destroy = async |_| {
+            let archive = self.environment.archive().map_err(|error| error.step())?;
+            let place = (of.input.tenant_id.0, archive_id);
+            let destroyed = archive.destroy(place).await;
+            destroyed.map_err(|error| error.step())
+        };
+        cx.step(DESTROY, &POLICY, destroy).await.map(drop)
+    }
+
+    /// Ends where it is, cancelled or because the tenant has left. What was archived and not sealed is
+    /// no archive, and goes; archives that have a restore window are waited for, because somebody has to
+    /// destroy them.
+    async fn end_where_it_is(
+        &self,
+        cx: &Context,
+        state: State,
+        left: Option<&Halt>,
+    ) -> Result<Transition<Self>, StepError> {
         let state = match state {
             State::Halted { then, .. } => *then,
             state => state,
         };
-        let of = match state {
+        let ended = left.map(|why| format!("{}: {}", why.code, why.detail));
+        let mut of = match state {
             State::Archiving { of, volume } | State::Sealing { of, volume } => {
-                let place = (of.input.tenant_id.0, volume.archive_id);
-                let destroy = async |_| {
-                    let archive = self.environment.archive().map_err(|error| error.step())?;
-                    let destroyed = archive.destroy(place).await;
-                    destroyed.map_err(|error| error.step())
-                };
-                if !volume.parts.is_empty() {
-                    cx.step(DESTROY, &POLICY, destroy).await?;
+                let begun = Some(volume.archive_id).filter(|_| !volume.parts.is_empty());
+                for archive_id in volume.spoilt.into_iter().chain(begun) {
+                    self.destroy(cx, &of, archive_id).await?;
                 }
                 of
             }
             State::Deleting { of, .. } | State::Window { of } | State::Measuring { of } => of,
-            State::Planning { .. } | State::Halted { .. } => return Ok(Transition::cancelled()),
+            State::Planning { .. } | State::Halted { .. } => {
+                return Ok(match ended {
+                    None => Transition::cancelled(),
+                    ended => Transition::complete(Output {
+                        tables: BTreeMap::new(),
+                        destroyed: 0,
+                        ended,
+                    }),
+                });
+            }
         };
-        Ok(match of.destroy_at {
-            Some(_) => Transition::go(State::Window { of }),
-            None => Transition::cancelled(),
+        if left.is_none() && of.here().is_some_and(|unit| unit.partition.is_some()) {
+            let job = cx.run_id().0;
+            let unwatch = async |_| self.unwatch(job, &of).await;
+            // A trigger that stays does no harm: what it writes goes with the ledger.
+            match cx.step(UNWATCH, &PATIENT, unwatch).await {
+                Err(error) if !error.is_terminal() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(match (of.destroy_at, &ended) {
+            (None, None) => Transition::cancelled(),
+            _ => {
+                of.ended = ended.or(of.ended);
+                Transition::go(State::Window { of })
+            }
         })
     }
 
-    /// The tenant's place, and what holds for its tables.
-    async fn open(&self, of: &Input) -> Result<(Site, Vec<Rule>), DoorError> {
-        let opened =
-            place::open(&self.environment, of.tenant_id, &of.source, of.map_version).await?;
-        let rules = place::rules(&self.environment, &opened, of.policy_version).await?;
-        Ok((opened, rules))
+    /// Watches the partition no longer that it has come to, if it is there.
+    async fn unwatch(&self, job: Uuid, of: &Sweep) -> Result<(), StepError> {
+        let site = match self.at(of).await {
+            Err(error) if error.is_terminal() => return Ok(()),
+            site => site?,
+        };
+        let Some(unit) = of.here() else {
+            return Ok(());
+        };
+        let drop = async || {
+            let mut tx = site.begin().await?;
+            let partition = unit.partition.as_deref();
+            let table = store::look(&mut tx, &site, &unit.rule.table, partition).await?;
+            store::unwatch(&mut tx, &table, job).await?;
+            tx.commit().await?;
+            Ok(())
+        };
+        drop().await.map_err(product_error)
     }
 
-    async fn holds(&self, tenant: TenantId) -> Result<Vec<Standing>, DoorError> {
-        place::holds(&self.environment, tenant).await
+    /// The tenant's place, and what holds for its tables.
+    async fn open(
+        &self,
+        of: &Input,
+        known: Option<&Place>,
+    ) -> Result<(Site, Vec<Rule>), StepError> {
+        let (tenant, source) = (of.tenant_id, &of.source);
+        let opened = place::open(&self.environment, tenant, source, known, of.map_version);
+        let opened = opened.await.map_err(place::no_place)?;
+        let rules = place::rules(&self.environment, &opened, of.policy_version).await;
+        Ok((opened, rules.map_err(door_error)?))
+    }
+
+    /// Where the sweep began, if the tenant is there still.
+    async fn at(&self, of: &Sweep) -> Result<Site, StepError> {
+        let (site, _) = self.open(&of.input, of.place.as_ref()).await?;
+        Ok(site)
+    }
+
+    async fn holds(&self, tenant: TenantId) -> Result<Vec<Standing>, StepError> {
+        let holds = place::holds(&self.environment, tenant).await;
+        holds.map_err(door_error)
     }
 
     /// Does something in the tenant's name in our own database.
@@ -1127,16 +1310,16 @@ impl SweepWorkflow {
     /// where one is on the whole table.
     async fn while_unheld<T>(
         &self,
-        of: &Input,
+        of: &Sweep,
         table: &str,
         work: impl AsyncFnOnce(&Site, &[Standing]) -> Result<T, ProductError>,
     ) -> Result<T, StepError> {
-        let (site, _) = self.open(of).await.map_err(door_error)?;
+        let (site, tenant) = (self.at(of).await?, of.input.tenant_id);
         let guarded = async || {
             let mut tx = tenure_engine::begin(self.environment.engine()).await?;
-            as_tenant(&mut tx, of.tenant_id).await?;
-            hold::share_turn(&mut tx, of.tenant_id).await?;
-            let holds = hold::standing(&mut tx, of.tenant_id).await?;
+            as_tenant(&mut tx, tenant).await?;
+            hold::share_turn(&mut tx, tenant).await?;
+            let holds = hold::standing(&mut tx, tenant).await?;
             Ok((tx, holds))
         };
         let (tx, holds) = guarded().await.map_err(door_error)?;
@@ -1145,6 +1328,17 @@ impl SweepWorkflow {
         tx.rollback().await?;
         done
     }
+}
+
+/// Lets a partition be watched by a job, once.
+async fn watch(site: &Site, job: Uuid, of: &Sweep, unit: &Unit) -> Result<(), ProductError> {
+    let key = OnceKey::new(job, format!("watch/{}", of.unit));
+    site.once(&key, async |conn| {
+        let partition = unit.partition.as_deref();
+        let table = store::look(conn, site, &unit.rule.table, partition).await?;
+        store::watch(conn, &table, job).await
+    })
+    .await
 }
 
 /// The rows of a table that are held, as objects that they contain.
@@ -1196,7 +1390,6 @@ pub(crate) fn door_error(error: DoorError) -> StepError {
     match error {
         DoorError::Product(error) => product_error(error),
         DoorError::Database(error) => error.into(),
-        DoorError::Conflict(detail) => StepError::terminal("place_busy", detail),
         other => StepError::terminal("does_not_fit", other),
     }
 }
@@ -1216,6 +1409,14 @@ pub(crate) fn product_error(error: ProductError) -> StepError {
             format!(
                 "a row that is not this tenant's, or that came meanwhile, refers to one of these by {}",
                 told.constraint().unwrap_or("a foreign key")
+            ),
+        ),
+        Some("23502" | "23514" | "22P02") => StepError::terminal(
+            "refused_by_a_check",
+            format!(
+                "{} refuses a row as it is in the archive",
+                told.constraint()
+                    .unwrap_or("a column's type, or that it is to have a value,")
             ),
         ),
         Some("55P03" | "57014" | "40P01") => {

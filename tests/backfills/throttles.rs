@@ -172,9 +172,10 @@ async fn a_vacuum_of_the_table_holds_it_back() {
     });
     let mut keeper = product.connect(&product.ilex.place).await;
     eventually("the vacuum has begun", async || {
+        let mut watcher = product.connect(&product.ilex.place).await;
         let begun = "select exists (select from pg_stat_progress_vacuum where pid = $1)";
         let begun = sqlx::query_scalar(begun).bind(cancel);
-        begun.fetch_one(&mut keeper).await.unwrap()
+        begun.fetch_one(&mut watcher).await.unwrap()
     })
     .await;
     let throttled = bites(&story, "autovacuum").await;

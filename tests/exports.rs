@@ -346,8 +346,9 @@ async fn an_export_whose_tenant_moves_begins_anew_and_holds_all_of_it() {
         signal: "Resume".into(),
         reason: None,
     };
-    let sent = client.send_signal(started.run_id, &resume, &IdempotencyKey::generate());
-    sent.await.unwrap();
+    let key = IdempotencyKey::generate();
+    let sent = client.send_signal(started.run_id, &resume, &key).await;
+    sent.unwrap();
     let export_id = started.export.export_id;
     eventually("the export is ready", async || {
         let export = client.data_export(oak.tenant, export_id).await.unwrap();

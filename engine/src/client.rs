@@ -57,6 +57,15 @@ pub struct Signalled {
     pub created: bool,
 }
 
+/// Where a run is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Position<S> {
+    /// Its state, as the present version reads it.
+    pub state: S,
+    /// Whether the state's *entered* has been answered.
+    pub entered: bool,
+}
+
 impl Client {
     /// A client on the engine's pool (see [`connect`](crate::connect)). `stop` ends its notifier.
     #[must_use]
@@ -283,6 +292,37 @@ impl Client {
         let place = find_place(conn, tenant).await?;
         let holder = store::run::find_by_key(conn, tenant, place.shard_id, W::NAME, key).await?;
         Ok(holder.map(|holder| holder.run_id))
+    }
+
+    /// Reads where a run of `W` is, for whoever foretells what it will do. What its inbox holds and it
+    /// has not read is not in it.
+    ///
+    /// # Errors
+    /// [`EngineError::RunNotFound`]; [`EngineError::Malformed`] when the state cannot be read.
+    pub async fn find_position<W: Workflow>(
+        &self,
+        conn: &mut PgConnection,
+        run: RunId,
+    ) -> Result<Position<W::State>, EngineError> {
+        let stored = store::run::find_stored(conn, run, run.shard()).await?;
+        let stored = stored
+            .filter(|stored| stored.workflow == W::NAME)
+            .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
+        let misfit = |detail: String| EngineError::Malformed {
+            what: "state",
+            workflow: W::NAME.to_owned(),
+            detail,
+        };
+        let reader = self.registry.keyring().reader(stored.tenant_id).await?;
+        let data = reader
+            .open(&stored.data)
+            .map_err(|error| misfit(format!("{error:?}")))?;
+        let handler = self.registry.require(W::NAME)?;
+        let state = handler.lift(stored.version, &data).map_err(misfit)?;
+        Ok(Position {
+            state: serde_json::from_value(state).map_err(|error| misfit(error.to_string()))?,
+            entered: stored.entered,
+        })
     }
 
     /// Sends a signal to the run that holds `key`, and starts it with `input` if there is none.

@@ -54,8 +54,17 @@ pub struct Context {
     reverses: RefCell<Vec<Reverse>>,
     suspension: RefCell<Option<Suspension>>,
     event_recorded: Cell<bool>,
+    received_at: Option<DateTime<Utc>>,
     tools: Tools,
     opened: Instant,
+}
+
+/// What a visit is for.
+pub(crate) struct Occasion {
+    /// The event, as the journal names it.
+    pub(crate) pin: String,
+    /// When the message came that it is for, in the tenant's time; none for what is no message.
+    pub(crate) received_at: Option<DateTime<Utc>>,
 }
 
 /// What the steps of a visit work with.
@@ -103,11 +112,17 @@ impl Tries {
 }
 
 impl Context {
-    pub(crate) fn new(run: ClaimedRun, pin: String, entries: Vec<Entry>, tools: Tools) -> Self {
+    pub(crate) fn new(
+        run: ClaimedRun,
+        occasion: Occasion,
+        entries: Vec<Entry>,
+        tools: Tools,
+    ) -> Self {
         Self {
             event_recorded: Cell::new(!entries.is_empty()),
             run,
-            pin,
+            pin: occasion.pin,
+            received_at: occasion.received_at,
             journal: RefCell::new(Journal::new(entries)),
             riders: RefCell::default(),
             reverses: RefCell::default(),
@@ -145,6 +160,14 @@ impl Context {
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.ride("now", || self.run.tenant_now)
+    }
+
+    /// When the message came that this visit answers (a signal, a cancel, another run's end), in the
+    /// tenant's time; `None` when it answers none. It is stored with the message, so it is the same for
+    /// every attempt; [`Context::now`] is later when work was late.
+    #[must_use]
+    pub fn received_at(&self) -> Option<DateTime<Utc>> {
+        self.received_at
     }
 
     /// A new id that carries the run's shard, recorded.

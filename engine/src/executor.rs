@@ -17,7 +17,7 @@ use crate::breaker::Breakers;
 use crate::choose::{self, Mark, NextEvent};
 use crate::clock;
 use crate::committer::{Committer, SettleResult};
-use crate::context::{Context, Tools, panic_text};
+use crate::context::{Context, Occasion, Tools, panic_text};
 use crate::error::EngineError;
 use crate::gate::{self, Place};
 use crate::gather;
@@ -234,7 +234,11 @@ impl Executor {
                 Some(deadline),
             ),
         };
-        let (end, reverses) = self.run_handler(handler, held, pin.clone(), erased).await;
+        let occasion = Occasion {
+            pin: pin.clone(),
+            received_at: consumed.first().map(|item| item.received_at),
+        };
+        let (end, reverses) = self.run_handler(handler, held, occasion, erased).await;
         let answered = matches!(end, VisitEnd::Answered(_));
         let mut settlement =
             plan::settle(&held.run, &label, deadline.as_ref(), end, clock::chance())?;
@@ -271,10 +275,10 @@ impl Executor {
         &self,
         handler: &dyn Handler,
         held: &mut Held,
-        pin: String,
+        occasion: Occasion,
         event: ErasedEvent,
     ) -> (VisitEnd, Vec<Reverse>) {
-        let cx = self.context(handler, held, pin);
+        let cx = self.context(handler, held, occasion);
         let visit = handler.visit(&cx, held.run.version, &held.run.data, event);
         let answered = |answer| VisitEnd::Answered(Box::new(answer));
         let end = run_to_end(&cx, visit, answered).await;
@@ -288,16 +292,20 @@ impl Executor {
         pin: String,
         reverse: &Reverse,
     ) -> VisitEnd {
-        let cx = self.context(handler, held, pin);
+        let occasion = Occasion {
+            pin,
+            received_at: None,
+        };
+        let cx = self.context(handler, held, occasion);
         run_to_end(&cx, handler.undo(&cx, reverse), |()| VisitEnd::Undone).await
     }
 
-    fn context(&self, handler: &dyn Handler, held: &mut Held, pin: String) -> Context {
+    fn context(&self, handler: &dyn Handler, held: &mut Held, occasion: Occasion) -> Context {
         let mut run = held.run.clone();
         run.version = handler.version();
         Context::new(
             run,
-            pin,
+            occasion,
             std::mem::take(&mut held.journal),
             Tools {
                 committer: self.committer.clone(),

@@ -68,7 +68,7 @@ pub mod testkit;
 pub mod weight;
 
 pub use attribute::{AttributeKind, AttributeNames, Attributes, MAX_ATTRIBUTE_TEXT};
-pub use client::{Client, RunRef, Signalled};
+pub use client::{Client, Position, RunRef, Signalled};
 pub use clock::sleep;
 pub use context::{Context, Step};
 pub use database::{Database, NoHost, Pooler, UrlError};

@@ -73,6 +73,8 @@ pub(crate) trait Handler: Send + Sync {
     fn check_state(&self, state: &Value) -> Result<Option<Value>, EngineError>;
     /// Whether a stored state can be lifted and decoded.
     fn read_state(&self, version: i32, data: &[u8]) -> Result<(), String>;
+    /// A stored state as the present version would store it.
+    fn lift(&self, version: i32, data: &[u8]) -> Result<Value, String>;
     /// Whether a stored signal can be decoded.
     fn read_signal(&self, signal: &[u8]) -> Result<(), String>;
     fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, Unfit>;
@@ -532,6 +534,11 @@ impl<W: Workflow> Handler for Typed<W> {
 
     fn read_state(&self, version: i32, data: &[u8]) -> Result<(), String> {
         self.state(version, data).map(drop)
+    }
+
+    fn lift(&self, version: i32, data: &[u8]) -> Result<Value, String> {
+        let state = self.state(version, data)?;
+        serde_json::to_value(state).map_err(|error| error.to_string())
     }
 
     fn read_signal(&self, signal: &[u8]) -> Result<(), String> {

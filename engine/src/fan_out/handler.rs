@@ -108,6 +108,11 @@ impl Handler for FanOutHandler {
             .map_err(|error| error.to_string())
     }
 
+    fn lift(&self, version: i32, data: &[u8]) -> Result<Value, String> {
+        self.read_state(version, data)?;
+        serde_json::from_slice(data).map_err(|error| error.to_string())
+    }
+
     fn read_signal(&self, _signal: &[u8]) -> Result<(), String> {
         Err("a fan-out takes no signals".to_owned())
     }

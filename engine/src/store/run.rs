@@ -282,6 +282,37 @@ pub(crate) async fn find_identity(
     }))
 }
 
+/// What is stored of where a run is.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) tenant_id: TenantId,
+    pub(crate) workflow: String,
+    pub(crate) version: i32,
+    pub(crate) entered: bool,
+    pub(crate) data: Vec<u8>,
+}
+
+/// Finds where a run is, as it is stored.
+pub(crate) async fn find_stored(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+) -> sqlx::Result<Option<Stored>> {
+    sqlx::query_as!(
+        Stored,
+        r#"
+        select tenant_id as "tenant_id: TenantId", workflow, version, entered, data
+        from engine.run
+        where run_id = $1
+          and shard_id = $2
+        "#,
+        run.0,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// Asks to hear of a live run's end; false when no live run of the tenant has the id. Written into
 /// the run's own row, so that whoever ends it at this moment sees it.
 pub(crate) async fn add_watcher(

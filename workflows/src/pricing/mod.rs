@@ -7,12 +7,13 @@
 //!   Bill's, Lago's and Meteroid's published figures follow this rule.
 //! - Units are whole local days, or seconds where the plan says so. The day of a change belongs to
 //!   what comes after it: everything is half-open.
-//! - A percentage comes off each line before it is rounded; an amount is spread over the lines by
-//!   their size, the rounding going to the largest remainders.
+//! - A percentage comes off each line before it is rounded, and so does an amount, which is spread over
+//!   the lines by their size: what is left of all of them is rounded once, and the rounding goes to the
+//!   largest remainders.
 //! - Tax is rounded per line, on what is left of it after discounts.
-//! - What is given back of a line is priced as the same part would be charged, and never more than
-//!   what is left of it: *used + credited = original* for each line, and a change up and down on one
-//!   day nets to zero.
+//! - What is given back is priced as the same part of the same lines would be charged, and of a line
+//!   never more than what is left of it: *used + credited = original* for each line, and a change up and
+//!   down on one day nets to zero. A shorter part never costs more than a longer one.
 //!
 //! Quotients have 28 digits. A true quotient is either a midpoint itself or at least one part in
 //! `units × 200` away from one, so the last digit never decides a rounding.
@@ -22,7 +23,7 @@
 
 mod credit;
 
-pub use credit::{Credit, CreditLine, Given, Unused, credit};
+pub use credit::{Credit, CreditLine, End, Given, Unused, credit};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -35,7 +36,7 @@ use crate::catalog::{Proration, Seller};
 use crate::money::{Currency, Money};
 
 /// Raised when a rule of this module changes; stored with each bill.
-pub const RULES: u32 = 2;
+pub const RULES: u32 = 3;
 
 /// Something that a subscription has so many of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,7 +221,11 @@ impl Bill {
         }
         if let Some(DiscountOff::Amount(off)) = self.discount.as_ref().map(|discount| discount.off)
         {
-            self.spread(off, &mut lines);
+            if self.rules < 3 {
+                self.spread_rounded(off, &mut lines);
+            } else {
+                self.spread(off, &mut lines);
+            }
         }
         for line in &mut lines {
             line.tax = tax_of(self.tax.as_ref(), line.amount, self.currency);
@@ -247,8 +252,51 @@ impl Bill {
         prorated().map(of).max().unwrap_or(Decimal::ONE)
     }
 
-    /// Takes an amount of a whole period off the lines, by their size.
+    /// Takes an amount of a whole period off the lines, by their size, before they are rounded.
     fn spread(&self, off: Decimal, lines: &mut [Line]) {
+        let all: Decimal = lines.iter().map(|line| line.charge.exact()).sum();
+        let rounded: Decimal = lines.iter().map(|line| line.subtotal).sum();
+        let rest = (all - off * self.longest().min(Decimal::ONE)).max(Decimal::ZERO);
+        if all.is_zero() {
+            return;
+        }
+        let digits = self.currency.decimals();
+        let mut left = round(rest, self.currency).min(rounded);
+        let mut rests: Vec<(Decimal, usize)> = Vec::with_capacity(lines.len());
+        for (index, line) in lines.iter_mut().enumerate() {
+            let exact = line.charge.exact() * rest / all;
+            let mut amount = exact.trunc_with_scale(digits).min(line.subtotal);
+            amount.rescale(digits);
+            rests.push((exact - amount, index));
+            line.amount = amount;
+            left -= amount;
+        }
+        rests.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.cmp(&a.1)));
+        let unit = Decimal::new(1, digits);
+        // Who has no room for it leaves it to the next; there is as much room as there is left.
+        while left >= unit {
+            let before = left;
+            for (_, index) in &rests {
+                if let Some(line) = lines
+                    .get_mut(*index)
+                    .filter(|one| one.amount < one.subtotal)
+                    && left >= unit
+                {
+                    line.amount += unit;
+                    left -= unit;
+                }
+            }
+            if left == before {
+                break;
+            }
+        }
+        for line in lines {
+            line.discount = line.subtotal - line.amount;
+        }
+    }
+
+    /// As the rules before 3 did: the amount was rounded by itself.
+    fn spread_rounded(&self, off: Decimal, lines: &mut [Line]) {
         let all: Decimal = lines.iter().map(|line| line.amount).sum();
         let part = self.longest().min(Decimal::ONE);
         let off = round(off * part, self.currency).min(all);

@@ -54,7 +54,24 @@ fn unused(units: i64, of: i64) -> Unused {
 
 fn back(line: &Line, unused: i64, tax: Option<&Tax>) -> CreditLine {
     let of = line.charge.span.units;
-    credit(&given(line), self::unused(unused, of), tax, eur()).unwrap()
+    one(&given(line), self::unused(unused, of), tax, eur()).unwrap()
+}
+
+/// What is given back of one line that no amount came off.
+fn one(given: &Given, unused: Unused, tax: Option<&Tax>, currency: Currency) -> Option<CreditLine> {
+    one_less(given, unused, tax, Decimal::ZERO, currency)
+}
+
+/// What is given back of one line that is all that an amount came off.
+fn one_less(
+    given: &Given,
+    unused: Unused,
+    tax: Option<&Tax>,
+    off: Decimal,
+    currency: Currency,
+) -> Option<CreditLine> {
+    let end = End { given, unused, tax };
+    credit(&[end], off, currency).remove(0)
 }
 
 #[test]
@@ -151,6 +168,10 @@ fn used_and_credited_are_the_original_whatever_came_before() {
         inclusive: false,
     };
     for off in discounts {
+        let amount = match off {
+            Some(DiscountOff::Amount(amount)) => amount,
+            _ => Decimal::ZERO,
+        };
         let discount = off.map(|off| Discount {
             coupon: "c".to_owned(),
             off,
@@ -162,7 +183,8 @@ fn used_and_credited_are_the_original_whatever_came_before() {
             let mut so_far = given(&line);
             // Given back day by day from its end: never more than the line, and all of it in the end.
             for of in (1..=units).rev() {
-                if let Some(bite) = credit(&so_far, unused(1, of), Some(&tax), eur()) {
+                let unused = unused(1, of);
+                if let Some(bite) = one_less(&so_far, unused, Some(&tax), amount, eur()) {
                     so_far.amount += bite.amount;
                     so_far.tax += bite.tax;
                 }
@@ -254,6 +276,62 @@ fn an_amount_comes_off_whole_when_an_item_was_changed_within_the_period() {
     assert_eq!(off(&bill), dec("2.50"));
 }
 
+#[test]
+fn an_amount_comes_off_before_what_is_left_is_rounded() {
+    let discount = Discount {
+        coupon: "five".to_owned(),
+        off: DiscountOff::Amount(dec("5")),
+    };
+    let mut bill = Bill::new(
+        eur(),
+        vec![charge("49.00", 1, 10, 30)],
+        Some(discount),
+        None,
+    );
+    let told = |bill: &Bill| {
+        let line = bill.price().remove(0);
+        [line.subtotal, line.discount, line.amount]
+    };
+    // 16.3333 less 1.6667 is 14.6667.
+    assert_eq!(told(&bill), [dec("16.33"), dec("1.66"), dec("14.67")]);
+    // Invoices that were drafted by the rules of before stay what they were.
+    bill.rules = 2;
+    assert_eq!(told(&bill), [dec("16.33"), dec("1.67"), dec("14.66")]);
+}
+
+#[test]
+fn a_shorter_part_never_costs_more_and_no_line_more_than_without_the_discount() {
+    for off in ["0.01", "0.99", "5.00", "14.98", "60.00"] {
+        for prices in [
+            vec!["5.10"],
+            vec!["19.99", "0.07"],
+            vec!["1.01", "3.33", "10.05"],
+        ] {
+            let mut before = Decimal::ZERO;
+            for units in 1..=31 {
+                let charges = prices.iter().map(|price| charge(price, 1, units, 31));
+                let mut bill = bill(charges.collect());
+                // Lines of one item would count as parts of one period.
+                for (index, charge) in bill.charges.iter_mut().enumerate() {
+                    charge.item.item = index.to_string();
+                }
+                bill.discount = Some(Discount {
+                    coupon: "c".to_owned(),
+                    off: DiscountOff::Amount(dec(off)),
+                });
+                let lines = bill.price();
+                for line in &lines {
+                    assert!(line.amount >= Decimal::ZERO && line.discount >= Decimal::ZERO);
+                    assert_eq!(line.amount + line.discount, line.subtotal);
+                }
+                let total = bill.totals(&lines).total;
+                assert!(total >= before, "{units} days of {prices:?} less {off}");
+                before = total;
+            }
+        }
+    }
+}
+
 /// The rows of the tables of docs/billing.md that have so many columns, after the two of their head.
 fn rows(columns: usize) -> Vec<Vec<String>> {
     let text = include_str!("../../../docs/billing.md");
@@ -310,7 +388,7 @@ fn the_worked_examples_of_the_docs_hold() {
         let bill = Bill::new(currency, vec![charge], None, Some(tax.clone()));
         let line = bill.price().remove(0);
         let unused = unused(row[3].parse().unwrap(), units);
-        let back = credit(&given(&line), unused, Some(&tax), currency).unwrap();
+        let back = one(&given(&line), unused, Some(&tax), currency).unwrap();
         assert_eq!((back.amount, currency), money_of(&row[5]), "{row:?}");
         assert_eq!((back.tax, currency), money_of(&row[6]), "{row:?}");
     }

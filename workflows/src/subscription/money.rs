@@ -12,7 +12,7 @@ use crate::calendar::{self, Period};
 use crate::catalog::Billing;
 use crate::money::Currency;
 use crate::pricing::{
-    Bill, Charge, Credit, CreditLine, Discount, DiscountOff, Given, Item, Span, Tax, Unused,
+    Bill, Charge, Credit, CreditLine, Discount, DiscountOff, End, Given, Item, Span, Tax, Unused,
     credit, cut, measure,
 };
 
@@ -123,7 +123,7 @@ fn bill_less(
     (!charges.is_empty()).then(|| Bill::new(terms.currency, charges, discount, tax.cloned()))
 }
 
-/// An amount off comes off a period once: what lines that stay have of it, new ones do not get.
+/// An amount off comes off a period once: what lines that stay have of it, others do not get.
 fn discount_left(
     terms: &Terms,
     facts: &Facts,
@@ -132,11 +132,11 @@ fn discount_left(
 ) -> Option<Discount> {
     let mut discount = terms.discount()?;
     if let DiscountOff::Amount(off) = &mut discount.off {
-        for Billed { given, .. } in &facts.billed {
-            let Charge { item, span } = &given.line.charge;
-            if given.until > from && item.item != SETUP_FEE && stays(item) {
-                let units = Decimal::from(span.units.max(1));
-                *off -= given.line.discount * Decimal::from(span.of) / units;
+        for billed in &facts.billed {
+            let line = &billed.given.line;
+            let item = &line.charge.item;
+            if billed.given.until > from && (item.item == SETUP_FEE || stays(item)) {
+                *off -= line.discount / whole_part(facts, billed);
             }
         }
         if *off <= Decimal::ZERO {
@@ -144,6 +144,22 @@ fn discount_left(
         }
     }
     Some(discount)
+}
+
+/// Which part of a whole period a line's amount off is of. What is charged once had its share of what
+/// came off the period that it was billed with.
+fn whole_part(facts: &Facts, billed: &Billed) -> Decimal {
+    let part = |one: &Billed| {
+        let span = one.given.line.charge.span;
+        Decimal::from(span.units.max(1)) / Decimal::from(span.of.max(1))
+    };
+    if billed.given.line.charge.item.item != SETUP_FEE {
+        return part(billed);
+    }
+    let beside = facts.billed.iter().filter(|one| {
+        one.invoice_id == billed.invoice_id && one.given.line.charge.item.item != SETUP_FEE
+    });
+    beside.map(part).max().unwrap_or(Decimal::ONE)
 }
 
 fn charges(items: &[Item], span: Span) -> Vec<Charge> {
@@ -183,6 +199,13 @@ pub fn open(terms: &Terms, period: &Period, zone: Tz, tax: Option<&Tax>) -> Opti
         discount = discount.filter(|one| matches!(one.off, DiscountOff::Percent(_)));
     }
     bill_less(terms, all, discount, tax)
+}
+
+/// What a period is billed as it begins. While a hold blocks billing nothing is invoiced, as at Kill
+/// Bill; what counts is when it begins, however late it is opened.
+#[must_use]
+pub fn begin(terms: &Terms, period: &Period, zone: Tz, facts: &Facts) -> Option<Bill> {
+    open(terms, period, zone, facts.tax.as_ref()).filter(|_| !facts.is_blocked(period.start))
 }
 
 /// What a period that is billed at its end costs until `until`; nothing where it was billed before.
@@ -240,34 +263,32 @@ fn give_back(
     zone: Tz,
     is_over: impl Fn(&Item) -> bool,
 ) -> Vec<GiveBack> {
+    let over = facts.billed.iter().filter(|billed| {
+        let item = &billed.given.line.charge.item;
+        item.item != SETUP_FEE && billed.given.until > from && is_over(item)
+    });
+    let over: Vec<(&Billed, End<'_>)> = over
+        .map(|billed| (billed, end_of(billed, from, terms, zone)))
+        .filter(|(_, end)| end.unused.units > 0)
+        .collect();
+    let ends: Vec<End<'_>> = over.iter().map(|(_, end)| *end).collect();
+    // What the lines had of an amount off that go, as those have it that come in their place.
+    let off = match discount_left(terms, facts, from, |item| !is_over(item)) {
+        Some(Discount {
+            off: DiscountOff::Amount(off),
+            ..
+        }) => off,
+        _ => Decimal::ZERO,
+    };
     let mut all: Vec<GiveBack> = Vec::new();
-    for billed in &facts.billed {
-        let Charge { item, span } = &billed.given.line.charge;
-        let until = billed.given.until;
-        if item.item == SETUP_FEE || until <= from || !is_over(item) {
-            continue;
-        }
-        // A period that began at a boundary of another zone counts from its natural start on.
-        let counted = span.start.max(terms.natural_start(span, zone));
-        let units = |start: DateTime<Utc>| {
-            let units = measure(start.max(counted), until, terms.offer.proration, zone);
-            scale(units, span, counted, terms, zone)
-        };
-        let unused = Unused {
-            start: from.max(span.start),
-            units: units(from),
-            of: units(span.start),
-        };
-        let tax = billed.tax.as_ref();
-        let Some(line) = credit(&billed.given, unused, tax, terms.currency) else {
-            continue;
-        };
-        let inclusive = tax.is_some_and(|tax| tax.inclusive);
+    for ((billed, _), line) in over.iter().zip(credit(&ends, off, terms.currency)) {
+        let Some(line) = line else { continue };
+        let inclusive = billed.tax.as_ref().is_some_and(|tax| tax.inclusive);
         let sum = Credit::of(std::slice::from_ref(&line), inclusive);
-        match all
+        let give = all
             .iter_mut()
-            .find(|one| one.invoice_id == billed.invoice_id)
-        {
+            .find(|one| one.invoice_id == billed.invoice_id);
+        match give {
             Some(one) => {
                 one.lines.push((billed.number, line));
                 one.tax += sum.tax;
@@ -282,6 +303,28 @@ fn give_back(
         }
     }
     all
+}
+
+/// What of a line is not used from an instant on.
+fn end_of<'a>(billed: &'a Billed, from: DateTime<Utc>, terms: &Terms, zone: Tz) -> End<'a> {
+    let span = &billed.given.line.charge.span;
+    let until = billed.given.until;
+    // A period that began at a boundary of another zone counts from its natural start on.
+    let counted = span.start.max(terms.natural_start(span, zone));
+    let units = |start: DateTime<Utc>| {
+        let units = measure(start.max(counted), until, terms.offer.proration, zone);
+        scale(units, span, counted, terms, zone)
+    };
+    let unused = Unused {
+        start: from.max(span.start),
+        units: units(from),
+        of: units(span.start),
+    };
+    End {
+        given: &billed.given,
+        unused,
+        tax: billed.tax.as_ref(),
+    }
 }
 
 /// A line that was counted in another unit than the plan counts in now keeps its own.

@@ -1,5 +1,6 @@
 //! What a tenant has: through the API, the client and the command line, on several nodes and clocks.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,9 +9,9 @@ use sqlx::Connection as _;
 use tenure_api::config::StripeConfig;
 use tenure_api::serve::{Running, ServeConfig, start};
 use tenure_client::{
-    CancelSubscription, ClearOverride, Client, ClientError, Entitlement, EntitlementReason,
-    EntitlementSource, Entitlements, HoldBlocks, HoldKind, IdempotencyKey, LiftHold,
-    NewSubscription, PlaceHold, Role, SetOverride, When,
+    CancelSubscription, ChangeSubscription, ClearOverride, Client, ClientError, Entitlement,
+    EntitlementReason, EntitlementSource, Entitlements, HoldBlocks, HoldKind, IdempotencyKey,
+    LiftHold, NewSubscription, PlaceHold, PublishCatalog, Role, SetOverride, When,
 };
 use tenure_engine::{PoolConfig, TenantId};
 use tenure_workflows::ports::mail::MailConfig;
@@ -565,5 +566,51 @@ async fn the_command_line_shows_entitlements_and_sets_and_clears_overrides() {
     run(&format!("override clear {tenant} projects --reason r")).await;
     let shown = run(&format!("override list {tenant}")).await;
     assert_eq!(shown.lines().count(), 2, "{shown}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_on_offers_what_it_did_when_it_was_sold() {
+    let app = TestApp::new().await;
+    let customer = app.customer().team("pm_card_visa").await;
+    let (client, tenant) = (&app.client, customer.tenant.tenant_id);
+    let more = |storage: u32, seats: Option<u32>| ChangeSubscription {
+        add_ons: Some(BTreeMap::from([("extra-storage".to_owned(), storage)])),
+        seats,
+        ..ChangeSubscription::default()
+    };
+    let change = async |asked: ChangeSubscription| {
+        let id = customer.subscription;
+        let sent = client.change_subscription(tenant, id, &asked, &fresh());
+        sent.await.unwrap();
+        customer.advance("0h").await;
+    };
+    let storage = async |tenant: Uuid| {
+        let one = client.entitlement(tenant, "storage_gb").await.unwrap();
+        one.entitlement.value
+    };
+    change(more(2, None)).await;
+    assert_eq!(storage(tenant).await, 300);
+    let catalog = json!({"add_ons": {"extra-storage": {
+        "name": "Extra storage, 10 GB", "prices": {"USD": "11.00"}, "most": 50,
+        "features": {"storage_gb": 10},
+    }}});
+    let publish = PublishCatalog { dry_run: None };
+    let published = client.publish_catalog(&catalog, &publish, &fresh()).await;
+    published.unwrap();
+    // What was bought stays, also when more of it is, and what comes later is of the new version.
+    assert_eq!(storage(tenant).await, 300);
+    change(more(3, Some(6))).await;
+    assert_eq!(storage(tenant).await, 400);
+    let later = app.customer().team("pm_card_visa").await;
+    let asked = more(3, None);
+    let id = later.subscription;
+    let of = later.tenant.tenant_id;
+    client
+        .change_subscription(of, id, &asked, &fresh())
+        .await
+        .unwrap();
+    later.advance("0h").await;
+    assert_eq!(storage(of).await, 130);
     app.finish().await;
 }

@@ -265,12 +265,14 @@ async fn a_change_of_seats_and_of_plan_bears_every_fault() {
         pass(play, 10).await?;
         let more = Wanted::Change {
             plan: None,
+            newest: false,
             seats: Some(8),
             add_ons: None,
         };
         ask(play, subscription, "more", more).await?;
         let other = Wanted::Change {
             plan: Some("team-yearly".to_owned()),
+            newest: false,
             seats: None,
             add_ons: None,
         };

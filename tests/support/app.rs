@@ -1,5 +1,6 @@
 //! The whole product in one process: API, worker, Stripe sandbox, captured mail, a clocked tenant.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use tenure_workflows::certificate::{LocalSigningKey, SigningKey};
 use tenure_workflows::ports::mail::MailConfig;
 use tenure_workflows::product::Sources;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 pub(crate) const SANDBOX_KEY: &str = "sk_test_suite";
@@ -46,8 +48,8 @@ pub(crate) struct TestApp {
     pub(crate) client: Client,
     pub(crate) sandbox: SandboxHandle,
     pub(crate) options: PgConnectOptions,
-    _mails: tempfile::TempDir,
-    running: Running,
+    mails: tempfile::TempDir,
+    running: Mutex<Option<Running>>,
 }
 
 /// Loads the demo catalogue and makes an admin's token.
@@ -74,6 +76,43 @@ pub(crate) async fn token(conn: &mut PgConnection, role: Role, tenant: Option<Te
     let token = auth::create(&mut tx, &new).await.unwrap();
     tx.commit().await.unwrap();
     token
+}
+
+/// What a process is served with.
+struct Served<'a> {
+    options: &'a PgConnectOptions,
+    sandbox: &'a SandboxHandle,
+    mails: &'a Path,
+}
+
+impl Served<'_> {
+    fn config(&self, listener: TcpListener, worker: Option<WorkerConfig>) -> ServeConfig {
+        ServeConfig {
+            database: self.options.clone().into(),
+            listener: Some(listener),
+            metrics: None,
+            worker,
+            allow_stranding: false,
+            stripe: StripeConfig {
+                url: self.sandbox.url().to_owned(),
+                secret_key: SANDBOX_KEY.to_owned(),
+                webhook_secrets: vec![WEBHOOK_SECRET.to_owned()],
+            },
+            mail: MailConfig::Capture {
+                folder: self.mails.to_owned(),
+                from: "Tenure <billing@tenure.example>".to_owned(),
+            },
+            master_key: None,
+            certificate_key: Some(certificate_key()),
+            products: Sources::default(),
+            archive: None,
+            environment: "suite".to_owned(),
+            pool: PoolConfig {
+                acquire_timeout: Duration::from_secs(2),
+                ..PoolConfig::default()
+            },
+        }
+    }
 }
 
 impl TestApp {
@@ -112,10 +151,6 @@ impl TestApp {
         archive: Option<ArchiveConfig>,
     ) -> Self {
         let mails = tempfile::tempdir().unwrap();
-        let mail = MailConfig::Capture {
-            folder: mails.path().to_owned(),
-            from: "Tenure <billing@tenure.example>".to_owned(),
-        };
         let token = seed(&options).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -125,39 +160,44 @@ impl TestApp {
             WEBHOOK_SECRET,
         )];
         let sandbox = Sandbox::start(config).await.unwrap();
-        let running = start(ServeConfig {
-            database: options.clone().into(),
-            listener: Some(listener),
-            metrics: None,
-            worker: Some(WorkerConfig::default()),
-            allow_stranding: false,
-            stripe: StripeConfig {
-                url: sandbox.url().to_owned(),
-                secret_key: SANDBOX_KEY.to_owned(),
-                webhook_secrets: vec![WEBHOOK_SECRET.to_owned()],
-            },
-            mail,
+        let served = Served {
+            options: &options,
+            sandbox: &sandbox,
+            mails: mails.path(),
+        };
+        let config = ServeConfig {
             master_key,
-            certificate_key: Some(certificate_key()),
             products,
             archive,
-            environment: "suite".to_owned(),
-            pool: PoolConfig {
-                acquire_timeout: Duration::from_secs(2),
-                ..PoolConfig::default()
-            },
-        })
-        .await
-        .unwrap();
+            ..served.config(listener, Some(WorkerConfig::default()))
+        };
+        let running = start(config).await.unwrap();
         Self {
             client: Client::new(&url, &token).unwrap(),
             url,
             token,
             sandbox,
             options,
-            _mails: mails,
-            running,
+            mails,
+            running: Mutex::new(Some(running)),
         }
+    }
+
+    /// Stops the process and starts it anew at its address, with a worker or without; for one whose
+    /// payloads are in clear and that knows no product.
+    pub(crate) async fn restart(&self, worker: Option<WorkerConfig>) {
+        let mut running = self.running.lock().await;
+        if let Some(before) = running.take() {
+            before.shutdown().await;
+        }
+        let address = self.url.trim_start_matches("http://");
+        let listener = TcpListener::bind(address).await.unwrap();
+        let served = Served {
+            options: &self.options,
+            sandbox: &self.sandbox,
+            mails: self.mails.path(),
+        };
+        *running = Some(start(served.config(listener, worker)).await.unwrap());
     }
 
     /// Stops everything, and checks that no run is stuck and no mail left unsent.
@@ -176,7 +216,9 @@ impl TestApp {
                 .await
                 .unwrap();
         assert_eq!(unsent, 0, "mails were left unsent");
-        self.running.shutdown().await;
+        if let Some(running) = self.running.into_inner() {
+            running.shutdown().await;
+        }
         self.sandbox.shutdown().await;
     }
 
@@ -278,6 +320,23 @@ impl Subscriber<'_> {
     /// Moves the clock and waits until it is ready: for as long as it takes, if it only moves on.
     pub(crate) async fn advance(&self, by: &str) {
         self.begin_advance(by).await;
+        self.settle().await;
+    }
+
+    /// Moves the clock to an instant and waits until it is ready.
+    pub(crate) async fn advance_to(&self, to: DateTime<Utc>) {
+        let advance = AdvanceTestClock {
+            to: Some(to),
+            by: None,
+        };
+        let key = IdempotencyKey::generate();
+        let sent = self.client.advance_test_clock(self.clock, &advance, &key);
+        sent.await.unwrap();
+        self.settle().await;
+    }
+
+    /// Waits until the clock is ready.
+    async fn settle(&self) {
         let mut tick = tokio::time::interval(LOOK_EVERY);
         let mut stood = (None, Instant::now());
         loop {

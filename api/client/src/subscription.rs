@@ -234,6 +234,9 @@ pub struct ChangeSubscription {
     /// Another plan, in its current version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// The current version, with its prices and features, also of the plan and the add-ons that it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub newest: bool,
     /// How many seats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seats: Option<u32>,
@@ -400,9 +403,14 @@ impl SubscriptionAct {
 
 impl CreditPreview {
     fn words(&self) -> String {
+        let of = self
+            .invoice_id
+            .map_or("an invoice to come".to_owned(), |id| {
+                format!("invoice {id}")
+            });
         format!(
-            "Gives back {} of invoice {}: {} off the debt, {} to the balance, {} to the method.",
-            self.total, self.invoice_id, self.to_debt, self.to_balance, self.to_refund
+            "Gives back {} of {of}: {} off the debt, {} to the balance, {} to the method.",
+            self.total, self.to_debt, self.to_balance, self.to_refund
         )
     }
 }
@@ -410,8 +418,9 @@ impl CreditPreview {
 /// What would be given back of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreditPreview {
-    /// The invoice.
-    pub invoice_id: Uuid,
+    /// The invoice; none while that is still to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoice_id: Option<Uuid>,
     /// In all, with tax.
     pub total: Money,
     /// Tax of it.

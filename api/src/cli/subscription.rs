@@ -36,6 +36,9 @@ pub(super) enum SubscriptionCommand {
         /// Code of another plan.
         #[arg(long)]
         plan: Option<String>,
+        /// The current version, also of the plan and the add-ons that it has.
+        #[arg(long)]
+        newest: bool,
         /// How many seats.
         #[arg(long)]
         seats: Option<u32>,
@@ -234,12 +237,14 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
         SubscriptionCommand::Change {
             act,
             plan,
+            newest,
             seats,
             add_ons,
             no_add_ons,
         } => {
             let asked = ChangeSubscription {
                 plan,
+                newest,
                 seats,
                 add_ons: add_ons_from(add_ons, no_add_ons),
                 ..change_of(&act)

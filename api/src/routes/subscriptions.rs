@@ -147,6 +147,7 @@ async fn change(
     let asked = &body.value;
     let wanted = Wanted::Change {
         plan: asked.plan.clone(),
+        newest: asked.newest,
         seats: asked.seats,
         add_ons: asked.add_ons.clone().map(|all| all.into_iter().collect()),
     };
@@ -321,14 +322,14 @@ async fn perform(
     once(state, caller, key, fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
         let (row, _) = subscription::find(conn, tenant_id, subscription_id).await?;
+        let (client, id) = (state.client(), subscription_id);
         let (wanted, when) = (&act.wanted, act.when);
-        let preview = subscription::preview(conn, tenant_id, subscription_id, wanted, when).await?;
+        let preview = subscription::preview(client, conn, tenant_id, id, wanted, when).await?;
         let mut answer = preview_to_json(row.run_id.0, preview);
         if act.dry_run {
             return Ok(Done::Undone(answer));
         }
         let signal_id = tenure_engine::random_uuid().to_string();
-        let (client, id) = (state.client(), subscription_id);
         subscription::act(client, conn, tenant_id, id, &signal_id, wanted, when).await?;
         trace::tell_run(tenant_id, row.run_id);
         answer.signal_id = Some(signal_id);
@@ -381,17 +382,14 @@ fn kind_to_json(kind: Kind) -> IntentKind {
 fn preview_to_json(run_id: Uuid, preview: Preview) -> SubscriptionAct {
     let currency = preview.price.currency();
     let amount = |amount| money(Amount::new(amount, currency));
-    let credits = preview
-        .credits
-        .into_iter()
-        .map(|(give, split)| CreditPreview {
-            invoice_id: give.invoice_id,
-            total: amount(give.total),
-            tax: amount(give.tax),
-            to_debt: amount(split.to_debt),
-            to_balance: amount(split.to_balance),
-            to_refund: amount(split.to_refund),
-        });
+    let credits = preview.credits.into_iter().map(|give| CreditPreview {
+        invoice_id: give.invoice_id,
+        total: amount(give.total),
+        tax: amount(give.tax),
+        to_debt: amount(give.split.to_debt),
+        to_balance: amount(give.split.to_balance),
+        to_refund: amount(give.split.to_refund),
+    });
     let lines = preview.lines.into_iter().map(|line| InvoiceLine {
         item: line.charge.item.item,
         description: line.charge.item.name,

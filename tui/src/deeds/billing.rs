@@ -391,6 +391,7 @@ fn subscription(deed: &Deed<'_>, id: Uuid) -> Result<BillingAct, String> {
             let plan = Some(values.text("plan")).filter(|plan| !plan.is_empty());
             let asked = ChangeSubscription {
                 plan,
+                newest: false,
                 seats: values.number("seats")?,
                 add_ons: add_ons(&values.text("add_ons"))?,
                 when,

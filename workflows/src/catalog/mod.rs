@@ -431,14 +431,24 @@ pub(crate) async fn find_version(
     }
 }
 
-/// Finds an add-on that can be had now.
+/// Finds an add-on: the version that was sold, where one was, and otherwise the one that can be had
+/// now. With the version that it is.
 ///
 /// # Errors
 /// [`DoorError::Malformed`] when there is none of that key; [`DoorError::Retired`].
 pub(crate) async fn find_add_on(
     conn: &mut PgConnection,
     add_on: &str,
-) -> Result<AddOnTerms, DoorError> {
+    sold: Option<i32>,
+) -> Result<(AddOnTerms, i32), DoorError> {
+    if let Some(version) = sold
+        && let Some(Published {
+            entry: Entry::AddOn(terms),
+            ..
+        }) = store::find_version(conn, "add_on", add_on, version).await?
+    {
+        return Ok((terms, version));
+    }
     match store::find_current(conn, "add_on", add_on).await? {
         Some(Published { retired: true, .. }) => Err(DoorError::Retired {
             what: "add-on",
@@ -446,8 +456,9 @@ pub(crate) async fn find_add_on(
         }),
         Some(Published {
             entry: Entry::AddOn(terms),
+            version,
             ..
-        }) => Ok(terms),
+        }) => Ok((terms, version)),
         _ => Err(DoorError::Malformed {
             field: "add_ons",
             detail: format!("no add-on is called {add_on:?}"),

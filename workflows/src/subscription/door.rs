@@ -1,22 +1,29 @@
 //! The doors to subscriptions: create, find, ask for a change, see beforehand what it comes to.
 
-use chrono::{DateTime, Utc};
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
-use tenure_engine::{Client, EngineError, RunRef, Signalled, TenantId};
+use tenure_engine::{Client, EngineError, Position, RunRef, ShardId, Signalled, TenantId};
 use uuid::Uuid;
 
+use super::course::{Course, Happening};
 use super::intent::{Act, Intent, Kind, When};
-use super::money::{self, CreditPolicy, GiveBack, Outcome, split};
+use super::money::{CreditPolicy, Split, split};
 use super::rules::{DisplayStatus, display_status, trial_end};
 use super::terms::{AddOn, Offer, PLAN, SEATS, Terms, offer, redeem};
-use super::{Lifecycle, Signal, SubscriptionRow, SubscriptionWorkflow, store};
+use super::{Lifecycle, Signal, State, SubscriptionRow, SubscriptionWorkflow, store};
 use crate::calendar::{self, Period};
 use crate::catalog;
 use crate::door::DoorError;
 use crate::money::{Currency, Money};
 use crate::pricing::{Line, Totals};
 use crate::{hold, invoice, tenant};
+
+/// How far ahead something can be asked for.
+const MOST_AHEAD: TimeDelta = TimeDelta::days(3653);
 
 /// A subscription to create.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +53,8 @@ pub enum Wanted {
     Change {
         /// The plan's key; its current version is taken.
         plan: Option<String>,
+        /// The current version, also of the plan and the add-ons that it has.
+        newest: bool,
         /// How many seats.
         seats: Option<u32>,
         /// All add-ons from then on.
@@ -75,8 +84,6 @@ pub enum Wanted {
 pub struct Asked {
     /// The subscription.
     pub row: SubscriptionRow,
-    /// What it is sold at now.
-    pub terms: Terms,
     /// What is to be done.
     pub act: Act,
     /// Whether with the period, or at an instant.
@@ -85,6 +92,8 @@ pub struct Asked {
     pub at: DateTime<Utc>,
     /// The tenant's time.
     pub now: DateTime<Utc>,
+    /// The tenant's zone.
+    pub zone: String,
 }
 
 /// What an act comes to, before it is done.
@@ -93,8 +102,8 @@ pub struct Preview {
     /// When it comes about.
     pub at: DateTime<Utc>,
     /// What is given back, and where it goes.
-    pub credits: Vec<(GiveBack, money::Split)>,
-    /// What is charged.
+    pub credits: Vec<GivenBack>,
+    /// What is charged, of all invoices that are drafted then.
     pub lines: Vec<Line>,
     /// The sums of what is charged.
     pub totals: Option<Totals>,
@@ -109,6 +118,19 @@ pub struct Preview {
     pub period: Option<Period>,
 }
 
+/// What is given back of an invoice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GivenBack {
+    /// The invoice; none while that is still to come.
+    pub invoice_id: Option<Uuid>,
+    /// In all, with tax.
+    pub total: Decimal,
+    /// Of the tax.
+    pub tax: Decimal,
+    /// Where it goes.
+    pub split: Split,
+}
+
 /// Creates a subscription and its run. The transaction must act as the tenant.
 ///
 /// Returns the row, its display status, and whether it was created now.
@@ -117,7 +139,7 @@ pub struct Preview {
 /// [`DoorError::UnknownPlan`], [`DoorError::Retired`], [`DoorError::UnknownCurrency`],
 /// [`DoorError::NotSoldIn`], [`DoorError::Malformed`] with the field; [`DoorError::NotFound`] for the
 /// tenant; [`DoorError::Conflict`] while a hold blocks changes; [`EngineError::KeyTaken`] when the key
-/// belongs to a subscription of another plan or currency.
+/// belongs to a subscription that was asked for otherwise.
 pub async fn create(
     client: &Client,
     conn: &mut PgConnection,
@@ -125,9 +147,6 @@ pub async fn create(
     new: &NewSubscription,
 ) -> Result<(SubscriptionRow, DisplayStatus, bool), DoorError> {
     let currency: Currency = new.currency.parse()?;
-    let plan = catalog::find_plan(conn, &new.plan).await?;
-    let add_ons = find_add_ons(conn, &new.add_ons).await?;
-    let offer = offer(&plan, currency, new.seats, &add_ons)?;
     // What it begins with is the zone that the tenant is in when this is committed.
     tenant::store::share_zone(conn, tenant_id).await?;
     let tenant = tenant::find(conn, tenant_id).await?;
@@ -136,9 +155,12 @@ pub async fn create(
         .key
         .clone()
         .unwrap_or_else(|| subscription_id.to_string());
-    if let Some(holder) = find_by_key(client, conn, &tenant, &key, &offer, currency).await? {
+    if let Some(holder) = find_by_key(client, conn, &tenant, &key, new).await? {
         return Ok((holder.0, holder.1, false));
     }
+    let plan = catalog::find_plan(conn, &new.plan).await?;
+    let add_ons = find_add_ons(conn, &new.add_ons, None).await?;
+    let offer = offer(&plan, currency, new.seats, &add_ons)?;
     let now = tenure_engine::tenant::now(conn, tenant_id).await?;
     refuse_held(conn, &tenant, None, now).await?;
     let zone = calendar::zone(&tenant.zone)?;
@@ -184,7 +206,8 @@ pub async fn create(
     let started = client
         .start::<SubscriptionWorkflow>(conn, tenant_id, &key, &terms)
         .await?;
-    store::insert(conn, tenant_id, tenant.shard_id, started.run_id, &terms).await?;
+    let (run, shard) = (started.run_id, tenant.shard_id);
+    store::insert(conn, tenant_id, shard, run, &terms, &new.asked()).await?;
     let (row, status) = find(conn, tenant_id, subscription_id).await?;
     Ok((row, status, true))
 }
@@ -196,7 +219,7 @@ fn bad_day(day: u32) -> DoorError {
     }
 }
 
-/// When it begins: not before its tenant did, and not more than a year ahead.
+/// When it begins: not before its tenant did, and not more than ten years ahead.
 fn start_of(
     new: &NewSubscription,
     tenant: &tenant::TenantRow,
@@ -215,15 +238,17 @@ fn start_of(
             "the tenant exists since {since}; nothing begins before that"
         ));
     }
-    if start > now + chrono::TimeDelta::days(3653) {
+    if start > now + MOST_AHEAD {
         return malformed("at most ten years ahead".to_owned());
     }
     Ok(start)
 }
 
+/// Finds add-ons; of those that `sold` has, the versions that it was sold.
 async fn find_add_ons(
     conn: &mut PgConnection,
     wanted: &[(String, u32)],
+    sold: Option<&Offer>,
 ) -> Result<Vec<AddOn>, DoorError> {
     let mut found: Vec<AddOn> = Vec::with_capacity(wanted.len());
     for (key, quantity) in wanted {
@@ -233,42 +258,68 @@ async fn find_add_ons(
                 detail: format!("{key:?} is named twice"),
             });
         }
+        let version = sold.and_then(|offer| offer.versions.get(key)).copied();
+        let (terms, version) = catalog::find_add_on(conn, key, version).await?;
         found.push(AddOn {
             key: key.clone(),
-            terms: catalog::find_add_on(conn, key).await?,
+            version,
+            terms,
             quantity: *quantity,
         });
     }
     Ok(found)
 }
 
-/// The subscription that holds the key, if it is of the same plan and currency.
+impl NewSubscription {
+    /// What is asked for under a key.
+    fn asked(&self) -> Value {
+        let mut add_ons = self.add_ons.clone();
+        add_ons.sort();
+        json!({
+            "plan": self.plan,
+            "currency": self.currency,
+            "seats": self.seats,
+            "add_ons": add_ons,
+            "coupon": self.coupon,
+            "start_at": self.start_at,
+            "anchor_day": self.anchor_day,
+        })
+    }
+
+    /// Whether a subscription is what is asked for, as far as is known of one of before 0135.
+    fn is(&self, row: &SubscriptionRow, asked: Option<&Value>) -> bool {
+        match asked {
+            Some(asked) => *asked == self.asked(),
+            None => row.plan == self.plan && row.price.currency().code() == self.currency,
+        }
+    }
+}
+
+/// The subscription that holds the key, if it was asked for in the same way.
 async fn find_by_key(
     client: &Client,
     conn: &mut PgConnection,
     tenant: &tenant::TenantRow,
     key: &str,
-    offer: &Offer,
-    currency: Currency,
+    new: &NewSubscription,
 ) -> Result<Option<(SubscriptionRow, DisplayStatus)>, DoorError> {
+    let (tenant_id, shard) = (tenant.tenant_id, tenant.shard_id);
     let holder = client
-        .find_by_key::<SubscriptionWorkflow>(conn, tenant.tenant_id, key)
+        .find_by_key::<SubscriptionWorkflow>(conn, tenant_id, key)
         .await?;
     let Some(run_id) = holder else {
         return Ok(None);
     };
-    let all = store::list(conn, tenant.tenant_id, tenant.shard_id, None).await?;
-    let same = |row: &SubscriptionRow| row.plan == offer.plan && row.price.currency() == currency;
-    match all.into_iter().find(|(row, _)| row.run_id == run_id) {
-        Some((row, owes)) if same(&row) => {
-            let status = display_status(&row, owes);
-            Ok(Some((row, status)))
+    if let Some((id, asked)) = store::find_asked(conn, tenant_id, shard, run_id).await? {
+        let found = find(conn, tenant_id, id).await?;
+        if new.is(&found.0, asked.as_ref()) {
+            return Ok(Some(found));
         }
-        _ => Err(DoorError::Engine(EngineError::KeyTaken {
-            key: key.to_owned(),
-            run_id,
-        })),
     }
+    Err(DoorError::Engine(EngineError::KeyTaken {
+        key: key.to_owned(),
+        run_id,
+    }))
 }
 
 /// Refuses what a hold blocks, and names it.
@@ -279,7 +330,7 @@ async fn refuse_held(
     now: DateTime<Utc>,
 ) -> Result<(), DoorError> {
     let holds = hold::store::list(conn, tenant.tenant_id, tenant.shard_id, false, None).await?;
-    let own = subscription.map(|id| format!("subscription/{id}"));
+    let own = subscription.map(store::source_of);
     // A pause of its own is ended by the very acts that this would refuse.
     let others: Vec<hold::HoldRow> = holds
         .into_iter()
@@ -419,12 +470,12 @@ async fn ask(
     let conflict = |detail: String| Err(DoorError::Conflict(detail));
     refuse_by_lifecycle(&row, wanted)?;
     let at = instant(&row, when, now)?;
-    let mut terms = store::find_terms(conn, row.shard_id, subscription).await?;
-    terms.expect_zone(tenant.zone.clone());
+    let terms = store::find_terms(conn, row.shard_id, subscription).await?;
     let intents = store::list_intents(conn, row.shard_id, subscription).await?;
     let act = match wanted {
         Wanted::Change {
             plan,
+            newest,
             seats,
             add_ons,
         } => {
@@ -435,8 +486,13 @@ async fn ask(
                         .to_owned(),
                 );
             }
-            let offer =
-                new_offer(conn, &terms, plan.as_deref(), *seats, add_ons.as_deref()).await?;
+            let plan = plan.as_deref().unwrap_or(&terms.offer.plan);
+            let plan = if *newest || *plan != *terms.offer.plan {
+                Some(catalog::find_plan(conn, plan).await?)
+            } else {
+                None
+            };
+            let offer = new_offer(conn, &terms, plan, *seats, add_ons.as_deref()).await?;
             // For how long its plan is sold is no matter of the rows, and of no change either.
             let periods = terms.offer.periods;
             let same = Offer {
@@ -479,11 +535,11 @@ async fn ask(
     };
     Ok(Asked {
         row,
-        terms,
         act,
         when,
         at,
         now,
+        zone: tenant.zone,
     })
 }
 
@@ -536,6 +592,10 @@ fn instant(
             field: "when",
             detail: format!("{} is past; it is {}", at.to_rfc3339(), now.to_rfc3339()),
         }),
+        When::At(at) if at > now + MOST_AHEAD => Err(DoorError::Malformed {
+            field: "when",
+            detail: "at most ten years ahead".to_owned(),
+        }),
         When::At(at) => Ok(at),
         When::PeriodEnd => Ok(match row.lifecycle {
             Lifecycle::Scheduled => row.started_at,
@@ -580,24 +640,20 @@ fn check_pause(
     }
 }
 
-/// The offer that a change leads to: what is not said stays as it was sold.
+/// The offer that a change leads to: what is not said stays as it was sold, also the versions unless a
+/// plan is moved to.
 async fn new_offer(
     conn: &mut PgConnection,
     terms: &Terms,
-    plan: Option<&str>,
+    plan: Option<catalog::Plan>,
     seats: Option<u32>,
     add_ons: Option<&[(String, u32)]>,
 ) -> Result<Offer, DoorError> {
     let now = &terms.offer;
-    let (plan, moved) = match plan {
-        Some(key) if key != now.plan => (catalog::find_plan(conn, key).await?, true),
-        _ => {
-            let version = now.plan_version;
-            (
-                catalog::find_version(conn, &now.plan, version).await?,
-                false,
-            )
-        }
+    let moved = plan.is_some();
+    let plan = match plan {
+        Some(plan) => plan,
+        None => catalog::find_version(conn, &now.plan, now.plan_version).await?,
     };
     let kept: Vec<(String, u32)> = now
         .items
@@ -607,7 +663,7 @@ async fn new_offer(
         .map(|item| (item.item.clone(), item.quantity))
         .collect();
     let wanted = add_ons.map_or(kept, <[_]>::to_vec);
-    let add_ons = find_add_ons(conn, &wanted).await?;
+    let add_ons = find_add_ons(conn, &wanted, (!moved).then_some(now)).await?;
     let seats = match (seats, &plan.terms.seats) {
         (Some(seats), _) => Some(seats),
         (None, Some(offered)) => now.seats.map(|seats| seats.max(offered.included)),
@@ -628,9 +684,13 @@ async fn new_offer(
 
 /// Tells what an act comes to, and does nothing. The transaction must act as the tenant.
 ///
+/// The subscription is played forward from where its run is, by what the run itself goes by; so an act
+/// that comes about later tells what is given back and charged then.
+///
 /// # Errors
 /// As [`act`].
 pub async fn preview(
+    client: &Client,
     conn: &mut PgConnection,
     tenant: TenantId,
     subscription: Uuid,
@@ -638,115 +698,119 @@ pub async fn preview(
     when: When,
 ) -> Result<Preview, DoorError> {
     let asked = ask(conn, tenant, subscription, wanted, when).await?;
-    let (shard, currency) = (asked.row.shard_id, asked.terms.currency);
-    let from = asked.row.period.map_or(asked.at, |period| period.start);
-    let facts = store::facts(conn, tenant, shard, subscription, from.min(asked.at)).await?;
-    let (outcome, terms, period) = come_to(&asked, &facts)?;
-    let policy = match (&asked.act, asked.when) {
-        (Act::Cancel { credit }, _) => *credit,
-        _ => CreditPolicy::Credit,
-    };
-    let mut credits = Vec::new();
-    let mut balance = invoice::store::find_balance(conn, tenant, shard, currency.code()).await?;
-    if policy != CreditPolicy::None {
-        for give in outcome.credits {
-            let standing = invoice::store::find_standing(conn, give.invoice_id, shard).await?;
-            let due = standing.map_or(Decimal::ZERO, |standing| standing.due());
-            let paid = invoice::store::list_refundable(conn, give.invoice_id, shard).await?;
-            let paid = paid.iter().map(|payment| payment.left).sum();
-            let split = split(give.total, due, paid, policy);
-            balance += split.to_balance;
-            credits.push((give, split));
-        }
+    let shard = asked.row.shard_id;
+    let mut position = client
+        .find_position::<SubscriptionWorkflow>(conn, asked.row.run_id)
+        .await?;
+    if let Some(terms) = position.state.terms_mut() {
+        // A move of the tenant's that the run may not have heard of yet.
+        terms.expect_zone(asked.zone.clone());
     }
-    let lines = outcome.bill.as_ref().map(crate::pricing::Bill::price);
-    let lines = lines.unwrap_or_default();
-    let totals = outcome.bill.as_ref().map(|bill| bill.totals(&lines));
-    let total = totals.map_or(Decimal::ZERO, |totals| totals.total);
-    let applied = invoice::balance::taken(balance, total);
-    Ok(Preview {
-        at: asked.at,
-        credits,
-        lines,
-        totals,
-        balance_applied: Money::new(applied, currency),
-        due: Money::new(total - applied, currency),
-        price: terms.offer.price(currency),
-        period,
-    })
+    let from = position.state.began().unwrap_or(asked.now).min(asked.now);
+    let facts = store::facts(conn, tenant, shard, subscription, from).await?;
+    let has_method = store::has_method(conn, tenant, shard).await?;
+    let Position { state, entered } = position;
+    let mut course = Course::new(state, entered, facts, has_method, asked.now);
+    let (at, happenings) = course.ask(asked.act, when)?;
+    tell(conn, tenant, shard, &course, at, happenings).await
 }
 
-/// What an act comes to, and the terms and the period from then on.
-fn come_to(
-    asked: &Asked,
-    facts: &money::Facts,
-) -> Result<(Outcome, Terms, Option<Period>), DoorError> {
-    let Asked {
-        row,
-        terms,
-        act,
+/// Tells what comes about at an instant, and where its money comes from and goes: that depends on what
+/// comes about before it.
+async fn tell(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    course: &Course,
+    at: DateTime<Utc>,
+    happenings: Vec<Happening>,
+) -> Result<Preview, DoorError> {
+    let terms = course.state().terms();
+    let currency = terms.currency;
+    let nothing = Money::zero(currency);
+    let period = match course.state() {
+        State::Active { period, .. } => Some(*period),
+        _ => None,
+    };
+    let mut balance = invoice::store::find_balance(conn, tenant, shard, currency.code()).await?;
+    // What methods have paid of invoices that are still to come.
+    let mut paid: HashMap<Uuid, Decimal> = HashMap::new();
+    let mut told = Preview {
         at,
-        ..
-    } = asked;
-    let zone = terms.zone()?;
-    let tax = facts.tax.as_ref();
-    let billed_now = row.lifecycle == Lifecycle::Active;
-    let ends_with_period = row.period.is_some_and(|period| period.end == *at);
-    let period = row.period.filter(|_| billed_now);
-    let mut next = terms.clone();
-    Ok(match (act, period) {
-        (Act::Cancel { .. }, Some(period)) => {
-            let (_, outcome) = money::stop(terms, &period, *at, zone, facts);
-            (outcome, next, None)
-        }
-        (Act::Pause { .. }, Some(period)) => {
-            let (_, outcome) = money::stop(terms, &period, *at, zone, facts);
-            (outcome, next, None)
-        }
-        (Act::Change { offer }, Some(period)) if ends_with_period => {
-            next.pass_period();
-            let index = if next.offer.restarts(offer) {
-                next.anchor_on = calendar::local_day(*at, zone);
-                0
-            } else {
-                period.index + 1
+        credits: Vec::new(),
+        lines: Vec::new(),
+        totals: None,
+        balance_applied: nothing,
+        due: nothing,
+        price: terms.offer.price(currency),
+        period,
+    };
+    for happening in happenings {
+        let is_told = happening.at == at;
+        for give in happening.credits {
+            let (due, refundable) = match paid.get(&give.invoice_id) {
+                Some(paid) => (Decimal::ZERO, *paid),
+                None => standing_of(conn, shard, give.invoice_id).await?,
             };
-            next.sell(offer.clone(), index, zone);
-            next.keep_coupon_time(terms, period.index + 1);
-            let (period, entered) = next.begin(Some(index), *at, zone);
-            let outcome = Outcome {
-                credits: Vec::new(),
-                bill: money::open(&next, &period, entered, tax).filter(|_| !facts.is_blocked(*at)),
+            let split = split(give.total, due, refundable, happening.policy);
+            balance += split.to_balance;
+            let invoice_id = match paid.get_mut(&give.invoice_id) {
+                Some(paid) => {
+                    *paid -= split.to_refund;
+                    None
+                }
+                None => Some(give.invoice_id),
             };
-            (outcome, next, Some(period))
+            if is_told {
+                told.credits.push(GivenBack {
+                    invoice_id,
+                    total: give.total,
+                    tax: give.tax,
+                    split,
+                });
+            }
         }
-        (Act::Change { offer }, Some(period)) => {
-            let changed = money::change(terms, &period, offer, *at, zone, facts);
-            (changed.outcome, changed.terms, Some(changed.period))
+        if let Some((id, bill)) = happening.bill {
+            let lines = bill.price();
+            let totals = bill.totals(&lines);
+            let applied = invoice::balance::taken(balance, totals.total);
+            balance -= applied;
+            paid.insert(id, totals.total - applied);
+            if is_told {
+                told.add(lines, totals, applied);
+            }
         }
-        (Act::MoveAnchor { day }, Some(period)) => {
-            let changed = money::move_anchor(terms, &period, *day, *at, zone, facts);
-            (changed.outcome, changed.terms, Some(changed.period))
-        }
-        (Act::Resume, _) => {
-            let ended = facts.held.iter().filter_map(|held| held.to);
-            let used_until = ended.max().unwrap_or(DateTime::<Utc>::MIN_UTC);
-            let entered = next.enter_zone(zone);
-            let (period, bill) = money::resume(&next, used_until, *at, entered, facts);
-            let outcome = Outcome {
-                credits: Vec::new(),
-                bill,
-            };
-            (outcome, next, Some(period))
-        }
-        (Act::Change { offer }, None) => {
-            next.offer = offer.clone();
-            (Outcome::default(), next, None)
-        }
-        (Act::Cancel { .. } | Act::Pause { .. } | Act::MoveAnchor { .. }, None) => {
-            (Outcome::default(), next, None)
-        }
-    })
+    }
+    Ok(told)
+}
+
+/// What is still owed for an invoice, and what can go back to the methods that paid it.
+async fn standing_of(
+    conn: &mut PgConnection,
+    shard: ShardId,
+    invoice_id: Uuid,
+) -> Result<(Decimal, Decimal), DoorError> {
+    let standing = invoice::store::find_standing(conn, invoice_id, shard).await?;
+    let due = standing.map_or(Decimal::ZERO, |standing| standing.due());
+    let payments = invoice::store::list_refundable(conn, invoice_id, shard).await?;
+    Ok((due, payments.iter().map(|payment| payment.left).sum()))
+}
+
+impl Preview {
+    /// Adds an invoice.
+    fn add(&mut self, lines: Vec<Line>, totals: Totals, applied: Decimal) {
+        let currency = self.price.currency();
+        let due = totals.total - applied;
+        self.balance_applied = Money::new(self.balance_applied.amount() + applied, currency);
+        self.due = Money::new(self.due.amount() + due, currency);
+        self.lines.extend(lines);
+        self.totals = Some(self.totals.map_or(totals, |known| Totals {
+            subtotal: known.subtotal + totals.subtotal,
+            discount: known.discount + totals.discount,
+            tax: known.tax + totals.tax,
+            total: known.total + totals.total,
+        }));
+    }
 }
 
 /// Asks for an act on a subscription. The transaction must act as the tenant.

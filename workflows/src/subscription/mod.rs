@@ -16,10 +16,17 @@
 //! | `Paused` | somebody, or its day, to go on |
 //! | `Ending` | nothing: it is being closed |
 //!
-//! What an act comes to in money is decided in [`money`], which the preview asks, too.
+//! What an act comes to in money is decided in [`money`], and what follows from what in `life`. A
+//! preview plays a `course` of just these forward, from the run's own state, so it cannot tell
+//! anything else than what is done.
+//!
+//! Work may be late. What was asked for comes about as of when it was asked for, and in the order in
+//! which it came between the ends of periods, so that nobody owes more or less for it.
 
+mod course;
 mod door;
 pub mod intent;
+mod life;
 mod migrate;
 pub mod money;
 pub mod rules;
@@ -28,7 +35,8 @@ pub(crate) mod store;
 pub mod terms;
 
 pub use door::{
-    Asked, NewSubscription, Preview, Wanted, act, create, find, list, list_intents, preview, undo,
+    Asked, GivenBack, NewSubscription, Preview, Wanted, act, create, find, list, list_intents,
+    preview, undo,
 };
 pub(crate) use door::{coming, move_zone};
 
@@ -432,7 +440,10 @@ impl Workflow for SubscriptionWorkflow {
             Event::RunFinished(run) => finished(cx, state, &run).await,
             Event::CancelRequested => Ok(match state {
                 State::Ending { .. } => Transition::stay(state),
-                state => end(state, cx.now(), EndReason::Canceled, CreditPolicy::None),
+                state => {
+                    let at = heard(cx, &state);
+                    end(state, at, EndReason::Canceled, CreditPolicy::None)
+                }
             }),
             Event::Joined(_) | Event::RunDeadline => Ok(Transition::stay(state)),
         }
@@ -506,7 +517,10 @@ async fn come_about(cx: &Context, mut state: State, kind: Kind) -> Next {
 async fn signalled(cx: &Context, mut state: State, signal: Signal) -> Next {
     match signal {
         Signal::MoveZone { zone } => steps::move_zone(cx, state, zone),
-        Signal::Unpaid => Ok(end(state, cx.now(), EndReason::Unpaid, CreditPolicy::None)),
+        Signal::Unpaid => {
+            let at = heard(cx, &state);
+            Ok(end(state, at, EndReason::Unpaid, CreditPolicy::None))
+        }
         Signal::Undo { intent } => {
             if let Some(intents) = state.intents_mut() {
                 intents.take(intent);
@@ -514,17 +528,13 @@ async fn signalled(cx: &Context, mut state: State, signal: Signal) -> Next {
             steps::note_intents(cx, state).await
         }
         signal => {
-            let now = cx.now();
+            let asked_at = heard(cx, &state);
             let Some((act, when)) = signal.asked() else {
                 return Ok(Transition::stay(state));
             };
-            let at = match when {
-                When::Now => now,
-                When::PeriodEnd => state.ends().unwrap_or(now),
-                When::At(at) => at,
-            };
-            if at <= now {
-                return perform(cx, state, act, now).await;
+            let at = state.instant(when, asked_at);
+            if at <= asked_at {
+                return perform(cx, state, act, asked_at).await;
             }
             if let Some(intents) = state.intents_mut() {
                 intents.put(Intent { act, when, at });
@@ -534,22 +544,25 @@ async fn signalled(cx: &Context, mut state: State, signal: Signal) -> Next {
     }
 }
 
+/// When what a visit answers was asked for: late work acts as of then. Not before its state began, at
+/// whose beginning it may have been on its way.
+fn heard(cx: &Context, state: &State) -> DateTime<Utc> {
+    let now = cx.now();
+    let heard = cx.received_at().map_or(now, |at| at.min(now));
+    state.began().map_or(heard, |began| heard.max(began))
+}
+
 /// Does what was asked for.
 async fn perform(cx: &Context, state: State, act: Act, at: DateTime<Utc>) -> Next {
-    let state = match state {
-        // At the very end of a period it comes about with it, so that the period is closed first.
-        State::Active {
-            terms,
-            period,
-            mut intents,
-        } if period.end <= at && act.kind() != Kind::Resume => {
-            let (when, at) = (When::PeriodEnd, period.end);
-            intents.take(act.kind());
-            intents.0.push(Intent { act, when, at });
-            return steps::period_end(cx, terms, period, intents).await;
-        }
-        state => state,
-    };
+    if let State::Active {
+        terms,
+        period,
+        intents,
+    } = &state
+        && let Some(intents) = life::with_the_end(period, intents, &act, at)
+    {
+        return steps::period_end(cx, terms.clone(), *period, intents).await;
+    }
     match act {
         Act::Cancel { credit } => Ok(match state {
             State::Incomplete { .. } => steps::expire(state, EndReason::Canceled, at),
@@ -633,6 +646,26 @@ impl State {
         }
     }
 
+    /// When it began, where that is known.
+    fn began(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Starting { .. } | Self::Scheduled { .. } => None,
+            Self::Trialing { terms, .. } => Some(terms.started_at),
+            Self::Incomplete { period, .. } | Self::Active { period, .. } => Some(period.start),
+            Self::Paused { since, .. } => Some(*since),
+            Self::Ending { ended_at, .. } => Some(*ended_at),
+        }
+    }
+
+    /// The instant at which something comes about that is asked for now.
+    fn instant(&self, when: When, now: DateTime<Utc>) -> DateTime<Utc> {
+        match when {
+            When::Now => now,
+            When::PeriodEnd => self.ends().unwrap_or(now),
+            When::At(at) => at,
+        }
+    }
+
     /// When what is paid for, or the trial, ends.
     fn ends(&self) -> Option<DateTime<Utc>> {
         match self {
@@ -673,29 +706,14 @@ fn rest(state: State) -> Transition<SubscriptionWorkflow> {
     transition
 }
 
-/// Goes to its end. A subscription that ends in the middle of a period says which.
+/// Goes to its end.
 fn end(
     state: State,
     ended_at: DateTime<Utc>,
     reason: EndReason,
     credit: CreditPolicy,
 ) -> Transition<SubscriptionWorkflow> {
-    let (terms, period) = match state {
-        State::Active { terms, period, .. } => (terms, (period.end > ended_at).then_some(period)),
-        State::Starting { terms }
-        | State::Incomplete { terms, .. }
-        | State::Scheduled { terms, .. }
-        | State::Trialing { terms, .. }
-        | State::Paused { terms, .. }
-        | State::Ending { terms, .. } => (terms, None),
-    };
-    Transition::go(State::Ending {
-        terms,
-        ended_at,
-        reason,
-        period,
-        credit,
-    })
+    Transition::go(life::ended(state, ended_at, reason, credit))
 }
 
 #[cfg(test)]

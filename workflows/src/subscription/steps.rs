@@ -10,7 +10,8 @@ use tenure_engine::{
 };
 use uuid::Uuid;
 
-use super::intent::{Act, Intent, Intents, Kind, When};
+use super::intent::{Intents, Kind};
+use super::life::{self, After, GoesOn};
 use super::money::{self, Changed, CreditPolicy, Outcome};
 use super::terms::{Offer, Terms};
 use super::{
@@ -18,13 +19,11 @@ use super::{
     rest, rules, store,
 };
 use crate::calendar::{self, Period};
-use crate::catalog::{Activation, Billing, WithoutMethod};
+use crate::catalog::{Activation, Billing};
 use crate::hold;
 use crate::invoice::{self, InvoiceWorkflow, Reason};
 use crate::notice::{self, NoticeWorkflow};
-use crate::pricing::cut;
 use crate::refund::{self, RefundWorkflow};
-use crate::tenant;
 
 /// How long a first payment may take; Stripe's incomplete subscriptions expire after as long.
 const FIRST_PAYMENT: TimeDelta = TimeDelta::hours(23);
@@ -86,6 +85,16 @@ impl Desk {
         from: DateTime<Utc>,
     ) -> sqlx::Result<money::Facts> {
         store::facts(tx, self.tenant, self.shard, terms.subscription_id, from).await
+    }
+
+    /// Writes down what is yet to come about.
+    async fn note(
+        self,
+        tx: &mut PgConnection,
+        subscription: Uuid,
+        intents: &Intents,
+    ) -> sqlx::Result<()> {
+        store::apply_intents(tx, self.tenant, self.shard, subscription, intents, self.now).await
     }
 
     /// Writes down what an act comes to.
@@ -186,45 +195,48 @@ pub(super) async fn begin(cx: &Context, terms: Terms) -> Next {
 }
 
 /// Its start has come.
-pub(super) async fn start_now(cx: &Context, terms: Terms, mut intents: Intents) -> Next {
-    if let Some(cancel) = intents.take_at_end(Kind::Cancel, terms.started_at) {
-        let state = State::Starting { terms };
-        return Ok(end(
-            state,
-            cancel.at,
-            EndReason::Canceled,
-            CreditPolicy::None,
-        ));
-    }
-    let mut terms = terms;
-    if let Some(Intent {
-        act: Act::Change { offer },
-        ..
-    }) = intents.take_at_end(Kind::Change, terms.started_at)
-    {
-        let zone = zone_of(&terms)?;
-        terms.sell_unbilled(offer, 0, zone);
-    }
-    if terms.trial_ends_at.is_some() {
-        let (shard, lifecycle) = (cx.shard_id(), Lifecycle::Trialing);
-        cx.transact(START_TRIAL, async |tx| {
-            Ok(store::apply(tx, shard, &terms, lifecycle, None).await?)
-        })
-        .await?;
-        return Ok(Transition::go(State::Trialing { terms, intents }));
-    }
-    go_period(terms, intents, None)
+pub(super) async fn start_now(cx: &Context, terms: Terms, intents: Intents) -> Next {
+    let (zone, at) = (zone_of(&terms)?, terms.started_at);
+    go(cx, life::start(terms, intents, zone), at).await
 }
 
-/// Goes to the period that begins at `from`; without, to the first.
-fn go_period(mut terms: Terms, intents: Intents, from: Option<DateTime<Utc>>) -> Next {
-    let zone = zone_of(&terms)?;
-    let from = from.unwrap_or_else(|| terms.trial_ends_at.unwrap_or(terms.started_at));
-    let (period, _) = terms.begin(None, from, zone);
-    Ok(Transition::go(State::Active {
-        terms,
-        period,
-        intents,
+/// Goes to what comes after a start, a trial or a period that ended at an instant.
+async fn go(cx: &Context, after: After, at: DateTime<Utc>) -> Next {
+    Ok(Transition::go(match after {
+        After::Tries { terms, intents } | After::Asks { terms, intents } => {
+            let (shard, lifecycle) = (cx.shard_id(), Lifecycle::Trialing);
+            cx.transact(START_TRIAL, async |tx| {
+                Ok(store::apply(tx, shard, &terms, lifecycle, None).await?)
+            })
+            .await?;
+            State::Trialing { terms, intents }
+        }
+        After::Opens {
+            terms,
+            period,
+            intents,
+        } => State::Active {
+            terms,
+            period,
+            intents,
+        },
+        After::Pauses {
+            terms,
+            intents,
+            until,
+        } => {
+            let pausing = Pausing {
+                terms,
+                intents,
+                until,
+                cut_off: None,
+            };
+            return pause_from(cx, pausing, at).await;
+        }
+        After::Ends { terms, reason } => {
+            let state = State::Starting { terms };
+            return Ok(end(state, at, reason, CreditPolicy::None));
+        }
     }))
 }
 
@@ -232,9 +244,7 @@ fn go_period(mut terms: Terms, intents: Intents, from: Option<DateTime<Utc>>) ->
 
 pub(super) fn trial(terms: Terms, intents: Intents) -> Next {
     let zone = zone_of(&terms)?;
-    let Some(ends_at) = terms.trial_ends_at else {
-        return go_period(terms, intents, None);
-    };
+    let ends_at = terms.trial_ends_at.unwrap_or(terms.started_at);
     let told = rules::trial_notice_at(terms.started_at, ends_at, zone);
     let transition = rest(State::Trialing { terms, intents });
     Ok(match told {
@@ -287,53 +297,22 @@ pub(super) fn tell_trial_ending(
     }
 }
 
-pub(super) async fn trial_end(cx: &Context, mut terms: Terms, mut intents: Intents) -> Next {
+pub(super) async fn trial_end(cx: &Context, terms: Terms, intents: Intents) -> Next {
+    let zone = zone_of(&terms)?;
     let ends_at = terms.trial_ends_at.unwrap_or(terms.started_at);
-    if intents.take_at_end(Kind::Cancel, ends_at).is_some() {
-        let state = State::Trialing { terms, intents };
-        return Ok(end(state, ends_at, EndReason::Canceled, CreditPolicy::None));
-    }
-    if let Some(Intent {
-        act: Act::Change { offer },
-        ..
-    }) = intents.take_at_end(Kind::Change, ends_at)
-    {
-        let zone = zone_of(&terms)?;
-        terms.sell_unbilled(offer, 0, zone);
-    }
-    if let Some(Intent {
-        act: Act::Pause { until },
-        ..
-    }) = intents.take_at_end(Kind::Pause, ends_at)
-    {
-        return pause_from(cx, terms, None, intents, until, ends_at).await;
-    }
-    if terms.without_method != WithoutMethod::Bill {
-        let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
-        let has_method: bool = cx
-            .transact(LOOK_FOR_METHOD, async |tx| {
-                let customer = tenant::store::find_customer(tx, tenant, shard).await?;
-                Ok(customer.is_some_and(|customer| customer.method.is_some()))
-            })
-            .await?;
-        let state = State::Trialing {
-            terms: terms.clone(),
-            intents: intents.clone(),
-        };
-        match terms.without_method {
-            WithoutMethod::End if !has_method => {
-                return Ok(end(
-                    state,
-                    ends_at,
-                    EndReason::TrialExpired,
-                    CreditPolicy::None,
-                ));
-            }
-            WithoutMethod::Pause if !has_method => return pause(cx, state, None, ends_at).await,
-            _ => {}
+    let after = match life::trial_end(terms, intents, zone) {
+        After::Asks { terms, intents } => {
+            let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+            let has_method: bool = cx
+                .transact(LOOK_FOR_METHOD, async |tx| {
+                    Ok(store::has_method(tx, tenant, shard).await?)
+                })
+                .await?;
+            life::without_method(terms, intents, has_method, zone)
         }
-    }
-    go_period(terms, intents, Some(ends_at))
+        after => after,
+    };
+    go(cx, after, ends_at).await
 }
 
 // Periods.
@@ -362,16 +341,12 @@ pub(super) async fn open_period(
     // Runs of version 1 answered nothing here, and had an invoice always.
     let drafted: Option<bool> = cx
         .transact(OPEN_PERIOD, async |tx| {
-            let tax = tenant::store::find_tax(tx, desk.tenant, desk.shard).await?;
             store::apply(tx, desk.shard, &terms, lifecycle, Some(&period)).await?;
             store::apply_items(tx, desk.tenant, desk.shard, &terms, period.start).await?;
             let id = terms.subscription_id;
-            store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?;
-            let holds = hold::store::list(tx, desk.tenant, desk.shard, false, None).await?;
-            let held = hold::rules::standing(&holds, Some(id), desk.now).billing;
-            let bill = money::open(&terms, &period, zone, tax.as_ref());
-            // While a hold blocks billing nothing is invoiced, as at Kill Bill.
-            let Some(bill) = bill.filter(|_| held.is_none()) else {
+            desk.note(tx, id, &intents).await?;
+            let facts = store::opening_facts(tx, desk.tenant, desk.shard, id).await?;
+            let Some(bill) = money::begin(&terms, &period, zone, &facts) else {
                 return Ok(Some(false));
             };
             let draft = invoice::Draft {
@@ -543,88 +518,17 @@ async fn bill_used(
 
 /// A period has ended: what it used is billed where that comes last, and what was to come about with
 /// its end does.
-#[expect(
-    clippy::too_many_lines,
-    reason = "what comes about with an end, in its order"
-)]
 pub(super) async fn period_end(
     cx: &Context,
-    mut terms: Terms,
+    terms: Terms,
     period: Period,
-    mut intents: Intents,
+    intents: Intents,
 ) -> Next {
-    let zone = zone_of(&terms)?;
-    let currency = terms.currency;
+    let (zone, currency) = (zone_of(&terms)?, terms.currency);
     let left = bill_used(cx, &terms, period, zone).await?;
-    terms.pass_period();
-    let at = period.end;
-    let closed = period;
-    let ends = |terms, intents, reason| {
-        let state = State::Active {
-            terms,
-            period: closed,
-            intents,
-        };
-        end(state, at, reason, CreditPolicy::None)
-    };
-    if intents.take_at_end(Kind::Cancel, at).is_some() {
-        return Ok(follow(
-            ends(terms, intents, EndReason::Canceled),
-            left,
-            currency,
-        ));
-    }
-    let mut next = period.index.checked_add(1);
-    if let Some(Intent {
-        act: Act::Change { offer },
-        ..
-    }) = intents.take_at_end(Kind::Change, at)
-    {
-        let before = terms.clone();
-        if terms.offer.restarts(&offer) {
-            terms.anchor_on = calendar::local_day(at, zone);
-            next = Some(0);
-        }
-        // Before its term is looked at: another plan goes on when that of this one is over.
-        terms.sell(offer, next.unwrap_or(0), zone);
-        terms.keep_coupon_time(&before, period.index.saturating_add(1));
-    }
-    if terms.is_over(at) {
-        return Ok(follow(
-            ends(terms, intents, EndReason::Expired),
-            left,
-            currency,
-        ));
-    }
-    if let Some(Intent {
-        act: Act::MoveAnchor { day },
-        ..
-    }) = intents.take_at_end(Kind::MoveAnchor, at)
-    {
-        let until = calendar::local_day(at, zone);
-        terms.anchor_on = calendar::anchor_before(until, day).unwrap_or(terms.anchor_on);
-        next = None;
-    }
-    if let Some(Intent {
-        act: Act::Pause { until },
-        ..
-    }) = intents.take_at_end(Kind::Pause, at)
-    {
-        let pauses = pause_from(cx, terms, None, intents, until, at).await?;
-        return Ok(follow(pauses, left, currency));
-    }
-    let (period, _) = terms.begin(next, at, zone);
-    if terms.is_over(at) {
-        // The last day of its term was one that a move across the date line took away.
-        let ended = ends(terms, intents, EndReason::Expired);
-        return Ok(follow(ended, left, currency));
-    }
-    let opens = Transition::go(State::Active {
-        terms,
-        period,
-        intents,
-    });
-    Ok(follow(opens, left, currency))
+    let after = life::period_end(terms, period, intents, zone);
+    let goes = go(cx, after, period.end).await?;
+    Ok(follow(goes, left, currency))
 }
 
 // Acts.
@@ -634,7 +538,7 @@ pub(super) async fn note_intents(cx: &Context, state: State) -> Next {
     let intents = state.intents().cloned().unwrap_or_default();
     let id = state.terms().subscription_id;
     cx.transact(NOTE_INTENTS, async |tx| {
-        Ok(store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?)
+        Ok(desk.note(tx, id, &intents).await?)
     })
     .await?;
     Ok(rest(state))
@@ -649,24 +553,8 @@ pub(super) async fn change(cx: &Context, state: State, offer: Offer, at: DateTim
             intents,
         } => (terms, period, intents),
         mut other => {
-            // Nothing was billed for what comes: it is only sold at something else.
-            match &mut other {
-                State::Scheduled { terms, .. } | State::Trialing { terms, .. } => {
-                    let zone = zone_of(terms)?;
-                    let index = index_at(terms, &offer, at, zone);
-                    terms.sell_unbilled(offer, index, zone);
-                }
-                State::Paused { terms, .. } => {
-                    let zone = zone_of(terms)?;
-                    let before = terms.clone();
-                    let index = index_at(terms, &offer, at, zone);
-                    terms.sell(offer, index, zone);
-                    let old = index_at(&before, &before.offer, at, zone);
-                    terms.keep_coupon_time(&before, old);
-                }
-                _ => {}
-            }
-            return note_terms(cx, other).await;
+            life::sell(&mut other, offer, at).terminal("unknown_zone")?;
+            return note_terms(cx, other, at).await;
         }
     };
     let desk = Desk::new(cx);
@@ -683,20 +571,17 @@ pub(super) async fn change(cx: &Context, state: State, offer: Offer, at: DateTim
     Ok(go_on(changed, left, intents))
 }
 
-/// The index of the period that an offer would be in at an instant.
-fn index_at(terms: &Terms, offer: &Offer, at: DateTime<Utc>, zone: Tz) -> u32 {
-    let day = calendar::local_day(at, zone);
-    calendar::index_of(terms.anchor_on, offer.interval, day).unwrap_or(0)
-}
-
 pub(super) async fn move_anchor(cx: &Context, state: State, day: u32, at: DateTime<Utc>) -> Next {
-    let State::Active {
-        terms,
-        period,
-        mut intents,
-    } = state
-    else {
-        return note_intents(cx, state).await;
+    let (terms, period, mut intents) = match state {
+        State::Active {
+            terms,
+            period,
+            intents,
+        } => (terms, period, intents),
+        mut other => {
+            life::keep_move(&mut other, day, at);
+            return note_intents(cx, other).await;
+        }
     };
     let desk = Desk::new(cx);
     let zone = zone_of(&terms)?;
@@ -746,7 +631,7 @@ async fn apply_changed(
     store::apply(tx, desk.shard, terms, Lifecycle::Active, Some(period)).await?;
     store::apply_items(tx, desk.tenant, desk.shard, terms, *from).await?;
     let id = terms.subscription_id;
-    store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?;
+    desk.note(tx, id, &intents).await?;
     let bills = Period {
         start: *from,
         ..*period
@@ -768,11 +653,8 @@ fn go_on(kept: Kept, left: Left, mut intents: Intents) -> Transition<Subscriptio
     follow(rest(state), left, currency)
 }
 
-/// Notes terms that nothing was billed at yet.
-async fn note_terms(cx: &Context, mut state: State) -> Next {
-    if let Some(intents) = state.intents_mut() {
-        intents.take(Kind::Change);
-    }
+/// Notes terms from an instant on that nothing was billed at yet.
+async fn note_terms(cx: &Context, state: State, at: DateTime<Utc>) -> Next {
     let desk = Desk::new(cx);
     let (terms, intents) = (
         state.terms().clone(),
@@ -780,9 +662,9 @@ async fn note_terms(cx: &Context, mut state: State) -> Next {
     );
     cx.transact(CHANGE, async |tx| {
         store::apply_terms(tx, desk.shard, &terms).await?;
-        store::apply_items(tx, desk.tenant, desk.shard, &terms, desk.now).await?;
+        store::apply_items(tx, desk.tenant, desk.shard, &terms, at).await?;
         let id = terms.subscription_id;
-        Ok(store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?)
+        Ok(desk.note(tx, id, &intents).await?)
     })
     .await?;
     Ok(rest(state))
@@ -794,50 +676,71 @@ pub(super) async fn pause(
     until: Option<DateTime<Utc>>,
     at: DateTime<Utc>,
 ) -> Next {
-    match state {
+    let (terms, intents, cut_off) = match state {
         State::Active {
             terms,
             period,
-            mut intents,
-        } => {
-            intents.take(Kind::Pause);
-            pause_from(cx, terms, Some(period), intents, until, at).await
+            intents,
+        } => (terms, intents, Some(CutOff::Period(period))),
+        State::Trialing { terms, intents } => {
+            let ends_at = terms.trial_ends_at.unwrap_or(at);
+            (terms, intents, Some(CutOff::Trial(ends_at)))
         }
-        State::Trialing { terms, mut intents } => {
-            intents.take(Kind::Pause);
-            pause_from(cx, terms, None, intents, until, at).await
+        state => return note_intents(cx, state).await,
+    };
+    let pausing = Pausing {
+        terms,
+        intents,
+        until,
+        cut_off,
+    };
+    pause_from(cx, pausing, at).await
+}
+
+/// What a pause begins with.
+struct Pausing {
+    terms: Terms,
+    intents: Intents,
+    until: Option<DateTime<Utc>>,
+    /// None between two periods, and between a trial and the first.
+    cut_off: Option<CutOff>,
+}
+
+/// What a pause cuts off.
+#[derive(Clone, Copy)]
+enum CutOff {
+    Period(Period),
+    /// With its end.
+    Trial(DateTime<Utc>),
+}
+
+impl CutOff {
+    fn end(self) -> DateTime<Utc> {
+        match self {
+            Self::Period(period) => period.end,
+            Self::Trial(end) => end,
         }
-        state => note_intents(cx, state).await,
     }
 }
 
-/// Pauses, in the middle of a period or between two.
-async fn pause_from(
-    cx: &Context,
-    terms: Terms,
-    period: Option<Period>,
-    mut intents: Intents,
-    until: Option<DateTime<Utc>>,
-    at: DateTime<Utc>,
-) -> Next {
-    if let Some(at) = until {
-        let (act, when) = (Act::Resume, When::At(at));
-        intents.put(Intent { act, when, at });
-    }
-    if let Some(period) = &period {
-        // No period ends in a pause: what was to come about with this one keeps its day.
-        intents.date(Kind::Cancel, period.end);
-        intents.date(Kind::Change, period.end);
-    }
+/// Pauses from an instant on.
+async fn pause_from(cx: &Context, pausing: Pausing, at: DateTime<Utc>) -> Next {
+    let Pausing {
+        terms,
+        mut intents,
+        until,
+        cut_off,
+    } = pausing;
+    life::pause(&mut intents, until, cut_off.map(CutOff::end));
     let desk = Desk::new(cx);
     let (zone, currency) = (zone_of(&terms)?, terms.currency);
     let left = cx
         .transact(PAUSE, async |tx| {
             let id = terms.subscription_id;
             store::apply(tx, desk.shard, &terms, Lifecycle::Paused, None).await?;
-            store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?;
+            desk.note(tx, id, &intents).await?;
             hold::store::insert(tx, desk.shard, &customer_pause(desk, id, at)).await?;
-            let Some(period) = period else {
+            let Some(CutOff::Period(period)) = cut_off else {
                 return Ok(Left::default());
             };
             let facts = desk.facts(tx, &terms, period.start).await?;
@@ -862,7 +765,7 @@ async fn pause_from(
 
 /// The hold of a pause: its run places it and lifts it.
 fn customer_pause(desk: Desk, subscription: Uuid, at: DateTime<Utc>) -> hold::HoldRow {
-    let source = source_of(subscription);
+    let source = store::source_of(subscription);
     hold::HoldRow {
         hold_id: tenure_engine::new_uuid(desk.shard),
         tenant_id: desk.tenant,
@@ -879,20 +782,13 @@ fn customer_pause(desk: Desk, subscription: Uuid, at: DateTime<Utc>) -> hold::Ho
     }
 }
 
-fn source_of(subscription: Uuid) -> String {
-    format!("subscription/{subscription}")
-}
-
 #[expect(
     clippy::too_many_lines,
     reason = "one transaction and what follows from it, told in order"
 )]
 pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Next {
-    if state.terms().is_over(at) && matches!(state, State::Paused { .. }) {
-        return Ok(end(state, at, EndReason::Expired, CreditPolicy::None));
-    }
     let State::Paused {
-        mut terms,
+        terms,
         since,
         mut intents,
     } = state
@@ -900,41 +796,35 @@ pub(super) async fn resume(cx: &Context, state: State, at: DateTime<Utc>) -> Nex
         return note_intents(cx, state).await;
     };
     intents.take(Kind::Resume);
-    let desk = Desk::new(cx);
-    let (zone, currency) = (zone_of(&terms)?, terms.currency);
-    if terms.passed_in_pause(since, at, zone) {
-        terms.pass_period();
-    }
-    let begins_with_payment = terms.activation == Activation::FirstPayment;
-    let in_trial = terms
-        .trial_ends_at
-        .is_some_and(|ends| ends > at && since < ends);
-    let used_until = cut(since, terms.offer.proration, zone);
-    let zone = if in_trial {
-        zone
-    } else {
-        terms.enter_zone(zone)
-    };
-    if terms.is_over(at) {
-        // In the zone that it moved to meanwhile.
-        let paused = State::Paused {
+    let (mut terms, used) = match life::go_on(terms, since, at).terminal("unknown_zone")? {
+        GoesOn::Over(terms) => {
+            let state = State::Starting { terms };
+            return Ok(end(state, at, EndReason::Expired, CreditPolicy::None));
+        }
+        GoesOn::InTrial(terms) => (terms, None),
+        GoesOn::InPeriod {
             terms,
-            since,
-            intents,
-        };
-        return Ok(end(paused, at, EndReason::Expired, CreditPolicy::None));
-    }
+            used_until,
+            zone,
+        } => (terms, Some((used_until, zone))),
+    };
+    let (desk, currency) = (Desk::new(cx), terms.currency);
+    let begins_with_payment = terms.activation == Activation::FirstPayment;
     let (period, left): (Option<Period>, Left) = cx
         .transact(RESUME, async |tx| {
             let id = terms.subscription_id;
-            store::lift_pause(tx, desk.tenant, desk.shard, id, &source_of(id), at).await?;
-            store::apply_intents(tx, desk.tenant, desk.shard, id, &intents, desk.now).await?;
-            if in_trial {
+            let source = store::source_of(id);
+            store::lift_pause(tx, desk.tenant, desk.shard, id, &source, at).await?;
+            let Some((used_until, zone)) = used else {
                 store::apply(tx, desk.shard, &terms, Lifecycle::Trialing, None).await?;
+                desk.note(tx, id, &intents).await?;
                 return Ok((None, Left::default()));
-            }
+            };
             let facts = desk.facts(tx, &terms, at).await?;
             let (period, bill) = money::resume(&terms, used_until, at, zone, &facts);
+            let mut intents = intents.clone();
+            intents.follow(period.end);
+            desk.note(tx, id, &intents).await?;
             if begins_with_payment {
                 // Nothing of it was paid for before: it begins now, and is billed where all begin.
                 return Ok((Some(period), Left::default()));

@@ -65,6 +65,7 @@ pub(super) async fn insert(
     shard: ShardId,
     run: RunId,
     terms: &Terms,
+    asked: &serde_json::Value,
 ) -> sqlx::Result<()> {
     let offer = &terms.offer;
     sqlx::query!(
@@ -72,9 +73,9 @@ pub(super) async fn insert(
         insert into app.subscription
           (subscription_id, shard_id, tenant_id, run_id, plan, plan_version, seats, billing_interval,
            billing, proration, currency, amount, zone, anchor_on, started_at, trial_ends_at,
-           term_ends_at, coupon, coupon_left, coupon_off, lifecycle)
+           term_ends_at, coupon, coupon_left, coupon_off, lifecycle, asked)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-          $20, 'scheduled')
+          $20, 'scheduled', $21)
         "#,
         terms.subscription_id,
         shard.0,
@@ -96,10 +97,35 @@ pub(super) async fn insert(
         terms.coupon.as_ref().map(|coupon| coupon.discount.coupon.as_str()),
         terms.coupon.as_ref().and_then(|coupon| coupon.left).map(count),
         coupon_off(terms)?,
+        asked,
     )
     .execute(&mut *conn)
     .await?;
     apply_items(conn, tenant, shard, terms, terms.started_at).await
+}
+
+/// Finds the subscription of a run, and what its creation asked for.
+pub(super) async fn find_asked(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    run: RunId,
+) -> sqlx::Result<Option<(Uuid, Option<serde_json::Value>)>> {
+    let row = sqlx::query!(
+        r#"
+        select subscription_id, asked
+        from app.subscription
+        where tenant_id = $1
+          and shard_id = $2
+          and run_id = $3
+        "#,
+        tenant.0,
+        shard.0,
+        run.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.subscription_id, row.asked)))
 }
 
 /// Lists the tenant's subscriptions, newest first, with whether something is owed for them: an
@@ -195,7 +221,11 @@ pub(super) async fn find_terms(
     )
     .fetch_one(&mut *conn)
     .await?;
-    let items = list_items(conn, shard, subscription).await?;
+    let sold = list_sold(conn, shard, subscription).await?;
+    let versions = sold.iter();
+    let versions = versions.filter_map(|(item, version)| Some((item.item.clone(), (*version)?)));
+    let versions = versions.collect();
+    let items: Vec<Item> = sold.into_iter().map(|(item, _)| item).collect();
     let coupon = match (row.coupon, row.coupon_off) {
         (Some(coupon), Some(off)) => Some(Redeemed {
             discount: Discount {
@@ -226,6 +256,7 @@ pub(super) async fn find_terms(
                 _ => Proration::Day,
             },
             items,
+            versions,
             seats: row.seats.map(i32::unsigned_abs),
             periods: None,
             set_up: None,
@@ -251,9 +282,19 @@ pub(super) async fn list_items(
     shard: ShardId,
     subscription: Uuid,
 ) -> sqlx::Result<Vec<Item>> {
+    let sold = list_sold(conn, shard, subscription).await?;
+    Ok(sold.into_iter().map(|(item, _)| item).collect())
+}
+
+/// Lists what a subscription has now, the plan first, with the versions of add-ons.
+async fn list_sold(
+    conn: &mut PgConnection,
+    shard: ShardId,
+    subscription: Uuid,
+) -> sqlx::Result<Vec<(Item, Option<i32>)>> {
     let rows = sqlx::query!(
         r#"
-        select distinct on (item) item, name, unit_price, quantity
+        select distinct on (item) item, name, unit_price, quantity, version
         from app.subscription_item
         where subscription_id = $1
           and shard_id = $2
@@ -270,17 +311,20 @@ pub(super) async fn list_items(
     )
     .fetch_all(conn)
     .await?;
-    let mut items: Vec<Item> = rows
+    let mut sold: Vec<(Item, Option<i32>)> = rows
         .into_iter()
-        .map(|row| Item {
-            item: row.item,
-            name: row.name,
-            unit_price: row.unit_price,
-            quantity: row.quantity.unsigned_abs(),
+        .map(|row| {
+            let item = Item {
+                item: row.item,
+                name: row.name,
+                unit_price: row.unit_price,
+                quantity: row.quantity.unsigned_abs(),
+            };
+            (item, row.version)
         })
         .collect();
-    items.sort_by_key(|item| item.item != super::terms::PLAN);
-    Ok(items)
+    sold.sort_by_key(|(item, _)| item.item != super::terms::PLAN);
+    Ok(sold)
 }
 
 /// Whether a payment for one of its invoices is under way.
@@ -396,6 +440,10 @@ pub(super) async fn apply_items(
     let names: Vec<String> = items.iter().map(|item| item.name.clone()).collect();
     let prices: Vec<Decimal> = items.iter().map(|item| item.unit_price).collect();
     let quantities: Vec<i32> = items.iter().map(|item| count(item.quantity)).collect();
+    let versions = items
+        .iter()
+        .map(|item| terms.offer.versions.get(&item.item));
+    let versions: Vec<Option<i32>> = versions.map(Option::<&i32>::copied).collect();
     sqlx::query!(
         r#"
         update app.subscription_item as held
@@ -405,12 +453,13 @@ pub(super) async fn apply_items(
           and held.valid_to is null
           and not exists (
             select 1
-            from unnest($4::text[], $5::text[], $6::numeric[], $7::integer[])
-              as wanted(item, name, unit_price, quantity)
+            from unnest($4::text[], $5::text[], $6::numeric[], $7::integer[], $8::integer[])
+              as wanted(item, name, unit_price, quantity, version)
             where wanted.item = held.item
               and wanted.name = held.name
               and wanted.unit_price = held.unit_price
-              and wanted.quantity = held.quantity)
+              and wanted.quantity = held.quantity
+              and (wanted.version is null or wanted.version = held.version))
         "#,
         terms.subscription_id,
         shard.0,
@@ -419,16 +468,25 @@ pub(super) async fn apply_items(
         &names,
         &prices,
         &quantities,
+        &versions as _,
     )
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
         r#"
         insert into app.subscription_item
-          (subscription_id, item, valid_from, shard_id, tenant_id, name, unit_price, quantity)
-        select $1, wanted.item, $3, $2, $8, wanted.name, wanted.unit_price, wanted.quantity
-        from unnest($4::text[], $5::text[], $6::numeric[], $7::integer[])
-          as wanted(item, name, unit_price, quantity)
+          (subscription_id, item, valid_from, shard_id, tenant_id, name, unit_price, quantity, version)
+        select $1, wanted.item, $3, $2, $8, wanted.name, wanted.unit_price, wanted.quantity,
+          coalesce(wanted.version, (
+            select known.version
+            from app.subscription_item as known
+            where known.subscription_id = $1
+              and known.shard_id = $2
+              and known.item = wanted.item
+            order by known.valid_from desc
+            limit 1))
+        from unnest($4::text[], $5::text[], $6::numeric[], $7::integer[], $9::integer[])
+          as wanted(item, name, unit_price, quantity, version)
         where not exists (
           select 1
           from app.subscription_item as held
@@ -438,7 +496,7 @@ pub(super) async fn apply_items(
             and held.valid_to is null)
         on conflict (subscription_id, item, valid_from, shard_id) do update
         set name = excluded.name, unit_price = excluded.unit_price, quantity = excluded.quantity,
-          valid_to = null
+          version = excluded.version, valid_to = null
         "#,
         terms.subscription_id,
         shard.0,
@@ -448,6 +506,7 @@ pub(super) async fn apply_items(
         &prices,
         &quantities,
         tenant.0,
+        &versions as _,
     )
     .execute(conn)
     .await?;
@@ -632,7 +691,37 @@ pub(super) async fn facts(
     })
 }
 
-/// When billing was or is held, of a subscription: by whatever but its own pause, which bills for itself.
+/// Reads what the opening of a period has to know: the tax, and when billing is held.
+pub(super) async fn opening_facts(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    subscription: Uuid,
+) -> sqlx::Result<Facts> {
+    Ok(Facts {
+        tax: tenant::store::find_tax(conn, tenant, shard).await?,
+        blocked: list_blocked(conn, tenant, shard, subscription).await?,
+        ..Facts::default()
+    })
+}
+
+/// Whether the tenant has a payment method.
+pub(super) async fn has_method(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> sqlx::Result<bool> {
+    let customer = tenant::store::find_customer(conn, tenant, shard).await?;
+    Ok(customer.is_some_and(|customer| customer.method.is_some()))
+}
+
+/// What a subscription's run places and lifts holds as.
+pub(super) fn source_of(subscription: Uuid) -> String {
+    format!("subscription/{subscription}")
+}
+
+/// When billing was or is held, of a subscription: by whatever but the pause that its own run placed,
+/// which bills for itself.
 async fn list_blocked(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -640,10 +729,9 @@ async fn list_blocked(
     subscription: Uuid,
 ) -> sqlx::Result<Vec<Blocked>> {
     let holds = hold::store::list(conn, tenant, shard, true, None).await?;
+    let own = Some(source_of(subscription));
     let blocks = holds.into_iter().filter(|hold| {
-        hold.blocks.billing
-            && hold.kind != hold::Kind::CustomerPause
-            && hold::rules::is_on(hold, Some(subscription))
+        hold.blocks.billing && hold.source != own && hold::rules::is_on(hold, Some(subscription))
     });
     Ok(blocks
         .map(|hold| Blocked {
@@ -765,7 +853,7 @@ pub(super) async fn apply_end(
         ended_at,
     )
     .await?;
-    let source = format!("subscription/{subscription}");
+    let source = source_of(subscription);
     lift_pause(conn, tenant, shard, subscription, &source, ended_at).await?;
     end_items(conn, tenant, shard, subscription, ended_at).await
 }

@@ -1,5 +1,7 @@
 //! What a subscription was sold at: its items, its calendar, and what an offer makes of it. Pure.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
@@ -42,6 +44,9 @@ pub struct Offer {
     pub proration: Proration,
     /// What it has so many of, with prices.
     pub items: Vec<Item>,
+    /// The versions of its add-ons, by key: each offers what it did when it was sold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, i32>,
     /// How many seats, where the plan has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seats: Option<u32>,
@@ -111,6 +116,8 @@ pub struct Redeemed {
 pub struct AddOn {
     /// Its key.
     pub key: String,
+    /// Its version.
+    pub version: i32,
     /// What it offers.
     pub terms: AddOnTerms,
     /// How many.
@@ -151,6 +158,7 @@ pub fn offer(
         key,
         terms: add_on,
         quantity,
+        ..
     } in add_ons
     {
         if !terms.add_ons.contains(key) {
@@ -185,6 +193,10 @@ pub fn offer(
         billing: terms.billing,
         proration: terms.proration,
         items,
+        versions: add_ons
+            .iter()
+            .map(|add_on| (add_on.key.clone(), add_on.version))
+            .collect(),
         seats,
         periods: terms.periods,
         set_up: terms.setup_fee.get(&currency).copied(),
@@ -480,11 +492,17 @@ impl Terms {
         }
     }
 
-    /// Whether the period that a pause cut off is over when it goes on; what was paused at the start of
+    /// Whether nothing was billed yet when it was paused: in its trial, or as that ended.
+    #[must_use]
+    pub fn is_unbilled(&self, since: DateTime<Utc>) -> bool {
+        self.trial_ends_at.is_some_and(|ends| since <= ends)
+    }
+
+    /// Whether the period that a pause cut off when it goes on; what was paused at the start of
     /// a period, or in the trial, used nothing of one.
     #[must_use]
     pub fn passed_in_pause(&self, since: DateTime<Utc>, at: DateTime<Utc>, zone: Tz) -> bool {
-        if self.trial_ends_at.is_some_and(|ends| since <= ends) {
+        if self.is_unbilled(since) {
             return false;
         }
         let cut_off = self.natural(self.index_on(calendar::local_day(since, zone)), zone);

@@ -1,5 +1,7 @@
 //! A tenant's move to another zone, in the rules alone: instants, days, money.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
@@ -37,6 +39,7 @@ fn terms(anchor: &str, interval: &str, zone: &str) -> Terms {
             billing: Billing::InAdvance,
             proration: Proration::Day,
             items: vec![item(4_900)],
+            versions: BTreeMap::new(),
             seats: None,
             periods: None,
             set_up: None,

@@ -547,6 +547,80 @@ async fn a_first_payment_that_does_not_come_lets_the_subscription_expire() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_payment_by_a_bank_is_waited_for_as_long_as_the_bank_weighs_it() {
+    let app = TestApp::new().await;
+    let customer = subscribed(&app, "pm_success_de", plan("scale-monthly")).await;
+    customer.advance("30h").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Incomplete);
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let refused = app
+        .client
+        .change_subscription(tenant, id, &to("team-monthly", When::Now), &key())
+        .await;
+    assert_eq!(refused.unwrap_err().status(), Some(409), "it is under way");
+    customer.advance("5d").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
+    assert_eq!(customer.invoices().await[0].status, InvoiceStatus::Paid);
+    assert_eq!(charged(&app, &customer), 44900);
+    let credit = app.client.credit(tenant).await.unwrap();
+    assert!(credit.balances.is_empty(), "{credit:?}");
+
+    // After five days the bank says no. Then there are 23 hours for another method.
+    let late = subscribed(&app, "pm_insufficientFunds_de", plan("scale-monthly")).await;
+    late.advance("5d").await;
+    late.advance("22h").await;
+    assert_eq!(status(&late).await, SubscriptionStatus::Incomplete);
+    late.advance("2h").await;
+    let ended = late.subscription().await;
+    assert_eq!(ended.end_reason.as_deref(), Some("incomplete_expired"));
+    assert_eq!(late.invoices().await[0].status, InvoiceStatus::Void);
+
+    let other = subscribed(&app, "pm_insufficientFunds_de", plan("scale-monthly")).await;
+    other.advance("5d").await;
+    other.advance("6h").await;
+    other.attach("pm_card_visa").await;
+    other.advance("1h").await;
+    assert_eq!(status(&other).await, SubscriptionStatus::Active);
+    assert_eq!(charged(&app, &other), 44900);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_goes_back_to_a_method_than_it_paid() {
+    let app = TestApp::new().await;
+    let customer = arrived(&app, "pm_card_visa").await;
+    let tenant = customer.tenant.tenant_id;
+    let grant = GrantCredit {
+        amount: money("20.00 EUR"),
+        reason: "a welcome".to_owned(),
+    };
+    let granted = app.client.grant_credit(tenant, &grant, &key()).await;
+    granted.unwrap();
+    let customer = subscribe(customer, plan("team-monthly")).await;
+    let invoice = customer.invoices().await.remove(0);
+    assert_eq!(charged(&app, &customer), 2900);
+    let mut note = NewCreditNote {
+        amount: Some(money("29.01 EUR")),
+        refund: true,
+        reason: "an outage".to_owned(),
+        dry_run: false,
+    };
+    let id = invoice.invoice_id;
+    let refused = app.client.give_credit_note(tenant, id, &note, &key()).await;
+    let refused = refused.unwrap_err();
+    let problem = refused.problem().unwrap();
+    assert_eq!(problem.errors[0].pointer, "/amount");
+    let said = &problem.errors[0].detail;
+    assert!(said.starts_with("29.00 EUR is owed or was paid"), "{said}");
+    note.amount = Some(money("29.00 EUR"));
+    let given = app.client.give_credit_note(tenant, id, &note, &key()).await;
+    assert_eq!(given.unwrap().to_refund, money("29.00 EUR"));
+    customer.advance("1h").await;
+    assert_eq!(charged(&app, &customer), 0);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_may_lie_ahead_or_back_but_not_before_the_tenant() {
     let app = TestApp::new().await;
     let customer = arrived(&app, "pm_card_visa").await;

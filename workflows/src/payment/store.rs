@@ -100,6 +100,29 @@ pub(super) async fn find_rail(
     Ok(rail.flatten())
 }
 
+/// Finds the attempt at an invoice that a bank weighs, if one does.
+pub(crate) async fn find_processing(
+    conn: &mut PgConnection,
+    invoice: Uuid,
+    shard: ShardId,
+) -> sqlx::Result<Option<i32>> {
+    sqlx::query_scalar!(
+        r#"
+        select generation
+        from app.payment
+        where invoice_id = $1
+          and shard_id = $2
+          and status = 'processing'
+        order by generation desc
+        limit 1
+        "#,
+        invoice,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// How an attempt stands.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outcome<'a> {

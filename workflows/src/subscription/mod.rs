@@ -10,7 +10,7 @@
 //! | State | Waits for |
 //! |---|---|
 //! | `Scheduled` | its start |
-//! | `Incomplete` | its first payment, for 23 hours |
+//! | `Incomplete` | its first payment, for 23 hours, and as long as a bank weighs it |
 //! | `Trialing` | the end of the trial |
 //! | `Active` | the end of the period |
 //! | `Paused` | somebody, or its day, to go on |
@@ -487,8 +487,8 @@ async fn deadline(cx: &Context, state: State, name: &str) -> Next {
     }
     match state {
         State::Scheduled { terms, intents } => steps::start_now(cx, terms, intents).await,
-        State::Incomplete { .. } => {
-            Ok(steps::expire(state, EndReason::IncompleteExpired, cx.now()))
+        State::Incomplete { invoice_id, .. } => {
+            steps::first_payment_due(cx, state, invoice_id).await
         }
         State::Trialing { terms, intents } if name == TRIAL_ENDING => {
             Ok(steps::tell_trial_ending(terms, intents))
@@ -592,6 +592,8 @@ async fn finished(cx: &Context, state: State, run: &FinishedRun) -> Next {
             };
             steps::first_invoice_ended(cx, first, run).await
         }
+        // A bank has weighed the first payment. If it said no, there is time for another method.
+        state @ State::Incomplete { .. } => Ok(steps::await_payment(cx, state)),
         state => Ok(Transition::stay(state)),
     }
 }

@@ -23,6 +23,7 @@ use crate::catalog::{Activation, Billing};
 use crate::hold;
 use crate::invoice::{self, InvoiceWorkflow, Reason};
 use crate::notice::{self, NoticeWorkflow};
+use crate::payment::{self, PaymentWorkflow};
 use crate::refund::{self, RefundWorkflow};
 
 /// How long a first payment may take; Stripe's incomplete subscriptions expire after as long.
@@ -32,6 +33,7 @@ const START_TRIAL: &str = "start-trial";
 const OPEN_PERIOD: &str = "open-period";
 const BILL_PERIOD: &str = "bill-period";
 const LOOK_FOR_METHOD: &str = "look-for-method";
+const LOOK_FOR_PAYMENT: &str = "look-for-payment";
 const NOTE_INTENTS: &str = "note-intents";
 const CHANGE: &str = "change";
 const PAUSE: &str = "pause";
@@ -419,6 +421,27 @@ fn renewal_notice(terms: &Terms, period: &Period) -> Option<(String, notice::Inp
 /// before it.
 pub(super) fn await_payment(cx: &Context, state: State) -> Transition<SubscriptionWorkflow> {
     rest(state).at(EXPIRY, cx.now() + FIRST_PAYMENT)
+}
+
+/// The time of a first payment is over, unless a bank weighs it: then the end of that is waited for,
+/// which has a limit of its own.
+pub(super) async fn first_payment_due(cx: &Context, state: State, invoice_id: Uuid) -> Next {
+    let (shard, now) = (cx.shard_id(), cx.now());
+    let weighed: Option<i32> = cx
+        .transact(LOOK_FOR_PAYMENT, async |tx| {
+            Ok(payment::store::find_processing(tx, invoice_id, shard).await?)
+        })
+        .await?;
+    let Some(generation) = weighed else {
+        return Ok(expire(state, EndReason::IncompleteExpired, now));
+    };
+    let input = payment::Input {
+        invoice_id,
+        generation,
+    };
+    // It runs already, so this asks to hear of its end.
+    let key = payment::key(invoice_id, generation);
+    Ok(rest(state).start::<PaymentWorkflow>(key, &input))
 }
 
 /// A subscription that waited for its first payment.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stripe_sandbox::{Failure, FailureKind};
 use tenure_client::{
-    AssignDunningPolicy, CancelSubscription, Debt, DebtState, DunningPolicyFilter, DunningScope,
-    ExemptFromDunning, HoldFilter, HoldKind, Holds, IdempotencyKey, InvoiceStatus, LiftExemption,
-    LoadDunningPolicy, MailStatus, NewSubscription, NewTenant, NoticePreviewFilter, Service,
+    ActOnInvoice, ActOnRun, ActionArgs, AssignDunningPolicy, CancelSubscription, Debt, DebtState,
+    DunningPolicyFilter, DunningScope, ExemptFromDunning, HoldFilter, HoldKind, Holds,
+    IdempotencyKey, InvoiceStatus, LiftExemption, LoadDunningPolicy, MailStatus, NewSubscription,
+    NewTenant, NoticePreviewFilter, PublishCatalog, RunFilter, RunSummary, Service,
     SubscriptionStatus, When,
 };
 use tenure_engine::testkit::Play;
@@ -573,13 +574,225 @@ async fn a_method_is_not_tried_more_often_than_the_ceiling_allows() {
     let app = app_with(document).await;
     let customer = owing(&app, "pm_sandbox_insufficient_funds").await;
     until(&customer, "2027-07-09T10:00:00Z").await;
-    assert_eq!(customer.invoices().await[1].attempts, 2, "of five rungs");
-    customer.attach("pm_sandbox_generic_decline").await;
     assert_eq!(
         customer.invoices().await[1].attempts,
         3,
+        "the first, and two of four rungs"
+    );
+    customer.attach("pm_sandbox_generic_decline").await;
+    assert_eq!(
+        customer.invoices().await[1].attempts,
+        4,
         "another method has its own"
     );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn charges_that_succeed_leave_the_ceiling_to_retries() {
+    let app = TestApp::new().await;
+    let catalog = json!({"plans": {"daily": {
+        "name": "Daily", "product": "Projects", "interval": "day", "prices": {"EUR": "2.00"},
+    }}});
+    let publish = PublishCatalog { dry_run: None };
+    let fresh = IdempotencyKey::generate;
+    let published = app
+        .client
+        .publish_catalog(&catalog, &publish, &fresh())
+        .await;
+    published.unwrap();
+    let (start, card) = ("2027-06-01T08:00:00Z", "pm_card_visa");
+    let make = app.customer();
+    let customer = make.subscribe(start, "UTC", "daily", "EUR", card).await;
+    // Twenty days, twenty charges: more than the fifteen retries that networks bear in thirty.
+    until(&customer, "2027-06-20T20:00:00Z").await;
+    assert_eq!(customer.invoices().await.len(), 20);
+    let tenant = customer.tenant.tenant_id;
+    let methods = app.client.list_payment_methods(tenant).await.unwrap();
+    let behaves = |how: &str| {
+        let control = app.sandbox.control();
+        control
+            .set_card_behaviour(&methods[0].provider_id, how)
+            .unwrap();
+    };
+    behaves("declines:insufficient_funds");
+    until(&customer, "2027-06-21T20:00:00Z").await;
+    let owed = debt(&customer).await;
+    assert_eq!(owed.unpaid.len(), 1);
+    // The next day's is declined, too; at ten both are tried again.
+    until(&customer, "2027-06-22T09:00:00Z").await;
+    assert_eq!(debt(&customer).await.unpaid.len(), 2);
+    behaves("pays");
+    until(&customer, "2027-06-22T10:00:00Z").await;
+    assert_eq!(debt(&customer).await.state, DebtState::Clear);
+    let invoices = customer.invoices().await;
+    let attempts: Vec<i32> = invoices[20..].iter().map(|one| one.attempts).collect();
+    assert_eq!(attempts, [2, 2]);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ceiling_is_of_a_method_and_an_amount_whoever_asks() {
+    let mut document = patient();
+    document["ceiling"] = json!({ "attempts": 2, "days": 30 });
+    let app = app_with(document).await;
+    let customer = owing(&app, "pm_sandbox_insufficient_funds").await;
+    let tenant = customer.tenant.tenant_id;
+    let owed = customer.invoices().await.remove(1);
+    let collect = ActOnInvoice {
+        reason: "they say that there is money".to_owned(),
+        dry_run: false,
+    };
+    let fresh = IdempotencyKey::generate;
+    let (id, verb) = (owed.invoice_id, "collect");
+    let acted = app
+        .client
+        .act_on_invoice(tenant, id, verb, &collect, &fresh())
+        .await;
+    acted.unwrap();
+    customer.advance("0h").await;
+    assert_eq!(customer.invoices().await[1].attempts, 2);
+    // Another amount on the same card is no retry of that one, and has a ceiling of its own.
+    let second = NewSubscription {
+        plan: "team-monthly".to_owned(),
+        currency: "USD".to_owned(),
+        seats: Some(6),
+        ..NewSubscription::default()
+    };
+    let second = app.client.subscribe(tenant, &second, &fresh()).await;
+    second.unwrap();
+    until(&customer, "2027-07-09T10:00:00Z").await;
+    let invoices = customer.invoices().await;
+    let attempts: Vec<i32> = invoices[1..3].iter().map(|one| one.attempts).collect();
+    assert_eq!(attempts, [3, 3], "one rung of four, and two");
+    app.finish().await;
+}
+
+/// Pauses a run, or lets it go on.
+async fn halt(app: &TestApp, run: Uuid, verb: &str) {
+    let revision = app.client.run(run).await.unwrap().revision;
+    let act = ActOnRun {
+        reason: "a story".to_owned(),
+        revision,
+        dry_run: false,
+        args: ActionArgs::default(),
+    };
+    let key = IdempotencyKey::generate();
+    app.client.act_on_run(run, verb, &act, &key).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_end_of_two_debts_is_told_once_however_late_one_is_written_off() {
+    let app = TestApp::new().await;
+    let customer = owing(&app, "pm_sandbox_insufficient_funds").await;
+    let tenant = customer.tenant.tenant_id;
+    until(&customer, "2027-07-03T08:00:00Z").await;
+    let second = NewSubscription {
+        plan: "team-monthly".to_owned(),
+        currency: "USD".to_owned(),
+        ..NewSubscription::default()
+    };
+    let key = IdempotencyKey::generate();
+    let second = app.client.subscribe(tenant, &second, &key).await;
+    let second = second.unwrap().subscription_id;
+    until(&customer, "2027-07-10T09:00:00Z").await;
+    let younger = customer.invoices().await.remove(2);
+    let filter = RunFilter {
+        workflow: Some("invoice".to_owned()),
+        tenant_id: Some(tenant),
+        ..RunFilter::default()
+    };
+    let runs = app.client.list_runs(&filter).await.unwrap().items;
+    let of_younger = |run: &&RunSummary| run.key == younger.invoice_id.to_string();
+    let run = runs.iter().find(of_younger).unwrap().run_id;
+    halt(&app, run, "pause").await;
+    // The older one is written off, and dunning looks again while the younger one is open still.
+    until(&customer, "2027-07-10T11:00:00Z").await;
+    let ended = app.client.subscription(tenant, second).await.unwrap();
+    assert_eq!(ended.subscription.status, SubscriptionStatus::Ended);
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Ended
+    );
+    let statuses = async || {
+        let invoices = customer.invoices().await;
+        [invoices[1].status, invoices[2].status]
+    };
+    let (open, lost) = (InvoiceStatus::Open, InvoiceStatus::Uncollectible);
+    assert_eq!(statuses().await, [lost, open]);
+    assert_eq!(debt(&customer).await.state, DebtState::Exhausted);
+    halt(&app, run, "resume").await;
+    customer.advance("20d").await;
+    assert_eq!(statuses().await, [lost, lost]);
+    assert_eq!(debt(&customer).await.state, DebtState::Exhausted);
+    let mails = customer.mails().await;
+    assert_eq!(count(&mails, "final_notice"), 1, "{mails:?}");
+    assert_eq!(count(&mails, "recovered"), 0, "{mails:?}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mails_go_by_the_policy_of_the_plan_that_they_are_about() {
+    let app = TestApp::new().await;
+    let mut document = patient();
+    document["notices"] = json!({
+        "quiet": { "from": 20, "to": 8 },
+        "card_expiring_days": 40,
+        "renewal_days": 30,
+        "billing_link": "https://team.example/pay/{invoice}",
+    });
+    load(&app, "of-plan", document).await;
+    for plan in ["team-monthly", "team-yearly"] {
+        assign(&app, DunningScope::Plan, plan, Some("of-plan")).await;
+    }
+    let make = app.customer();
+    // The card's last day is 31 August; it is given before there is a subscription.
+    let customer = make.team("pm_sandbox_expires_2027_08").await;
+    let told = async |kind: &str| {
+        let tenant = customer.tenant.tenant_id;
+        let mails = app.client.list_tenant_mails(tenant).await.unwrap();
+        mails.into_iter().find(|mail| mail.kind == kind)
+    };
+    until(&customer, "2027-07-01T07:00:00Z").await;
+    let receipts = customer.mails().await;
+    assert_eq!(
+        count(&receipts, "receipt"),
+        1,
+        "July's waits for the morning"
+    );
+    until(&customer, "2027-07-01T08:00:00Z").await;
+    assert_eq!(count(&customer.mails().await, "receipt"), 2);
+    until(&customer, "2027-07-23T08:00:00Z").await;
+    assert_eq!(told("card_expiring").await, None);
+    until(&customer, "2027-07-23T09:00:00Z").await;
+    assert!(told("card_expiring").await.is_some());
+    customer.attach("pm_sandbox_insufficient_funds").await;
+    until(&customer, "2027-08-01T07:00:00Z").await;
+    assert_eq!(told("payment_failed").await, None);
+    until(&customer, "2027-08-01T08:00:00Z").await;
+    let failed = told("payment_failed").await.unwrap();
+    let link = format!(
+        "https://team.example/pay/{}",
+        customer.invoices().await[2].invoice_id
+    );
+    assert!(failed.body_text.contains(&link), "{}", failed.body_text);
+    // Grace begins at ten, in no quiet hour, with the same page.
+    until(&customer, "2027-08-03T10:00:00Z").await;
+    let grace = told("grace").await.unwrap();
+    assert!(
+        grace.body_text.contains("https://team.example/pay/"),
+        "{}",
+        grace.body_text
+    );
+
+    let (start, card) = ("2027-06-01T08:00:00Z", "pm_card_visa");
+    let yearly = make
+        .subscribe(start, "UTC", "team-yearly", "EUR", card)
+        .await;
+    until(&yearly, "2028-05-02T08:00:00Z").await;
+    assert_eq!(count(&yearly.mails().await, "renewal_coming"), 0);
+    until(&yearly, "2028-05-02T09:00:00Z").await;
+    assert_eq!(count(&yearly.mails().await, "renewal_coming"), 1);
     app.finish().await;
 }
 

@@ -59,5 +59,6 @@ mod support;
 mod taxes;
 mod traces;
 mod try_it;
+mod under_way;
 mod versions;
 mod zones;

@@ -87,10 +87,12 @@ fn debt(one: &Debt, zone: Tz) -> Node {
         DebtState::Exhausted => (Tone::Bad, "x exhausted"),
         DebtState::Unknown => (Tone::Warn, "? newer"),
     };
-    let next = match (one.next_attempt_at, one.ends_at) {
-        (Some(at), _) => format!("tried again {}", minute(at, zone)),
-        (None, Some(at)) => format!("ends {}", minute(at, zone)),
-        (None, None) => String::new(),
+    let waits = one.unpaid.iter().find_map(|one| one.waits_for.as_ref());
+    let next = match (one.next_attempt_at, one.ends_at, waits) {
+        (Some(at), ..) => format!("tried again {}", minute(at, zone)),
+        (None, Some(at), _) => format!("ends {}", minute(at, zone)),
+        (None, None, Some(whom)) => format!("waits for the {whom}"),
+        (None, None, None) => String::new(),
     };
     let line = vec![
         cell(tone, state, 12),

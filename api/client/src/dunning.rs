@@ -96,6 +96,14 @@ pub struct UnpaidInvoice {
     pub total: Money,
     /// When it first failed.
     pub failed_at: DateTime<Utc>,
+    /// For whom an attempt at it waits that is under way: `bank` to settle, `customer` to confirm,
+    /// `provider` to take it. Nothing comes of it by dunning until that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "bank")]
+    pub waits_for: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_since: Option<DateTime<Utc>>,
 }
 
 /// A decline.

@@ -438,6 +438,12 @@ fn print_debt(debt: &Debt) {
     for unpaid in &debt.unpaid {
         let (invoice, of) = (unpaid.invoice_id, unpaid.subscription_id);
         println!("  {}  invoice {invoice}  subscription {of}", unpaid.total);
+        if let Some(whom) = &unpaid.waits_for {
+            let since = unpaid
+                .waits_since
+                .map(|at| format!(" since {}", instant(at)));
+            println!("    waits for the {whom}{}", since.unwrap_or_default());
+        }
     }
     if let Some(last) = &debt.last_decline {
         println!(

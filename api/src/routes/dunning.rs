@@ -278,6 +278,8 @@ fn debt(view: DebtView) -> Debt {
                 subscription_id: one.subscription_id,
                 total: money(one.total),
                 failed_at: one.failed_at,
+                waits_for: one.under_way.map(|one| one.waits_for.word().to_owned()),
+                waits_since: one.under_way.and_then(|one| one.since),
             })
             .collect(),
         last_decline: view.last_decline.map(|last| LastDecline {

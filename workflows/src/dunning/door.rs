@@ -7,6 +7,7 @@ use tenure_engine::{Client, EngineError, RunRef, TenantId};
 use uuid::Uuid;
 
 use super::policy::Policy;
+use super::rules::UnderWay;
 use super::{DunningWorkflow, Signal, store};
 use crate::door::DoorError;
 use crate::hold::Lifted;
@@ -177,6 +178,8 @@ pub struct UnpaidView {
     pub total: Money,
     /// When it first failed.
     pub failed_at: DateTime<Utc>,
+    /// The attempt that is under way: dunning waits for its end.
+    pub under_way: Option<UnderWay>,
 }
 
 /// The last decline.
@@ -425,6 +428,7 @@ pub async fn debts(
                     subscription_id: one.subscription_id,
                     total: one.total,
                     failed_at: one.failed_at,
+                    under_way: one.under_way(),
                 })
                 .collect(),
             last_decline: last.map(|last| LastDeclineView {

@@ -2,8 +2,10 @@
 //! row and the holds are never of two opinions.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use tenure_engine::{ResultExt as _, RunId, ShardId, StepError, TenantId};
@@ -33,10 +35,16 @@ pub(super) enum Stored {
 pub(super) struct Looked {
     pub(super) at: DateTime<Utc>,
     pub(super) decision: Decision,
-    /// What is unpaid.
+    /// What is unpaid, and no attempt is under way for.
     pub(super) invoices: Vec<Uuid>,
     /// The subscriptions that end, when that is how it ends.
     pub(super) runs: Vec<RunId>,
+    /// What was given up before and is not written off yet.
+    #[serde(default)]
+    pub(super) given_up: Vec<Uuid>,
+    /// What the oldest of it is for.
+    #[serde(default)]
+    pub(super) subscription_id: Option<Uuid>,
 }
 
 impl Stored {
@@ -54,6 +62,8 @@ impl Stored {
                 },
                 invoices: Vec::new(),
                 runs: Vec::new(),
+                given_up: debt.given_up.clone(),
+                subscription_id: debt.subscription_id,
             },
         }
     }
@@ -67,18 +77,21 @@ pub(super) struct Ask<'a> {
     pub(super) debt: &'a Debt,
     /// Whether something was owed at the last look.
     pub(super) owing: bool,
-    /// Whether what is unpaid is to be collected now, whatever the ladder says.
-    pub(super) collect_now: bool,
 }
 
 /// Looks at a debt. The transaction must act as the tenant.
 pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked, StepError> {
     let (tenant, shard, currency) = (ask.tenant, ask.shard, ask.debt.currency);
-    let mut unpaid = store::list_unpaid(conn, tenant, shard, currency).await?;
+    let unpaid = store::list_unpaid(conn, tenant, shard, currency).await?;
+    // What was given up is open still until its own run has written it off.
+    let (given_up, mut unpaid): (Vec<_>, Vec<_>) = unpaid
+        .into_iter()
+        .partition(|one| ask.debt.given_up.contains(&one.invoice_id));
+    let given_up = given_up.iter().map(|one| one.invoice_id).collect();
     let disputed = disputed(conn, ask).await?;
     let first = unpaid.first().map(|oldest| oldest.subscription_id);
     let Some(first) = first.or(disputed.first().map(|one| one.subscription_id)) else {
-        return clear(conn, ask).await;
+        return clear(conn, ask, given_up).await;
     };
     let now = tenure_engine::tenant::now(conn, tenant).await?;
     let chosen = store::find_policy_for(conn, tenant, shard, Some(first)).await?;
@@ -86,19 +99,19 @@ pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked
     let last = store::find_last_decline(conn, tenant, shard, currency).await?;
     let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
     find_next_methods(conn, ask, calendar::local_day(now, zone), &mut unpaid).await?;
-    let tries = match chosen.policy.ceiling {
-        Some(ceiling) => count_tries(conn, ask, ceiling, now, &unpaid).await?,
+    let retries = match chosen.policy.ceiling {
+        Some(ceiling) => count_retries(conn, ask, ceiling, now, &unpaid).await?,
         None => BTreeMap::new(),
     };
     let facts = Facts {
         unpaid: &unpaid,
         disputed: &disputed,
         last_decline: last.as_ref().map(|decline| &decline.last),
-        tries: &tries,
+        retries: &retries,
         exempt_until: store::find_exempt_until(conn, tenant, shard, currency, now).await?,
         policy: &chosen.policy,
         asked_at: ask.debt.asked_at,
-        collect_now: ask.collect_now,
+        collect_now: ask.debt.new_method,
         now,
         zone,
         seed: tenant.0,
@@ -106,8 +119,11 @@ pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked
     let decision = rules::decide(&facts);
     store::apply(conn, tenant, shard, currency, &decision, chosen.of.as_ref()).await?;
     sync_holds(conn, ask, &decision.holds, now).await?;
+    unpaid.retain(|one| one.under_way().is_none());
     Ok(Looked {
         at: now,
+        given_up,
+        subscription_id: Some(first),
         runs: ending(conn, ask, &decision, &unpaid).await?,
         invoices: unpaid.iter().map(|one| one.invoice_id).collect(),
         decision,
@@ -133,24 +149,28 @@ async fn find_next_methods(
     Ok(())
 }
 
-/// Counts how often each of the methods was tried that would be charged.
-async fn count_tries(
+/// Counts how often each of the methods that would be charged was tried again for what it would be
+/// charged.
+async fn count_retries(
     conn: &mut PgConnection,
     ask: Ask<'_>,
     ceiling: Ceiling,
     now: DateTime<Utc>,
     unpaid: &[Unpaid],
-) -> sqlx::Result<BTreeMap<String, u32>> {
+) -> sqlx::Result<BTreeMap<(String, Decimal), u32>> {
     let since = now - TimeDelta::days(i64::from(ceiling.days));
-    let mut tries = BTreeMap::new();
-    for next in unpaid.iter().filter_map(|one| one.next.as_ref()) {
-        if !tries.contains_key(&next.method) {
-            let tried =
-                store::count_tries(conn, ask.tenant, ask.shard, &next.method, since).await?;
-            tries.insert(next.method.clone(), tried);
+    let mut retries = BTreeMap::new();
+    for one in unpaid {
+        let Some(next) = &one.next else {
+            continue;
+        };
+        if let Entry::Vacant(entry) = retries.entry((next.method.clone(), one.total.amount())) {
+            let (tenant, shard, method) = (ask.tenant, ask.shard, &next.method);
+            let counted = store::count_retries(conn, tenant, shard, method, one.total, since);
+            entry.insert(counted.await?);
         }
     }
-    Ok(tries)
+    Ok(retries)
 }
 
 /// What is disputed and held for, each by the policy of its own subscription.
@@ -172,7 +192,11 @@ async fn disputed(conn: &mut PgConnection, ask: Ask<'_>) -> sqlx::Result<Vec<Dis
 }
 
 /// Nothing is owed. How the last debt ended stays in its row until there is another.
-async fn clear(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked, StepError> {
+async fn clear(
+    conn: &mut PgConnection,
+    ask: Ask<'_>,
+    given_up: Vec<Uuid>,
+) -> Result<Looked, StepError> {
     let (tenant, shard, debt) = (ask.tenant, ask.shard, ask.debt);
     let decision = Decision::clear();
     if ask.owing {
@@ -185,6 +209,8 @@ async fn clear(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked, StepErro
         decision,
         invoices: Vec::new(),
         runs: Vec::new(),
+        given_up,
+        subscription_id: debt.subscription_id,
     })
 }
 

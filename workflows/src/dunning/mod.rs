@@ -6,6 +6,9 @@
 //! credited by another way counts at the next look, for which anybody may ask (`Reevaluate`).
 //!
 //! What follows is one pure function, `rules::decide`; when and what is data, `policy`.
+//!
+//! While an attempt at an invoice is under way, nothing that hurts follows for it. Whoever makes the
+//! attempt tells when it has to wait and when it has ended.
 
 mod door;
 mod look;
@@ -54,9 +57,14 @@ pub enum State {
     Clear {
         /// The currency.
         currency: Currency,
+        /// What was given up and is not written off yet.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        given_up: Vec<Uuid>,
     },
     /// Something is owed.
     PastDue(Debt),
+    /// Something is owed, and an attempt at all of it is under way: it waits for the end of one.
+    UnderWay(Debt),
 }
 
 /// A debt, as the run keeps it: its position, and what it is found by.
@@ -80,6 +88,15 @@ pub struct Debt {
     /// Whether the tenant was told nothing yet, because its next method is tried at once.
     #[serde(default)]
     pub untold: bool,
+    /// What was given up and is not written off yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<Uuid>,
+    /// What the oldest of it is for, as of the last look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription_id: Option<Uuid>,
+    /// Whether another method is to be tried at once: as soon as the attempt has failed that is under way.
+    #[serde(default)]
+    pub new_method: bool,
 }
 
 const fn past_due() -> Stage {
@@ -88,7 +105,7 @@ const fn past_due() -> Stage {
 
 impl Debt {
     /// One that is looked at for the first time.
-    const fn new(currency: Currency, since: DateTime<Utc>) -> Self {
+    const fn new(currency: Currency, given_up: Vec<Uuid>, since: DateTime<Utc>) -> Self {
         Self {
             currency,
             since,
@@ -97,6 +114,9 @@ impl Debt {
             step: None,
             asked_at: None,
             untold: false,
+            given_up,
+            subscription_id: None,
+            new_method: false,
         }
     }
 }
@@ -139,7 +159,7 @@ const EXEMPTION: &str = "exemption-end";
 
 impl Workflow for DunningWorkflow {
     const NAME: &'static str = "dunning";
-    const VERSION: i32 = 2;
+    const VERSION: i32 = 3;
     const ATTRIBUTES: AttributeNames = &[
         ("currency", AttributeKind::Text),
         ("since", AttributeKind::Time),
@@ -152,19 +172,23 @@ impl Workflow for DunningWorkflow {
     type Output = ();
 
     fn start(&self, Input { currency }: Input) -> State {
-        State::Clear { currency }
+        State::Clear {
+            currency,
+            given_up: Vec::new(),
+        }
     }
 
-    /// Version 1 kept the same two states; what it did not know has a default, and whether the same
-    /// method is tried again is read from the declines now.
+    /// The two older versions kept two of the states; what they did not know has a default. Version 1 did
+    /// not read from the declines whether the same method is tried again, version 2 not whether an
+    /// attempt is under way.
     fn migrate(&self, _from_version: i32, state: Value) -> Result<Value, String> {
         Ok(state)
     }
 
     fn attributes(&self, state: &State) -> Attributes {
         match state {
-            State::Clear { currency } => Attributes::none().text("currency", currency.code()),
-            State::PastDue(debt) => Attributes::none()
+            State::Clear { currency, .. } => Attributes::none().text("currency", currency.code()),
+            State::PastDue(debt) | State::UnderWay(debt) => Attributes::none()
                 .text("currency", debt.currency.code())
                 .time("since", debt.since)
                 .number("rungs", f64::from(debt.rungs))
@@ -179,24 +203,36 @@ impl Workflow for DunningWorkflow {
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
         match (state, event) {
-            (State::Clear { currency }, Event::Signal(Signal::PaymentFailed(failure))) => {
-                failed(cx, Debt::new(currency, cx.now()), false, failure).await
+            (
+                State::Clear { currency, given_up },
+                Event::Signal(Signal::PaymentFailed(failure)),
+            ) => {
+                let debt = Debt::new(currency, given_up, cx.now());
+                failed(cx, debt, false, failure).await
             }
-            (State::PastDue(debt), Event::Signal(Signal::PaymentFailed(failure))) => {
-                failed(cx, debt, true, failure).await
-            }
-            (State::Clear { currency }, Event::Signal(Signal::Reevaluate)) => {
-                let debt = Debt::new(currency, cx.now());
-                let looked = look(cx, &debt, false, false).await?;
+            (
+                State::PastDue(debt) | State::UnderWay(debt),
+                Event::Signal(Signal::PaymentFailed(failure)),
+            ) => failed(cx, debt, true, failure).await,
+            (State::Clear { currency, given_up }, Event::Signal(Signal::Reevaluate)) => {
+                let debt = Debt::new(currency, given_up, cx.now());
+                let looked = look(cx, &debt, false).await?;
                 Ok(follow(cx, debt, looked, "look"))
             }
-            (State::PastDue(debt), Event::Deadline(_)) => again(cx, debt, false, "rung").await,
-            (State::PastDue(debt), Event::Signal(Signal::MethodChanged)) => {
-                again(cx, debt, true, "method").await
+            (State::PastDue(debt) | State::UnderWay(debt), Event::Deadline(_)) => {
+                again(cx, debt, "rung").await
             }
-            (State::PastDue(debt), Event::Signal(Signal::Paid | Signal::Reevaluate)) => {
-                again(cx, debt, false, "look").await
+            (
+                State::PastDue(debt) | State::UnderWay(debt),
+                Event::Signal(Signal::MethodChanged),
+            ) => {
+                let new_method = true;
+                again(cx, Debt { new_method, ..debt }, "method").await
             }
+            (
+                State::PastDue(debt) | State::UnderWay(debt),
+                Event::Signal(Signal::Paid | Signal::Reevaluate),
+            ) => again(cx, debt, "look").await,
             (_, Event::CancelRequested) => Ok(Transition::cancelled()),
             (
                 state,
@@ -223,10 +259,11 @@ async fn failed(
     owing: bool,
     failure: Failure,
 ) -> Result<Transition<DunningWorkflow>, StepError> {
-    let looked = look(cx, &debt, owing, false).await?;
+    let looked = look(cx, &debt, owing).await?;
     let decision = looked.decision.clone();
     let (invoice, generation) = (failure.invoice_id, failure.generation);
-    let goes_on = decision.switch.iter().any(|one| one.invoice_id == invoice);
+    let switched = decision.switch.iter().any(|one| one.invoice_id == invoice);
+    let goes_on = switched || decision.collect.contains(&invoice);
     let debt = Debt {
         untold: (debt.untold || !owing) && goes_on,
         ..debt
@@ -259,7 +296,6 @@ async fn failed(
 async fn again(
     cx: &Context,
     debt: Debt,
-    collect_now: bool,
     tag: &str,
 ) -> Result<Transition<DunningWorkflow>, StepError> {
     // Visits that version 1 began have recorded this before anything else, so it stays the first.
@@ -269,22 +305,16 @@ async fn again(
             Ok(invoice::store::list_open(tx, tenant, shard, currency.code()).await?)
         })
         .await?;
-    let looked = look(cx, &debt, true, collect_now).await?;
+    let looked = look(cx, &debt, true).await?;
     Ok(follow(cx, debt, looked, tag))
 }
 
-async fn look(
-    cx: &Context,
-    debt: &Debt,
-    owing: bool,
-    collect_now: bool,
-) -> Result<Looked, StepError> {
+async fn look(cx: &Context, debt: &Debt, owing: bool) -> Result<Looked, StepError> {
     let ask = Ask {
         tenant: cx.tenant_id(),
         shard: cx.shard_id(),
         debt,
         owing,
-        collect_now,
     };
     let stored: Stored = cx
         .transact(STORE_DEBT, async |tx| {
@@ -301,29 +331,35 @@ fn follow(cx: &Context, debt: Debt, looked: Looked, tag: &str) -> Transition<Dun
         decision,
         invoices,
         runs,
+        given_up,
+        subscription_id,
     } = looked;
-    let currency = debt.currency;
     let Some(since) = decision.since else {
-        return clear(&debt);
+        return clear(&debt, given_up);
     };
-    match decision.end {
-        Some(action @ (EndAction::Cancel | EndAction::Uncollectible)) => {
-            let transition = Transition::go(State::Clear { currency });
-            return give_up(transition, currency, since, action, &invoices, &runs);
-        }
-        Some(EndAction::Suspend | EndAction::Leave) | None => {}
-    }
+    let all_wait = decision.waits && invoices.is_empty();
     let asked = decision.rung || !decision.collect.is_empty();
-    let next = Debt {
-        currency,
+    let mut next = Debt {
+        currency: debt.currency,
         since,
         rungs: debt.rungs + u32::from(decision.rung),
         stage: decision.stage,
         step: decision.step.clone(),
         asked_at: if asked { Some(at) } else { debt.asked_at },
         untold: debt.untold && decision.step.is_none(),
+        given_up,
+        subscription_id,
+        new_method: debt.new_method && all_wait,
     };
-    let mut transition = tell(wait_for(&decision, next), &debt, &decision);
+    if let Some(action @ (EndAction::Cancel | EndAction::Uncollectible)) = decision.end {
+        next.given_up.extend(&invoices);
+        return give_up(next, action, decision.waits, &invoices, &runs);
+    }
+    if all_wait {
+        return wait_for(&decision, State::UnderWay(next));
+    }
+    let transition = wait_for(&decision, State::PastDue(next));
+    let mut transition = tell(transition, &debt, &decision, subscription_id);
     let switched = decision.switch.iter().map(|one| one.invoice_id);
     for invoice in decision.collect.iter().copied().chain(switched) {
         // The visit makes the id unique: a method may change twice between two rungs.
@@ -338,36 +374,49 @@ fn follow(cx: &Context, debt: Debt, looked: Looked, tag: &str) -> Transition<Dun
 }
 
 /// Nothing is owed any more.
-fn clear(debt: &Debt) -> Transition<DunningWorkflow> {
+fn clear(debt: &Debt, given_up: Vec<Uuid>) -> Transition<DunningWorkflow> {
     let currency = debt.currency;
+    let clear = State::Clear { currency, given_up };
     if debt.stage == Stage::Clear {
-        return Transition::stay(State::Clear { currency });
+        return Transition::stay(clear);
     }
     if debt.untold {
-        return Transition::go(State::Clear { currency });
+        return Transition::go(clear);
     }
     let key = format!("recovered/{currency}/{}", debt.since.timestamp());
     let recovered = notice::Input::Recovered {
         currency: Some(currency),
+        subscription_id: debt.subscription_id,
     };
-    Transition::go(State::Clear { currency }).launch::<NoticeWorkflow>(key, &recovered)
+    Transition::go(clear).launch::<NoticeWorkflow>(key, &recovered)
 }
 
-/// The ladder has ended: invoices are written off, and subscriptions end if the policy says so.
+/// The ladder has ended: invoices are written off, and subscriptions end if the policy says so. What
+/// an attempt is under way for is waited for.
 fn give_up(
-    mut transition: Transition<DunningWorkflow>,
-    currency: Currency,
-    since: DateTime<Utc>,
+    debt: Debt,
     action: EndAction,
+    waits: bool,
     invoices: &[Uuid],
     runs: &[tenure_engine::RunId],
 ) -> Transition<DunningWorkflow> {
-    let since = since.timestamp();
+    let (currency, since) = (debt.currency, debt.since.timestamp());
+    let (given_up, subscription_id) = (debt.given_up.clone(), debt.subscription_id);
+    let mut transition = Transition::go(if waits {
+        State::UnderWay(debt)
+    } else {
+        State::Clear { currency, given_up }
+    });
     let mail = notice::Input::Final {
         currency: Some(currency),
         ends: action == EndAction::Cancel,
+        subscription_id,
     };
-    transition = transition.launch::<NoticeWorkflow>(format!("final/{currency}/{since}"), &mail);
+    if let Some(first) = invoices.first() {
+        // An invoice is given up once, and so names the end.
+        transition =
+            transition.launch::<NoticeWorkflow>(format!("final/{currency}/{first}"), &mail);
+    }
     for run in runs {
         let signal_id = format!("unpaid:{since}");
         transition = transition.signal::<SubscriptionWorkflow>(
@@ -391,16 +440,18 @@ fn tell(
     transition: Transition<DunningWorkflow>,
     before: &Debt,
     decision: &Decision,
+    subscription_id: Option<Uuid>,
 ) -> Transition<DunningWorkflow> {
     let (currency, Some(since)) = (before.currency, decision.since) else {
         return transition;
     };
     let since = since.timestamp();
-    if decision.stage == Stage::Exhausted {
+    if decision.end.is_some() {
         let key = format!("final/{currency}/{since}");
         let about = notice::Input::Final {
             currency: Some(currency),
             ends: false,
+            subscription_id,
         };
         return transition.launch::<NoticeWorkflow>(key, &about);
     }
@@ -414,8 +465,16 @@ fn tell(
     let next = decision.next_step.as_ref().map(|next| next.at);
     let until = next.or(decision.ends_at);
     let about = match decision.stage {
-        Stage::Grace => notice::Input::Grace { currency, until },
-        Stage::Suspended => notice::Input::Suspended { currency, until },
+        Stage::Grace => notice::Input::Grace {
+            currency,
+            until,
+            subscription_id,
+        },
+        Stage::Suspended => notice::Input::Suspended {
+            currency,
+            until,
+            subscription_id,
+        },
         Stage::Clear | Stage::PastDue | Stage::Exhausted => return transition,
     };
     let key = format!("{}/{currency}/{since}/{step}", about.kind());
@@ -424,7 +483,7 @@ fn tell(
 
 // Rules.
 
-fn wait_for(decision: &Decision, debt: Debt) -> Transition<DunningWorkflow> {
+fn wait_for(decision: &Decision, state: State) -> Transition<DunningWorkflow> {
     let next_step = decision.next_step.as_ref().map(|next| next.at);
     let deadlines = [
         (RUNG, decision.retry_at),
@@ -432,7 +491,7 @@ fn wait_for(decision: &Decision, debt: Debt) -> Transition<DunningWorkflow> {
         (FINAL, decision.ends_at),
         (EXEMPTION, decision.exempt_until),
     ];
-    let mut transition = Transition::stay(State::PastDue(debt));
+    let mut transition = Transition::stay(state);
     for (name, at) in deadlines {
         transition = match at {
             Some(at) => transition.at(name, at),

@@ -2,8 +2,8 @@
 //!
 //! A policy is a document that is checked when it is loaded; nothing here or in the rules knows a
 //! policy by its name. What may stand in it follows the peers: ladders by decline class (Stripe and
-//! Recurly do not retry a hard decline; Kill Bill keeps gateway errors apart), a ceiling on attempts
-//! (networks charge for more than about fifteen in thirty days), steps with conditions and with what
+//! Recurly do not retry a hard decline; Kill Bill keeps gateway errors apart), a ceiling on retries
+//! (networks charge for more than about fifteen in thirty days by card and amount), steps with conditions and with what
 //! they block (Kill Bill's overdue states), and an end (Stripe, Chargebee: cancel, unpaid, leave).
 
 use std::collections::BTreeMap;
@@ -22,6 +22,9 @@ const MAX_DAYS: u32 = 365;
 /// Most rungs of a ladder, and most steps.
 const MAX_ENTRIES: usize = 60;
 
+/// The earliest that a tenant is told of a card that expires, in days.
+pub(crate) const MAX_CARD_EXPIRING_DAYS: u32 = 90;
+
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +40,7 @@ pub struct Policy {
     /// Attempts of a rung are spread over so many minutes after its hour; each debt by its own share.
     #[serde(default)]
     pub jitter_minutes: u32,
-    /// How often one payment method is tried at most.
+    /// How often one payment method is tried again for an amount at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<Ceiling>,
     /// What happens on the way, in the order of days. The last one that has come holds.
@@ -240,11 +243,12 @@ impl Waiting {
     }
 }
 
-/// How often one method is tried at most.
+/// How often one method is tried again for an amount at most: attempts after a declined one, as networks
+/// count them. What succeeds at once is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ceiling {
-    /// So many attempts,
+    /// So many retries,
     pub attempts: u32,
     /// within so many days.
     pub days: u32,
@@ -590,11 +594,12 @@ impl When {
 impl Notices {
     fn check(&self) -> Result<(), DoorError> {
         within("/notices/renewal_days", self.renewal_days, 0, 90)?;
+        let days = self.card_expiring_days;
         within(
             "/notices/card_expiring_days",
-            self.card_expiring_days,
+            days,
             0,
-            90,
+            MAX_CARD_EXPIRING_DAYS,
         )?;
         if let Some(quiet) = &self.quiet {
             within("/notices/quiet/from", quiet.from, 0, 23)?;

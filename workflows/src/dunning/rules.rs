@@ -5,6 +5,9 @@
 //! matter by which way something was paid, refunded, charged back or credited (Kill Bill re-enters
 //! and clears its overdue states by balances, too). All that a run keeps is up to when it has asked
 //! for payment.
+//!
+//! What an attempt is under way for stands still (Meteroid's rule for rails that take days: no dunning,
+//! no second charge): it is as it was when the attempt was sent, until that has ended.
 
 use std::collections::BTreeMap;
 
@@ -34,16 +37,68 @@ pub struct Unpaid {
     pub finalized_at: DateTime<Utc>,
     /// When it was first declined.
     pub failed_at: DateTime<Utc>,
-    /// When the last attempt at it was sent.
+    /// Up to when it was tried: when the last attempt ended, or was sent.
     pub tried_at: DateTime<Utc>,
-    /// The last attempt at it, if it was declined.
-    pub declined: Option<Declined>,
+    /// The last attempt at it.
+    pub last: Attempt,
     /// The method that would be charged for it now.
     pub next: Option<Next>,
 }
 
+impl Unpaid {
+    /// The attempt that is under way, if one is.
+    #[must_use]
+    pub const fn under_way(&self) -> Option<UnderWay> {
+        match self.last {
+            Attempt::UnderWay(attempt) => Some(attempt),
+            Attempt::Declined(_) => None,
+        }
+    }
+}
+
+/// How the last attempt at an invoice stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// It was declined.
+    Declined(Declined),
+    /// It has not ended.
+    UnderWay(UnderWay),
+}
+
+/// An attempt that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnderWay {
+    /// When it was sent; `None` while it is about to be.
+    pub since: Option<DateTime<Utc>>,
+    /// Whose word it waits for.
+    pub waits_for: WaitsFor,
+}
+
+/// Whose word an attempt waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The provider takes the charge.
+    Provider,
+    /// The customer confirms (3-D Secure).
+    Customer,
+    /// The bank settles.
+    Bank,
+}
+
+impl WaitsFor {
+    /// The word of the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Customer => "customer",
+            Self::Bank => "bank",
+        }
+    }
+}
+
 /// An attempt that was declined.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declined {
     /// Which attempt.
     pub generation: i32,
@@ -93,8 +148,8 @@ pub struct Facts<'a> {
     pub disputed: &'a [Disputed],
     /// The last decline of these.
     pub last_decline: Option<&'a LastDecline>,
-    /// How often each method was tried within the policy's ceiling of days.
-    pub tries: &'a BTreeMap<String, u32>,
+    /// How often each method was tried again for an amount within the policy's ceiling of days.
+    pub retries: &'a BTreeMap<(String, Decimal), u32>,
     /// Up to when support spares the tenant, if it does.
     pub exempt_until: Option<DateTime<Utc>>,
     /// The policy.
@@ -198,6 +253,9 @@ pub struct Decision {
     pub ends_at: Option<DateTime<Utc>>,
     /// When an exemption is over that spares the tenant now.
     pub exempt_until: Option<DateTime<Utc>>,
+    /// Whether an attempt at something that is unpaid is under way: that stands still until it has ended.
+    #[serde(default)]
+    pub waits: bool,
 }
 
 impl Decision {
@@ -217,6 +275,17 @@ impl Decision {
             next_step: None,
             ends_at: None,
             exempt_until: None,
+            waits: false,
+        }
+    }
+
+    /// Adds a hold. Of two on the same, the one that suspends stands.
+    fn hold(&mut self, wanted: Wanted) {
+        let same = |known: &&mut Wanted| known.subscription_id == wanted.subscription_id;
+        match self.holds.iter_mut().find(same) {
+            Some(known) if wanted.kind == Kind::DebtSuspension => *known = wanted,
+            Some(_) => {}
+            None => self.holds.push(wanted),
         }
     }
 }
@@ -224,12 +293,57 @@ impl Decision {
 /// Decides what follows from the facts.
 #[must_use]
 pub fn decide(facts: &Facts<'_>) -> Decision {
-    let mut decision = match facts.unpaid.iter().map(|one| one.failed_at).min() {
-        Some(since) => owing(facts, since),
+    let (waiting, unpaid): (Vec<Unpaid>, Vec<Unpaid>) = facts
+        .unpaid
+        .iter()
+        .cloned()
+        .partition(|one| one.under_way().is_some());
+    let mut decision = match unpaid.iter().map(|one| one.failed_at).min() {
+        Some(since) => {
+            let unpaid = &unpaid[..];
+            owing(
+                &Facts {
+                    unpaid,
+                    ..facts.clone()
+                },
+                since,
+            )
+        }
         None => Decision::clear(),
     };
+    stand_still(facts, &waiting, &mut decision);
     hold_disputed(facts, &mut decision);
     decision
+}
+
+/// What an attempt is under way for is held as it was when the first of these was sent, beside what
+/// follows from the rest. Nothing comes by itself: the end of the attempt leads to another look.
+fn stand_still(facts: &Facts<'_>, waiting: &[Unpaid], decision: &mut Decision) {
+    let Some(since) = waiting.iter().map(|one| one.failed_at).min() else {
+        return;
+    };
+    let sent = waiting.iter().filter_map(|one| one.under_way()?.since);
+    let then = Facts {
+        unpaid: waiting,
+        now: sent.min().unwrap_or(facts.now),
+        collect_now: false,
+        ..facts.clone()
+    };
+    let stood = owing(&then, since);
+    let stage = match stood.end {
+        // That would have ended it, and it has not: the attempt came first.
+        Some(EndAction::Cancel | EndAction::Uncollectible) => Stage::PastDue,
+        Some(EndAction::Suspend | EndAction::Leave) | None => stood.stage,
+    };
+    if decision.since.is_none() {
+        decision.since = Some(since);
+        decision.step = stood.step;
+    }
+    decision.stage = decision.stage.max(stage);
+    decision.waits = true;
+    for wanted in stood.holds {
+        decision.hold(wanted);
+    }
 }
 
 /// What was withdrawn is held for as the policy says, beside what is unpaid. It is not charged again:
@@ -261,13 +375,7 @@ fn hold_disputed(facts: &Facts<'_>, decision: &mut Decision) {
             kind,
             blocks: kind.blocks(),
         };
-        // Of two holds on the same, the one that suspends.
-        let same = |known: &&mut Wanted| known.subscription_id == wanted.subscription_id;
-        match decision.holds.iter_mut().find(same) {
-            Some(known) if kind == Kind::DebtSuspension => *known = wanted,
-            Some(_) => {}
-            None => decision.holds.push(wanted),
-        }
+        decision.hold(wanted);
     }
 }
 
@@ -381,7 +489,9 @@ fn climb(facts: &Facts<'_>, calendar: &Calendar<'_>, decision: &mut Decision) {
 /// Whether what is unpaid goes to another method: time does not mend its last decline, and there is
 /// one of which something is to be hoped.
 fn switch(one: &Unpaid) -> Option<Switch> {
-    let declined = one.declined.as_ref()?;
+    let Attempt::Declined(declined) = one.last else {
+        return None;
+    };
     let hope = one.next.as_ref().is_some_and(|next| next.usable);
     (hope && !declined.class.is_retried()).then_some(Switch {
         invoice_id: one.invoice_id,
@@ -389,15 +499,16 @@ fn switch(one: &Unpaid) -> Option<Switch> {
     })
 }
 
-/// What is unpaid, as far as the ceiling on each method goes; the oldest first.
+/// What is unpaid, as far as the ceiling on each method and amount goes; the oldest first.
 fn affordable<'a>(facts: &Facts<'a>) -> Vec<&'a Unpaid> {
-    let mut tries = facts.tries.clone();
+    let mut retries = facts.retries.clone();
     let within = |one: &&Unpaid| {
         let (Some(ceiling), Some(next)) = (&facts.policy.ceiling, &one.next) else {
             // Without a method nothing reaches a network.
             return true;
         };
-        let tried = tries.entry(next.method.clone()).or_default();
+        let of = (next.method.clone(), one.total.amount());
+        let tried = retries.entry(of).or_default();
         *tried += 1;
         *tried <= ceiling.attempts
     };

@@ -7,7 +7,9 @@ use tenure_engine::{RunId, ShardId, TenantId};
 use uuid::Uuid;
 
 use super::policy::{DisputeAction, Policy};
-use super::rules::{Decision, Declined, Disputed, LastDecline, Unpaid};
+use super::rules::{
+    Attempt, Decision, Declined, Disputed, LastDecline, UnderWay, Unpaid, WaitsFor,
+};
 use super::{Assignment, AssignmentScope, DebtRow, ExemptionRow, PolicyRow};
 use crate::hold::Lifted;
 use crate::money::{Currency, Money};
@@ -27,18 +29,21 @@ pub(crate) async fn list_unpaid(
           invoice.total - invoice.credited - invoice.balance_applied as "total!",
           invoice.finalized_at as "finalized_at!",
           min(payment.settled_at) filter (where payment.status = 'declined') as "failed_at!",
-          max(payment.sent_at) as "tried_at!",
-          max(payment.generation) as "generation!",
-          -- Of the last attempt, unless another is about to be written down.
-          (array_agg(payment.decline_class order by payment.generation desc)
-            filter (where invoice.attempts <= payment.generation))[1] as class
+          max(coalesce(payment.settled_at, payment.sent_at)) as "tried_at!",
+          invoice.attempts as "generation!",
+          -- Nothing is known of it while it is about to be written down.
+          last.status as "status?", last.decline_class as class, last.sent_at as "sent_at?"
         from app.invoice
         join app.payment using (invoice_id, shard_id)
+        left join app.payment as last
+          on last.invoice_id = invoice.invoice_id
+          and last.shard_id = $2
+          and last.generation = invoice.attempts
         where invoice.tenant_id = $1
           and invoice.shard_id = $2
           and invoice.currency = $3
           and invoice.status = 'open'
-        group by invoice.invoice_id, invoice.shard_id
+        group by invoice.invoice_id, invoice.shard_id, last.invoice_id, last.generation, last.shard_id
         having bool_or(payment.status = 'declined')
         order by invoice.finalized_at, invoice.number, invoice.invoice_id
         "#,
@@ -50,7 +55,21 @@ pub(crate) async fn list_unpaid(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let class = row.class.as_deref().map(read_class).transpose()?;
+            let declined = row.class.as_deref().map(read_class).transpose()?;
+            let last = match declined {
+                Some(class) => Attempt::Declined(Declined {
+                    generation: row.generation,
+                    class,
+                }),
+                None => Attempt::UnderWay(UnderWay {
+                    since: row.sent_at,
+                    waits_for: match row.status.as_deref() {
+                        Some("processing") => WaitsFor::Bank,
+                        Some("requires_action") => WaitsFor::Customer,
+                        _ => WaitsFor::Provider,
+                    },
+                }),
+            };
             Ok(Unpaid {
                 invoice_id: row.invoice_id,
                 subscription_id: row.subscription_id,
@@ -58,10 +77,7 @@ pub(crate) async fn list_unpaid(
                 finalized_at: row.finalized_at,
                 failed_at: row.failed_at,
                 tried_at: row.tried_at,
-                declined: class.map(|class| Declined {
-                    generation: row.generation,
-                    class,
-                }),
+                last,
                 next: None,
             })
         })
@@ -134,7 +150,8 @@ pub(super) struct Decline {
     pub(super) at: DateTime<Utc>,
 }
 
-/// Finds the last decline of what is owed in a currency.
+/// Finds the last decline of what is owed in a currency; before those after which another attempt is
+/// under way, one of what that is not so of.
 pub(super) async fn find_last_decline(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -153,7 +170,8 @@ pub(super) async fn find_last_decline(
           and invoice.currency = $3
           and invoice.status = 'open'
           and payment.status = 'declined'
-        order by payment.settled_at desc, payment.generation desc, payment.invoice_id desc
+        order by payment.generation = invoice.attempts desc, payment.settled_at desc,
+          payment.generation desc, payment.invoice_id desc
         limit 1
         "#,
         tenant.0,
@@ -182,31 +200,49 @@ fn read_class(word: &str) -> sqlx::Result<DeclineClass> {
         .ok_or_else(|| sqlx::Error::Decode(format!("{word:?} is no class").into()))
 }
 
-/// Counts the attempts with a method since an instant.
-pub(super) async fn count_tries(
+/// Counts the retries with a method for an amount since an instant, as networks do: attempts that came
+/// after a declined one, whatever invoice they were at and whoever asked for them.
+pub(super) async fn count_retries(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,
     method: &str,
+    money: Money,
     since: DateTime<Utc>,
 ) -> sqlx::Result<u32> {
-    let tries = sqlx::query_scalar!(
+    let retries = sqlx::query_scalar!(
         r#"
-        select count(*) as "tries!"
+        select count(*) as "retries!"
         from app.payment
         where tenant_id = $1
           and shard_id = $2
           and method_id = $3
-          and sent_at > $4
+          and currency = $4
+          and amount = $5
+          and sent_at > $6
+          and (
+            select earlier.status
+            from app.payment as earlier
+            where earlier.tenant_id = $1
+              and earlier.shard_id = $2
+              and earlier.method_id = $3
+              and earlier.currency = $4
+              and earlier.amount = $5
+              and (earlier.sent_at, earlier.generation, earlier.invoice_id)
+                < (payment.sent_at, payment.generation, payment.invoice_id)
+            order by earlier.sent_at desc, earlier.generation desc, earlier.invoice_id desc
+            limit 1) = 'declined'
         "#,
         tenant.0,
         shard.0,
         method,
+        money.currency().code(),
+        money.amount(),
         since,
     )
     .fetch_one(conn)
     .await?;
-    Ok(u32::try_from(tries).unwrap_or(u32::MAX))
+    Ok(u32::try_from(retries).unwrap_or(u32::MAX))
 }
 
 /// Lists the runs of the subscriptions that still live, of those that are named.

@@ -815,6 +815,7 @@ async fn paid(
     let mut transition = Transition::complete(Output::Paid);
     if !total.is_zero() {
         let receipt = notice::Input::Receipt {
+            invoice_id: Some(id),
             number,
             total,
             paid_at,

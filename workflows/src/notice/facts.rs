@@ -11,7 +11,7 @@ use crate::calendar::Interval;
 use crate::money::{Currency, Money};
 use crate::ports::stripe::Method;
 use crate::subscription::{self, intent::Act};
-use crate::{dunning, tenant, usage};
+use crate::{dunning, invoice, tenant, usage};
 
 /// What is known when a mail is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +48,63 @@ pub(super) struct Owed {
     pub(super) due: Money,
 }
 
+/// Finds the subscription whose policy a mail goes by: the one that it is about, by itself, its invoice
+/// or the oldest of a debt; where it is about the tenant, the oldest that lives.
+pub(super) async fn subscription(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    about: &Input,
+) -> sqlx::Result<Option<Uuid>> {
+    let invoice = match about {
+        Input::RenewalComing {
+            subscription_id, ..
+        } => return Ok(Some(*subscription_id)),
+        Input::TrialEnding {
+            subscription_id: Some(id),
+            ..
+        }
+        | Input::Cancelled {
+            subscription_id: Some(id),
+            ..
+        }
+        | Input::Grace {
+            subscription_id: Some(id),
+            ..
+        }
+        | Input::Suspended {
+            subscription_id: Some(id),
+            ..
+        }
+        | Input::Recovered {
+            subscription_id: Some(id),
+            ..
+        }
+        | Input::Final {
+            subscription_id: Some(id),
+            ..
+        } => return Ok(Some(*id)),
+        Input::PaymentFailed { invoice_id, .. }
+        | Input::ActionNeeded { invoice_id, .. }
+        | Input::Receipt {
+            invoice_id: Some(invoice_id),
+            ..
+        } => *invoice_id,
+        Input::TrialEnding { .. }
+        | Input::Receipt { .. }
+        | Input::CardExpiring { .. }
+        | Input::Grace { .. }
+        | Input::Suspended { .. }
+        | Input::Recovered { .. }
+        | Input::Final { .. }
+        | Input::Cancelled { .. }
+        | Input::Limit { .. } => {
+            return subscription::store::find_oldest(conn, tenant, shard).await;
+        }
+    };
+    invoice::store::find_subscription(conn, invoice, shard).await
+}
+
 /// Looks up what a mail tells, and whether it is to be told still.
 pub(super) async fn look(
     conn: &mut PgConnection,
@@ -61,6 +118,13 @@ pub(super) async fn look(
             let found = store::find_owed(conn, *invoice_id, shard).await?;
             facts.moot = !matches!(found, Some((_, true)));
             facts.invoice = found.map(|(owed, _)| owed);
+            if let (Input::PaymentFailed { .. }, Some(owed)) = (about, &facts.invoice) {
+                // Another attempt is under way by now: what comes of it is told.
+                let currency = owed.due.currency();
+                let unpaid = dunning::store::list_unpaid(conn, tenant, shard, currency).await?;
+                let tried = unpaid.iter().filter(|one| one.under_way().is_some());
+                facts.moot |= tried.map(|one| one.invoice_id).any(|id| id == *invoice_id);
+            }
         }
         Input::TrialEnding {
             subscription_id,
@@ -90,6 +154,7 @@ pub(super) async fn look(
         }
         Input::Recovered {
             currency: Some(currency),
+            ..
         } => {
             let state = store::find_debt_state(conn, tenant, shard, *currency).await?;
             facts.moot = state.is_some_and(|state| state != "clear");
@@ -98,6 +163,7 @@ pub(super) async fn look(
         Input::Final {
             currency: Some(currency),
             ends: false,
+            ..
         } => {
             let state = store::find_debt_state(conn, tenant, shard, *currency).await?;
             facts.moot = state.as_deref() == Some("clear");
@@ -113,7 +179,7 @@ pub(super) async fn look(
             facts.moot = level.is_none_or(below);
         }
         Input::Receipt { .. }
-        | Input::Recovered { currency: None }
+        | Input::Recovered { currency: None, .. }
         | Input::Final { .. }
         | Input::Cancelled { .. } => {}
     }
@@ -130,8 +196,9 @@ async fn look_at_debt(
     facts: &mut Facts,
 ) -> sqlx::Result<()> {
     let state = store::find_debt_state(conn, tenant, shard, currency).await?;
-    facts.moot = state.as_deref() != Some(about.kind());
     let unpaid = dunning::store::list_unpaid(conn, tenant, shard, currency).await?;
+    let asked = unpaid.iter().any(|one| one.under_way().is_none());
+    facts.moot = state.as_deref() != Some(about.kind()) || !(asked || unpaid.is_empty());
     let owed = unpaid.iter().map(|one| one.total.amount()).sum();
     facts.owed = (!unpaid.is_empty()).then(|| Money::new(owed, currency));
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! The run's key is what must be told once only, so a repeated launch is no second mail. It is
 //! written when its time has come: some days ahead of what it tells of, and outside the quiet hours
-//! of the tenant's zone, as the tenant's policy says. What has become moot by then is suppressed.
+//! of the tenant's zone, as the policy says that what it is about goes by. What has become moot by then is suppressed.
 //! The words are kept as they were sent; a mail that was suppressed is kept, too.
 
 mod facts;
@@ -68,6 +68,9 @@ pub enum Input {
     },
     /// An invoice was paid.
     Receipt {
+        /// The invoice; older versions did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invoice_id: Option<Uuid>,
         /// The invoice's number.
         number: String,
         /// What was paid.
@@ -113,6 +116,9 @@ pub enum Input {
         currency: Currency,
         /// When something follows.
         until: Option<DateTime<Utc>>,
+        /// What the oldest of it is for, whose policy it goes by; older versions did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subscription_id: Option<Uuid>,
     },
     /// What is unpaid is suspended.
     Suspended {
@@ -120,12 +126,18 @@ pub enum Input {
         currency: Currency,
         /// When something follows.
         until: Option<DateTime<Utc>>,
+        /// What the oldest of it is for, whose policy it goes by; older versions did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subscription_id: Option<Uuid>,
     },
     /// Nothing is owed any more.
     Recovered {
         /// In which currency; owed anew, the mail is moot. Version 2 did not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         currency: Option<Currency>,
+        /// What the oldest of it is for, whose policy it goes by; older versions did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subscription_id: Option<Uuid>,
     },
     /// The ladder has ended.
     Final {
@@ -135,6 +147,9 @@ pub enum Input {
         /// Whether the subscription has ended, too.
         #[serde(default = "ends")]
         ends: bool,
+        /// What the oldest of it is for, whose policy it goes by; older versions did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subscription_id: Option<Uuid>,
     },
     /// A subscription has ended.
     Cancelled {
@@ -144,6 +159,9 @@ pub enum Input {
         ended_at: DateTime<Utc>,
         /// Whether for want of payment.
         unpaid: bool,
+        /// The subscription, whose policy it goes by; older versions did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subscription_id: Option<Uuid>,
     },
     /// Much of what a plan limits is used, or all of it.
     Limit {
@@ -400,7 +418,8 @@ async fn write(cx: &Context, about: &Input, notice_id: Uuid) -> Result<Written, 
     cx.transact(WRITE_MAIL, async |tx| {
         let profile = tenant::store::find_profile(tx, tenant_id).await?;
         let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
-        let chosen = dunning::store::find_policy_for(tx, tenant_id, shard, None).await?;
+        let of = facts::subscription(tx, tenant_id, shard, about).await?;
+        let chosen = dunning::store::find_policy_for(tx, tenant_id, shard, of).await?;
         let notices = chosen.policy.notices;
         let verdict = rules::when(about, &notices, now, zone);
         if let Verdict::At(later) = verdict {

@@ -142,12 +142,16 @@ mod tests {
         let told = |about: &Input| when(about, &notices, night, zone);
         let currency = None;
         assert_eq!(
-            told(&Input::Recovered { currency }),
+            told(&Input::Recovered {
+                currency,
+                subscription_id: None,
+            }),
             Verdict::At(at("2027-02-02T08:00:00Z"))
         );
         let last = Input::Final {
             currency,
             ends: true,
+            subscription_id: None,
         };
         assert_eq!(told(&last), Verdict::Now);
     }

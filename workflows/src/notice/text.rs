@@ -75,6 +75,7 @@ fn values(input: &Input, reader: Reader<'_>) -> Values {
             number,
             total,
             paid_at,
+            ..
         } => vec![
             ("number", Some(number.clone())),
             ("total", Some(money(total, locale))),
@@ -84,6 +85,7 @@ fn values(input: &Input, reader: Reader<'_>) -> Values {
             plan,
             ended_at,
             unpaid,
+            ..
         } => vec![
             ("plan", Some(plan.clone())),
             ("ended", Some(day(ended_at))),
@@ -138,7 +140,12 @@ fn values_of_debt(input: &Input, reader: Reader<'_>) -> Vec<Pair> {
             ("card", Some(format!("{brand} {last4}"))),
             ("expires", Some(date(*expires_on, reader.locale))),
         ],
-        Input::Grace { currency, until } | Input::Suspended { currency, until } => vec![
+        Input::Grace {
+            currency, until, ..
+        }
+        | Input::Suspended {
+            currency, until, ..
+        } => vec![
             ("currency", Some(currency.to_string())),
             ("until", day(until)),
         ],
@@ -326,6 +333,7 @@ fn samples(price: Money) -> [Input; 12] {
             renews_at: at(7),
         },
         Input::Receipt {
+            invoice_id: None,
             number: "INV-00001".to_owned(),
             total: price,
             paid_at: at(0),
@@ -350,22 +358,27 @@ fn samples(price: Money) -> [Input; 12] {
         Input::Grace {
             currency,
             until: Some(at(5)),
+            subscription_id: None,
         },
         Input::Suspended {
             currency,
             until: Some(at(9)),
+            subscription_id: None,
         },
         Input::Final {
             currency: Some(currency),
             ends: true,
+            subscription_id: None,
         },
         Input::Cancelled {
             plan,
             ended_at: at(0),
             unpaid: false,
+            subscription_id: None,
         },
         Input::Recovered {
             currency: Some(currency),
+            subscription_id: None,
         },
         Input::Limit {
             feature: "projects".to_owned(),
@@ -419,6 +432,7 @@ mod tests {
             plan: "Team".to_owned(),
             ended_at: "2027-02-28T23:00:00Z".parse().unwrap(),
             unpaid: false,
+            subscription_id: None,
         };
         let none = Facts::default();
         let english = write(&input, &none, reader(Locale::En));

@@ -43,8 +43,8 @@ use uuid::Uuid;
 
 use crate::calendar;
 use crate::charge::{self, ChargeWorkflow};
-use crate::dunning;
 use crate::dunning::policy::Gateway;
+use crate::dunning::{self, DunningWorkflow};
 use crate::environment::Environment;
 use crate::invoice;
 use crate::money::Money;
@@ -276,6 +276,7 @@ const CHARGE: &str = "charge";
 const FETCH_CHARGE: &str = "fetch-charge";
 const CANCEL_CHARGE: &str = "cancel-charge";
 const STORE_OUTCOME: &str = "store-outcome";
+const READ_CURRENCY: &str = "read-currency";
 
 /// What is charged, as it stood when the intent was written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -477,7 +478,14 @@ async fn settle(
         })
         .await?;
     let wait = whom.zip(until).map(|(whom, until)| Wait { whom, until });
-    Ok(match charged {
+    // What was declined before is dunning's: it stands still from now on.
+    let owed = if known.is_none() && wait.is_some() && of.generation > 1 {
+        Some(read_currency(cx, &of).await?)
+    } else {
+        None
+    };
+    let key = key(of.invoice_id, of.generation);
+    let transition = match charged {
         Charged::Succeeded { .. } => Transition::complete(Output::Succeeded),
         Charged::Declined { code, .. } => {
             let class = class.unwrap_or(DeclineClass::Soft);
@@ -491,7 +499,26 @@ async fn settle(
         }
         Charged::Processing { intent } => Transition::go(State::Pending { of, intent, wait }),
         Charged::TooSmall => Transition::complete(Output::TooSmall),
+    };
+    Ok(match owed {
+        Some(currency) => transition.signal_key::<DunningWorkflow>(
+            currency,
+            format!("waits:{key}:{}", cx.uuid()),
+            &dunning::Signal::Reevaluate,
+        ),
+        None => transition,
     })
+}
+
+async fn read_currency(cx: &Context, of: &Input) -> Result<String, StepError> {
+    let (tenant, shard, id) = (cx.tenant_id(), cx.shard_id(), of.invoice_id);
+    cx.transact(READ_CURRENCY, async |tx| {
+        let rows = invoice::store::list(tx, tenant, shard, Some(id)).await?;
+        let row = rows.into_iter().next();
+        let row = row.ok_or_else(|| StepError::terminal("no_invoice", id))?;
+        Ok(row.total.currency().to_string())
+    })
+    .await
 }
 
 /// Until when an attempt may wait, by the policy that its subscription goes by.

@@ -928,6 +928,7 @@ pub(super) async fn close(cx: &Context, terms: Terms, closing: Closing) -> Next 
         plan: terms.offer.plan_name,
         ended_at,
         unpaid: reason == EndReason::Unpaid,
+        subscription_id: Some(id),
     };
     let ends = Transition::complete(Output { ended_at, reason })
         .launch::<NoticeWorkflow>(format!("cancelled/{id}"), &mail);

@@ -128,6 +128,29 @@ pub(super) async fn find_asked(
     Ok(row.map(|row| (row.subscription_id, row.asked)))
 }
 
+/// Finds the tenant's oldest subscription that lives.
+pub(crate) async fn find_oldest(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        r#"
+        select subscription_id
+        from app.subscription
+        where tenant_id = $1
+          and shard_id = $2
+          and lifecycle <> 'ended'
+        order by started_at, subscription_id
+        limit 1
+        "#,
+        tenant.0,
+        shard.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// Lists the tenant's subscriptions, newest first, with whether something is owed for them: an
 /// invoice of theirs is open and was declined. What is owed for another one is no matter of theirs
 /// (killbill/killbill#1997). One of them when `subscription` names it.

@@ -27,10 +27,11 @@ use tenure_engine::{
 };
 
 use crate::calendar;
-use crate::dunning;
+use crate::dunning::{self, policy::MAX_CARD_EXPIRING_DAYS};
 use crate::environment::Environment;
 use crate::notice::{self, NoticeWorkflow};
 use crate::ports::stripe::{Method, STRIPE};
+use crate::subscription;
 
 /// The one key of a tenant's run.
 pub const KEY: &str = "tenant";
@@ -388,31 +389,40 @@ async fn plan_card_notice(
     cx: &Context,
     transition: Transition<TenantWorkflow>,
 ) -> Result<Transition<TenantWorkflow>, StepError> {
-    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
-    let at: Option<DateTime<Utc>> = cx
-        .transact(PLAN_CARD_NOTICE, async |tx| {
-            let customer = store::find_customer(tx, tenant, shard).await?;
-            let method = customer.and_then(|customer| customer.method);
-            let Some(expires_on) = method.and_then(|method| method.expires_on) else {
-                return Ok(None);
-            };
-            let profile = store::find_profile(tx, tenant).await?;
-            let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
-            let chosen = dunning::store::find_policy_for(tx, tenant, shard, None).await?;
-            let days = chosen.policy.notices.card_expiring_days;
-            let end = calendar::start_of_day(calendar::add_days(expires_on, 1), zone);
-            Ok((days > 0)
-                .then(|| notice::rules::ahead_of(end, days, zone))
-                .flatten())
-        })
-        .await?;
-    Ok(match at {
+    Ok(match card_notice_at(cx).await? {
         Some(at) => transition.at(CARD_EXPIRING, at),
         None => transition.clear(CARD_EXPIRING),
     })
 }
 
-/// The card that is charged expires soon.
+async fn card_notice_at(cx: &Context) -> Result<Option<DateTime<Utc>>, StepError> {
+    let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
+    cx.transact(PLAN_CARD_NOTICE, async |tx| {
+        let now = tenure_engine::tenant::now(tx, tenant).await?;
+        let customer = store::find_customer(tx, tenant, shard).await?;
+        let method = customer.and_then(|customer| customer.method);
+        let Some(expires_on) = method.and_then(|method| method.expires_on) else {
+            return Ok(None);
+        };
+        let profile = store::find_profile(tx, tenant).await?;
+        let zone = calendar::zone(&profile.zone).terminal("unknown_zone")?;
+        let end = calendar::start_of_day(calendar::add_days(expires_on, 1), zone);
+        // Which policy counts may change until then: it is asked on the first day that any can name.
+        let first = notice::rules::ahead_of(end, MAX_CARD_EXPIRING_DAYS, zone);
+        if first.is_some_and(|first| first > now) {
+            return Ok(first);
+        }
+        let of = subscription::store::find_oldest(tx, tenant, shard).await?;
+        let chosen = dunning::store::find_policy_for(tx, tenant, shard, of).await?;
+        let days = chosen.policy.notices.card_expiring_days;
+        Ok((days > 0)
+            .then(|| notice::rules::ahead_of(end, days, zone))
+            .flatten())
+    })
+    .await
+}
+
+/// The card that is charged expires soon, or it is time to ask the policy when that is to be told.
 async fn card_expiring(cx: &Context) -> Result<Transition<TenantWorkflow>, StepError> {
     let (tenant, shard) = (cx.tenant_id(), cx.shard_id());
     let method: Option<Method> = cx
@@ -422,6 +432,11 @@ async fn card_expiring(cx: &Context) -> Result<Transition<TenantWorkflow>, StepE
         })
         .await?;
     let transition = Transition::stay(State::Ready);
+    match card_notice_at(cx).await? {
+        None => return Ok(transition),
+        Some(at) if at > cx.now() => return Ok(transition.at(CARD_EXPIRING, at)),
+        Some(_) => {}
+    }
     let Some((method, expires_on)) = method.and_then(|method| {
         let expires_on = method.expires_on?;
         Some((method, expires_on))

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 
 const CARD: &str = "pm_1";
-/// Nothing was tried within the ceiling's days.
-static NEVER: BTreeMap<String, u32> = BTreeMap::new();
+/// Nothing was tried again within the ceiling's days.
+static NEVER: BTreeMap<(String, Decimal), u32> = BTreeMap::new();
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -27,7 +27,7 @@ fn unpaid(number: u128, subscription: u128, amount: i64, failed_at: &str) -> Unp
         finalized_at: at(failed_at),
         failed_at: at(failed_at),
         tried_at: at(failed_at),
-        declined: Some(Declined {
+        last: Attempt::Declined(Declined {
             generation: 1,
             class: DeclineClass::Soft,
         }),
@@ -53,7 +53,7 @@ fn facts<'a>(
         unpaid,
         disputed: &[],
         last_decline: Some(last),
-        tries: &NEVER,
+        retries: &NEVER,
         exempt_until: None,
         policy,
         asked_at: None,
@@ -239,7 +239,7 @@ fn the_next_method_is_tried_at_once_or_on_the_ladder() {
     for (policy, class, next, switched, retry_at) in cases {
         let last = declined(class);
         let mut open = [unpaid(1, 51, 19, start)];
-        open[0].declined = Some(Declined {
+        open[0].last = Attempt::Declined(Declined {
             generation: 3,
             class,
         });
@@ -281,32 +281,127 @@ fn the_ceiling_lets_the_oldest_through_first() {
     let soft = declined(DeclineClass::Soft);
     let day = "2027-03-01T00:00:00Z";
     let open = [unpaid(1, 51, 19, day), unpaid(2, 51, 19, day)];
-    for (tries, expected) in [(0, 2), (13, 2), (14, 1), (15, 0), (16, 0)] {
+    let tried = |method: &str, amount: i64, retries: u32| {
+        BTreeMap::from([((method.to_owned(), Decimal::from(amount)), retries)])
+    };
+    for (retries, expected) in [(0, 2), (13, 2), (14, 1), (15, 0), (16, 0)] {
         let mut facts = facts(&policy, &open, &soft, "2027-03-02T10:00:00Z");
-        let tried = BTreeMap::from([(CARD.to_owned(), tries), ("pm_2".to_owned(), 99)]);
-        facts.tries = &tried;
+        let mut retries = tried(CARD, 19, retries);
+        retries.extend(tried("pm_2", 19, 99));
+        retries.extend(tried(CARD, 20, 99));
+        facts.retries = &retries;
         let decision = decide(&facts);
         assert!(decision.rung);
         let first = decision.collect.first();
-        assert_eq!(decision.collect.len(), expected, "{tries} tries");
+        assert_eq!(decision.collect.len(), expected, "{retries:?}");
         assert!(first.is_none_or(|first| first.as_u128() == 1));
     }
-    let tried = BTreeMap::from([(CARD.to_owned(), 99)]);
+    let many = tried(CARD, 19, 99);
     let nothing = open.clone().map(|one| Unpaid { next: None, ..one });
     let mut without = facts(&policy, &nothing, &soft, "2027-03-02T10:00:00Z");
-    without.tries = &tried;
+    without.retries = &many;
     assert_eq!(
         decide(&without).collect.len(),
         2,
         "nothing reaches a network"
     );
-    // Each method has a ceiling of its own.
+    // Each method has a ceiling of its own, and each amount on it.
     let mut several = open.clone();
     several[1].next = next("pm_2", true);
-    let mut facts = facts(&policy, &several, &soft, "2027-03-02T10:00:00Z");
-    facts.tries = &tried;
-    let collected = decide(&facts).collect;
-    assert_eq!(collected, [Uuid::from_u128(2)]);
+    let amounts = [unpaid(1, 51, 19, day), unpaid(2, 51, 20, day)];
+    for open in [&several, &amounts] {
+        let mut facts = facts(&policy, open, &soft, "2027-03-02T10:00:00Z");
+        facts.retries = &many;
+        let collected = decide(&facts).collect;
+        assert_eq!(collected, [Uuid::from_u128(2)]);
+    }
+}
+
+/// The same, with an attempt at it under way since an instant.
+fn tried_since(one: Unpaid, since: Option<&str>) -> Unpaid {
+    let attempt = UnderWay {
+        since: since.map(at),
+        waits_for: WaitsFor::Bank,
+    };
+    Unpaid {
+        last: Attempt::UnderWay(attempt),
+        ..one
+    }
+}
+
+#[test]
+fn what_an_attempt_is_under_way_for_stands_still() {
+    let policy = patient();
+    let soft = declined(DeclineClass::Soft);
+    let owed = unpaid(1, 51, 19, "2027-03-01T00:00:00Z");
+    let cases = [
+        // Sent before grace, in it, and in the suspension; looked at whenever, also after the end.
+        (Some("2027-03-02T10:00:00Z"), Stage::PastDue, 0),
+        (Some("2027-03-04T10:00:00Z"), Stage::Grace, 1),
+        (Some("2027-03-07T10:00:00Z"), Stage::Suspended, 1),
+        (Some("2027-03-12T10:00:00Z"), Stage::Exhausted, 1),
+    ];
+    for (sent, stage, holds) in cases {
+        let open = [tried_since(owed.clone(), sent)];
+        for now in ["2027-03-12T11:00:00Z", "2027-04-20T00:00:00Z"] {
+            let mut facts = facts(&policy, &open, &soft, now);
+            facts.collect_now = true;
+            let decision = decide(&facts);
+            assert_eq!(
+                (decision.stage, decision.holds.len()),
+                (stage, holds),
+                "{sent:?} {now}"
+            );
+            assert!(decision.waits && !decision.rung);
+            assert!(decision.collect.is_empty() && decision.switch.is_empty());
+            assert_eq!((decision.end, decision.retry_at), (None, None));
+            assert_eq!((decision.next_step, decision.ends_at), (None, None));
+        }
+    }
+    // About to be sent: as it is now.
+    let open = [tried_since(owed, None)];
+    let decision = decide(&facts(&policy, &open, &soft, "2027-03-04T10:00:00Z"));
+    assert_eq!((decision.stage, decision.rung), (Stage::Grace, false));
+}
+
+#[test]
+fn what_is_owed_beside_it_has_a_ladder_of_its_own() {
+    let mut policy = Policy::built_in();
+    let soft = declined(DeclineClass::Soft);
+    let older = unpaid(1, 51, 19, "2027-03-01T00:00:00Z");
+    let open = [
+        tried_since(older.clone(), Some("2027-03-02T10:00:00Z")),
+        unpaid(2, 52, 19, "2027-03-08T00:00:00Z"),
+    ];
+    let decided = |policy: &Policy, now: &str| decide(&facts(policy, &open, &soft, now));
+    // The older one's ladder would have ended on the tenth.
+    let decision = decided(&policy, "2027-03-10T10:00:00Z");
+    assert_eq!((decision.stage, decision.end), (Stage::PastDue, None));
+    assert_eq!(decision.since, Some(at("2027-03-08T00:00:00Z")));
+    assert_eq!(decision.ends_at, Some(at("2027-03-17T10:00:00Z")));
+    assert_eq!(decision.collect, [Uuid::from_u128(2)]);
+    assert!(decision.waits);
+    let decision = decided(&policy, "2027-03-17T10:00:00Z");
+    assert_eq!(decision.end, Some(EndAction::Cancel));
+    // What the older one was held for stays beside what the younger one is.
+    policy.steps = patient().steps;
+    let open = [
+        tried_since(older, Some("2027-03-07T10:00:00Z")),
+        unpaid(2, 52, 19, "2027-03-08T00:00:00Z"),
+    ];
+    let decision = decide(&facts(&policy, &open, &soft, "2027-03-10T10:00:00Z"));
+    let held: Vec<(Option<u128>, Kind)> = decision
+        .holds
+        .iter()
+        .map(|hold| (hold.subscription_id.map(|id| id.as_u128()), hold.kind))
+        .collect();
+    assert_eq!(
+        held,
+        [
+            (Some(52), Kind::DebtGrace),
+            (Some(51), Kind::DebtSuspension)
+        ]
+    );
 }
 
 #[test]

@@ -28,6 +28,7 @@ use crate::support::app::{CERTIFICATE_KEY, SANDBOX_KEY, TestApp};
 use crate::support::process::tenure;
 use crate::support::product::{Member, Product, TABLES, map_of};
 
+mod authority;
 mod crawl;
 mod kill;
 

@@ -122,7 +122,7 @@ async fn signal(product: &Product, run: Uuid, word: &str) -> RunDetail {
         id: Uuid::from_u128(support::unique().into()).to_string(),
         name: None,
         signal: json!(word),
-        reason: None,
+        reason: Some("it was mended".to_owned()),
     };
     let key = IdempotencyKey::generate();
     let sent = product.app.client.send_signal(run, &signal, &key).await;

@@ -242,6 +242,13 @@ fn engine(error: &EngineError) -> Verdict {
         EngineError::RunFinished { .. } => conflict("run_finished", text),
         EngineError::Moved { .. } => conflict("moved", text).at("/revision"),
         EngineError::NotAllowed { .. } => conflict("not_allowed", text),
+        EngineError::OwnDoor { .. } => conflict("own_door", text),
+        EngineError::NeedsRole { .. } => Verdict::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "The role does not reach",
+            text,
+        ),
         EngineError::KeysDestroyed(_) => conflict("keys_destroyed", text),
         EngineError::MasterKey(_) => unavailable("keys_unavailable", text),
         EngineError::HoldNotFound(_) => not_found("unknown_hold", text),

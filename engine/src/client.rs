@@ -135,15 +135,29 @@ impl Client {
         options: StartOptions,
     ) -> Result<Started, EngineError> {
         let input = payload::to_value("input", W::NAME, input)?;
-        self.start_named(conn, tenant, (W::NAME, key), &input, options)
+        self.begin(conn, tenant, (W::NAME, key), &input, options)
             .await
     }
 
     /// Starts a run by its workflow's name and its key, with its input as JSON.
     ///
     /// # Errors
-    /// As [`Client::start`], and [`EngineError::Malformed`] when the input does not fit.
+    /// As [`Client::start`], [`EngineError::Malformed`] when the input does not fit, and
+    /// [`EngineError::OwnDoor`] for a workflow whose runs start at a door of their own.
     pub async fn start_named(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        (workflow, key): (&str, &str),
+        input: &Value,
+        options: StartOptions,
+    ) -> Result<Started, EngineError> {
+        self.registry.guard(workflow).may_start(workflow)?;
+        self.begin(conn, tenant, (workflow, key), input, options)
+            .await
+    }
+
+    async fn begin(
         &self,
         conn: &mut PgConnection,
         tenant: TenantId,
@@ -179,7 +193,7 @@ impl Client {
     ) -> Result<Started, EngineError> {
         let input = payload::to_value("input", W::NAME, input)?;
         let gather = Gather::Debounce { quiet, at_most };
-        self.start_gathered_named(conn, tenant, (W::NAME, key), &input, gather)
+        self.begin_gathered(conn, tenant, (W::NAME, key), &input, gather)
             .await
     }
 
@@ -198,15 +212,28 @@ impl Client {
     ) -> Result<Started, EngineError> {
         let item = payload::to_value("input", W::NAME, item)?;
         let gather = Gather::Batch { size, at_most };
-        self.start_gathered_named(conn, tenant, (W::NAME, key), &item, gather)
+        self.begin_gathered(conn, tenant, (W::NAME, key), &item, gather)
             .await
     }
 
     /// Gathers a start by its workflow's name and key, with its input, or its item of a batch, as JSON.
     ///
     /// # Errors
-    /// As [`Client::start_debounced`].
+    /// As [`Client::start_debounced`], and [`EngineError::OwnDoor`].
     pub async fn start_gathered_named(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+        (workflow, key): (&str, &str),
+        input: &Value,
+        gather: Gather,
+    ) -> Result<Started, EngineError> {
+        self.registry.guard(workflow).may_start(workflow)?;
+        self.begin_gathered(conn, tenant, (workflow, key), input, gather)
+            .await
+    }
+
+    async fn begin_gathered(
         &self,
         conn: &mut PgConnection,
         tenant: TenantId,
@@ -363,7 +390,9 @@ impl Client {
     /// Sends a signal, as JSON, to a run of whatever workflow it is.
     ///
     /// # Errors
-    /// As [`Client::signal`], and [`EngineError::Malformed`] when the workflow has no such signal.
+    /// As [`Client::signal`], [`EngineError::Malformed`] when the workflow has no such signal,
+    /// [`EngineError::OwnDoor`] for one that comes only through a door of its own, and
+    /// [`EngineError::NeedsRole`] for one that only a person may send: see [`operator::signal`](crate::operator::signal).
     pub async fn signal_named(
         &self,
         conn: &mut PgConnection,
@@ -372,7 +401,16 @@ impl Client {
         signal_id: &str,
         signal: &Value,
     ) -> Result<Signalled, EngineError> {
-        send_named(conn, &self.registry, tenant, (run_id, signal_id), signal).await
+        let sender = Sender::Nobody;
+        send_named(
+            conn,
+            &self.registry,
+            tenant,
+            (run_id, signal_id),
+            signal,
+            sender,
+        )
+        .await
     }
 
     /// Asks a run to end and clean up after itself.
@@ -431,6 +469,17 @@ async fn find(
     }
 }
 
+/// Who sends a signal that is JSON.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sender<'a> {
+    /// Nobody who is known.
+    Nobody,
+    /// A person, in a role.
+    Person(&'a str),
+    /// A workflow, as its own code says.
+    Workflow,
+}
+
 /// Sends a signal, as JSON, to a run of whatever workflow it is; as [`Client::signal_named`].
 pub(crate) async fn send_named(
     conn: &mut PgConnection,
@@ -438,9 +487,16 @@ pub(crate) async fn send_named(
     tenant: TenantId,
     (run_id, signal_id): (RunId, &str),
     signal: &Value,
+    sender: Sender<'_>,
 ) -> Result<Signalled, EngineError> {
     let place = place_of(conn, registry, tenant).await?;
     let (workflow, receiver) = identify(conn, tenant, &place, run_id).await?;
+    let (guard, name) = (registry.guard(&workflow), payload::variant_name(signal));
+    match sender {
+        Sender::Nobody => guard.may_signal(&workflow, name, None)?,
+        Sender::Person(role) => guard.may_signal(&workflow, name, Some(role))?,
+        Sender::Workflow => {}
+    }
     if let Some(handler) = registry.find(&workflow) {
         handler.check_signal(signal)?;
     }

@@ -258,6 +258,22 @@ pub enum EngineError {
         /// Why not, in words for the operator.
         reason: String,
     },
+    /// The workflow decides this at a door of its own, and nowhere else.
+    #[error("{what} comes only through {door}")]
+    OwnDoor {
+        /// What was wanted.
+        what: String,
+        /// The door, as a caller finds it.
+        door: &'static str,
+    },
+    /// The workflow asks more of who acts than the verb does.
+    #[error("{what} wants {needed}")]
+    NeedsRole {
+        /// What was wanted.
+        what: String,
+        /// Whom it wants.
+        needed: &'static str,
+    },
     /// No limit, workflow, queue, tenant or pause of this name is known.
     #[error("no {what} {name:?} is known")]
     NoSuchGate {

@@ -17,6 +17,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::client::Sender;
 use crate::context::Context;
 use crate::error::EngineError;
 use crate::id::{RunId, ShardId, TenantId};
@@ -227,8 +228,8 @@ async fn end(
 /// How many runs are looked at at once.
 const PAGE: i64 = 200;
 
-/// Signals a run of another tenant in a person's name, as [`operator::signal`]. For workflows of the
-/// system tenant, which are handed the context. A run that has ended keeps it as late.
+/// Signals a run of another tenant, with an audit row, as [`operator::signal`], and as the workflow's own
+/// door. For workflows of the system tenant, which are handed the context. A run that has ended keeps it as late.
 ///
 /// # Errors
 /// As [`operator::signal`].
@@ -239,8 +240,9 @@ pub async fn signal(
     act: &Act,
 ) -> Result<(), EngineError> {
     let mut tx = crate::pool::begin(cx.pool()).await?;
-    match operator::signal(&mut tx, cx.registry(), run, signal_id, signal, act).await {
-        Ok(_) | Err(EngineError::RunFinished { .. }) => Ok(tx.commit().await?),
+    let what = (signal_id, signal);
+    match operator::send(&mut tx, cx.registry(), run, what, act, Sender::Workflow).await {
+        Ok(()) | Err(EngineError::RunFinished { .. }) => Ok(tx.commit().await?),
         Err(error) => Err(error),
     }
 }

@@ -12,6 +12,7 @@ mod priority;
 mod retry;
 // Rules: pure.
 mod choose;
+mod guard;
 mod journal;
 mod plan;
 mod run;
@@ -75,6 +76,7 @@ pub use database::{Database, NoHost, Pooler, UrlError};
 pub use error::{EngineError, ErrorRecord, ResultExt, StepError, is_away};
 pub use fan_out::{ChildResult, Ended, FanOut, Join, Joined, MAX_FAN_OUT};
 pub use gather::{Gather, MAX_BATCH, MAX_GATHERING};
+pub use guard::{Guard, Need as GuardNeed};
 pub use id::{
     BulkId, ClockId, Epoch, RunId, SHARDS, SYSTEM_TENANT, ScheduleId, ShardId, TenantId, WorkerId,
     derived_uuid, new_uuid, random_uuid,

@@ -15,6 +15,7 @@ use crate::attribute::AttributeNames;
 use crate::context::{Context, panic_text};
 use crate::error::{EngineError, StepError};
 use crate::fan_out::{FanOutHandler, Joined, NAME};
+use crate::guard::Guard;
 use crate::limit::{Limit, Need};
 use crate::made_up::made_up;
 use crate::payload;
@@ -68,6 +69,10 @@ pub(crate) trait Handler: Send + Sync {
     /// What its next visit needs; an error when its code panics.
     fn needs(&self, version: i32, data: &[u8]) -> Result<Vec<Need>, String>;
     fn attributes(&self) -> AttributeNames;
+    /// What of it is decided at doors of its own.
+    fn guard(&self) -> Guard {
+        Guard::OPEN
+    }
     fn start(&self, input: Value) -> Result<Beginning, EngineError>;
     fn check_signal(&self, signal: &Value) -> Result<(), EngineError>;
     fn check_state(&self, state: &Value) -> Result<Option<Value>, EngineError>;
@@ -162,6 +167,27 @@ impl Registry {
             return Vec::new();
         };
         handler.signals(version, state.to_string().as_bytes())
+    }
+
+    /// What of a workflow is decided at doors of its own; of one that is not known, nothing.
+    #[must_use]
+    pub fn guard(&self, workflow: &str) -> Guard {
+        let handler = self.handlers.get(workflow);
+        handler.map_or(Guard::OPEN, |handler| handler.guard())
+    }
+
+    /// What is decided at doors of their own, of all workflows: workflow, signal (a start has none) and
+    /// door.
+    pub(crate) fn doors(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let mut doors = Vec::new();
+        for (name, handler) in self.handlers.iter() {
+            let guard = handler.guard();
+            let signals = guard.signals.iter().copied();
+            let all = std::iter::once(("", guard.start)).chain(signals);
+            doors.extend(all.map(|(signal, need)| (*name, signal, need.words())));
+        }
+        doors.retain(|(_, _, door)| !door.is_empty());
+        doors
     }
 
     /// The queue of a workflow's runs; of one that is not known, the default one.
@@ -504,6 +530,10 @@ impl<W: Workflow> Handler for Typed<W> {
 
     fn attributes(&self) -> AttributeNames {
         W::ATTRIBUTES
+    }
+
+    fn guard(&self) -> Guard {
+        W::GUARD
     }
 
     fn start(&self, input: Value) -> Result<Beginning, EngineError> {

@@ -224,6 +224,7 @@ impl Station {
         )
         .await?;
         store::limit::insert_missing(&mut conn, &self.registry.limits()).await?;
+        store::own_door::put(&mut conn, &self.registry.doors()).await?;
         self.breakers.look(&mut conn).await?;
         self.weights.look(&mut conn).await?;
         let freed = store::lease::unpark_handled(&mut conn, &handled).await?;

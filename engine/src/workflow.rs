@@ -13,6 +13,7 @@ use crate::attribute::{AttributeNames, Attributes};
 use crate::context::Context;
 use crate::error::{ErrorRecord, StepError};
 use crate::fan_out::Joined;
+use crate::guard::Guard;
 use crate::id::RunId;
 use crate::limit::{Limit, Need};
 use crate::priority::Priority;
@@ -50,6 +51,9 @@ pub trait Workflow: Send + Sync + 'static {
     /// What becomes of a run after its end, unless operators decide otherwise. Its key is free again
     /// once it is dropped.
     const RETENTION: Retention = Retention::DEFAULT;
+    /// What of it is decided at doors of its own: signals that carry authority, starts, and the verbs
+    /// that would go round them.
+    const GUARD: Guard = Guard::OPEN;
     /// What a run is started with.
     type Input: Serialize + DeserializeOwned;
     /// Where a run is, with its data.

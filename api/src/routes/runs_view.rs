@@ -175,25 +175,36 @@ async fn signals(
     Ok(Json(lines.collect()))
 }
 
-/// What a run may be sent; nothing once it has ended.
-fn signal_kinds(found: &inspect::RunDetail, registry: &Registry) -> Vec<SignalKind> {
+/// What a run may be sent, and which of it its workflow keeps to doors of its own; nothing once it has
+/// ended.
+fn signal_kinds(
+    found: &inspect::RunDetail,
+    registry: &Registry,
+    caller: &Caller,
+) -> Vec<SignalKind> {
     let run = &found.summary;
     if run.status.is_finished() {
         return Vec::new();
     }
     let kinds = registry.signals(&run.workflow, run.version, &found.data);
+    let guard = registry.guard(&run.workflow);
+    let role = Some(caller.role.as_str());
     let told = kinds.into_iter().map(|kind| {
         let (reception, reason) = match kind.reception {
             Some(Reception::Accept) => (Some(SignalReception::Accept), None),
             Some(Reception::Defer) => (Some(SignalReception::Defer), None),
-            Some(Reception::Reject(why)) => (Some(SignalReception::Reject), Some(why)),
+            Some(Reception::Reject(why)) => (Some(SignalReception::Reject), Some(why.to_owned())),
             None => (None, None),
+        };
+        let (reception, reason) = match guard.may_signal(&run.workflow, kind.name, role) {
+            Ok(()) => (reception, reason),
+            Err(refused) => (Some(SignalReception::Reject), Some(refused.to_string())),
         };
         SignalKind {
             name: kind.name.to_owned(),
             sketch: kind.sketch,
             reception,
-            reason: reason.map(str::to_owned),
+            reason,
         }
     });
     told.collect()
@@ -206,12 +217,22 @@ pub(super) fn detail(found: inspect::RunDetail, registry: &Registry, caller: &Ca
         DeadlineClock::Real
     };
     let actions = actions::VERBS.iter();
+    let (guard, role) = (
+        registry.guard(&found.summary.workflow),
+        caller.role.as_str(),
+    );
+    let may = |word: &str| -> Result<(), String> {
+        found.may(word)?;
+        let refused = guard.may_do(&found.summary.workflow, word, role);
+        refused.map_err(|refused| refused.to_string())
+    };
+    let allowed_actions = actions
+        .map(|verb| allowed(verb, may(verb.word), caller))
+        .collect();
     RunDetail {
-        signals: signal_kinds(&found, registry),
+        signals: signal_kinds(&found, registry, caller),
         revision: found.summary.revision(),
-        allowed_actions: actions
-            .map(|verb| allowed(verb, found.may(verb.word), caller))
-            .collect(),
+        allowed_actions,
         summary: summary(found.summary),
         data: found.data,
         deadlines: found
@@ -255,11 +276,11 @@ pub(super) fn detail(found: inspect::RunDetail, registry: &Registry, caller: &Ca
 
 pub(super) fn allowed(
     verb: &actions::VerbRow,
-    sensible: Result<(), &'static str>,
+    sensible: Result<(), String>,
     caller: &Caller,
 ) -> AllowedAction {
     let reason = match sensible {
-        Err(reason) => Some(reason.to_owned()),
+        Err(reason) => Some(reason),
         Ok(()) if caller.role < verb.role => Some(format!("needs role {}", verb.role.as_str())),
         Ok(()) => None,
     };

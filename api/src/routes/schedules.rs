@@ -340,7 +340,7 @@ fn allowed_actions(found: &schedule::Schedule, caller: &Caller) -> Vec<AllowedAc
                 help,
                 dry_run: false,
             };
-            allowed(&row, sensible, caller)
+            allowed(&row, sensible.map_err(str::to_owned), caller)
         })
         .collect()
 }

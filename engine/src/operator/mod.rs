@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 pub use verb::{Verb, may};
 
 use self::decide::{decide, describe, not_allowed};
-use crate::client;
+use crate::client::{self, Sender};
 use crate::error::EngineError;
 use crate::id::{self, RunId};
 use crate::payload;
@@ -76,8 +76,9 @@ pub enum RestartFrom {
 ///
 /// # Errors
 /// [`EngineError::Moved`] when the run is not as the operator saw it, [`EngineError::NotAllowed`]
-/// when the verb makes no sense, [`EngineError::Malformed`] for a bad reason, state or answer,
-/// [`EngineError::RunNotFound`].
+/// when the verb makes no sense, [`EngineError::OwnDoor`] and [`EngineError::NeedsRole`] when it would
+/// go round what the workflow decides at doors of its own, [`EngineError::Malformed`] for a bad reason,
+/// state or answer, [`EngineError::RunNotFound`].
 pub async fn intervene(
     conn: &mut PgConnection,
     registry: &Registry,
@@ -86,6 +87,7 @@ pub async fn intervene(
     act: &Act,
 ) -> Result<Intervention, EngineError> {
     let locked = lock(conn, registry, run, act).await?;
+    may_go_round(registry, &locked, verb.word(), act)?;
     may(verb.word(), locked.status).map_err(|reason| not_allowed(verb.word(), reason))?;
     let plan = decide(registry, &locked, verb)?;
     if locked.destroyed && plan.stores(&locked) {
@@ -154,6 +156,7 @@ pub async fn restart(
     act: &Act,
 ) -> Result<Started, EngineError> {
     let locked = lock(conn, registry, run, act).await?;
+    may_go_round(registry, &locked, "restart", act)?;
     may("restart", locked.status).map_err(|reason| not_allowed("restart", reason))?;
     if locked.destroyed {
         return Err(EngineError::KeysDestroyed(locked.tenant_id));
@@ -204,9 +207,23 @@ pub async fn signal(
     signal: &Value,
     act: &Act,
 ) -> Result<(), EngineError> {
+    let sender = Sender::Person(&act.role);
+    send(conn, registry, run, (signal_id, signal), act, sender).await
+}
+
+/// Sends a signal with an audit row.
+pub(crate) async fn send(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    run: RunId,
+    (signal_id, signal): (&str, &Value),
+    act: &Act,
+    sender: Sender<'_>,
+) -> Result<(), EngineError> {
     check_reason(&act.reason)?;
     let locked = find_locked(conn, registry, run).await?;
-    client::send_named(conn, registry, locked.tenant_id, (run, signal_id), signal).await?;
+    let (tenant, what) = (locked.tenant_id, (run, signal_id));
+    client::send_named(conn, registry, tenant, what, signal, sender).await?;
     let seen = Act {
         revision: locked.revision(),
         ..act.clone()
@@ -219,6 +236,17 @@ pub async fn signal(
         effects: Vec::new(),
     };
     audit(conn, &locked, "signal", &seen, &intervention).await
+}
+
+/// Refuses a verb that would go round what the run's workflow decides at doors of its own.
+fn may_go_round(
+    registry: &Registry,
+    locked: &Locked,
+    verb: &str,
+    act: &Act,
+) -> Result<(), EngineError> {
+    let guard = registry.guard(&locked.workflow);
+    guard.may_do(&locked.workflow, verb, &act.role)
 }
 
 /// Holds a run as it was seen; its owner's name for it.

@@ -156,7 +156,9 @@ async fn start_runs(
     let mut runs = Vec::with_capacity(wanted.len());
     let mut slots = Vec::with_capacity(wanted.len());
     for (slot, key) in wanted {
-        match start::prepare(registry, place, &schedule.workflow, &key, &schedule.input) {
+        let (workflow, input) = (schedule.workflow.as_str(), &schedule.input);
+        let may = registry.guard(workflow).may_start(workflow);
+        match may.and_then(|()| start::prepare(registry, place, workflow, &key, input)) {
             Ok(run) => {
                 runs.push(run);
                 slots.push(slot);

@@ -582,6 +582,7 @@ fn check_input(
     name: &str,
     input: &Value,
 ) -> Result<Vec<u8>, EngineError> {
+    registry.guard(workflow).may_start(workflow)?;
     start::prepare(registry, place, workflow, name, input)?;
     payload::to_bytes("input", input, registry.payload_limit())
 }

@@ -21,6 +21,7 @@ pub(crate) mod inspect;
 pub(crate) mod lease;
 pub(crate) mod limit;
 pub(crate) mod operator;
+pub(crate) mod own_door;
 pub(crate) mod pause;
 pub(crate) mod permit;
 pub(crate) mod progress;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use tenure_engine::{
-    ClosePolicy, Context, Event, Exhausted, FanOut, Reception, RetryPolicy, StepError, TenantId,
-    Transition, Workflow,
+    ClosePolicy, Context, Event, Exhausted, FanOut, Guard, GuardNeed, Reception, RetryPolicy,
+    StepError, TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
@@ -188,11 +188,26 @@ const POLICY: RetryPolicy = RetryPolicy {
 };
 const BUSY: &str = "locked";
 
+/// Where its gates are decided.
+const ACTS: &str = "POST /v1/backfills/{name}/actions/{verb} (tenure backfill --help)";
+
 // Handle.
 
 impl Workflow for BackfillWorkflow {
     const NAME: &'static str = "backfill";
     const VERSION: i32 = 1;
+    const GUARD: Guard = Guard {
+        start: GuardNeed::Door("POST /v1/backfills (tenure backfill start)"),
+        signals: &[
+            ("Advance", GuardNeed::Door(ACTS)),
+            ("RollOut", GuardNeed::Door(ACTS)),
+            ("Back", GuardNeed::Door(ACTS)),
+            ("Retry", GuardNeed::Door(ACTS)),
+            ("Verify", GuardNeed::Door(ACTS)),
+        ],
+        // Its gates, and the SQL that it runs, are an admin's to decide.
+        verbs: GuardNeed::Admin,
+    };
     type Input = Uuid;
     type State = State;
     type Signal = Signal;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenure_engine::{
-    Context, Event, Exhausted, Reception, RetryPolicy, StepError, TenantId, Transition, Workflow,
+    Context, Event, Exhausted, Guard, GuardNeed, Reception, RetryPolicy, StepError, TenantId,
+    Transition, Workflow,
 };
 use uuid::Uuid;
 
@@ -157,11 +158,23 @@ const POLICY: RetryPolicy = RetryPolicy {
     ..RetryPolicy::DEFAULT
 };
 
+/// Where it is decided what becomes of a range.
+const ACTS: &str =
+    "POST /v1/backfills/{name}/ranges/{range_id}/actions/{verb} (tenure backfill --help)";
+
 // Handle.
 
 impl Workflow for RangeWorkflow {
     const NAME: &'static str = "backfill-range";
     const VERSION: i32 = 1;
+    const GUARD: Guard = Guard {
+        start: GuardNeed::Door("POST /v1/backfills (tenure backfill start)"),
+        signals: &[
+            ("Retry", GuardNeed::Door(ACTS)),
+            ("Skip", GuardNeed::Door(ACTS)),
+        ],
+        verbs: GuardNeed::Admin,
+    };
     type Input = Input;
     type State = State;
     type Signal = Signal;

@@ -29,7 +29,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
-use tenure_engine::{Context, Event, Reception, RunId, StepError, TenantId, Transition, Workflow};
+use tenure_engine::{
+    Context, Event, Guard, GuardNeed, Reception, RunId, StepError, TenantId, Transition, Workflow,
+};
 use uuid::Uuid;
 
 use crate::environment::Environment;
@@ -294,6 +296,30 @@ const END_EVERY: Duration = Duration::from_millis(500);
 impl Workflow for DeletionWorkflow {
     const NAME: &'static str = "deletion";
     const VERSION: i32 = 1;
+    const GUARD: Guard = Guard {
+        start: GuardNeed::Door("POST /v1/deletions (tenure deletion request)"),
+        signals: &[
+            (
+                "Approve",
+                GuardNeed::Door(
+                    "POST /v1/deletions/{deletion_id}/approve (tenure deletion approve)",
+                ),
+            ),
+            (
+                "Cancel",
+                GuardNeed::Door("POST /v1/deletions/{deletion_id}/cancel (tenure deletion cancel)"),
+            ),
+            (
+                "Retry",
+                GuardNeed::Door("POST /v1/deletions/{deletion_id}/retry (tenure deletion retry)"),
+            ),
+            (
+                "Accept",
+                GuardNeed::Door("POST /v1/deletions/{deletion_id}/accept (tenure deletion accept)"),
+            ),
+        ],
+        verbs: GuardNeed::Door("the acts on /v1/deletions/{deletion_id} (tenure deletion --help)"),
+    };
     type Input = Input;
     type State = State;
     type Signal = Signal;

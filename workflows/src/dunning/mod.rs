@@ -26,7 +26,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenure_engine::{
-    AttributeKind, AttributeNames, Attributes, Context, Event, StepError, Transition, Workflow,
+    AttributeKind, AttributeNames, Attributes, Context, Event, Guard, GuardNeed, StepError,
+    Transition, Workflow,
 };
 use uuid::Uuid;
 
@@ -160,6 +161,13 @@ const EXEMPTION: &str = "exemption-end";
 impl Workflow for DunningWorkflow {
     const NAME: &'static str = "dunning";
     const VERSION: i32 = 3;
+    const GUARD: Guard = Guard {
+        signals: &[(
+            "PaymentFailed",
+            GuardNeed::Door("an attempt at an invoice that failed"),
+        )],
+        ..Guard::OPEN
+    };
     const ATTRIBUTES: AttributeNames = &[
         ("currency", AttributeKind::Text),
         ("since", AttributeKind::Time),

@@ -31,7 +31,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use tenure_engine::{Context, Event, Reception, StepError, TenantId, Transition, Workflow};
+use tenure_engine::{
+    Context, Event, Guard, GuardNeed, Reception, StepError, TenantId, Transition, Workflow,
+};
 use uuid::Uuid;
 
 pub use door::{Asked, NewExport, Opened, ask, find, list, open, read_part, start};
@@ -170,6 +172,15 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 impl Workflow for ExportWorkflow {
     const NAME: &'static str = "data-export";
     const VERSION: i32 = 1;
+    const GUARD: Guard = Guard {
+        start: GuardNeed::Door("POST /v1/tenants/{tenant_id}/exports (tenure export start)"),
+        signals: &[
+            ("Resume", GuardNeed::Operator),
+            ("Skip", GuardNeed::Operator),
+            ("Include", GuardNeed::Operator),
+        ],
+        ..Guard::OPEN
+    };
     type Input = Input;
     type State = State;
     type Signal = Signal;

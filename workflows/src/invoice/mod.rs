@@ -21,8 +21,8 @@ use rust_decimal::prelude::ToPrimitive as _;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use tenure_engine::{
-    AttributeKind, AttributeNames, Attributes, Context, Event, FinishedRun, Reception, ShardId,
-    StepError, TenantId, Transition, Workflow,
+    AttributeKind, AttributeNames, Attributes, Context, Event, FinishedRun, Guard, GuardNeed,
+    Reception, ShardId, StepError, TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
@@ -368,11 +368,23 @@ pub enum Output {
 /// The workflow.
 pub struct InvoiceWorkflow;
 
+/// Where it is decided what becomes of an invoice.
+const ACTS: &str =
+    "POST /v1/tenants/{tenant_id}/invoices/{invoice_id}/{verb} (tenure invoice --help)";
+
 // Handle.
 
 impl Workflow for InvoiceWorkflow {
     const NAME: &'static str = "invoice";
     const VERSION: i32 = 1;
+    // What is not owed any more is decided where it is told what that comes to.
+    const GUARD: Guard = Guard {
+        signals: &[
+            ("WriteOff", GuardNeed::Door(ACTS)),
+            ("Void", GuardNeed::Door(ACTS)),
+        ],
+        ..Guard::OPEN
+    };
     const ATTRIBUTES: AttributeNames = &[
         ("number", AttributeKind::Text),
         ("total", AttributeKind::Number),

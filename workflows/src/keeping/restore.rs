@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tenure_engine::{Context, Event, Reception, StepError, TenantId, Transition, Workflow};
+use tenure_engine::{
+    Context, Event, Guard, GuardNeed, Reception, StepError, TenantId, Transition, Workflow,
+};
 use uuid::Uuid;
 
 use super::place;
@@ -112,6 +114,13 @@ impl RestoreWorkflow {
 impl Workflow for RestoreWorkflow {
     const NAME: &'static str = "data-restore";
     const VERSION: i32 = 1;
+    const GUARD: Guard = Guard {
+        signals: &[
+            ("Resume", GuardNeed::Operator),
+            ("Skip", GuardNeed::Operator),
+        ],
+        ..Guard::OPEN
+    };
     type Input = Input;
     type State = State;
     type Signal = Signal;

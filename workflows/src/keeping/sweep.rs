@@ -35,7 +35,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 use tenure_engine::{
-    Context, Event, Exhausted, Reception, RetryPolicy, StepError, TenantId, Transition, Workflow,
+    Context, Event, Exhausted, Guard, GuardNeed, Reception, RetryPolicy, StepError, TenantId,
+    Transition, Workflow,
 };
 use uuid::Uuid;
 
@@ -310,6 +311,13 @@ pub(crate) const VERIFY: RetryPolicy = RetryPolicy {
 impl Workflow for SweepWorkflow {
     const NAME: &'static str = "data-retention";
     const VERSION: i32 = 2;
+    const GUARD: Guard = Guard {
+        signals: &[
+            ("Resume", GuardNeed::Operator),
+            ("Skip", GuardNeed::Operator),
+        ],
+        ..Guard::OPEN
+    };
     type Input = Input;
     type State = State;
     type Signal = Signal;

@@ -15,7 +15,8 @@ mod rows;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tenure_engine::{
-    Context, Event, FanOut, RetryPolicy, StepError, TenantId, Transition, Workflow,
+    Context, Event, FanOut, Guard, GuardNeed, RetryPolicy, StepError, TenantId, Transition,
+    Workflow,
 };
 
 pub use rows::{Migration, MigrationPlace, MigrationRow, Outcome};
@@ -144,6 +145,10 @@ const NOTE: &str = "note";
 impl Workflow for MigrationWorkflow {
     const NAME: &'static str = "product-migration";
     const VERSION: i32 = 1;
+    const GUARD: Guard = Guard {
+        start: GuardNeed::Door("POST /v1/product-migrations (tenure placement migrate)"),
+        ..Guard::OPEN
+    };
     type Input = MigrationInput;
     type State = State;
     type Signal = Signal;
@@ -192,6 +197,10 @@ impl Workflow for MigrationWorkflow {
 impl Workflow for MigrateWorkflow {
     const NAME: &'static str = "product-migration-place";
     const VERSION: i32 = 1;
+    const GUARD: Guard = Guard {
+        start: GuardNeed::Door("POST /v1/product-migrations (tenure placement migrate)"),
+        ..Guard::OPEN
+    };
     type Input = Target;
     type State = PlaceState;
     type Signal = Signal;

@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use tenure_engine::{Context, Event, StepError, TenantId, Transition, Workflow};
+use tenure_engine::{Context, Event, Guard, GuardNeed, StepError, TenantId, Transition, Workflow};
 
 use super::copy::{
     At, Batch, Digest, Emptying, Next, Pair, STRIDE, Walk, batch_key, empty_some, goes_on, read,
@@ -184,6 +184,12 @@ const EMPTY: &str = "empty";
 impl Workflow for MoveWorkflow {
     const NAME: &'static str = "tenant-move";
     const VERSION: i32 = 1;
+    const GUARD: Guard = Guard {
+        start: GuardNeed::Door(
+            "POST /v1/tenants/{tenant_id}/placement/move (tenure placement move)",
+        ),
+        ..Guard::OPEN
+    };
     type Input = MoveInput;
     type State = State;
     type Signal = Signal;

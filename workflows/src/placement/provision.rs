@@ -1,7 +1,7 @@
 //! Provisioning: a place is made, held against the map, and becomes the tenant's.
 
 use serde::{Deserialize, Serialize};
-use tenure_engine::{Context, Event, StepError, TenantId, Transition, Workflow};
+use tenure_engine::{Context, Event, Guard, GuardNeed, StepError, TenantId, Transition, Workflow};
 
 use super::{POLICY, control, make, pinned, refusal, release};
 use crate::environment::Environment;
@@ -73,6 +73,12 @@ const GIVE_UP: &str = "give-up";
 impl Workflow for ProvisionWorkflow {
     const NAME: &'static str = "tenant-provision";
     const VERSION: i32 = 1;
+    const GUARD: Guard = Guard {
+        start: GuardNeed::Door(
+            "POST /v1/tenants/{tenant_id}/placement/provision (tenure placement provision)",
+        ),
+        ..Guard::OPEN
+    };
     type Input = ProvisionInput;
     type State = State;
     type Signal = Signal;

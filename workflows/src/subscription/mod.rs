@@ -44,8 +44,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenure_engine::{
-    AttributeKind, AttributeNames, Attributes, Context, Event, FinishedRun, Reception, RunId,
-    ShardId, StepError, TenantId, Transition, Workflow,
+    AttributeKind, AttributeNames, Attributes, Context, Event, FinishedRun, Guard, GuardNeed,
+    Reception, RunId, ShardId, StepError, TenantId, Transition, Workflow,
 };
 use uuid::Uuid;
 
@@ -347,11 +347,30 @@ pub(crate) const TRIAL_ENDING: &str = "trial-ending";
 pub(crate) const TRIAL_END: &str = "trial-end";
 pub(crate) const PERIOD_END: &str = "period-end";
 
+/// Where it is decided what becomes of it.
+const ACTS: &str = "the acts on /v1/tenants/{tenant_id}/subscriptions/{subscription_id} \
+                    (tenure subscription --help)";
+const ZONE: &str = "POST /v1/tenants/{tenant_id}/zone (tenure tenant zone)";
+
 // Handle.
 
 impl Workflow for SubscriptionWorkflow {
     const NAME: &'static str = "subscription";
     const VERSION: i32 = 2;
+    // A change bears what it is sold at, and an end what is given back.
+    const GUARD: Guard = Guard {
+        signals: &[
+            ("Cancel", GuardNeed::Door(ACTS)),
+            ("Unpaid", GuardNeed::Door("the dunning of its tenant")),
+            ("Change", GuardNeed::Door(ACTS)),
+            ("Pause", GuardNeed::Door(ACTS)),
+            ("Resume", GuardNeed::Door(ACTS)),
+            ("MoveAnchor", GuardNeed::Door(ACTS)),
+            ("MoveZone", GuardNeed::Door(ZONE)),
+            ("Undo", GuardNeed::Door(ACTS)),
+        ],
+        ..Guard::OPEN
+    };
     const ATTRIBUTES: AttributeNames = &[
         ("plan", AttributeKind::Text),
         ("currency", AttributeKind::Text),

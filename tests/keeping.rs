@@ -32,6 +32,7 @@ use crate::support::s3::S3Server;
 use crate::support::{self, connect, eventually};
 
 mod elsewhere;
+mod holds;
 mod partitions;
 
 /// The instant that days are counted back from: 671 days after 18 January 2025.
@@ -643,7 +644,7 @@ impl Office {
             .unwrap()
     }
 
-    async fn sweep(&self, play: &Play, document: &Value) -> Result<RunId, PlayError> {
+    pub(crate) async fn sweep(&self, play: &Play, document: &Value) -> Result<RunId, PlayError> {
         let client = play.client();
         let mut tx = tenure_engine::begin(client.pool()).await?;
         as_control(&mut tx).await?;
@@ -775,7 +776,8 @@ async fn a_sweep_into_an_s3_store_is_destroyed_when_its_window_ends_and_then_the
                     reason: "the court asked".to_owned(),
                     expires_at: None,
                 };
-                hold::place(&mut tx, tenant, &new, "ada").await.unwrap()
+                let placed = hold::place(&mut tx, &office.sources, tenant, &new, "ada");
+                placed.await.unwrap().0
             }
             Some(one) => hold::lift(&mut tx, tenant, one, "ada", "it was settled")
                 .await

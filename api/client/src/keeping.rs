@@ -66,6 +66,10 @@ pub struct DataHold {
     /// Who lifted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifted_by: Option<String>,
+    /// How many rows of its table it held when it was placed; told in the answer to that only, and absent
+    /// where it took too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<i64>,
 }
 
 /// Body of `POST /v1/tenants/{id}/data-holds`.
@@ -74,7 +78,8 @@ pub struct DataHold {
 pub struct PlaceDataHold {
     /// The case that it is for, such as a file number.
     pub case: String,
-    /// The table, as the data map names it; all that is the tenant's when none is given.
+    /// The table, as the data map names it, with or without its schema; all that is the tenant's when none
+    /// is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
     /// Columns and the values that held rows have in them: a row by its key, or what rows of a matter

@@ -344,6 +344,11 @@ fn print_hold(hold: &DataHold) {
         "{}  {}  {what}  {until}  {}: {}",
         hold.hold_id, hold.case, hold.author, hold.reason
     );
+    match hold.rows {
+        Some(0) => println!("  it holds no row now"),
+        Some(rows) => println!("  it holds {rows} rows now"),
+        None => {}
+    }
 }
 
 fn print_archive(archive: &DataArchive) {

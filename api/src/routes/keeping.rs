@@ -103,7 +103,7 @@ async fn list_holds(
 }
 
 /// Hold rows of a tenant in the product: all that is its, a table's, or those that have certain values.
-/// From the answer on none of it is deleted, whatever a policy says.
+/// From the answer on none of it is deleted, whatever a policy says; it tells how many rows that are.
 #[utoipa::path(post, path = "/v1/tenants/{tenant_id}/data-holds", tag = "Retention of data",
     params(("tenant_id" = Uuid, Path)), request_body = PlaceDataHold, responses(
     (status = 201, body = DataHold), (status = 403, body = Problem), (status = 404, body = Problem),
@@ -131,7 +131,12 @@ async fn place(
     let author = author(&caller, &new.reason);
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
-        let placed = data_hold(hold::place(conn, tenant_id, &new, &author.actor).await?);
+        let (products, by) = (state.products(), &author.actor);
+        let (placed, rows) = hold::place(conn, products, tenant_id, &new, by).await?;
+        let placed = DataHold {
+            rows,
+            ..data_hold(placed)
+        };
         let subject = placed.hold_id.to_string();
         note(conn, &author, "place data hold", &subject, None, &placed).await?;
         Ok(Done::created(placed))
@@ -304,6 +309,7 @@ fn data_hold(found: hold::DataHold) -> DataHold {
         expires_at: found.expires_at,
         lifted_at,
         lifted_by,
+        rows: None,
     }
 }
 

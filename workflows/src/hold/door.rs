@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::rules::{self, Standing};
 use super::{Blocks, HoldRow, Kind, Lifted, store};
 use crate::door::DoorError;
-use crate::{subscription, tenant};
+use crate::{keeping, subscription, tenant};
 
 /// The longest reason, in characters.
 const MAX_REASON: usize = 2_000;
@@ -53,6 +53,10 @@ pub async fn place(
     let tenant = tenant::find(conn, tenant_id).await?;
     if let Some(subscription) = new.subscription_id {
         subscription::find(conn, tenant_id, subscription).await?;
+    }
+    if new.kind == Kind::Legal {
+        // Deletes of its rows that are under way end first: from the answer on it holds.
+        keeping::rows::take_turn(conn, tenant_id, tenant.shard_id).await?;
     }
     let now = tenure_engine::tenant::now(conn, tenant_id).await?;
     let starts_at = new.starts_at.unwrap_or(now);

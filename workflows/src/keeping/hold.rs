@@ -2,7 +2,13 @@
 //!
 //! A hold is on all that is a tenant's, on its rows of one table, or on those that have certain values
 //! in certain columns: one row by its key, or a matter by what its rows share. The engine's legal hold
-//! on a tenant (`tenure retention hold`) counts here, too; one on a run does not.
+//! on a tenant (`tenure retention hold`) counts here, too, and so does one of kind `legal` on its
+//! subscriptions (`tenure tenant hold`); one on a run does not.
+//!
+//! A table is held by its bare name, which is the same in each model: a tenant that moves from shared
+//! tables to a schema of its own takes its holds along. A hold that could hold nothing is not placed: the
+//! map has to know its table and columns, and its values are written as the columns' types print them, so
+//! that what is compared is what rows have.
 //!
 //! Whoever deletes shares the lock of the tenant's row in `app.keeping_turn` while it does
 //! ([`share_turn`]); who places a hold takes it. So a delete under way ends first, and whatever is
@@ -16,8 +22,10 @@ use tenure_engine::TenantId;
 use tenure_engine::retention::{self, HoldFilter};
 use uuid::Uuid;
 
-use super::rows;
-use crate::door::DoorError;
+use super::{held, rows};
+use crate::data_map::DataMap;
+use crate::door::{DoorError, as_control, as_tenant};
+use crate::product::{self, Site, Sources, maps};
 use crate::tenant;
 
 /// The longest reason, in characters.
@@ -68,6 +76,12 @@ impl Scope {
         }
     }
 
+    /// Whether rows of a table are held, all or some of them; whatever model the table is named by.
+    #[must_use]
+    pub fn is_on(&self, table: &str) -> bool {
+        self.table().is_some_and(|held| bare(held) == bare(table))
+    }
+
     /// The values that held rows have.
     #[must_use]
     pub const fn matches(&self) -> Option<&Map<String, Value>> {
@@ -76,6 +90,11 @@ impl Scope {
             Self::Rows { matches, .. } => Some(matches),
         }
     }
+}
+
+/// A table's name without its schema.
+pub(crate) fn bare(table: &str) -> &str {
+    table.rsplit('.').next().unwrap_or(table)
 }
 
 /// A hold.
@@ -125,17 +144,20 @@ pub struct Standing {
     pub case: String,
 }
 
-/// Places a hold. The transaction must act as the tenant.
+/// Places a hold; how many rows it holds now, where it names a table and that can be told within seconds.
+/// The transaction must act as the tenant.
 ///
 /// # Errors
-/// [`DoorError::NotFound`] for the tenant; [`DoorError::Malformed`]; [`DoorError::Conflict`] when the
-/// tenant has a thousand holds that count.
+/// [`DoorError::NotFound`] for the tenant; [`DoorError::Malformed`], also for a table, a column or a value
+/// that the tenant's rows cannot have; [`DoorError::Conflict`] when the tenant has a thousand holds that
+/// count, or no place; [`DoorError::Product`].
 pub async fn place(
     conn: &mut PgConnection,
+    products: &Sources,
     tenant_id: TenantId,
     new: &NewDataHold,
     author: &str,
-) -> Result<DataHold, DoorError> {
+) -> Result<(DataHold, Option<i64>), DoorError> {
     let tenant = tenant::find(conn, tenant_id).await?;
     let now = rows::take_turn(conn, tenant_id, tenant.shard_id).await?;
     check(new, now)?;
@@ -146,10 +168,18 @@ pub async fn place(
                 .to_owned(),
         ));
     }
+    let (scope, held) = match new.scope.table() {
+        None => (Scope::Tenant, None),
+        Some(table) => {
+            let site = site(conn, products, tenant_id).await?;
+            let found = held::find(&site, table, new.scope.matches()).await?;
+            (found.scope, found.rows)
+        }
+    };
     let hold = DataHold {
         hold_id: tenure_engine::new_uuid(tenant.shard_id),
         tenant_id,
-        scope: new.scope.clone(),
+        scope,
         case: new.case.trim().to_owned(),
         reason: new.reason.trim().to_owned(),
         author: author.to_owned(),
@@ -158,7 +188,52 @@ pub async fn place(
         lifted: None,
     };
     rows::insert_hold(conn, tenant.shard_id, &hold).await?;
-    Ok(hold)
+    Ok((hold, held))
+}
+
+/// The tenant's place under the newest map. The transaction acts as the tenant again afterwards.
+async fn site(
+    conn: &mut PgConnection,
+    products: &Sources,
+    tenant_id: TenantId,
+) -> Result<Site, DoorError> {
+    as_control(conn).await?;
+    let placement = match product::door::find(conn, tenant_id).await {
+        Err(DoorError::NotFound { .. }) => {
+            let words = "the tenant has no place in the product, so no table of it is known; hold all \
+                         that is the tenant's";
+            return Err(DoorError::Conflict(words.to_owned()));
+        }
+        found => found?,
+    };
+    let map = maps::current(conn, &placement.place.source).await?;
+    as_tenant(conn, tenant_id).await?;
+    Ok(Site::open(products, &placement, &map).await?)
+}
+
+/// Refuses a move to where a hold that counts would hold nothing. The transaction must act as the
+/// tenant.
+///
+/// # Errors
+/// [`DoorError::Conflict`].
+pub(crate) async fn refuse_loss(
+    conn: &mut PgConnection,
+    tenant_id: TenantId,
+    to: &DataMap,
+) -> Result<(), DoorError> {
+    for hold in standing(conn, tenant_id).await? {
+        let Some(table) = hold.scope.table() else {
+            continue;
+        };
+        let known = held::known(to, table, hold.scope.matches());
+        known.map_err(|why| {
+            let (id, case) = (hold.hold_id, &hold.case);
+            DoorError::Conflict(format!(
+                "data hold {id} ({case}) would hold nothing there: {why}; lift it, or place another"
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 fn check(new: &NewDataHold, now: DateTime<Utc>) -> Result<(), DoorError> {
@@ -241,7 +316,8 @@ pub async fn list(
     Ok(rows::list_holds(conn, tenant_id, shard, past, None).await?)
 }
 
-/// The holds that count now on a tenant's data, the engine's on the tenant included. The transaction
+/// The holds that count now on a tenant's data, those in law on the tenant and its subscriptions
+/// included. The transaction
 /// must act as the tenant.
 ///
 /// # Errors
@@ -252,6 +328,8 @@ pub async fn standing(
 ) -> Result<Vec<Standing>, DoorError> {
     let shard = tenant::find(conn, tenant_id).await?.shard_id;
     let mut all = rows::list_standing(conn, tenant_id, shard, MAX_STANDING).await?;
+    let now = tenure_engine::tenant::now(conn, tenant_id).await?;
+    all.extend(rows::list_legal(conn, tenant_id, shard, now).await?);
     let filter = HoldFilter {
         tenant_id: Some(tenant_id),
         run_id: None,

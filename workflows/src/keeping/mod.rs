@@ -11,6 +11,7 @@
 //! so that who deletes the tenant finds them.
 
 mod door;
+mod held;
 pub mod hold;
 pub(crate) mod place;
 pub mod policy;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::hold::{DataHold, Scope, Standing};
 
 /// Waits for deletes under way and keeps others away until the transaction ends; what time it is.
-pub(super) async fn take_turn(
+pub(crate) async fn take_turn(
     conn: &mut PgConnection,
     tenant: TenantId,
     shard: ShardId,
@@ -212,6 +212,39 @@ pub(super) async fn list_standing(
     Ok(standing.collect())
 }
 
+/// The holds in law on the tenant's subscriptions that count at an instant of its time.
+pub(super) async fn list_legal(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Vec<Standing>> {
+    let rows = sqlx::query!(
+        r#"
+        select hold_id, reason
+        from app.hold
+        where tenant_id = $1
+          and shard_id = $2
+          and kind = 'legal'
+          and lifted_at is null
+          and starts_at <= $3
+          and (ends_at is null or ends_at > $3)
+        order by placed_at
+        "#,
+        tenant.0,
+        shard.0,
+        at,
+    )
+    .fetch_all(conn)
+    .await?;
+    let standing = rows.into_iter().map(|row| Standing {
+        hold_id: row.hold_id,
+        scope: Scope::Tenant,
+        case: row.reason,
+    });
+    Ok(standing.collect())
+}
+
 fn scope(table: Option<String>, matches: Option<Value>) -> Scope {
     match (table, matches) {
         (None, _) => Scope::Tenant,
@@ -395,7 +428,8 @@ pub(super) async fn list_archives(
     .await
 }
 
-/// Says that the archives of a sweep whose window has ended are destroyed, but those of held tables and
+/// Says that the archives of a sweep whose window has ended are destroyed, but those of held tables (by
+/// their bare names) and
 /// those that are being restored; which.
 pub(super) async fn condemn(
     conn: &mut PgConnection,
@@ -411,7 +445,7 @@ pub(super) async fn condemn(
         where sweep_id = $1
           and shard_id = $2
           and destroy_at <= $3
-          and table_name <> all ($4)
+          and regexp_replace(table_name, '^.*[.]', '') <> all ($4)
           and status in ('complete', 'restored')
         "#,
         sweep,

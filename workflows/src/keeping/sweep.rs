@@ -415,7 +415,7 @@ async fn look_at(
         }
         let held_rows = holds
             .iter()
-            .any(|hold| hold.scope.table() == Some(&rule.table));
+            .any(|hold| hold.scope.is_on(&rule.table));
         let whole = place::is_tenants_own(site)
             && !held_rows
             && rule.age_of.is_empty()
@@ -748,7 +748,9 @@ impl SweepWorkflow {
         };
         let mut free = Vec::new();
         for rule in rules {
-            let on_table = |hold: &&Standing| hold.scope == Scope::Table(rule.table.clone());
+            let on_table = |hold: &&Standing| {
+                matches!(hold.scope, Scope::Table(_)) && hold.scope.is_on(&rule.table)
+            };
             match holds.iter().find(on_table) {
                 Some(hold) => {
                     plan.kept.insert(rule.table, hold.case.clone());
@@ -1169,7 +1171,7 @@ impl SweepWorkflow {
                 let holds = hold::standing(conn, tenant).await.map_err(no_database)?;
                 let all = holds.iter().any(|hold| hold.scope == Scope::Tenant);
                 let held = holds.iter().filter_map(|hold| hold.scope.table());
-                let held: Vec<String> = held.map(ToOwned::to_owned).collect();
+                let held: Vec<String> = held.map(|table| hold::bare(table).to_owned()).collect();
                 let gone = match all {
                     true => Vec::new(),
                     false => rows::condemn(conn, sweep, shard, now, &held).await?,
@@ -1351,9 +1353,7 @@ async fn watch(site: &Site, job: Uuid, of: &Sweep, unit: &Unit) -> Result<(), Pr
 
 /// The rows of a table that are held, as objects that they contain.
 fn held_rows(holds: &[Standing], table: &str) -> Vec<Value> {
-    let on_table = holds
-        .iter()
-        .filter(|hold| hold.scope.table() == Some(table));
+    let on_table = holds.iter().filter(|hold| hold.scope.is_on(table));
     let matches = on_table.filter_map(|hold| hold.scope.matches());
     matches.cloned().map(Value::Object).collect()
 }
@@ -1362,7 +1362,7 @@ fn held_rows(holds: &[Standing], table: &str) -> Vec<Value> {
 fn refuse_held(holds: &[Standing], table: &str) -> Result<(), StepError> {
     let whole = |hold: &&Standing| match &hold.scope {
         Scope::Tenant => true,
-        Scope::Table(held) => held == table,
+        Scope::Table(_) => hold.scope.is_on(table),
         Scope::Rows { .. } => false,
     };
     match holds.iter().find(whole) {

@@ -9,7 +9,8 @@ use super::moving::{MoveInput, MoveWorkflow};
 use super::provision::{ProvisionInput, ProvisionWorkflow};
 use crate::data_map::Model;
 use crate::deletion;
-use crate::door::{DoorError, as_control, as_engine};
+use crate::door::{DoorError, as_control, as_engine, as_tenant};
+use crate::keeping::hold;
 use crate::product::door::{check, find, is_free};
 use crate::product::{Place, Placement, PlacementStatus, Sources, maps, store};
 use crate::tenant;
@@ -133,7 +134,8 @@ pub struct NewMove {
 ///
 /// # Errors
 /// [`DoorError::NotFound`] for a tenant without a placement; [`DoorError::Malformed`];
-/// [`DoorError::Conflict`] when it is on its way already, or the place is another's;
+/// [`DoorError::Conflict`] when it is on its way already, the place is another's, its deletion is asked
+/// for, or a hold would hold nothing there;
 /// [`DoorError::Product`].
 pub async fn begin_move(
     client: &Client,
@@ -173,13 +175,16 @@ pub async fn begin_move(
     }
     is_free(conn, tenant, &new.to).await?;
     let from_map = maps::current(conn, &seen.place.source).await?.version;
-    let to_map = maps::current(conn, &new.to.source).await?.version;
+    let to_map = maps::current(conn, &new.to.source).await?;
+    as_tenant(conn, tenant).await?;
+    hold::refuse_loss(conn, tenant, &to_map.map).await?;
+    as_control(conn).await?;
     let input = MoveInput {
         tenant,
         from: seen.place.clone(),
         from_map,
         to: new.to.clone(),
-        to_map,
+        to_map: to_map.version,
         sql: new.sql.clone(),
         contained: migration::contained(conn).await?,
         keep_hours: new.keep_hours,

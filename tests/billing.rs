@@ -565,15 +565,19 @@ async fn a_first_payment_by_a_bank_is_waited_for_as_long_as_the_bank_weighs_it()
     let credit = app.client.credit(tenant).await.unwrap();
     assert!(credit.balances.is_empty(), "{credit:?}");
 
-    // After five days the bank says no. Then there are 23 hours for another method.
+    // After five days the bank says no.
     let late = subscribed(&app, "pm_insufficientFunds_de", plan("scale-monthly")).await;
     late.advance("5d").await;
     late.advance("22h").await;
     assert_eq!(status(&late).await, SubscriptionStatus::Incomplete);
     late.advance("2h").await;
-    let ended = late.subscription().await;
-    assert_eq!(ended.end_reason.as_deref(), Some("incomplete_expired"));
-    assert_eq!(late.invoices().await[0].status, InvoiceStatus::Void);
+    // The ladder has sent the next debit, which the bank weighs as well.
+    assert_eq!(late.invoices().await[0].attempts, 2);
+    assert_eq!(status(&late).await, SubscriptionStatus::Incomplete);
+    late.advance("30d").await;
+    assert!(late.subscription().await.ended_at.is_some());
+    assert_ne!(late.invoices().await[0].status, InvoiceStatus::Paid);
+    assert_eq!(charged(&app, &late), 0);
 
     let other = subscribed(&app, "pm_insufficientFunds_de", plan("scale-monthly")).await;
     other.advance("5d").await;
@@ -611,7 +615,7 @@ async fn no_more_goes_back_to_a_method_than_it_paid() {
     let problem = refused.problem().unwrap();
     assert_eq!(problem.errors[0].pointer, "/amount");
     let said = &problem.errors[0].detail;
-    assert!(said.starts_with("29.00 EUR is owed or was paid"), "{said}");
+    assert!(said.contains("29.00 EUR is owed or was paid"), "{said}");
     note.amount = Some(money("29.00 EUR"));
     let given = app.client.give_credit_note(tenant, id, &note, &key()).await;
     assert_eq!(given.unwrap().to_refund, money("29.00 EUR"));
@@ -1563,7 +1567,8 @@ async fn what_has_ended_is_not_cancelled_again() {
     cancel(&customer, When::Now).await;
     let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
     let asked = CancelSubscription::default();
-    let again = app.client.cancel_subscription(tenant, id, &asked, &key());
+    let key = key();
+    let again = app.client.cancel_subscription(tenant, id, &asked, &key);
     let again = again.await.unwrap_err();
     assert_eq!(again.status(), Some(409));
     assert!(again.to_string().contains("start a new one"), "{again}");
@@ -1635,7 +1640,8 @@ async fn a_subscription_keeps_its_version_until_it_is_moved() {
     };
     let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
     let asked = newest(When::Now);
-    let refused = app.client.change_subscription(tenant, id, &asked, &key());
+    let fresh = key();
+    let refused = app.client.change_subscription(tenant, id, &asked, &fresh);
     let refused = refused.await.unwrap_err();
     assert!(refused.to_string().contains("just that"), "{refused}");
     let catalog = serde_json::json!({"plans": {"starter-monthly": {

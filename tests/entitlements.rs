@@ -581,7 +581,8 @@ async fn an_add_on_offers_what_it_did_when_it_was_sold() {
     };
     let change = async |asked: ChangeSubscription| {
         let id = customer.subscription;
-        let sent = client.change_subscription(tenant, id, &asked, &fresh());
+        let key = fresh();
+        let sent = client.change_subscription(tenant, id, &asked, &key);
         sent.await.unwrap();
         customer.advance("0h").await;
     };

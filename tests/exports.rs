@@ -344,7 +344,7 @@ async fn an_export_whose_tenant_moves_begins_anew_and_holds_all_of_it() {
         id: "moved".to_owned(),
         name: None,
         signal: "Resume".into(),
-        reason: None,
+        reason: Some("there is room again".to_owned()),
     };
     let key = IdempotencyKey::generate();
     let sent = client.send_signal(started.run_id, &resume, &key).await;

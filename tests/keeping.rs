@@ -589,6 +589,16 @@ pub(crate) async fn scene(config: Option<ArchiveConfig>) -> Scene<Office> {
 }
 
 impl Office {
+    /// Runs SQL of the superuser's in the product's database; `{w}` before a table.
+    pub(crate) async fn write(&self, sql: &str) {
+        let mut conn = connect(&self.url.parse().unwrap()).await;
+        let sql = sql.replace("{w}", "work.");
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut conn)
+            .await
+            .unwrap();
+    }
+
     /// A tenant at its place, with rows.
     pub(crate) async fn arrive(&self, play: &mut Play, rows: usize) -> Result<Member, PlayError> {
         let client = play.client().clone();

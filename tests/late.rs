@@ -6,7 +6,7 @@ use tenure_client::{
     CancelSubscription, ChangeSubscription, Client, CreditPolicy, HoldBlocks, HoldKind,
     IdempotencyKey, LiftHold, MoveAnchor, NewSubscription, NewTenant, PauseSubscription, PlaceHold,
 };
-use tenure_engine::WorkerConfig;
+use tenure_engine::{ClockId, WorkerConfig, test_clock};
 use uuid::Uuid;
 
 use crate::support;
@@ -64,7 +64,8 @@ async fn subscribed(client: &Client) -> Subscriber<'_> {
         currency: "EUR".to_owned(),
         ..NewSubscription::default()
     };
-    let made = client.subscribe(customer.tenant.tenant_id, &new, &key());
+    let key = key();
+    let made = client.subscribe(customer.tenant.tenant_id, &new, &key);
     customer.subscription = made.await.unwrap().subscription_id;
     customer.advance("0h").await;
     customer
@@ -183,12 +184,14 @@ async fn books(app: &TestApp, customer: &Subscriber<'_>) -> Vec<String> {
 /// Moves a clock while nobody works.
 async fn let_time_pass(app: &TestApp, customer: &Subscriber<'_>, to: DateTime<Utc>) {
     let mut conn = support::connect(&app.options).await;
-    sqlx::query("update engine.test_clock set now_at = $2 where clock_id = $1")
-        .bind(customer.clock)
-        .bind(to)
-        .execute(&mut conn)
-        .await
-        .unwrap();
+    let clock = ClockId(customer.clock);
+    // From deadline to deadline, each of which is due from then on.
+    loop {
+        let moved = test_clock::move_to_next(&mut conn, clock, to).await;
+        if moved.unwrap().arrived {
+            return;
+        }
+    }
 }
 
 /// Asks on time, and while nobody works until `back`; both must come to the same.

@@ -36,7 +36,7 @@ use crate::plan::{self, Suspension};
 use crate::progress::{CutOff, Reports};
 use crate::registry::Registry;
 use crate::retry::{self, Exhausted, RetryPolicy};
-use crate::run::{ClaimedRun, StoredError};
+use crate::run::{ClaimedRun, InboxItem, StoredError};
 use crate::seal::TenantKeys;
 use crate::store;
 use crate::store::progress::Place;
@@ -65,6 +65,14 @@ pub(crate) struct Occasion {
     pub(crate) pin: String,
     /// When the message came that it is for, in the tenant's time; none for what is no message.
     pub(crate) received_at: Option<DateTime<Utc>>,
+}
+
+impl Occasion {
+    /// Of a visit that is for a message, if it is for one.
+    pub(crate) fn of(pin: String, message: Option<&InboxItem>) -> Self {
+        let received_at = message.map(|item| item.received_at);
+        Self { pin, received_at }
+    }
 }
 
 /// What the steps of a visit work with.

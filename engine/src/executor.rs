@@ -234,10 +234,7 @@ impl Executor {
                 Some(deadline),
             ),
         };
-        let occasion = Occasion {
-            pin: pin.clone(),
-            received_at: consumed.first().map(|item| item.received_at),
-        };
+        let occasion = Occasion::of(pin.clone(), consumed.first());
         let (end, reverses) = self.run_handler(handler, held, occasion, erased).await;
         let answered = matches!(end, VisitEnd::Answered(_));
         let mut settlement =
@@ -257,11 +254,7 @@ impl Executor {
         if let Some(deadline) = deadline.filter(|_| over && answered) {
             settlement = plan::past_run_deadline(settlement, &deadline);
         }
-        if settlement.stuck == Some("terminal_error") {
-            settlement = plan::begin_undo(settlement, reverses);
-        } else {
-            settlement.reverses = reverses;
-        }
+        let mut settlement = undo_or_keep(settlement, reverses);
         settlement.marks = marks;
         if settlement.status == Status::Undoing {
             // What was consumed by the visit that failed is not handled again.
@@ -292,11 +285,7 @@ impl Executor {
         pin: String,
         reverse: &Reverse,
     ) -> VisitEnd {
-        let occasion = Occasion {
-            pin,
-            received_at: None,
-        };
-        let cx = self.context(handler, held, occasion);
+        let cx = self.context(handler, held, Occasion::of(pin, None));
         run_to_end(&cx, handler.undo(&cx, reverse), |()| VisitEnd::Undone).await
     }
 
@@ -563,6 +552,15 @@ fn finished(
     may_keep: bool,
 ) -> Settlement {
     finish_plan(handler, held, &mut settlement, may_keep);
+    settlement
+}
+
+/// Begins to undo what failed for good; else what it registered stays with it.
+fn undo_or_keep(mut settlement: Settlement, reverses: Vec<Reverse>) -> Settlement {
+    if settlement.stuck == Some("terminal_error") {
+        return plan::begin_undo(settlement, reverses);
+    }
+    settlement.reverses = reverses;
     settlement
 }
 

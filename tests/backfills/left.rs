@@ -23,13 +23,13 @@ async fn tenants_that_move_or_are_deleted_leave_a_backfill_and_do_not_bar_its_co
     ]);
     let story = Story::start(&product, &text).await;
     story.waits_before("switch").await;
+    // A map that knows the new column, as a move and a deletion want it.
+    let main = (data_map::Model::Shared, "work");
+    product::load_map(&product.app.client, "main", product.url("main"), main).await;
     let room = product::place(TenancyModel::Schema, "rooms", Some("oak"), &oak.place.key);
     let tables = "call shared.make_tables(); alter table task add column state smallint";
     begin_move(&product, &oak, &room, Some(tables), 0).await;
     assert_eq!(at_rest(&product, oak.tenant).await.place, room);
-    // A map that knows the new column, as a deletion wants it.
-    let main = (data_map::Model::Shared, "work");
-    product::load_map(&product.app.client, "main", product.url("main"), main).await;
     deletions::delete(&product.app, product.salthouse.tenant).await;
 
     story.act("verify").await;

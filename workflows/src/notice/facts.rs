@@ -105,6 +105,19 @@ pub(super) async fn subscription(
     invoice::store::find_subscription(conn, invoice, shard).await
 }
 
+/// Whether an attempt at an invoice of which one was declined is under way.
+async fn is_tried(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    currency: Currency,
+    invoice: Uuid,
+) -> sqlx::Result<bool> {
+    let unpaid = dunning::store::list_unpaid(conn, tenant, shard, currency).await?;
+    let tried = unpaid.iter().filter(|one| one.under_way().is_some());
+    Ok(tried.map(|one| one.invoice_id).any(|id| id == invoice))
+}
+
 /// Looks up what a mail tells, and whether it is to be told still.
 pub(super) async fn look(
     conn: &mut PgConnection,
@@ -119,11 +132,9 @@ pub(super) async fn look(
             facts.moot = !matches!(found, Some((_, true)));
             facts.invoice = found.map(|(owed, _)| owed);
             if let (Input::PaymentFailed { .. }, Some(owed)) = (about, &facts.invoice) {
-                // Another attempt is under way by now: what comes of it is told.
+                // What comes of the attempt that is under way by now is told.
                 let currency = owed.due.currency();
-                let unpaid = dunning::store::list_unpaid(conn, tenant, shard, currency).await?;
-                let tried = unpaid.iter().filter(|one| one.under_way().is_some());
-                facts.moot |= tried.map(|one| one.invoice_id).any(|id| id == *invoice_id);
+                facts.moot |= is_tried(conn, tenant, shard, currency, *invoice_id).await?;
             }
         }
         Input::TrialEnding {

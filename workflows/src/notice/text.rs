@@ -312,6 +312,7 @@ pub(super) fn sample(kind: &str) -> Option<(Input, Facts)> {
 }
 
 /// One of each kind.
+#[expect(clippy::too_many_lines, reason = "one literal")]
 fn samples(price: Money) -> [Input; 12] {
     let at =
         |day: i64| DateTime::from_timestamp(1_800_000_000 + day * 86_400, 0).unwrap_or_default();

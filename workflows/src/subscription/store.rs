@@ -451,6 +451,7 @@ pub(super) async fn apply_terms(
 }
 
 /// Makes what it has what the terms say, from an instant on: rows end and begin, none is edited.
+#[expect(clippy::too_many_lines, reason = "two statements")]
 pub(super) async fn apply_items(
     conn: &mut PgConnection,
     tenant: TenantId,

@@ -1,3 +1,7 @@
+revoke delete on app.deletion_unit from tenure_control;
+alter table app.deletion_unit drop column place;
+alter table app.data_archive drop column law_basis, drop column law_until;
+
 create or replace function engine.start_run(tenant_id uuid, workflow text, key text, input jsonb default 'null')
 returns uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp

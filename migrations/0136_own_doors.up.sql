@@ -1,4 +1,5 @@
--- What is decided at doors of its own: signals that carry authority, which SQL refuses.
+-- What is decided at doors of its own: signals that carry authority, which SQL refuses; and archives
+-- of a deleted tenant that the law keeps.
 
 create table engine.own_door (
   workflow text not null,
@@ -149,3 +150,15 @@ begin
   return 'accepted';
 end
 $$;
+
+alter table app.data_archive
+  add column law_basis text check (length(law_basis) between 1 and 2000),
+  add column law_until timestamptz,
+  add constraint data_archive_kept_whole check (law_until is null or law_basis is not null);
+comment on column app.data_archive.law_basis is 'The law for which it outlives its tenant, which was deleted; null while the tenant is there.';
+comment on column app.data_archive.law_until is 'Until when that law wants it, in real time: then it is destroyed. Null where the law named no end.';
+
+alter table app.deletion_unit add column place integer check (place > 0);
+comment on column app.deletion_unit.place is 'Its turn among those that are open, from 1; by seq where a plan was never made.';
+-- A plan that is made anew drops the steps that have not begun.
+grant delete on app.deletion_unit to tenure_control;

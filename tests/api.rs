@@ -720,7 +720,7 @@ async fn the_clients_types_and_the_servers_answers_agree() {
     let tenant = customer.tenant.tenant_id;
     assert_eq!(client.whoami().await.unwrap().role, Role::Admin);
     assert_eq!(client.list_plans().await.unwrap().len(), 5);
-    assert_eq!(client.list_workflows().await.unwrap().len(), 22);
+    assert_eq!(client.list_workflows().await.unwrap().len(), 23);
     let filter = tenure_client::TenantFilter {
         q: Some("acm".to_owned()),
         ..Default::default()

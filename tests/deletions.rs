@@ -31,6 +31,8 @@ use crate::support::product::{Member, Product, TABLES, map_of};
 mod authority;
 mod crawl;
 mod kill;
+mod law;
+mod looks;
 
 fn code<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (u16, String) {
     match answer.unwrap_err() {

@@ -90,5 +90,6 @@ pub fn workflows(environment: &Environment) -> RegistryBuilder {
         .register(placement::MigrationWorkflow::new(environment))
         .register(placement::MigrateWorkflow::new(environment))
         .register(deletion::DeletionWorkflow::new(environment))
+        .register(deletion::KeptArchivesWorkflow::new(environment))
         .register(BulkWorkflow)
 }

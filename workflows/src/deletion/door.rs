@@ -1,9 +1,9 @@
 //! The doors to deletions: request, approve, take back, retry, accept, hold, show, and a look ahead.
 
-use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
-use tenure_engine::{Client, RunRef, SYSTEM_TENANT, TenantId, forget};
+use tenure_engine::operator::{self, Act};
+use tenure_engine::{Client, RunRef, SYSTEM_TENANT, Status, TenantId, forget, inspect};
 use uuid::Uuid;
 
 use super::erase::{self, Reach, Trouble};
@@ -92,7 +92,8 @@ fn check(new: &NewDeletion) -> Result<(), DoorError> {
 }
 
 /// Asks for a deletion; nothing is done until another person approves it. An export that the tenant takes
-/// along has the link with `token`, and is written after the point of no return. `signs` is whether this
+/// along has the link with `token`, and is written when it has cooled off, before the point of no return.
+/// `signs` is whether this
 /// process has a key for certificates. The transaction must act as the engine, and acts as control
 /// afterwards.
 ///
@@ -189,6 +190,24 @@ pub(crate) async fn refuse_shut(
     }
 }
 
+/// Refuses what would take a tenant's rows elsewhere, from the moment on that its deletion is asked for.
+/// The transaction must act as control.
+///
+/// # Errors
+/// [`DoorError::Conflict`].
+pub(crate) async fn refuse_asked(
+    conn: &mut PgConnection,
+    subject: TenantId,
+) -> Result<(), DoorError> {
+    match store::is_asked(conn, subject).await? {
+        true => Err(DoorError::Conflict(format!(
+            "the deletion of tenant {subject} is asked for; its rows stay where they are until it is \
+             cancelled"
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// Finds a deletion. The transaction must act as control.
 ///
 /// # Errors
@@ -251,6 +270,9 @@ pub async fn tell(
 ) -> Result<DeletionRow, DoorError> {
     check_reason(reason)?;
     let row = find(conn, deletion).await?;
+    if verb == Verb::Retry && try_again(client, conn, &row, (by, reason)).await? {
+        return Ok(row);
+    }
     if let Some(why_not) = refusal(&row, verb, by) {
         return Err(DoorError::Conflict(why_not));
     }
@@ -270,6 +292,33 @@ pub async fn tell(
         .signal::<DeletionWorkflow>(conn, SYSTEM_TENANT, run, &id, &signal)
         .await?;
     Ok(row)
+}
+
+/// Lets the run of a deletion try again that is stuck, so that its state says nothing of it; whether it
+/// was. The transaction acts as control afterwards.
+async fn try_again(
+    client: &Client,
+    conn: &mut PgConnection,
+    row: &DeletionRow,
+    (by, reason): (&str, &str),
+) -> Result<bool, DoorError> {
+    sqlx::raw_sql("set local role tenure_engine")
+        .execute(&mut *conn)
+        .await?;
+    let registry = client.registry();
+    let found = inspect::detail(conn, registry.keyring(), row.run_id).await?;
+    let is_stuck = found.summary.status == Status::Stuck;
+    if is_stuck {
+        let act = Act {
+            actor: by.to_owned(),
+            role: "operator".to_owned(),
+            reason: reason.to_owned(),
+            revision: found.summary.revision(),
+        };
+        operator::intervene(conn, registry, row.run_id, &operator::Verb::Retry, &act).await?;
+    }
+    as_control(conn).await?;
+    Ok(is_stuck)
 }
 
 /// Why a verb makes no sense, in words.
@@ -344,7 +393,6 @@ pub async fn preview(
             .push(format!("a hold in law stands: {reason}"));
     }
     let counts = forget::count(&mut tx, subject).await?;
-    let now: DateTime<Utc> = tenure_engine::tenant::now(&mut tx, subject).await?;
     as_tenant(&mut tx, subject).await?;
     if let Some(standing) = hold::is_held(&mut tx, subject).await? {
         let case = standing.case;
@@ -353,11 +401,6 @@ pub async fn preview(
             .push(format!("a hold in law stands: {case}"));
     }
     as_eraser(&mut tx, subject).await?;
-    if let Some(reason) = store::find_legal_hold(&mut tx, subject, now).await? {
-        preview
-            .obstacles
-            .push(format!("a hold in law stands: {reason}"));
-    }
     for planned in rules::plan_tenure() {
         if planned.realm == Realm::Tenure {
             let rows = own_rows(&mut tx, &planned.name, subject).await?;

@@ -3,17 +3,19 @@
 //! does not erase itself.
 //!
 //! ```text
-//! Requested ─ approved by another ─ Verified ─ CoolingOff ─┬─ Ending ─ Exporting ─ Ready
-//!     └──────────── cancel, restore ─────────────┘         │        the point of no return
+//! Requested ─ approved by another ─ Verified ─ CoolingOff ─ Exporting ─┬─ Ending ─ Ready
+//!     └──────────────────── cancel, restore ───────────────────┘       │    the point of no return
 //!                                       Erasing(n of m) ─ ThirdParties ─ Verifying ─ certified
 //! Held: a hold in law stands; goes on by itself when it is lifted.
-//! FailedStep: what is named there has to be mended; `retry` goes on where it stopped.
+//! FailedStep: what is named there has to be mended; `retry` goes on where it stopped, by the newest data
+//! map: what has not begun is planned anew.
 //! ```
 //!
 //! There is no way from a failure to *certified* but through *Verifying*: a tenant that is half erased
 //! is never told to be done. What is kept, and why, is data: the product's in its data map, Tenure's
-//! own in `own.rs`.
+//! own in `own.rs`; of archives what `archives.rs` finds in the retention policy.
 
+mod archives;
 pub mod door;
 mod erase;
 pub mod own;
@@ -21,6 +23,7 @@ pub mod rules;
 mod steps;
 mod store;
 
+pub use archives::KeptArchivesWorkflow;
 pub use rules::Stage;
 
 use std::time::Duration;
@@ -99,6 +102,8 @@ pub struct Unit {
     pub(crate) chunk: i64,
     /// Where the next one begins.
     pub(crate) after: Option<String>,
+    /// When its turn is; by `seq` where a plan was never made anew.
+    pub(crate) place: i32,
     /// When it was done.
     pub done_at: Option<DateTime<Utc>>,
 }
@@ -139,6 +144,9 @@ pub struct Job {
     /// What was accepted to be left, and by whom.
     #[serde(default)]
     pub accepted: Option<String>,
+    /// What was found to be left when somebody was last told: nothing else is accepted.
+    #[serde(default)]
+    pub(crate) left: Vec<erase::Leftover>,
     /// The export that the tenant takes along.
     #[serde(default)]
     pub export: Option<export::Input>,
@@ -186,6 +194,9 @@ pub enum State {
     Exporting {
         /// What it is about.
         job: Job,
+        /// Whether the point of no return has passed, as it had in runs of version 1.
+        #[serde(default)]
+        past: bool,
     },
     /// The plan is made.
     Ready {
@@ -295,7 +306,7 @@ const END_EVERY: Duration = Duration::from_millis(500);
 
 impl Workflow for DeletionWorkflow {
     const NAME: &'static str = "deletion";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const GUARD: Guard = Guard {
         start: GuardNeed::Door("POST /v1/deletions (tenure deletion request)"),
         signals: &[
@@ -334,8 +345,16 @@ impl Workflow for DeletionWorkflow {
                 alerts: 0,
                 map_version: None,
                 accepted: None,
+                left: Vec::new(),
                 export: input.export,
             },
+        }
+    }
+
+    fn migrate(&self, from_version: i32, state: Value) -> Result<Value, String> {
+        match from_version {
+            1 => Ok(lift(state)),
+            other => Err(format!("no deletion was ever of version {other}")),
         }
     }
 
@@ -381,8 +400,8 @@ impl Workflow for DeletionWorkflow {
             (State::Ending { job, since, asked }, Event::Entered | Event::Deadline(_)) => {
                 self.end_runs(cx, job, since, asked).await?
             }
-            (State::Exporting { job }, Event::Entered | Event::Deadline(_)) => {
-                self.export(cx, job).await?
+            (State::Exporting { job, past }, Event::Entered | Event::Deadline(_)) => {
+                self.export(cx, job, past).await?
             }
             (State::Ready { job }, Event::Entered) => self.plan(cx, job).await?,
             (
@@ -444,11 +463,11 @@ fn receive(state: &State, signal: &Signal) -> Reception {
 fn is_restorable(state: &State) -> bool {
     match state {
         State::Requested { .. } | State::Verified { .. } | State::CoolingOff { .. } => true,
+        State::Exporting { past, .. } => !past,
         State::Held { back: stage, .. } | State::FailedStep { at: stage, .. } => {
             stage.is_restorable()
         }
         State::Ending { .. }
-        | State::Exporting { .. }
         | State::Ready { .. }
         | State::Erasing { .. }
         | State::ThirdParties { .. }
@@ -464,7 +483,7 @@ impl State {
             | Self::CoolingOff { job }
             | Self::Held { job, .. }
             | Self::Ending { job, .. }
-            | Self::Exporting { job }
+            | Self::Exporting { job, .. }
             | Self::Ready { job }
             | Self::Erasing { job, .. }
             | Self::ThirdParties { job }
@@ -483,7 +502,7 @@ impl State {
                 since: None,
                 asked: None,
             },
-            Stage::Exporting => Self::Exporting { job },
+            Stage::Exporting => Self::Exporting { job, past: false },
             Stage::Ready => Self::Ready { job },
             Stage::Erasing => Self::Erasing {
                 job,
@@ -495,6 +514,20 @@ impl State {
             Stage::Verifying => Self::Verifying { job },
         }
     }
+}
+
+/// A state as version 1 had it, which wrote what the tenant takes along after the point of no return.
+fn lift(mut state: Value) -> Value {
+    if let Some(exporting) = state.get_mut("Exporting") {
+        exporting["past"] = json!(true);
+    }
+    if let Some(failed) = state.get_mut("FailedStep")
+        && failed["at"] == json!(Stage::Exporting)
+    {
+        // Its export had ended; it goes on without one.
+        failed["at"] = json!(Stage::Ready);
+    }
+    state
 }
 
 /// The name under which a deletion places its hold.
@@ -531,6 +564,7 @@ mod tests {
             alerts: 0,
             map_version: None,
             accepted: None,
+            left: Vec::new(),
             export: None,
         }
     }
@@ -548,8 +582,8 @@ mod tests {
         let all = [
             (Stage::Verified, true),
             (Stage::CoolingOff, true),
+            (Stage::Exporting, true),
             (Stage::Ending, false),
-            (Stage::Exporting, false),
             (Stage::Ready, false),
             (Stage::Erasing, false),
             (Stage::ThirdParties, false),
@@ -588,5 +622,22 @@ mod tests {
             };
             assert_eq!(is_accepted(&failed, &accept), stage == Stage::Verifying);
         }
+    }
+
+    #[test]
+    fn an_export_of_version_1_comes_after_the_point_of_no_return_and_stays_there() {
+        let state = serde_json::to_value(State::at(Stage::Exporting, job())).unwrap();
+        let lifted: State = serde_json::from_value(lift(state)).unwrap();
+        assert!(!is_restorable(&lifted));
+        let failed = State::FailedStep {
+            job: job(),
+            at: Stage::Exporting,
+            code: "export_ended".to_owned(),
+            message: String::new(),
+        };
+        assert!(is_restorable(&failed));
+        let failed = lift(serde_json::to_value(failed).unwrap());
+        let failed: State = serde_json::from_value(failed).unwrap();
+        assert!(!is_restorable(&failed));
     }
 }

@@ -43,6 +43,10 @@ pub const ACCOUNTABILITY: &str =
 /// The audit of acts on what is no run.
 pub const ACTS: &str = "acts";
 
+/// Where whoever erases takes turns with whoever places holds.
+pub const TURN: &str = "keeping_turn";
+/// The holds on its data.
+pub const HOLDS: &str = "data_hold";
 /// By a column of its own.
 const TENANT: &str = "t.tenant_id = $1";
 /// Answers that name the tenant or were given to a token of its own.
@@ -57,6 +61,8 @@ const EVENTS: &str = "(position(convert_to($1::text, 'UTF8') in t.body) > 0 \
 /// link opens it, and it is destroyed when the link ends.
 const EXPORTS: &str = "(t.tenant_id = $1 and (t.status <> 'ready' or not exists ( \
    select from app.deletion where deletion.export_id = t.export_id and deletion.subject_id = $1)))";
+/// Archives, but those that the law keeps: they outlive the tenant.
+const ARCHIVES: &str = "(t.tenant_id = $1 and t.law_basis is null)";
 /// Where backfills that have ended were in its rows. One under way has them until it ends: keys of rows
 /// that are gone.
 const RANGES: &str = "(t.owner_id = $1 and exists (select from app.backfill \
@@ -107,10 +113,14 @@ pub const TABLES: [OwnTable; 36] = [
     },
     delete("debt"),
     delete("usage"),
-    delete("data_hold"),
-    delete("keeping_turn"),
+    delete(HOLDS),
+    delete(TURN),
     delete("data_part"),
-    delete("data_archive"),
+    OwnTable {
+        name: "data_archive",
+        own: ARCHIVES,
+        rule: Rule::Delete,
+    },
     OwnTable {
         name: "data_export",
         own: EXPORTS,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Months, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::Unit;
 use super::own::{self, Rule};
 use crate::data_map::{self, Belongs, DataMap, Erase, Link, Model, Snapshot, TableRule};
 
@@ -34,10 +35,10 @@ pub enum Stage {
     Verified,
     /// It can be taken back.
     CoolingOff,
-    /// The tenant's runs come to their end.
-    Ending,
     /// What the tenant takes along is written.
     Exporting,
+    /// The tenant's runs come to their end.
+    Ending,
     /// The plan is made.
     Ready,
     /// Rows go.
@@ -52,7 +53,7 @@ impl Stage {
     /// Whether what is done by then can be taken back.
     #[must_use]
     pub const fn is_restorable(self) -> bool {
-        matches!(self, Self::Verified | Self::CoolingOff)
+        matches!(self, Self::Verified | Self::CoolingOff | Self::Exporting)
     }
 }
 
@@ -231,7 +232,68 @@ fn is_masked(rule: &TableRule) -> bool {
     columns.any(|column| matches!(column.erase, Erase::Null | Erase::Hash | Erase::Mask))
 }
 
-fn basis_of(rule: &TableRule) -> String {
+/// How a plan that was made anew differs from the one that stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Anew {
+    /// Steps that have begun and are in no plan any more: they are done with what they came to.
+    pub closes: Vec<i32>,
+    /// Steps that have not begun and are in no plan any more.
+    pub drops: Vec<i32>,
+    /// Steps that stand, with their new turn.
+    pub stands: Vec<(i32, i32)>,
+    /// New steps, with their turn.
+    pub adds: Vec<(i32, Planned)>,
+}
+
+impl Anew {
+    /// Whether anything but turns differs.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        !(self.closes.is_empty() && self.drops.is_empty() && self.adds.is_empty())
+    }
+}
+
+/// Holds a new plan against the steps that there are: what has begun goes on if it is still wanted, what
+/// is done stays done, and rows that are gone are not planned for.
+#[must_use]
+pub fn anew(standing: &[Unit], plan: Vec<Planned>) -> Anew {
+    let mut plan = plan;
+    let of = |unit: &Unit, step: &Planned| {
+        (unit.planned.realm, &unit.planned.name) == (step.realm, &step.name)
+    };
+    let same = |unit: &Unit, step: &Planned| of(unit, step) && unit.planned.action == step.action;
+    let is_gone = |unit: &Unit, step: &Planned| {
+        let goes = matches!(unit.planned.action, Action::Delete | Action::Drop);
+        unit.done_at.is_some() && of(unit, step) && (goes || unit.planned.action == step.action)
+    };
+    plan.retain(|step| !standing.iter().any(|unit| is_gone(unit, step)));
+    // Who erases there takes turns with who places holds, which leaves a row of its own.
+    let touches = |step: &Planned| matches!(step.realm, Realm::Product | Realm::Archive);
+    let turn = own_step(own::TURN);
+    if plan.iter().any(touches) && !plan.contains(&turn) {
+        plan.push(turn);
+    }
+    let open = || standing.iter().filter(|unit| unit.done_at.is_none());
+    let mut found = Anew::default();
+    for unit in open().filter(|unit| !plan.iter().any(|step| same(unit, step))) {
+        match unit.chunk {
+            0 => found.drops.push(unit.seq),
+            _ => found.closes.push(unit.seq),
+        }
+    }
+    // In the order in which a certificate has what was done at once.
+    found.closes.sort_unstable();
+    for (place, step) in (1..).zip(plan) {
+        match open().find(|unit| same(unit, &step)) {
+            Some(unit) => found.stands.push((unit.seq, place)),
+            None => found.adds.push((place, step)),
+        }
+    }
+    found
+}
+
+/// Why a table's rows stay, by the map.
+pub(super) fn basis_of(rule: &TableRule) -> String {
     let mut bases: Vec<&str> = rule.basis.as_deref().into_iter().collect();
     let columns = rule.columns.iter();
     bases.extend(columns.filter_map(|column| column.basis.as_deref()));
@@ -246,19 +308,7 @@ fn basis_of(rule: &TableRule) -> String {
 /// keys.
 #[must_use]
 pub fn plan_tenure() -> Vec<Planned> {
-    let own = own::TABLES.iter().map(|table| {
-        let (action, basis) = match table.rule {
-            Rule::Delete => (Action::Delete, None),
-            Rule::Minimise { basis, .. } => (Action::Mask, Some(basis)),
-            Rule::Keep { basis } => (Action::Keep, Some(basis)),
-        };
-        Planned {
-            realm: Realm::Tenure,
-            name: table.name.to_owned(),
-            action,
-            basis: basis.map(ToOwned::to_owned),
-        }
-    });
+    let own = own::TABLES.iter().map(step_of);
     let shelves = tenure_engine::forget::Shelf::ALL.into_iter();
     let engine = shelves.map(|shelf| Planned {
         realm: Realm::Engine,
@@ -286,6 +336,26 @@ pub fn plan_tenure() -> Vec<Planned> {
     };
     let own = std::iter::once(archives).chain(own);
     own.chain(engine).chain([acts, keys]).collect()
+}
+
+/// The step of one of our own tables.
+fn own_step(name: &str) -> Planned {
+    let table = own::TABLES.iter().find(|table| table.name == name);
+    step_of(table.expect("the table is one of ours"))
+}
+
+fn step_of(table: &own::OwnTable) -> Planned {
+    let (action, basis) = match table.rule {
+        Rule::Delete => (Action::Delete, None),
+        Rule::Minimise { basis, .. } => (Action::Mask, Some(basis)),
+        Rule::Keep { basis } => (Action::Keep, Some(basis)),
+    };
+    Planned {
+        realm: Realm::Tenure,
+        name: table.name.to_owned(),
+        action,
+        basis: basis.map(ToOwned::to_owned),
+    }
 }
 
 /// What became of a failure of the database.
@@ -342,10 +412,21 @@ pub fn remedy(code: &str) -> &'static str {
         "chunk_too_slow" => {
             "find what it waits for (a key without an index, a trigger), mend it, then retry"
         }
+        "statement_too_slow" => {
+            "find what it waits for (its size, a lock, a trigger), mend it, then retry"
+        }
+        "look_too_slow" => {
+            "find what it waits for (a lock, the size of a row), mend it, then retry"
+        }
+        "third_party_refused" => "mend what the provider names, then retry",
+        "archive_damaged" => {
+            "what the law keeps cannot be told without it: mend the object in the store, or take the \
+             archive away there, then retry"
+        }
         "leftovers" => "erase what was found and retry, or accept it with a reason",
         "archive_not_configured" => "name the store of archives (TENURE_ARCHIVE), then retry",
         "export_ended" => {
-            "the link of the export ended before it was ready: retry goes on without it"
+            "the export ended before it was ready: retry goes on without it, or cancel and ask anew"
         }
         "no_signing_key" => "configure a signing key (TENURE_CERTIFICATE_KEY), then retry",
         "placement" => "let the move of the tenant end, then retry",
@@ -507,6 +588,81 @@ buyer = { kind = "personal", erase = "mask" }
         assert_eq!(names, ["work.invoice", "work.org", "work.user"]);
     }
 
+    fn unit(seq: i32, planned: Planned, chunk: i64, done: bool) -> Unit {
+        Unit {
+            seq,
+            planned,
+            found: chunk,
+            erased: chunk,
+            masked: 0,
+            kept: 0,
+            chunk,
+            after: None,
+            place: seq,
+            done_at: done.then(|| "2027-04-01T09:00:00Z".parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_plan_made_anew_keeps_what_is_done_goes_on_with_what_has_begun_and_drops_the_rest() {
+        let step = |name: &str, action| Planned {
+            realm: Realm::Product,
+            name: name.to_owned(),
+            action,
+            basis: None,
+        };
+        let first = vec![
+            step("work.comment", Action::Delete),
+            step("work.task", Action::Delete),
+            step("work.invoice", Action::Delete),
+            step("work.note", Action::Mask),
+            own_step(own::TURN),
+        ];
+        let made = anew(&[], first.clone());
+        let places: Vec<i32> = made.adds.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [1, 2, 3, 4, 5]);
+        let standing = [
+            unit(1, first[0].clone(), 3, true),
+            unit(2, first[1].clone(), 2, false),
+            unit(3, first[2].clone(), 0, false),
+            unit(4, first[3].clone(), 1, false),
+            unit(5, first[4].clone(), 0, false),
+        ];
+        assert!(!anew(&standing, first).differs());
+        let second = vec![
+            step("work.copy", Action::Delete),
+            step("work.comment", Action::Keep),
+            step("work.task", Action::Delete),
+            step("work.invoice", Action::Keep),
+            step("work.note", Action::Delete),
+            own_step(own::TURN),
+        ];
+        let found = anew(&standing, second.clone());
+        let expected = Anew {
+            closes: vec![4],
+            drops: vec![3],
+            stands: vec![(2, 2), (5, 5)],
+            adds: vec![
+                (1, second[0].clone()),
+                (3, second[3].clone()),
+                (4, second[4].clone()),
+            ],
+        };
+        assert_eq!(
+            found, expected,
+            "rows of work.comment are gone, and stay so"
+        );
+        // All was done but for a table that the map had not named; whoever erases leaves a turn behind.
+        let done: Vec<Unit> = standing
+            .iter()
+            .map(|one| unit(one.seq, one.planned.clone(), 1, true))
+            .collect();
+        let late = vec![step("work.copy", Action::Delete), own_step(own::TURN)];
+        let found = anew(&done, late.clone());
+        assert_eq!(found.adds, [(1, late[0].clone()), (2, late[1].clone())]);
+        assert!(!anew(&done, vec![own_step(own::TURN)]).differs());
+    }
+
     fn refers_to(parent: &str) -> data_map::ForeignKey {
         data_map::ForeignKey {
             name: format!("to {parent}"),
@@ -521,6 +677,7 @@ buyer = { kind = "personal", erase = "mask" }
     #[test]
     fn only_what_comes_before_the_end_of_its_runs_can_be_taken_back() {
         assert!(Stage::Verified.is_restorable() && Stage::CoolingOff.is_restorable());
+        assert!(Stage::Exporting.is_restorable());
         for stage in [Stage::Ending, Stage::Erasing, Stage::Verifying] {
             assert!(!stage.is_restorable());
         }

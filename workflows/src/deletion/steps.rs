@@ -9,19 +9,21 @@ use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use tenure_engine::forget;
 use tenure_engine::operator::{Act, Verb};
-use tenure_engine::{Context, RetryPolicy, StepError, TenantId, Transition};
+use tenure_engine::{
+    Context, EngineError, RetryPolicy, SYSTEM_TENANT, StepError, TenantId, Transition,
+};
 use uuid::Uuid;
 
 use super::erase::{self, Eraser, Ground, Leftover, Reach, Trouble};
-use super::rules::{self, FIRST_CHUNK, Realm, WHOLE};
+use super::rules::{self, FIRST_CHUNK, Planned, Realm, WHOLE};
 use super::store::{self, Known};
 use super::{
-    COOLED, DeletionWorkflow, END_EVERY, EXPORT_EVERY, HOLD_EVERY, Job, LOOK, NEAR, OVERDUE,
-    Output, Stage, State, as_eraser, deed, is_restorable, source,
+    COOLED, DeletionWorkflow, END_EVERY, EXPORT_EVERY, HOLD_EVERY, Job, KeptArchivesWorkflow, LOOK,
+    NEAR, OVERDUE, Output, Stage, State, Unit, archives, as_eraser, deed, is_restorable, source,
 };
 use crate::certificate;
-use crate::door::{as_control, as_tenant};
-use crate::export;
+use crate::door::{as_control, as_engine, as_tenant};
+use crate::export::{self, ExportWorkflow};
 use crate::hold::{self, HoldRow, Kind};
 use crate::keeping;
 use crate::ports::stripe::STRIPE;
@@ -39,6 +41,8 @@ const NOTE_RECEIPTS: &str = "note-receipts";
 const NOTE_VERIFICATION: &str = "note-verification";
 const CERTIFY: &str = "certify";
 
+/// Why archives stay.
+const ARCHIVES_STAY: &str = "what the law keeps, as it was archived; the records of kind archives_kept say which law and until when";
 /// How long subscriptions, payments and mails may take to come to their own end.
 const OWN_END: TimeDelta = TimeDelta::minutes(10);
 /// How long what was asked to cancel may take, before it is terminated.
@@ -121,9 +125,30 @@ impl DeletionWorkflow {
             as_tenant(&mut tx, job.subject).await?;
             let shard = tenant::find(&mut tx, job.subject).await?.shard_id;
             export::rows::end(&mut tx, shard, export.export_id).await?;
+            self.end_export(&mut tx, export).await?;
         }
         tx.commit().await?;
         Ok(Transition::cancelled())
+    }
+
+    /// Lets the run of an export come to its end, if it has begun: what it wrote is destroyed.
+    async fn end_export(
+        &self,
+        conn: &mut PgConnection,
+        export: &export::Input,
+    ) -> Result<(), StepError> {
+        let nobody = || StepError::retryable("not_connected", "no worker can end runs here yet");
+        let client = self.environment.client().ok_or_else(nobody)?;
+        as_engine(conn).await?;
+        let key = export.export_id.to_string();
+        let run = client.find_by_key::<ExportWorkflow>(conn, SYSTEM_TENANT, &key);
+        let Some(run) = run.await? else {
+            return Ok(());
+        };
+        match client.cancel(conn, SYSTEM_TENANT, run).await {
+            Ok(_) | Err(EngineError::RunFinished { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Looks at everything that could stand in the way, and changes nothing.
@@ -135,10 +160,12 @@ impl DeletionWorkflow {
         }
         match self.check(&job).await {
             Ok(checked) => {
-                job.map_version = checked.map(|(_, ground)| ground.map.version);
-                if let (Some(export), Some(version)) = (&mut job.export, job.map_version) {
-                    export.map_version = version;
+                if let (Some(export), Some((place, ground))) = (&mut job.export, &checked) {
+                    // From here on it does not move; it may have since it was asked for.
+                    export.source.clone_from(&place.source);
+                    export.map_version = ground.map.version;
                 }
+                job.map_version = checked.map(|(_, ground)| ground.map.version);
                 Ok(Transition::go(State::CoolingOff { job }))
             }
             Err(trouble) => failed(job, Stage::Verified, trouble),
@@ -179,12 +206,9 @@ impl DeletionWorkflow {
         if let Some(reason) = forget::held(&mut tx, subject).await? {
             return Ok(Some(reason));
         }
-        let now = tenure_engine::tenant::now(&mut tx, subject).await?;
         as_tenant(&mut tx, subject).await?;
-        if let Some(standing) = keeping::hold::is_held(&mut tx, subject).await? {
-            return Ok(Some(standing.case));
-        }
-        Ok(store::find_legal_hold(&mut tx, subject, now).await?)
+        let standing = keeping::hold::is_held(&mut tx, subject).await?;
+        Ok(standing.map(|standing| standing.case))
     }
 
     /// Shuts the tenant, in a way that can be taken back, for as long as was asked for.
@@ -236,7 +260,7 @@ impl DeletionWorkflow {
         if let Some(reason) = self.held(job.subject).await? {
             return Ok(held(job, Stage::CoolingOff, reason));
         }
-        Ok(Transition::go(State::at(Stage::Ending, job)))
+        Ok(Transition::go(State::at(Stage::Exporting, job)))
     }
 
     pub(super) async fn hold(&self, cx: &Context, job: Job, back: Stage, reason: String) -> Moved {
@@ -282,7 +306,7 @@ impl DeletionWorkflow {
         let about = forget::about(&mut conn, job.subject, &keys).await?;
         drop(conn);
         if live.is_empty() && about.is_empty() {
-            return Ok(Transition::go(State::Exporting { job }));
+            return Ok(Transition::go(State::Ready { job }));
         }
         let first = live
             .iter()
@@ -371,16 +395,15 @@ impl DeletionWorkflow {
         Ok(others.map(|one| one.to_string()).collect())
     }
 
-    /// Lets the export be written that the tenant takes along, and waits until it is ready. It lies
-    /// sealed: only its link opens it, until that ends.
-    pub(super) async fn export(&self, cx: &Context, mut job: Job) -> Moved {
+    /// Lets the export be written that the tenant takes along, and waits until it is ready: before the
+    /// point of no return, so that it can be taken back if there is none. It lies sealed: only its link
+    /// opens it, until that ends.
+    pub(super) async fn export(&self, cx: &Context, mut job: Job, past: bool) -> Moved {
         let Some(asked) = job.export.clone() else {
             let record = json!({
                 "kind": "export", "made": false, "why": "none was asked for", "at": cx.now(),
             });
-            self.note(cx, &job, ("exporting", None), Some(record))
-                .await?;
-            return Ok(Transition::go(State::Ready { job }));
+            return self.exported(cx, job, past, record).await;
         };
         let mut tx = tenure_engine::begin(self.environment.engine()).await?;
         as_tenant(&mut tx, job.subject).await?;
@@ -393,15 +416,13 @@ impl DeletionWorkflow {
                     "manifest_sha256": found.manifest_sha256, "link_ends": found.expires_at,
                     "at": cx.now(),
                 });
-                self.note(cx, &job, ("exporting", None), Some(record))
-                    .await?;
-                Ok(Transition::go(State::Ready { job }))
+                self.exported(cx, job, past, record).await
             }
             "writing" => {
                 let detail = self.begin_export(&asked).await?;
                 self.note(cx, &job, ("exporting", Some(detail)), None)
                     .await?;
-                Ok(watched(State::Exporting { job }).after(LOOK, EXPORT_EVERY))
+                Ok(watched(State::Exporting { job, past }).after(LOOK, EXPORT_EVERY))
             }
             _ => {
                 job.export = None;
@@ -409,6 +430,21 @@ impl DeletionWorkflow {
                 failed(job, Stage::Exporting, Trouble::named("export_ended", words))
             }
         }
+    }
+
+    /// What comes after the export: the point of no return, unless somebody holds the tenant by now.
+    async fn exported(&self, cx: &Context, job: Job, past: bool, record: Value) -> Moved {
+        if past {
+            self.note(cx, &job, ("exporting", None), Some(record))
+                .await?;
+            return Ok(Transition::go(State::Ready { job }));
+        }
+        if let Some(reason) = self.held(job.subject).await? {
+            return Ok(held(job, Stage::Exporting, reason));
+        }
+        self.note(cx, &job, ("exporting", None), Some(record))
+            .await?;
+        Ok(Transition::go(State::at(Stage::Ending, job)))
     }
 
     /// Starts the run of an export, once; what it does, in words.
@@ -430,51 +466,122 @@ impl DeletionWorkflow {
         })
     }
 
-    /// Pins the map, makes the plan, and keeps what must not be found afterwards.
-    pub(super) async fn plan(&self, cx: &Context, mut job: Job) -> Moved {
-        self.note(
-            cx,
-            &job,
-            ("ready", Some("the plan is made".to_owned())),
-            None,
-        )
-        .await?;
+    /// Pins the map, makes the plan, and keeps what must not be found afterwards. Where there is a plan,
+    /// it is made anew by the newest map: what has not begun gives way.
+    pub(super) async fn plan(&self, cx: &Context, job: Job) -> Moved {
+        let detail = Some("the plan is made".to_owned());
+        self.note(cx, &job, ("ready", detail), None).await?;
         if let Some(reason) = self.held(job.subject).await? {
             return Ok(held(job, Stage::Ready, reason));
         }
-        let checked = match self.check(&job).await {
-            Ok(checked) => checked,
-            Err(trouble) => return failed(job, Stage::Ready, trouble),
+        let mut job = job;
+        match self.make_plan(cx, &mut job).await {
+            Ok(of) => Ok(Transition::go(State::Erasing {
+                job,
+                step: 1,
+                of,
+                chunk: FIRST_CHUNK,
+            })),
+            Err(trouble) => failed(job, Stage::Ready, trouble),
+        }
+    }
+
+    /// Writes the plan; how many steps it has.
+    async fn make_plan(&self, cx: &Context, job: &mut Job) -> Result<i32, Trouble> {
+        let deletion = job.deletion_id;
+        let mut tx = tenure_engine::begin(self.environment.engine()).await?;
+        as_control(&mut tx).await?;
+        let standing = store::find_known(&mut tx, deletion).await?;
+        tx.rollback().await?;
+        let (known, ground) = match standing {
+            None => self.first_look(job).await?,
+            Some(known) => {
+                let known: Known = serde_json::from_value(known).map_err(StepError::from)?;
+                let ground = self.look_again(job, &known).await?;
+                (known, ground)
+            }
         };
         let mut plan = Vec::new();
-        let mut known = match self.known(&job).await {
-            Ok(known) => known,
-            Err(trouble) => return failed(job, Stage::Ready, trouble),
-        };
-        if let Some((place, ground)) = checked {
+        if let Some(ground) = &ground {
             plan = rules::plan_product(&ground.map.map, &ground.snapshot);
-            match ground.values().await {
-                Ok(values) => known.values.extend(values),
-                Err(trouble) => return failed(job, Stage::Ready, trouble),
-            }
-            known.place = Some(place);
             job.map_version = Some(ground.map.version);
         }
         plan.extend(rules::plan_tenure());
-        known.values.sort_unstable();
-        known.values.dedup();
-        let of = i32::try_from(plan.len()).unwrap_or(i32::MAX);
+        let of = self.count_lost(cx, job, ground.as_ref(), &plan).await?;
+        let anew = rules::anew(&of, plan);
+        let last = of.iter().map(|unit| unit.seq).max().unwrap_or(0);
+        let record = json!({
+            "kind": "planned_anew", "data_map": job.map_version, "at": cx.now(),
+        });
         let mut tx = tenure_engine::begin(self.environment.engine()).await?;
         as_control(&mut tx).await?;
-        store::put_known(&mut tx, job.deletion_id, &serde_json::to_value(&known)?).await?;
-        store::insert_units(&mut tx, job.deletion_id, &plan).await?;
+        let known = serde_json::to_value(&known).map_err(StepError::from)?;
+        store::put_known(&mut tx, deletion, &known).await?;
+        if last > 0 && anew.differs() {
+            store::append(&mut tx, deletion, &record).await?;
+        }
+        for seq in &anew.closes {
+            finish(&mut tx, deletion, *seq).await?;
+        }
+        store::plan_anew(&mut tx, deletion, &anew, last).await?;
+        let steps = store::list_units(&mut tx, deletion).await?.len();
         tx.commit().await?;
-        Ok(Transition::go(State::Erasing {
-            job,
-            step: 1,
-            of,
-            chunk: FIRST_CHUNK,
-        }))
+        Ok(i32::try_from(steps).unwrap_or(i32::MAX))
+    }
+
+    /// What is known before anything is erased, and the place under a map that is true of it.
+    async fn first_look(&self, job: &Job) -> Result<(Known, Option<Ground>), Trouble> {
+        let checked = self.check(job).await?;
+        let mut known = self.known(job).await?;
+        let mut ground = None;
+        if let Some((place, there)) = checked {
+            known.values.extend(there.values().await?);
+            known.place = Some(place);
+            ground = Some(there);
+        }
+        known.values.sort_unstable();
+        known.values.dedup();
+        Ok((known, ground))
+    }
+
+    /// The place under the newest map, of which some tables may be gone by now.
+    async fn look_again(&self, job: &Job, known: &Known) -> Result<Option<Ground>, Trouble> {
+        let Some(place) = &known.place else {
+            return Ok(None);
+        };
+        if erase::is_dropped(self.reach(), place).await? {
+            return Ok(None);
+        }
+        let ground = erase::open(self.reach(), job.subject, place, None).await?;
+        ground.refuse_what_crawls().await?;
+        Ok(Some(ground))
+    }
+
+    /// The steps that there are; one that a new plan leaves out and of which only the product knows that
+    /// it has begun is counted first.
+    async fn count_lost(
+        &self,
+        cx: &Context,
+        job: &Job,
+        ground: Option<&Ground>,
+        plan: &[Planned],
+    ) -> Result<Vec<Unit>, Trouble> {
+        let deletion = job.deletion_id;
+        let mut tx = tenure_engine::begin(self.environment.engine()).await?;
+        as_control(&mut tx).await?;
+        let mut units = store::list_units(&mut tx, deletion).await?;
+        let dropped = rules::anew(&units, plan.to_vec()).drops;
+        for unit in units.iter_mut().filter(|unit| dropped.contains(&unit.seq)) {
+            let Some(ground) = ground.filter(|_| unit.planned.realm == Realm::Product) else {
+                continue;
+            };
+            if let Some(counts) = ground.recorded(cx.run_id(), unit).await? {
+                store::add_chunk(&mut tx, deletion, (unit.seq, 0), counts, None).await?;
+                unit.chunk = 1;
+            }
+        }
+        tx.commit().await?;
+        Ok(units)
     }
 
     /// What Tenure itself knows of the tenant.
@@ -534,10 +641,11 @@ impl DeletionWorkflow {
         if open.is_empty() {
             return Ok(Transition::go(State::ThirdParties { job }));
         }
+        let before = of - i32::try_from(open.len()).unwrap_or(of);
         match self.erase_some(cx, &mut job, open, chunk).await {
-            Ok((step, chunk)) => Ok(Transition::go(State::Erasing {
+            Ok((done, chunk)) => Ok(Transition::go(State::Erasing {
                 job,
-                step,
+                step: (before + done + 1).min(of),
                 of,
                 chunk,
             })),
@@ -545,12 +653,13 @@ impl DeletionWorkflow {
         }
     }
 
-    /// Works on the steps that are open until the slice is over; where it is then.
+    /// Works on the steps that are open until the slice is over; how many it has done, and how large the
+    /// next chunk is.
     async fn erase_some(
         &self,
         cx: &Context,
         job: &mut Job,
-        open: Vec<super::Unit>,
+        open: Vec<Unit>,
         chunk: i64,
     ) -> Result<(i32, i64), Trouble> {
         let known = self.find_known(job).await?;
@@ -565,12 +674,11 @@ impl DeletionWorkflow {
             limit: chunk,
         };
         let began = Instant::now();
-        let mut last = 1;
+        let mut done = 0;
         for mut unit in open {
-            last = unit.seq;
             loop {
                 if began.elapsed() > SLICE {
-                    return Ok((unit.seq, eraser.limit));
+                    return Ok((done, eraser.limit));
                 }
                 if !eraser.step(&mut unit).await? {
                     break;
@@ -580,8 +688,9 @@ impl DeletionWorkflow {
             as_control(&mut tx).await?;
             finish(&mut tx, deletion, unit.seq).await?;
             tx.commit().await?;
+            done += 1;
         }
-        Ok((last, eraser.limit))
+        Ok((done, eraser.limit))
     }
 
     /// The product, if there is something left to do there.
@@ -589,9 +698,9 @@ impl DeletionWorkflow {
         &self,
         job: &mut Job,
         known: &Known,
-        open: &[super::Unit],
+        open: &[Unit],
     ) -> Result<Option<Ground>, Trouble> {
-        let of_product = |unit: &&super::Unit| unit.planned.realm == Realm::Product;
+        let of_product = |unit: &&Unit| unit.planned.realm == Realm::Product;
         let (Some(first), Some(place)) = (open.iter().find(of_product), &known.place) else {
             return Ok(None);
         };
@@ -617,11 +726,17 @@ impl DeletionWorkflow {
         if let Some(customer) = &known.customer {
             let stripe = self.environment.stripe();
             let policy = RetryPolicy::DEFAULT.on(STRIPE);
-            let answer: String = cx
-                .step(DELETE_CUSTOMER, &policy, async |_| {
-                    stripe.delete_customer(customer).await
-                })
-                .await?;
+            let told = cx.step(DELETE_CUSTOMER, &policy, async |_| {
+                stripe.delete_customer(customer).await
+            });
+            let answer: String = match told.await {
+                Err(error) if error.is_terminal() => {
+                    let words = format!("{}: {}", error.code(), error.message());
+                    let trouble = Trouble::named("third_party_refused", words);
+                    return failed(job, Stage::ThirdParties, trouble);
+                }
+                told => told?,
+            };
             receipts.push(json!({
                 "kind": "receipt",
                 "third_party": "stripe",
@@ -653,15 +768,20 @@ impl DeletionWorkflow {
 
     /// Looks for what should be gone, by the tenant's key and by known values; signs when nothing is
     /// there.
-    pub(super) async fn certify(&self, cx: &Context, job: Job) -> Moved {
+    pub(super) async fn certify(&self, cx: &Context, mut job: Job) -> Moved {
         let detail = Some("it is looked for what should be gone".to_owned());
         self.note(cx, &job, ("verifying", detail), None).await?;
+        if let Some(reason) = self.held(job.subject).await? {
+            return Ok(held(job, Stage::Verifying, reason));
+        }
         let known = self.find_known(&job).await?;
         let found = match self.leftovers(cx, &job, &known).await {
             Ok(found) => found,
             Err(trouble) => return failed(job, Stage::Verifying, trouble),
         };
-        if !found.is_empty() && job.accepted.is_none() {
+        let accepted = job.accepted.is_some() && found.iter().all(|one| one.is_among(&job.left));
+        if !found.is_empty() && !accepted {
+            (job.accepted, job.left) = (None, found.clone());
             let told: Vec<String> = found
                 .iter()
                 .map(|one| format!("{} rows of {} by {}", one.rows, one.table, one.by))
@@ -674,6 +794,7 @@ impl DeletionWorkflow {
             let trouble = Trouble::named("no_signing_key", words);
             return failed(job, Stage::Verifying, trouble);
         };
+        self.keep_archives(&job).await?;
         let (deletion, now) = (job.deletion_id, cx.now());
         let record = json!({
             "kind": "verification",
@@ -702,6 +823,29 @@ impl DeletionWorkflow {
         })
         .await?;
         Ok(Transition::complete(Output { chain }))
+    }
+
+    /// Lets a run wait for the end of what the law keeps of the tenant's archives.
+    async fn keep_archives(&self, job: &Job) -> Result<(), StepError> {
+        let nobody = || StepError::retryable("not_connected", "no worker can start runs here yet");
+        let client = self.environment.client().ok_or_else(nobody)?;
+        let mut tx = tenure_engine::begin(self.environment.engine()).await?;
+        as_eraser(&mut tx, job.subject).await?;
+        if store::find_kept_until(&mut tx, job.subject)
+            .await?
+            .is_none()
+        {
+            return Ok(());
+        }
+        as_engine(&mut tx).await?;
+        let key = job.deletion_id.to_string();
+        let input = archives::Input {
+            subject: job.subject,
+        };
+        client
+            .start::<KeptArchivesWorkflow>(&mut tx, SYSTEM_TENANT, &key, &input)
+            .await?;
+        Ok(tx.commit().await?)
     }
 
     async fn leftovers(
@@ -760,8 +904,12 @@ impl DeletionWorkflow {
             Ok(store::append(tx, deletion, &deed("retried", by, None, now)).await?)
         })
         .await?;
-        // A map that was mended is a newer one.
-        job.map_version = None;
+        // A map that was mended is a newer one, and so is the plan.
+        (job.map_version, job.accepted) = (None, None);
+        let at = match at {
+            Stage::Erasing | Stage::Verifying => Stage::Ready,
+            at => at,
+        };
         Ok(Transition::go(State::at(at, job)))
     }
 
@@ -839,7 +987,7 @@ async fn finish(conn: &mut PgConnection, deletion: Uuid, seq: i32) -> Result<(),
     Ok(store::append(conn, deletion, &body).await?)
 }
 
-fn table_of(unit: &super::Unit) -> certificate::Table {
+fn table_of(unit: &Unit) -> certificate::Table {
     certificate::Table {
         realm: unit.planned.realm.word().to_owned(),
         name: unit.planned.name.clone(),
@@ -848,7 +996,10 @@ fn table_of(unit: &super::Unit) -> certificate::Table {
         erased: unit.erased,
         masked: unit.masked,
         kept: unit.kept,
-        basis: unit.planned.basis.clone(),
+        basis: match unit.planned.realm {
+            Realm::Archive if unit.kept > 0 => Some(ARCHIVES_STAY.to_owned()),
+            _ => unit.planned.basis.clone(),
+        },
     }
 }
 
@@ -864,7 +1015,7 @@ fn facts(
     row: &super::DeletionRow,
     known: &Known,
     job: &Job,
-    (units, records): (&[super::Unit], Vec<certificate::Record>),
+    (units, records): (&[Unit], Vec<certificate::Record>),
     now: DateTime<Utc>,
 ) -> Facts {
     let mut units: Vec<_> = units.iter().collect();

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use tenure_engine::{RunId, SYSTEM_TENANT, ShardId, TenantId};
 use uuid::Uuid;
 
-use super::rules::{Action, Planned, Realm};
+use super::rules::{Action, Anew, Planned, Realm};
 use super::{DeletionRow, Unit};
 use crate::certificate::{ROOT, Record, link};
 use crate::product::Place;
@@ -248,37 +248,79 @@ pub(super) async fn find_known(
     Ok(found.flatten())
 }
 
-/// Writes the plan, unless there is one.
-pub(super) async fn insert_units(
+/// Makes the plan what it is by now; `last` is the highest number that a step ever had.
+pub(super) async fn plan_anew(
     conn: &mut PgConnection,
     deletion: Uuid,
-    plan: &[Planned],
+    anew: &Anew,
+    last: i32,
 ) -> sqlx::Result<()> {
-    let realms: Vec<String> = plan.iter().map(|one| one.realm.word().to_owned()).collect();
-    let names: Vec<String> = plan.iter().map(|one| one.name.clone()).collect();
-    let actions: Vec<String> = plan
-        .iter()
-        .map(|one| one.action.word().to_owned())
-        .collect();
-    let bases: Vec<Option<String>> = plan.iter().map(|one| one.basis.clone()).collect();
+    sqlx::query!(
+        r#"
+        delete from app.deletion_unit
+        where deletion_id = $1
+          and shard_id = $2
+          and seq = any($3)
+          and chunk = 0
+          and done_at is null
+        "#,
+        deletion,
+        SHARD.0,
+        &anew.drops,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let (seqs, places): (Vec<i32>, Vec<i32>) = anew.stands.iter().copied().unzip();
+    sqlx::query!(
+        r#"
+        update app.deletion_unit
+        set place = turn.place
+        from unnest($3::integer[], $4::integer[]) as turn (seq, place)
+        where deletion_unit.deletion_id = $1
+          and deletion_unit.shard_id = $2
+          and deletion_unit.seq = turn.seq
+        "#,
+        deletion,
+        SHARD.0,
+        &seqs,
+        &places,
+    )
+    .execute(&mut *conn)
+    .await?;
+    insert_units(conn, deletion, &anew.adds, last).await
+}
+
+async fn insert_units(
+    conn: &mut PgConnection,
+    deletion: Uuid,
+    adds: &[(i32, Planned)],
+    last: i32,
+) -> sqlx::Result<()> {
+    let steps = || adds.iter().map(|(_, step)| step);
+    let places: Vec<i32> = adds.iter().map(|(place, _)| *place).collect();
+    let realms: Vec<String> = steps().map(|one| one.realm.word().to_owned()).collect();
+    let names: Vec<String> = steps().map(|one| one.name.clone()).collect();
+    let actions: Vec<String> = steps().map(|one| one.action.word().to_owned()).collect();
+    let bases: Vec<Option<String>> = steps().map(|one| one.basis.clone()).collect();
     sqlx::query!(
         r#"
         insert into app.deletion_unit
           (deletion_id, seq, shard_id, tenant_id, realm, name, action, basis, found, erased, masked, kept,
-           chunk)
-        select $1, planned.seq::integer, $2, $3, planned.realm, planned.name, planned.action, planned.basis,
-          0, 0, 0, 0, 0
-        from unnest($4::text[], $5::text[], $6::text[], $7::text[]) with ordinality
-          as planned (realm, name, action, basis, seq)
-        on conflict (deletion_id, seq, shard_id) do nothing
+           chunk, place)
+        select $1, $4 + planned.nr::integer, $2, $3, planned.realm, planned.name, planned.action,
+          planned.basis, 0, 0, 0, 0, 0, planned.place
+        from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::integer[]) with ordinality
+          as planned (realm, name, action, basis, place, nr)
         "#,
         deletion,
         SHARD.0,
         SYSTEM_TENANT.0,
+        last,
         &realms,
         &names,
         &actions,
         &bases as &[Option<String>],
+        &places,
     )
     .execute(conn)
     .await?;
@@ -289,11 +331,12 @@ pub(super) async fn insert_units(
 pub(super) async fn list_units(conn: &mut PgConnection, deletion: Uuid) -> sqlx::Result<Vec<Unit>> {
     let rows = sqlx::query!(
         r#"
-        select seq, realm, name, action, basis, found, erased, masked, kept, chunk, after, done_at
+        select seq, realm, name, action, basis, found, erased, masked, kept, chunk, after,
+          coalesce(place, seq) as "place!", done_at
         from app.deletion_unit
         where deletion_id = $1
           and shard_id = $2
-        order by seq
+        order by done_at is null, coalesce(place, seq), seq
         "#,
         deletion,
         SHARD.0,
@@ -318,6 +361,7 @@ pub(super) async fn list_units(conn: &mut PgConnection, deletion: Uuid) -> sqlx:
                 kept: row.kept,
                 chunk: row.chunk,
                 after: row.after,
+                place: row.place,
                 done_at: row.done_at,
             })
         })
@@ -470,8 +514,68 @@ pub(super) async fn list_subscriptions(
     .await
 }
 
+/// An archive of a tenant's rows that was not destroyed.
+#[derive(Debug, Clone)]
+pub(super) struct Archived {
+    pub(super) archive_id: Uuid,
+    pub(super) table: String,
+    pub(super) manifest_sha256: String,
+    pub(super) rows: i64,
+    pub(super) made_at: DateTime<Utc>,
+    pub(super) destroy_at: Option<DateTime<Utc>>,
+}
+
 /// The archives of a tenant's rows that were not destroyed. As control, for the tenant.
 pub(super) async fn list_archives(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+) -> sqlx::Result<Vec<Archived>> {
+    sqlx::query_as!(
+        Archived,
+        r#"
+        select archive_id, table_name as "table", manifest_sha256, row_count as "rows", made_at, destroy_at
+        from app.data_archive
+        where tenant_id = $1
+          and shard_id = $2
+          and status <> 'destroyed'
+        order by archive_id
+        "#,
+        tenant.0,
+        tenant.shard().0,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Lets an archive outlive its tenant, for the law that asks for it. As control, for the tenant.
+pub(super) async fn keep_archive(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    archive: Uuid,
+    basis: &str,
+    until: Option<DateTime<Utc>>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update app.data_archive
+        set law_basis = $4, law_until = $5
+        where archive_id = $1
+          and shard_id = $2
+          and tenant_id = $3
+        "#,
+        archive,
+        tenant.shard().0,
+        tenant.0,
+        basis,
+        until,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The archives that outlive a tenant. As control, for the tenant.
+pub(super) async fn list_kept_archives(
     conn: &mut PgConnection,
     tenant: TenantId,
 ) -> sqlx::Result<Vec<Uuid>> {
@@ -482,9 +586,74 @@ pub(super) async fn list_archives(
         where tenant_id = $1
           and shard_id = $2
           and status <> 'destroyed'
+          and law_basis is not null
         "#,
         tenant.0,
         tenant.shard().0,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// When the next of the archives that outlive a tenant is to be destroyed. As control, for the tenant.
+pub(super) async fn find_kept_until(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        r#"
+        select min(law_until)
+        from app.data_archive
+        where tenant_id = $1
+          and shard_id = $2
+          and status <> 'destroyed'
+          and law_basis is not null
+        "#,
+        tenant.0,
+        tenant.shard().0,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Says that the archives are destroyed whose law wants them no longer, but those of held tables (by
+/// their bare names); which. As control, for the tenant.
+pub(super) async fn condemn_kept(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    now: DateTime<Utc>,
+    held: &[String],
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query!(
+        r#"
+        update app.data_archive
+        set status = 'destroyed', destroyed_at = $3
+        where tenant_id = $1
+          and shard_id = $2
+          and law_until <= $3
+          and status <> 'destroyed'
+          and regexp_replace(table_name, '^.*[.]', '') <> all ($4)
+        "#,
+        tenant.0,
+        tenant.shard().0,
+        now,
+        held,
+    )
+    .execute(&mut *conn)
+    .await?;
+    // Asked again after its answer was lost, it tells the same ones.
+    sqlx::query_scalar!(
+        r#"
+        select archive_id
+        from app.data_archive
+        where tenant_id = $1
+          and shard_id = $2
+          and law_basis is not null
+          and destroyed_at = $3
+        "#,
+        tenant.0,
+        tenant.shard().0,
+        now,
     )
     .fetch_all(conn)
     .await
@@ -544,6 +713,23 @@ pub(super) async fn is_shut(conn: &mut PgConnection, tenant: TenantId) -> sqlx::
             and shard_id = $2
             and cools_until is not null
             and state <> 'cancelled') as "shut!"
+        "#,
+        tenant.0,
+        SHARD.0,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Whether a tenant's deletion is asked for, under way or done. As control.
+pub(super) async fn is_asked(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+          select from app.deletion
+          where subject_id = $1
+            and shard_id = $2
+            and (ended_at is null or state = 'certified')) as "asked!"
         "#,
         tenant.0,
         SHARD.0,
@@ -643,33 +829,6 @@ pub(super) async fn lift_hold(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Whether a person holds the tenant for the law; the reason.
-pub(super) async fn find_legal_hold(
-    conn: &mut PgConnection,
-    tenant: TenantId,
-    at: DateTime<Utc>,
-) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!(
-        r#"
-        select reason
-        from app.hold
-        where tenant_id = $1
-          and shard_id = $2
-          and kind = 'legal'
-          and lifted_at is null
-          and starts_at <= $3
-          and (ends_at is null or ends_at > $3)
-        order by placed_at
-        limit 1
-        "#,
-        tenant.0,
-        tenant.shard().0,
-        at,
-    )
-    .fetch_optional(conn)
-    .await
 }
 
 /// Lists the ids of what the audit of acts may name: the tenant's holds, exemptions, subscriptions,

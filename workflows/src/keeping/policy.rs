@@ -164,6 +164,20 @@ pub fn rules(policy: &Policy, map: &DataMap) -> Result<Vec<Rule>, Vec<Flaw>> {
     }
 }
 
+/// After how many days a policy takes rows of a table out, whatever it does with them; `None` where they
+/// stay.
+pub(crate) fn after_days(policy: &Policy, table: &str, class: &str) -> Option<u32> {
+    let differs = policy.tables.get(table);
+    let class = policy.classes.get(class);
+    let action = differs.and_then(|one| one.action);
+    let action = action.or_else(|| class.map(|class| class.action));
+    if action.is_none_or(|action| action == Action::Keep) {
+        return None;
+    }
+    let own = differs.and_then(|one| one.after_days);
+    own.or_else(|| class.and_then(|class| class.after_days))
+}
+
 /// The tables that hold tenants' rows.
 fn tables_of(map: &DataMap) -> impl Iterator<Item = (&String, &TableRule)> {
     let tables = map.tables.iter();

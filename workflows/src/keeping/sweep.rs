@@ -413,9 +413,7 @@ async fn look_at(
         if !crossing.is_empty() {
             plan.crossing.insert(rule.table.clone(), crossing);
         }
-        let held_rows = holds
-            .iter()
-            .any(|hold| hold.scope.is_on(&rule.table));
+        let held_rows = holds.iter().any(|hold| hold.scope.is_on(&rule.table));
         let whole = place::is_tenants_own(site)
             && !held_rows
             && rule.age_of.is_empty()

@@ -153,7 +153,7 @@ pub async fn begin_move(
     }
     as_control(conn).await?;
     tenant::find(conn, tenant).await?;
-    deletion::door::refuse_shut(conn, tenant).await?;
+    deletion::door::refuse_asked(conn, tenant).await?;
     check(conn, sources, &new.to).await?;
     if let Some(sql) = &new.sql {
         check_sql(sql)?;

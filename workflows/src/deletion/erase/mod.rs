@@ -5,9 +5,10 @@
 //! rows and its count are one transaction.
 
 mod effort;
+mod look;
 pub(super) mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,9 @@ use tenure_engine::forget::{self, Shelf};
 use tenure_engine::{EngineError, RunId, StepError, TenantId, seal};
 use uuid::Uuid;
 
+use self::look::{Cursor, Looked, Sought};
 use self::store::{KeyColumn, Rows};
+use super::archives;
 use super::own::{self, Rule};
 use super::rules::{self, Action, FIRST_CHUNK, Failure, Realm, WHOLE};
 use super::store::{Counts, Known, add_chunk};
@@ -35,6 +38,8 @@ use crate::product::{self, OnceKey, Place, PlacementStatus, ProductError, Site, 
 /// limit.
 const CHUNK_LIMIT: Duration = Duration::from_secs(1);
 const ROW_LIMIT: Duration = Duration::from_secs(10);
+/// A statement that is no chunk and took so long was cut off by the place's own limit.
+const WHOLE_LIMIT: Duration = Duration::from_secs(55);
 /// How long a chunk waits for a lock, in milliseconds: less than what cuts it off.
 const LOCK_LIMIT_MS: u64 = 500;
 /// The most values that are looked for afterwards.
@@ -95,7 +100,9 @@ impl From<DoorError> for Trouble {
 impl From<ArchiveError> for Trouble {
     fn from(error: ArchiveError) -> Self {
         match error {
-            ArchiveError::NotConfigured => Self::named(error.code(), error.to_string()),
+            ArchiveError::NotConfigured | ArchiveError::Damaged(_) => {
+                Self::named(error.code(), error.to_string())
+            }
             error => Self::Passing(error.step()),
         }
     }
@@ -326,21 +333,37 @@ impl Ground {
             {
                 Ok(None)
             }
+            Err(ProductError::Database(error))
+                if is_cancelled(&error) && within.is_none() && began.elapsed() >= WHOLE_LIMIT =>
+            {
+                let (name, action) = (&unit.planned.name, unit.planned.action.word());
+                let words = format!("{action} of {name} is one statement, and took too long");
+                Err(Trouble::named("statement_too_slow", words))
+            }
             done => Ok(Some(done?)),
         }
+    }
+
+    /// What the product knows of the first chunk of a step, of which nothing else does.
+    pub(super) async fn recorded(
+        &self,
+        job: RunId,
+        unit: &Unit,
+    ) -> Result<Option<Counts>, Trouble> {
+        let key = OnceKey::new(job.0, format!("erase/{}/{}", unit.seq, unit.chunk));
+        let found: Option<Chunk> = self.site.recorded(&key).await?;
+        Ok(found.map(|chunk| chunk.counts))
     }
 
     /// How long a chunk may take; `None` where a step is one statement, however many rows it has.
     fn within(&self, unit: &Unit, limit: i64) -> Option<Duration> {
         let name = &unit.planned.name;
-        let has_key = || {
-            let table = self.snapshot.table(name);
-            table.is_some_and(|table| !table.primary_key.is_empty())
-        };
+        let is_seen = || Cursor::read(unit.after.as_deref()) == Some(Cursor::End);
         let in_chunks = match unit.planned.action {
-            Action::NullKeys | Action::Delete => true,
-            Action::Mask => has_key(),
-            Action::Keep | Action::Drop | Action::Shred => false,
+            Action::NullKeys | Action::Delete | Action::Keep => true,
+            Action::Mask => !self.key_of(name).is_empty(),
+            Action::Drop => name != WHOLE && !is_seen(),
+            Action::Shred => false,
         };
         in_chunks.then_some(if limit > 1 { CHUNK_LIMIT } else { ROW_LIMIT })
     }
@@ -361,17 +384,7 @@ impl Ground {
                 }
                 Ok(Chunk::default())
             }
-            Action::Drop => {
-                let schemas = self.site.schemas();
-                let whole = self.place.database.is_some();
-                let schemas = (!whole).then_some(&schemas[..]);
-                let erased = store::drop_table(conn, &rows.table, schemas).await?;
-                Ok(Chunk::last(Counts {
-                    found: erased,
-                    erased,
-                    ..Counts::default()
-                }))
-            }
+            Action::Drop => self.drop(conn, unit, rows, limit).await,
             Action::NullKeys => {
                 let columns = self.ring_columns(name)?;
                 let masked = match columns.is_empty() {
@@ -394,15 +407,86 @@ impl Ground {
                 Ok(Chunk::more(counts, erased > 0))
             }
             Action::Mask => self.mask(conn, unit, &rows, hash_key, limit).await,
-            Action::Keep | Action::Shred => {
-                let kept = store::count(conn, &rows, None).await?;
-                Ok(Chunk::last(Counts {
+            Action::Keep => {
+                let (kept, next) = self.see(conn, unit, rows, limit).await?;
+                let counts = Counts {
                     found: kept,
                     kept,
                     ..Counts::default()
-                }))
+                };
+                Ok(Chunk {
+                    after: next.print(),
+                    ..Chunk::more(counts, next != Cursor::End)
+                })
             }
+            Action::Shred => Err(ProductError::Refused("no rows are shredded".to_owned())),
         }
+    }
+
+    /// Counts a table that is the tenant's alone, a chunk at a time, and drops it then.
+    async fn drop(
+        &self,
+        conn: &mut PgConnection,
+        unit: &Unit,
+        rows: Rows,
+        limit: i64,
+    ) -> Result<Chunk, ProductError> {
+        if !store::has_table(conn, &rows.table).await? {
+            return Ok(Chunk::default());
+        }
+        if Cursor::read(unit.after.as_deref()) == Some(Cursor::End) {
+            let schemas = self.site.schemas();
+            let whole = self.place.database.is_some();
+            let schemas = (!whole).then_some(&schemas[..]);
+            store::drop_table(conn, &rows.table, schemas).await?;
+            return Ok(Chunk::last(Counts {
+                erased: unit.found,
+                ..Counts::default()
+            }));
+        }
+        let (found, next) = self.see(conn, unit, rows, limit).await?;
+        let counts = Counts {
+            found,
+            ..Counts::default()
+        };
+        Ok(Chunk {
+            after: next.print(),
+            ..Chunk::more(counts, true)
+        })
+    }
+
+    /// Counts a chunk of a step's rows; where the next one begins.
+    async fn see(
+        &self,
+        conn: &mut PgConnection,
+        unit: &Unit,
+        rows: Rows,
+        limit: i64,
+    ) -> Result<(i64, Cursor), ProductError> {
+        let name = &unit.planned.name;
+        let table = Looked {
+            name: name.clone(),
+            rows,
+            key: self.key_of(name),
+        };
+        let from = Cursor::read(unit.after.as_deref());
+        let (seen, next) = look::look(conn, &table, None, from.as_ref(), limit).await?;
+        Ok((seen.rows, next))
+    }
+
+    /// The primary key of a table; empty where it has none.
+    fn key_of(&self, table: &str) -> Vec<KeyColumn> {
+        let found = self.snapshot.table(table).into_iter();
+        let columns = found.flat_map(|found| {
+            let names = found.primary_key.iter();
+            names.filter_map(|name| found.column(name))
+        });
+        columns
+            .map(|column| KeyColumn {
+                name: column.name.clone(),
+                data_type: column.data_type.clone(),
+            })
+            .collect()
     }
 
     /// The columns that are nulled first, of the foreign keys that the map names.
@@ -444,15 +528,7 @@ impl Ground {
             .bind(hash_key)
             .execute(&mut *conn)
             .await?;
-        let key: Vec<KeyColumn> = found
-            .primary_key
-            .iter()
-            .filter_map(|name| found.column(name))
-            .map(|column| KeyColumn {
-                name: column.name.clone(),
-                data_type: column.data_type.clone(),
-            })
-            .collect();
+        let key = self.key_of(name);
         if key.is_empty() {
             let masked = store::mask_all(conn, rows, &set).await?;
             return Ok(Chunk::last(Counts {
@@ -511,6 +587,7 @@ impl Ground {
         let mut tx = self.site.begin().await?;
         let there = store::list_tables(&mut tx, &self.site.schemas()).await;
         let there = there.map_err(ProductError::from)?;
+        tx.rollback().await?;
         for (schema, table) in there {
             let name = match self.place.schema {
                 Some(_) => table.clone(),
@@ -522,13 +599,8 @@ impl Ground {
             if let Some(rule) = own
                 && !rule.is_kept()
             {
-                let rows = store::count(&mut tx, &self.rows(&name), None).await;
-                push(
-                    &mut found,
-                    &name,
-                    "tenant_key",
-                    rows.map_err(ProductError::from)?,
-                );
+                let rows = self.count_left(&name).await?;
+                push(&mut found, &name, "tenant_key", rows);
             }
             let columns: Option<Vec<String>> = rule.filter(|rule| rule.is_kept()).map(|rule| {
                 let goes = rule.columns.iter().filter(|one| one.erase != Erase::Keep);
@@ -549,15 +621,26 @@ impl Ground {
                     own: "true".to_owned(),
                 },
             };
-            let rows = store::count_holding(&mut tx, &rows, columns.as_deref(), values).await;
-            push(
-                &mut found,
-                &name,
-                "known_value",
-                rows.map_err(ProductError::from)?,
-            );
+            let key = self.key_of(&name);
+            let looked = Looked {
+                name: name.clone(),
+                rows,
+                key,
+            };
+            let columns = columns.as_deref();
+            let holding = self.count_holding(&looked, Sought { values, columns });
+            push(&mut found, &name, "known_value", holding.await?);
         }
         Ok(found)
+    }
+
+    /// How many rows a table has of the tenant that should have none.
+    async fn count_left(&self, table: &str) -> Result<i64, Trouble> {
+        let mut tx = self.site.begin().await?;
+        match store::count(&mut tx, &self.rows(table), None).await {
+            Err(error) if is_cancelled(&error) => Err(look::too_slow(table)),
+            rows => Ok(rows.map_err(ProductError::from)?),
+        }
     }
 }
 
@@ -580,11 +663,19 @@ fn becomes(name: &str, erase: Erase, data_type: &str) -> Option<String> {
 
 /// Rows that should not be there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Leftover {
+pub(crate) struct Leftover {
     pub(super) table: String,
     /// How they were found: `tenant_key` or `known_value`.
     pub(super) by: String,
     pub(super) rows: i64,
+}
+
+impl Leftover {
+    /// Whether it is no more than what was told before.
+    pub(super) fn is_among(&self, told: &[Self]) -> bool {
+        let mut told = told.iter();
+        told.any(|one| (&one.table, &one.by) == (&self.table, &self.by) && self.rows <= one.rows)
+    }
 }
 
 fn push(found: &mut Vec<Leftover>, table: &str, by: &str, rows: i64) {
@@ -690,29 +781,34 @@ impl Eraser<'_> {
     }
 
     /// Destroys archives of the tenant's rows, those that are registered and what else lies in its
-    /// folder, but the export that it takes along. What is registered counts.
+    /// folder, but the export that it takes along and what the law keeps. What is registered counts.
     async fn archive(&self, unit: &mut Unit) -> Result<bool, Trouble> {
         let subject = self.job.subject;
         let turn = self.while_unheld().await?;
         let mut tx = tenure_engine::begin(self.reach.engine).await?;
         as_eraser(&mut tx, subject).await?;
         let registered = super::store::list_archives(&mut tx, subject).await?;
-        match self.reach.archive {
-            None if registered.is_empty() => {}
-            None => return Err(ArchiveError::NotConfigured.into()),
-            Some(archive) => {
-                let mut gone = archive.archives(subject.0).await?;
-                gone.extend(&registered);
-                let own = self.job.export.as_ref().map(|export| export.export_id);
-                for one in gone.into_iter().filter(|one| Some(*one) != own) {
-                    archive.destroy((subject.0, one)).await?;
-                }
+        let registered = archives::judge(self.reach, subject, registered).await?;
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            registered.iter().partition(|(_, stay)| stay.is_some());
+        let kept_ids: BTreeSet<Uuid> = kept.iter().map(|(one, _)| one.archive_id).collect();
+        let gone: Vec<Uuid> = gone.iter().map(|(one, _)| one.archive_id).collect();
+        if let Some(archive) = self.reach.archive {
+            let mut all = archive.archives(subject.0).await?;
+            all.extend(&gone);
+            let own = self.job.export.as_ref().map(|export| export.export_id);
+            let stays = |one: &Uuid| Some(*one) == own || kept_ids.contains(one);
+            for one in all.into_iter().filter(|one| !stays(one)) {
+                archive.destroy((subject.0, one)).await?;
             }
         }
-        let erased = super::store::say_destroyed(&mut tx, subject, &registered).await?;
+        let erased = super::store::say_destroyed(&mut tx, subject, &gone).await?;
+        archives::keep(&mut tx, self.job, &registered).await?;
+        let kept = i64::try_from(kept_ids.len()).unwrap_or(i64::MAX);
         let counts = Counts {
-            found: erased,
+            found: erased + kept,
             erased,
+            kept,
             ..Counts::default()
         };
         let more = self.count(tx, unit, &Chunk::last(counts)).await?;
@@ -729,6 +825,11 @@ impl Eraser<'_> {
         let rows = Rows {
             table: format!("app.{}", table.name),
             own: table.own.to_owned(),
+        };
+        // Whoever would place a hold waits until those that are over are gone, and is seen by the next.
+        let turn = match table.name {
+            own::HOLDS => Some(self.while_unheld().await?),
+            _ => None,
         };
         let mut tx = tenure_engine::begin(self.reach.engine).await?;
         as_eraser(&mut tx, subject).await?;
@@ -758,7 +859,11 @@ impl Eraser<'_> {
                 false
             }
         };
-        self.count(tx, unit, &Chunk::more(counts, more)).await
+        let more = self.count(tx, unit, &Chunk::more(counts, more)).await?;
+        if let Some(turn) = turn {
+            turn.rollback().await?;
+        }
+        Ok(more)
     }
 
     async fn engine(&self, unit: &mut Unit) -> Result<bool, Trouble> {
@@ -831,7 +936,8 @@ impl Eraser<'_> {
     }
 }
 
-/// Archives that still lie in the tenant's folder, but the export that it takes along.
+/// Archives that still lie in the tenant's folder, but the export that it takes along and what the law
+/// keeps.
 pub(super) async fn archive_leftovers(
     reach: Reach<'_>,
     job: &Job,
@@ -839,8 +945,13 @@ pub(super) async fn archive_leftovers(
     let mut found = Vec::new();
     if let Some(archive) = reach.archive {
         let own = job.export.as_ref().map(|export| export.export_id);
-        let there = archive.archives(job.subject.0).await?;
-        let there = there.into_iter().filter(|one| Some(*one) != own).count();
+        let mut tx = tenure_engine::begin(reach.engine).await?;
+        as_eraser(&mut tx, job.subject).await?;
+        let kept = super::store::list_kept_archives(&mut tx, job.subject).await?;
+        tx.rollback().await?;
+        let there = archive.archives(job.subject.0).await?.into_iter();
+        let there = there.filter(|one| Some(*one) != own && !kept.contains(one));
+        let there = there.count();
         let there = i64::try_from(there).unwrap_or(i64::MAX);
         push(&mut found, rules::ARCHIVES, "tenant_key", there);
     }
@@ -880,7 +991,10 @@ pub(super) async fn own_leftovers(
     as_tenant(&mut tx, subject).await?;
     let stays = |table: &&own::OwnTable| table.rule != Rule::Delete && table.name != "tenant";
     for table in own::TABLES.iter().filter(stays) {
-        let rows = store::count_holding_own(&mut tx, table.name, values).await?;
+        let rows = match store::count_holding_own(&mut tx, table.name, values).await {
+            Err(error) if is_cancelled(&error) => return Err(look::too_slow(table.name)),
+            rows => rows?,
+        };
         push(
             &mut found,
             &format!("app.{}", table.name),

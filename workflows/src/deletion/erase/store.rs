@@ -7,6 +7,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
+use super::look::{Seen, Sought};
 use crate::product::{ProductError, quoted};
 
 /// A table with the condition that a row, under the alias `t`, is the tenant's.
@@ -146,13 +147,7 @@ pub(in crate::deletion) async fn mask(
     };
     let beyond = match after {
         None => String::new(),
-        Some(_) => {
-            let cast = |(place, column): (usize, &KeyColumn)| {
-                format!("($2::text[])[{}]::{}", place + 1, column.data_type)
-            };
-            let cast: Vec<String> = key.iter().enumerate().map(cast).collect();
-            format!(" and ({}) > ({})", list("t."), cast.join(", "))
-        }
+        Some(_) => format!(" and ({}) > ({})", list("t."), cast(key, "$2")),
     };
     let same: Vec<String> = names
         .iter()
@@ -206,22 +201,23 @@ pub(in crate::deletion) async fn mask_all(
     Ok(count_of(done.rows_affected()))
 }
 
+/// Whether a table is there.
+pub(super) async fn has_table(conn: &mut PgConnection, table: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select to_regclass($1) is not null")
+        .bind(table)
+        .fetch_one(conn)
+        .await
+}
+
 /// Drops a table that is the tenant's alone, with the foreign keys that refer to it from the same
-/// schemas; how many rows it had. With `None` all of the database goes. A key from elsewhere is somebody
+/// schemas. With `None` all of the database goes. A key from elsewhere is somebody
 /// else's, whose rows would lead nowhere, and nothing of theirs is locked; whatever else depends on the
 /// table stands in the way, too.
 pub(in crate::deletion) async fn drop_table(
     conn: &mut PgConnection,
     table: &str,
     schemas: Option<&[String]>,
-) -> Result<i64, ProductError> {
-    let there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(table)
-        .fetch_one(&mut *conn)
-        .await?;
-    if !there {
-        return Ok(0);
-    }
+) -> Result<(), ProductError> {
     let keys: Vec<(String, String, bool)> = sqlx::query_as(
         "select k.conrelid::regclass::text, k.conname::text,
            $2::text[] is null or n.nspname = any($2)
@@ -241,17 +237,13 @@ pub(in crate::deletion) async fn drop_table(
             "{child} refers to {table} by {key}, and is not the tenant's"
         )));
     }
-    let count = format!("select count(*) from {table}");
-    let rows = sqlx::query_scalar(AssertSqlSafe(count))
-        .fetch_one(&mut *conn)
-        .await?;
     for (child, key, _) in keys {
         let sql = format!("alter table {child} drop constraint {}", quoted(&key));
         sqlx::query(AssertSqlSafe(sql)).execute(&mut *conn).await?;
     }
     let sql = format!("drop table {table}");
     sqlx::query(AssertSqlSafe(sql)).execute(conn).await?;
-    Ok(rows)
+    Ok(())
 }
 
 /// Drops a schema whose tables are gone. What is left in it, functions and types, is the tenant's.
@@ -333,15 +325,12 @@ pub(in crate::deletion) async fn list_values(
         .await
 }
 
-/// How many rows hold one of the values, in these columns or, without any, anywhere.
-pub(in crate::deletion) async fn count_holding(
-    conn: &mut PgConnection,
-    rows: &Rows,
-    columns: Option<&[String]>,
-    values: &[String],
-) -> sqlx::Result<i64> {
-    let Rows { table, own } = rows;
-    let text = match columns {
+/// The condition that a row holds one of the values, which are `$1`.
+fn holds(sought: Option<Sought<'_>>) -> String {
+    let Some(sought) = sought else {
+        return "cardinality($1::text[]) > 0".to_owned();
+    };
+    let text = match sought.columns {
         None => "t::text".to_owned(),
         Some(columns) => {
             let parts: Vec<String> = columns
@@ -351,16 +340,102 @@ pub(in crate::deletion) async fn count_holding(
             format!("concat_ws(' ', {})", parts.join(", "))
         }
     };
-    let sql = format!(
-        "select count(*) from {table} as t
-         where {own} and exists (
+    format!(
+        "exists (
            select from unnest($1::text[]) as known (value)
            where position(lower(known.value) in lower({text})) > 0)"
+    )
+}
+
+/// Looks through a chunk of the tenant's rows in the order of the primary key; what it saw, and the last
+/// key.
+pub(super) async fn look_along(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    key: &[KeyColumn],
+    sought: Option<Sought<'_>>,
+    after: Option<&[String]>,
+    limit: i64,
+) -> sqlx::Result<(Seen, Option<Vec<String>>)> {
+    let Rows { table, own } = rows;
+    let names: Vec<String> = key
+        .iter()
+        .map(|column| format!("t.{}", quoted(&column.name)))
+        .collect();
+    let keys = names.join(", ");
+    let texts: Vec<String> = names.iter().map(|name| format!("{name}::text")).collect();
+    let beyond = match after {
+        None => String::new(),
+        Some(_) => format!(" and ({keys}) > ({})", cast(key, "$3")),
+    };
+    let (texts, holds) = (texts.join(", "), holds(sought));
+    let sql = format!(
+        "with page as materialized (
+           select row_number() over (order by {keys}) as place, array[{texts}] as key, {holds} as holds
+           from {table} as t where {own}{beyond} order by {keys} limit $2
+         )
+         select count(*), count(*) filter (where holds),
+           (select key from page order by place desc limit 1)
+         from page"
     );
-    sqlx::query_scalar(AssertSqlSafe(sql))
+    let values = sought.map_or(&[][..], |sought| sought.values);
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(values).bind(limit);
+    let row = match after {
+        Some(after) => query.bind(after.to_vec()).fetch_one(conn).await?,
+        None => query.fetch_one(conn).await?,
+    };
+    let seen = Seen {
+        rows: row.try_get(0)?,
+        holding: row.try_get(1)?,
+    };
+    Ok((seen, row.try_get(2)?))
+}
+
+/// A key that is bound as texts, in the types of its columns.
+fn cast(key: &[KeyColumn], bound: &str) -> String {
+    let one = |(place, column): (usize, &KeyColumn)| {
+        format!("({bound}::text[])[{}]::{}", place + 1, column.data_type)
+    };
+    let all: Vec<String> = key.iter().enumerate().map(one).collect();
+    all.join(", ")
+}
+
+/// How many pages a table has, or the largest of its partitions.
+pub(super) async fn count_pages(conn: &mut PgConnection, table: &str) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "select coalesce(max(pg_relation_size(part)), 0) / current_setting('block_size')::bigint
+         from (
+           select to_regclass($1)::oid
+           union select relid::oid from pg_partition_tree(to_regclass($1))
+         ) as parts (part)",
+    )
+    .bind(table)
+    .fetch_one(conn)
+    .await
+}
+
+/// Looks through the tenant's rows on some pages.
+pub(super) async fn look_at_pages(
+    conn: &mut PgConnection,
+    rows: &Rows,
+    sought: Option<Sought<'_>>,
+    (first, until): (i64, i64),
+) -> sqlx::Result<Seen> {
+    let (Rows { table, own }, holds) = (rows, holds(sought));
+    let sql = format!(
+        "select count(*), count(*) filter (where {holds})
+         from {table} as t
+         where t.ctid >= '({first},0)'::tid and t.ctid < '({until},0)'::tid and {own}"
+    );
+    let values = sought.map_or(&[][..], |sought| sought.values);
+    let row = sqlx::query(AssertSqlSafe(sql))
         .bind(values)
         .fetch_one(conn)
-        .await
+        .await?;
+    Ok(Seen {
+        rows: row.try_get(0)?,
+        holding: row.try_get(1)?,
+    })
 }
 
 /// Deletes a chunk of the tenant's rows of one of our tables.

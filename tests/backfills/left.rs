@@ -23,9 +23,15 @@ async fn tenants_that_move_or_are_deleted_leave_a_backfill_and_do_not_bar_its_co
     ]);
     let story = Story::start(&product, &text).await;
     story.waits_before("switch").await;
-    // A map that knows the new column, as a move and a deletion want it.
+    // Maps that know the new column, as a move and a deletion want them.
     let main = (data_map::Model::Shared, "work");
     product::load_map(&product.app.client, "main", product.url("main"), main).await;
+    for member in [&product.cedar, &product.quarry] {
+        let column = "alter table {w}task add column state smallint";
+        product.write(member, column).await;
+    }
+    let rooms = (data_map::Model::Schema, "cedar");
+    product::load_map(&product.app.client, "rooms", product.url("rooms"), rooms).await;
     let room = product::place(TenancyModel::Schema, "rooms", Some("oak"), &oak.place.key);
     let tables = "call shared.make_tables(); alter table task add column state smallint";
     begin_move(&product, &oak, &room, Some(tables), 0).await;

@@ -794,7 +794,7 @@ impl DeletionWorkflow {
             let trouble = Trouble::named("no_signing_key", words);
             return failed(job, Stage::Verifying, trouble);
         };
-        self.keep_archives(&job).await?;
+        let keeps = self.keeps_archives(&job).await?;
         let (deletion, now) = (job.deletion_id, cx.now());
         let record = json!({
             "kind": "verification",
@@ -822,30 +822,24 @@ impl DeletionWorkflow {
             Ok(store::end(tx, deletion, "certified", Some(&signed), now).await?)
         })
         .await?;
-        Ok(Transition::complete(Output { chain }))
-    }
-
-    /// Lets a run wait for the end of what the law keeps of the tenant's archives.
-    async fn keep_archives(&self, job: &Job) -> Result<(), StepError> {
-        let nobody = || StepError::retryable("not_connected", "no worker can start runs here yet");
-        let client = self.environment.client().ok_or_else(nobody)?;
-        let mut tx = tenure_engine::begin(self.environment.engine()).await?;
-        as_eraser(&mut tx, job.subject).await?;
-        if store::find_kept_until(&mut tx, job.subject)
-            .await?
-            .is_none()
-        {
-            return Ok(());
+        let certified = Transition::complete(Output { chain });
+        if !keeps {
+            return Ok(certified);
         }
-        as_engine(&mut tx).await?;
-        let key = job.deletion_id.to_string();
+        // It waits for their end.
         let input = archives::Input {
             subject: job.subject,
         };
-        client
-            .start::<KeptArchivesWorkflow>(&mut tx, SYSTEM_TENANT, &key, &input)
-            .await?;
-        Ok(tx.commit().await?)
+        let key = deletion.to_string();
+        Ok(certified.launch::<KeptArchivesWorkflow>(key, &input))
+    }
+
+    /// Whether the law keeps archives of the tenant.
+    async fn keeps_archives(&self, job: &Job) -> Result<bool, StepError> {
+        let mut tx = tenure_engine::begin(self.environment.engine()).await?;
+        as_eraser(&mut tx, job.subject).await?;
+        let until = store::find_kept_until(&mut tx, job.subject).await?;
+        Ok(until.is_some())
     }
 
     async fn leftovers(

@@ -47,10 +47,12 @@ pub const ACTS: &str = "acts";
 pub const TURN: &str = "keeping_turn";
 /// The holds on its data.
 pub const HOLDS: &str = "data_hold";
+/// The answers that were given, by key.
+pub const ANSWERS: &str = "idempotency";
 /// By a column of its own.
 const TENANT: &str = "t.tenant_id = $1";
 /// Answers that name the tenant or were given to a token of its own.
-const ANSWERS: &str = "(position(convert_to($1::text, 'UTF8') in t.body) > 0 \
+pub const ANSWERED: &str = "(position(convert_to($1::text, 'UTF8') in t.body) > 0 \
    or t.token_id in (select token.token_id from app.token where token.tenant_id = $1))";
 /// Events that name the tenant, or its customer at the provider.
 const EVENTS: &str = "(position(convert_to($1::text, 'UTF8') in t.body) > 0 \
@@ -93,8 +95,8 @@ const fn books(name: &'static str, columns: &'static [(&'static str, &'static st
 /// All tables of schema `app` that hold a tenant's rows, in the order in which they are erased.
 pub const TABLES: [OwnTable; 36] = [
     OwnTable {
-        name: "idempotency",
-        own: ANSWERS,
+        name: ANSWERS,
+        own: ANSWERED,
         rule: Rule::Delete,
     },
     OwnTable {

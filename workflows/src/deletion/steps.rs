@@ -850,12 +850,7 @@ impl DeletionWorkflow {
     ) -> Result<Vec<Leftover>, Trouble> {
         let reach = self.reach();
         let mut found = Vec::new();
-        if let Some(customer) = &known.customer {
-            let mut tx = tenure_engine::begin(reach.engine).await?;
-            as_control(&mut tx).await?;
-            erase::store::delete_told(&mut tx, customer).await?;
-            tx.commit().await?;
-        }
+        erase::delete_told(reach, job.subject, known.customer.as_deref()).await?;
         if let Some(place) = &known.place
             && !erase::is_dropped(reach, place).await?
         {

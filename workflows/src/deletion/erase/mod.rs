@@ -958,6 +958,28 @@ pub(super) async fn archive_leftovers(
     Ok(found)
 }
 
+/// Deletes what has come since our own rows were: what the provider told of its customer, after that was
+/// deleted there, and what was answered to whoever decides about this deletion (each answer is kept with
+/// its effect, so that the one that asked for this look is among them).
+pub(super) async fn delete_told(
+    reach: Reach<'_>,
+    subject: TenantId,
+    customer: Option<&str>,
+) -> Result<(), Trouble> {
+    let answers = Rows {
+        table: format!("app.{}", own::ANSWERS),
+        own: own::ANSWERED.to_owned(),
+    };
+    let mut tx = tenure_engine::begin(reach.engine).await?;
+    as_eraser(&mut tx, subject).await?;
+    while store::delete_own(&mut tx, &answers, subject.0, rules::FIRST_CHUNK).await? > 0 {}
+    if let Some(customer) = customer {
+        store::delete_told(&mut tx, customer).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
 /// What is still found of Tenure's own rows: by the tenant's id, and by known values in whatever stays.
 pub(super) async fn own_leftovers(
     reach: Reach<'_>,

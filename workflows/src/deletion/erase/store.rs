@@ -456,7 +456,7 @@ pub(in crate::deletion) async fn delete_own(
 }
 
 /// Deletes what the provider told of its customer, after that was deleted there.
-pub(in crate::deletion) async fn delete_told(
+pub(super) async fn delete_told(
     conn: &mut PgConnection,
     customer: &str,
 ) -> sqlx::Result<i64> {

@@ -234,6 +234,7 @@ async fn done(
 }
 
 /// A life: what it is subscribed to, what was asked for before, and what is foretold.
+#[derive(Clone)]
 struct Life {
     plan: &'static str,
     coupon: Option<&'static str>,
@@ -317,13 +318,12 @@ async fn publish(app: &TestApp) {
         .unwrap();
 }
 
-fn later() -> Vec<Life> {
-    use Does::{Anchor, Cancel, Pause, Resume, Seats, Storage, To};
+fn beyond_the_period() -> Vec<Life> {
+    use Does::{Anchor, Cancel, Pause, Seats, Storage, To};
     let none = CreditPolicy::None;
     let credit = CreditPolicy::Credit;
     let refund = CreditPolicy::Refund;
     vec![
-        // Beyond the present period.
         life(
             "team-monthly",
             vec![],
@@ -390,7 +390,13 @@ fn later() -> Vec<Life> {
                 ("2027-06-01", Storage(3), on("2027-09-15")),
             ),
         ),
-        // What comes before counts.
+    ]
+}
+
+fn after_another() -> Vec<Life> {
+    use Does::{Cancel, Pause, To};
+    let credit = CreditPolicy::Credit;
+    vec![
         life(
             "team-monthly",
             vec![("2027-06-02", To("scale-monthly"), on("2027-06-20"))],
@@ -401,7 +407,12 @@ fn later() -> Vec<Life> {
             vec![("2027-06-02", Pause(Some("2027-07-05")), on("2027-06-20"))],
             ("2027-06-05", To("scale-monthly"), on("2027-07-10")),
         ),
-        // After a pause.
+    ]
+}
+
+fn after_a_pause() -> Vec<Life> {
+    use Does::{Pause, Resume};
+    vec![
         life(
             "tried",
             vec![("2027-06-03", Pause(None), NOW)],
@@ -438,7 +449,13 @@ fn later() -> Vec<Life> {
             vec![("2027-06-10", Pause(None), NOW)],
             ("2027-09-20", Resume, NOW),
         ),
-        // With the end of the period.
+    ]
+}
+
+fn with_the_period() -> Vec<Life> {
+    use Does::{Anchor, Cancel, Pause, To};
+    let none = CreditPolicy::None;
+    vec![
         with(
             "five-off",
             life("team-monthly", vec![], ("2027-06-10", Anchor(15), END)),
@@ -457,6 +474,16 @@ fn later() -> Vec<Life> {
         life("tried", vec![], ("2027-06-03", Pause(None), END)),
         life("tried", vec![], ("2027-06-03", To("team-monthly"), END)),
     ]
+}
+
+fn later() -> Vec<Life> {
+    [
+        beyond_the_period(),
+        after_another(),
+        after_a_pause(),
+        with_the_period(),
+    ]
+    .concat()
 }
 
 fn at_once() -> Vec<Life> {

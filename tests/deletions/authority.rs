@@ -64,6 +64,39 @@ fn forged(name: &str) -> Value {
     json!({ name: { "by": "anyone", "reason": "because" } })
 }
 
+/// An approval of all deletions at once, which each of them refuses.
+async fn refused_in_bulk(app: &TestApp) {
+    let bulk = PrepareBulk {
+        filter: "workflow:deletion".to_owned(),
+        verb: "signal".to_owned(),
+        args: ActionArgs {
+            signal: Some(forged("Approve")),
+            ..ActionArgs::default()
+        },
+        reason: "all at once".to_owned(),
+        pace: 10,
+        stop_after: None,
+    };
+    let key = IdempotencyKey::generate();
+    let bulk = app.client.prepare_bulk(&bulk, &key).await.unwrap();
+    let bulk = bulk.bulk_operation_id;
+    let confirm = ConfirmBulk {
+        runs: 1,
+        reason: "one it is".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    app.client.confirm_bulk(bulk, &confirm, &key).await.unwrap();
+    eventually("the operation is done", async || {
+        app.client.bulk_operation(bulk).await.unwrap().status == BulkStatus::Done
+    })
+    .await;
+    let all = BulkResultFilter::default();
+    let lines = app.client.list_bulk_results(bulk, &all);
+    let line = lines.await.unwrap().items.remove(0);
+    assert_eq!(line.outcome, BulkOutcome::Refused);
+    assert!(line.detail.unwrap().contains("/approve"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approval_comes_through_its_own_door_and_not_by_signal_sql_command_or_in_bulk() {
     let app = TestApp::new().await;
@@ -111,35 +144,7 @@ async fn an_approval_comes_through_its_own_door_and_not_by_signal_sql_command_or
     let told = in_sql(&mut conn, start, run, &json!({})).await;
     assert!(told.contains("POST /v1/deletions"), "{told}");
 
-    let bulk = PrepareBulk {
-        filter: "workflow:deletion".to_owned(),
-        verb: "signal".to_owned(),
-        args: ActionArgs {
-            signal: Some(forged("Approve")),
-            ..ActionArgs::default()
-        },
-        reason: "all at once".to_owned(),
-        pace: 10,
-        stop_after: None,
-    };
-    let key = IdempotencyKey::generate();
-    let bulk = app.client.prepare_bulk(&bulk, &key).await.unwrap();
-    let bulk = bulk.bulk_operation_id;
-    let confirm = ConfirmBulk {
-        runs: 1,
-        reason: "one it is".to_owned(),
-    };
-    let key = IdempotencyKey::generate();
-    app.client.confirm_bulk(bulk, &confirm, &key).await.unwrap();
-    eventually("the operation is done", async || {
-        app.client.bulk_operation(bulk).await.unwrap().status == BulkStatus::Done
-    })
-    .await;
-    let all = BulkResultFilter::default();
-    let lines = app.client.list_bulk_results(bulk, &all);
-    let line = lines.await.unwrap().items.remove(0);
-    assert_eq!(line.outcome, BulkOutcome::Refused);
-    assert!(line.detail.unwrap().contains("/approve"));
+    refused_in_bulk(&app).await;
 
     let found = show(&app, id).await.deletion;
     assert_eq!(
@@ -154,20 +159,42 @@ async fn an_approval_comes_through_its_own_door_and_not_by_signal_sql_command_or
     app.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_verb_start_or_schedule_goes_round_the_approval_or_the_cooling_off() {
-    let app = TestApp::new().await;
-    let make = app.customer();
-    let customer = make.team("pm_card_visa").await;
-    let deletion = request(&app, customer.tenant.tenant_id, 14).await;
-    let (id, run) = (deletion.deletion_id, deletion.run_id);
-    act(&second(&app).await, id, "approve").await.unwrap();
-    reaches(&app, id, "cooling_off").await;
-    let seen = app.client.run(run).await.unwrap();
-    let job = seen.data["CoolingOff"]["job"].clone();
+/// A deletion begins by a request, neither by a plain start nor by a schedule.
+async fn refused_to_start(client: &Client) {
+    let start = StartRun {
+        workflow: "deletion".to_owned(),
+        key: "another".to_owned(),
+        input: json!({}),
+        tenant_id: SYSTEM_TENANT.0,
+        priority: None,
+        start_at: None,
+        gather: None,
+    };
+    let key = IdempotencyKey::generate();
+    let answer = client.start_run(&start, &key).await;
+    assert_eq!(refused(answer).1, "own_door");
+    let schedule = NewSchedule {
+        tenant_id: SYSTEM_TENANT.0,
+        name: "nightly".to_owned(),
+        workflow: "deletion".to_owned(),
+        input: json!({}),
+        cron: "0 3 * * *".to_owned(),
+        zone: "UTC".to_owned(),
+        overlap: OverlapPolicy::Skip,
+        catch_up: CatchUpPolicy::None,
+        jitter_seconds: 0,
+        reason: "in a hurry".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    let answer = client.create_schedule(&schedule, &key).await;
+    assert_eq!(refused(answer).1, "own_door");
+}
+
+/// The verbs by which a run could be brought past its cooling-off.
+fn shortcuts(job: &Value) -> [(&'static str, ActionArgs); 6] {
     let ending = json!({ "Ending": { "job": job } });
     let none = ActionArgs::default();
-    let verbs = [
+    [
         (
             "fire-deadline",
             ActionArgs {
@@ -212,8 +239,21 @@ async fn no_verb_start_or_schedule_goes_round_the_approval_or_the_cooling_off() 
                 ..none.clone()
             },
         ),
-    ];
-    for (verb, args) in verbs {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_verb_start_or_schedule_goes_round_the_approval_or_the_cooling_off() {
+    let app = TestApp::new().await;
+    let make = app.customer();
+    let customer = make.team("pm_card_visa").await;
+    let deletion = request(&app, customer.tenant.tenant_id, 14).await;
+    let (id, run) = (deletion.deletion_id, deletion.run_id);
+    act(&second(&app).await, id, "approve").await.unwrap();
+    reaches(&app, id, "cooling_off").await;
+    let seen = app.client.run(run).await.unwrap();
+    let job = seen.data["CoolingOff"]["job"].clone();
+    for (verb, args) in shortcuts(&job) {
         let body = ActOnRun {
             reason: "in a hurry".to_owned(),
             revision: seen.revision,
@@ -238,33 +278,7 @@ async fn no_verb_start_or_schedule_goes_round_the_approval_or_the_cooling_off() 
     assert_eq!(approve.reception, Some(SignalReception::Reject));
     assert!(approve.reason.as_ref().unwrap().contains("/approve"));
 
-    let start = StartRun {
-        workflow: "deletion".to_owned(),
-        key: "another".to_owned(),
-        input: json!({}),
-        tenant_id: SYSTEM_TENANT.0,
-        priority: None,
-        start_at: None,
-        gather: None,
-    };
-    let key = IdempotencyKey::generate();
-    let answer = app.client.start_run(&start, &key).await;
-    assert_eq!(refused(answer).1, "own_door");
-    let schedule = NewSchedule {
-        tenant_id: SYSTEM_TENANT.0,
-        name: "nightly".to_owned(),
-        workflow: "deletion".to_owned(),
-        input: json!({}),
-        cron: "0 3 * * *".to_owned(),
-        zone: "UTC".to_owned(),
-        overlap: OverlapPolicy::Skip,
-        catch_up: CatchUpPolicy::None,
-        jitter_seconds: 0,
-        reason: "in a hurry".to_owned(),
-    };
-    let key = IdempotencyKey::generate();
-    let answer = app.client.create_schedule(&schedule, &key).await;
-    assert_eq!(refused(answer).1, "own_door");
+    refused_to_start(&app.client).await;
 
     let found = show(&app, id).await.deletion;
     assert_eq!(

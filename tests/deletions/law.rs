@@ -129,34 +129,10 @@ async fn what_the_law_kept_is_destroyed_when_its_time_is_over() {
     play.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_plan_is_made_anew_by_the_map_that_a_retry_finds() {
-    let product = Product::fleet().await;
-    let birch = &product.birch;
-    product.rows(birch, 120).await;
-    let app = &product.app;
-    let counts: std::collections::BTreeMap<_, _> = product
-        .counts(birch, &birch.place)
-        .await
-        .into_iter()
-        .collect();
-    product
-        .write(
-            birch,
-            "create function work.refuse() returns trigger language plpgsql as
-               $$ begin raise exception 'comments are evidence'; end $$;
-             create trigger refuse before delete on work.comment
-               for each row execute function work.refuse()",
-        )
-        .await;
-    let id = request(app, birch.tenant, 0).await.deletion_id;
-    act(&second(app).await, id, "approve").await.unwrap();
-    let failed = reaches(app, id, "failed_step").await.deletion;
-    let detail = failed.detail.unwrap();
-    assert!(detail.starts_with("trigger_failed"), "{detail}");
-
-    // Comments are to stay by the next map, and so is what they cannot be without; and there is a copy,
-    // which that map names.
+/// Loads a map by which comments stay, and so does what they cannot be without; it names a copy, which
+/// it finds.
+async fn load_newer_map(product: &Product) {
+    let (app, birch) = (&product.app, &product.birch);
     let slug = &birch.place.key[birch.place.key.len() - 12..];
     product
         .write(
@@ -200,6 +176,35 @@ async fn a_plan_is_made_anew_by_the_map_that_a_retry_finds() {
         .load_data_map("main", &load, &key)
         .await
         .unwrap_or_else(|error| panic!("{error:?}\n{}", load.text));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_made_anew_by_the_map_that_a_retry_finds() {
+    let product = Product::fleet().await;
+    let birch = &product.birch;
+    product.rows(birch, 120).await;
+    let app = &product.app;
+    let counts: std::collections::BTreeMap<_, _> = product
+        .counts(birch, &birch.place)
+        .await
+        .into_iter()
+        .collect();
+    product
+        .write(
+            birch,
+            "create function work.refuse() returns trigger language plpgsql as
+               $$ begin raise exception 'comments are evidence'; end $$;
+             create trigger refuse before delete on work.comment
+               for each row execute function work.refuse()",
+        )
+        .await;
+    let id = request(app, birch.tenant, 0).await.deletion_id;
+    act(&second(app).await, id, "approve").await.unwrap();
+    let failed = reaches(app, id, "failed_step").await.deletion;
+    let detail = failed.detail.unwrap();
+    assert!(detail.starts_with("trigger_failed"), "{detail}");
+
+    load_newer_map(&product).await;
     let key = IdempotencyKey::generate();
     let newer = because("a newer map");
     let retry = app.client.act_on_deletion(id, "retry", &newer, &key);

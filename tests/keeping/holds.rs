@@ -44,12 +44,7 @@ async fn done(product: &Product, member: &Member) -> usize {
     tasks.iter().filter(|task| task["status"] == "done").count()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hold_that_could_hold_nothing_is_refused_and_one_that_holds_says_how_much() {
-    let product = Product::fleet().await;
-    let (client, birch) = (&product.app.client, &product.birch);
-    product.rows(birch, 60).await;
-    product.rows(&product.salthouse, 60).await;
+async fn refuses_what_holds_nothing(client: &Client, birch: &Member) {
     for (table, matches, pointer, words) in [
         ("work.nothing", None, "/table", "work.task"),
         ("work.currency", None, "/table", "work.task"),
@@ -83,6 +78,15 @@ async fn a_hold_that_could_hold_nothing_is_refused_and_one_that_holds_says_how_m
         assert_eq!((status, at.as_str()), (422, pointer), "{table}: {detail}");
         assert!(detail.contains(words), "{detail}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_could_hold_nothing_is_refused_and_one_that_holds_says_how_much() {
+    let product = Product::fleet().await;
+    let (client, birch) = (&product.app.client, &product.birch);
+    product.rows(birch, 60).await;
+    product.rows(&product.salthouse, 60).await;
+    refuses_what_holds_nothing(client, birch).await;
     let unplaced = product.add_unplaced("Aspen").await;
     let answer = hold(client, unplaced, Some("work.task"), None).await;
     assert_eq!(refused(answer).0, 409);

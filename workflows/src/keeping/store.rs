@@ -333,11 +333,6 @@ impl Past {
         })
     }
 
-    /// The condition that a row is held; `$1` are the holds.
-    fn is_held(&self) -> &'static str {
-        "to_jsonb(t) @> any($1::text[]::jsonb[])"
-    }
-
     /// The condition that a row is past its time, whatever else holds it.
     fn is_past(&self, table: &Table) -> String {
         let mut all = vec![table.own.clone(), self.old.clone()];
@@ -487,16 +482,19 @@ async fn page(
         .iter()
         .map(|column| format!("t.{}::text", quoted(&column.name)))
         .collect();
+    // Only rows of the chunk are made into text, also where the chunk is sorted out of many.
     let statement = format!(
         "with page as (
-           select row_number() over (order by {keys}) as place, array[{}] as key, to_jsonb(t)::text as line
+           select row_number() over (order by {keys}) as place, array[{}] as key, t as whole
            from {} as t
            where {condition} and {}
            order by {keys}
            limit {CHUNK}
+         ), written as materialized (
+           select place, key, to_jsonb(whole)::text as line from page
          ), sized as (
            select place, key, line, sum(octet_length(line)) over (order by place) - octet_length(line) as before
-           from page
+           from written
          )
          select key, line from sized where before < {CHUNK_BYTES} and cardinality($1::text[]) >= 0
          order by place",
@@ -517,6 +515,12 @@ async fn page(
     })
 }
 
+/// The condition that a row is held by one of the holds bound there; where there are none, no row is made
+/// into JSON for it.
+fn is_held(bound: usize) -> String {
+    format!("(cardinality(${bound}::text[]) > 0 and to_jsonb(t) @> any(${bound}::text[]::jsonb[]))")
+}
+
 /// Reads a chunk of the rows that go.
 pub(crate) async fn read_past(
     conn: &mut PgConnection,
@@ -525,9 +529,9 @@ pub(crate) async fn read_past(
     after: Option<&[String]>,
 ) -> Result<Page, ProductError> {
     let condition = format!(
-        "{} and not ({}) and not {}",
+        "{} and not {} and not {}",
         past.is_past(table),
-        past.is_held(),
+        is_held(1),
         table.is_referenced()
     );
     page(conn, table, &condition, &past.held, after).await
@@ -584,7 +588,7 @@ pub(crate) async fn count_past(
            (array_agg(to_jsonb(key) order by place desc))[1] as last, count(*) as looked
          from page",
         texts.join(", "),
-        past.is_held(),
+        is_held(1),
         table.relation,
         past.is_past(table),
         table.behind(after, first),
@@ -628,11 +632,10 @@ fn still_referenced<'a>(
             Some(place) => {
                 let (one, past) = &earlier[place];
                 bound.push(&past.held);
-                let number = bound.len();
-                let held = past.is_held().replace("$1", &format!("${number}"));
+                let held = is_held(bound.len());
                 let inner = still_referenced(one, "t", &earlier[..place], bound);
                 // The child's conditions speak of `t`, so it is named so inside.
-                let goes = format!("{} and not ({held}) and not {inner}", past.is_past(one));
+                let goes = format!("{} and not {held} and not {inner}", past.is_past(one));
                 format!(
                     "not exists (select from {} as t where ({}) = ({}) and {goes})",
                     one.relation,
@@ -688,10 +691,11 @@ pub(crate) async fn delete(
     let delete = format!(
         "{archived} delete from {} as t using archived as a
          where {same} and to_jsonb(t) = a.\"tenure.archived\" and {} and not {}
-           and not (to_jsonb(t) @> any($2::text[]::jsonb[]))",
+           and not {}",
         table.relation,
         table.own,
-        table.is_referenced()
+        table.is_referenced(),
+        is_held(2),
     );
     let done = sqlx::query(AssertSqlSafe(delete))
         .bind(lines)

@@ -456,10 +456,7 @@ pub(in crate::deletion) async fn delete_own(
 }
 
 /// Deletes what the provider told of its customer, after that was deleted there.
-pub(super) async fn delete_told(
-    conn: &mut PgConnection,
-    customer: &str,
-) -> sqlx::Result<i64> {
+pub(super) async fn delete_told(conn: &mut PgConnection, customer: &str) -> sqlx::Result<i64> {
     let done = sqlx::query!(
         "delete from app.webhook_event where position(convert_to($1, 'UTF8') in body) > 0",
         customer,

@@ -159,7 +159,7 @@ async fn a_filter_that_cannot_be_met_is_refused_with_what_there_is() {
         (
             "workflow:dunning state:grace",
             "unknown_state",
-            "no state is called \"grace\"; there are Clear, PastDue; see /v1/workflows",
+            "no state is called \"grace\"; there are Clear, PastDue, UnderWay; see /v1/workflows",
         ),
         (
             "workflow:dunning plan:x",

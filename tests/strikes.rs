@@ -167,6 +167,11 @@ impl Life for Export {
         assert_eq!(status, 200);
         let mut left = Vec::new();
         for (table, mut rows) in exports::unpack(&tar) {
+            // Ours have times and ids of their own in each world.
+            if table.starts_with("tenure:") {
+                left.push(format!("exported {table} {}", rows.len()));
+                continue;
+            }
             for row in &mut rows {
                 // As a place tells its rows.
                 row.as_object_mut().unwrap().remove("org_id");

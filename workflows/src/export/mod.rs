@@ -1,7 +1,9 @@
-//! An export: all that the product keeps of a tenant, for the tenant to take along (GDPR Art. 15, 20).
+//! An export: all that the product and Tenure keep of a tenant, for the tenant to take along (GDPR
+//! Art. 15, 20).
 //!
 //! ```text
-//! Writing ─ a chunk a visit, each a sealed part ─ Sealing ─ read back ─ Ready ─ its link ends ─ destroyed
+//! Writing ─ a chunk a visit, each a sealed part ─ WritingOwn ─ Tenure's own rows, too ─ Sealing ─ read back
+//!   ─ Ready ─ its link ends ─ destroyed
 //! ```
 //!
 //! Every table of the data map that holds tenants' rows is walked by its primary key; each row is as it
@@ -25,6 +27,7 @@
 
 mod door;
 mod link;
+pub mod own;
 pub(crate) mod rows;
 
 use std::collections::BTreeMap;
@@ -80,6 +83,11 @@ pub enum State {
         /// Where it is.
         at: Walk,
     },
+    /// Writes parts of what Tenure itself keeps.
+    WritingOwn {
+        /// Where it is.
+        at: Walk,
+    },
     /// Completes the archive and reads it back.
     Sealing {
         /// The export.
@@ -112,7 +120,7 @@ pub enum State {
 pub struct Walk {
     /// The export.
     pub of: Input,
-    /// Tables, in the order of their names.
+    /// Tables: the product's in the order of their names, then ours in that of [`own::TABLES`].
     pub tables: Vec<String>,
     /// The one that is being written.
     pub table: usize,
@@ -210,6 +218,7 @@ impl Workflow for ExportWorkflow {
         let next = match (state, event) {
             (State::Planning { of }, Event::Entered) => self.plan(cx, of).await,
             (State::Writing { at }, Event::Entered) => self.write(cx, at).await,
+            (State::WritingOwn { at }, Event::Entered) => self.write_own(cx, at).await,
             (State::Sealing { of, parts }, Event::Entered) => self.seal(cx, of, parts).await,
             (
                 State::Ready {
@@ -271,7 +280,7 @@ impl State {
     fn input(&self) -> &Input {
         match self {
             Self::Planning { of } | Self::Sealing { of, .. } | Self::Ready { of, .. } => of,
-            Self::Writing { at } => &at.of,
+            Self::Writing { at } | Self::WritingOwn { at } => &at.of,
             Self::Halted { then, .. } => then.input(),
         }
     }
@@ -308,6 +317,7 @@ fn halted(at: State, error: &StepError) -> State {
 const FIND_PLACE: &str = "find-place";
 const PLAN: &str = "plan";
 const WRITE: &str = "write-part";
+const WRITE_OWN: &str = "write-own-part";
 const SEAL: &str = "write-manifest";
 const READ_BACK: &str = "read-back";
 const READY: &str = "say-ready";
@@ -318,6 +328,15 @@ const END: &str = "end";
 struct Plan {
     tables: Vec<String>,
     crossing: BTreeMap<String, Vec<String>>,
+}
+
+/// A part of our own rows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct OwnPart {
+    /// Which of the walk's tables.
+    table: usize,
+    /// Where the next one goes on.
+    after: Vec<String>,
 }
 
 /// The archive, complete.
@@ -403,8 +422,9 @@ impl ExportWorkflow {
 
     async fn write(&self, cx: &Context, mut at: Walk) -> Result<Transition<Self>, StepError> {
         let Some(name) = at.tables.get(at.table).cloned() else {
-            let (of, parts) = (at.of, at.parts);
-            return Ok(Transition::go(State::Sealing { of, parts }));
+            at.tables = own::TABLES.iter().map(ToString::to_string).collect();
+            at.table = 0;
+            return Ok(Transition::go(State::WritingOwn { at }));
         };
         let write = async |_| self.write_part(&at, &name).await;
         let last: Option<Vec<String>> = cx.step(WRITE, &POLICY, write).await?;
@@ -423,6 +443,43 @@ impl ExportWorkflow {
         Ok(Transition::go(State::Writing { at }))
     }
 
+    async fn write_own(&self, cx: &Context, mut at: Walk) -> Result<Transition<Self>, StepError> {
+        let write = async |_| self.write_own_part(&at).await;
+        let part: Option<OwnPart> = cx.step(WRITE_OWN, &POLICY, write).await?;
+        let Some(part) = part else {
+            let (of, parts) = (at.of, at.parts);
+            return Ok(Transition::go(State::Sealing { of, parts }));
+        };
+        if part.table != at.table {
+            (at.table, at.part_of_table) = (part.table, 0);
+        }
+        at.after = Some(part.after);
+        at.parts += 1;
+        at.part_of_table += 1;
+        Ok(Transition::go(State::WritingOwn { at }))
+    }
+
+    /// Writes the next chunk of our own rows as a part, past tables that have none (left).
+    async fn write_own_part(&self, at: &Walk) -> Result<Option<OwnPart>, StepError> {
+        let mut after = at.after.as_deref();
+        let mut number = at.part_of_table + 1;
+        for (table, name) in at.tables.iter().enumerate().skip(at.table) {
+            let tenant = at.of.tenant_id;
+            let read = place::speak(&self.environment, tenant, async |conn, tenant, shard| {
+                Ok(own::read(conn, tenant, shard, name, after).await)
+            });
+            let page = read.await.map_err(door_error)?.map_err(product_error)?;
+            if let Some(last) = page.last {
+                let shown = own::manifest_name(name);
+                let file = own::part_name(name, number);
+                self.put(at, (&file, &shown), &page.lines).await?;
+                return Ok(Some(OwnPart { table, after: last }));
+            }
+            (after, number) = (None, 1);
+        }
+        Ok(None)
+    }
+
     /// Writes the next chunk as a part, and down that it was; where the next one goes on.
     async fn write_part(&self, at: &Walk, name: &str) -> Result<Option<Vec<String>>, StepError> {
         let site = self.open(&at.of).await?;
@@ -436,13 +493,23 @@ impl ExportWorkflow {
             Ok(page)
         };
         let page = read().await.map_err(product_error)?;
-        if page.last.is_none() {
-            return Ok(None);
+        if page.last.is_some() {
+            let file = format!("{}-{:05}.jsonl.gz", file_name(name), at.part_of_table + 1);
+            self.put(at, (&file, name), &page.lines).await?;
         }
+        Ok(page.last)
+    }
+
+    /// Writes a part into the store, sealed, and down that it was.
+    async fn put(
+        &self,
+        at: &Walk,
+        (file, table): (&str, &str),
+        lines: &[String],
+    ) -> Result<(), StepError> {
         let key = self.writing_key(&at.of).await?;
-        let file = format!("{}-{:05}.jsonl.gz", file_name(name), at.part_of_table + 1);
         let archive = self.environment.archive().map_err(|error| error.step())?;
-        let written = archive.write_part(at.of.place(), &file, name, &page.lines, Some(&key));
+        let written = archive.write_part(at.of.place(), file, table, lines, Some(&key));
         let part = written.await.map_err(|error| error.step())?;
         let (export, seq) = (at.of.export_id, at.parts);
         place::speak(
@@ -453,8 +520,7 @@ impl ExportWorkflow {
             },
         )
         .await
-        .map_err(door_error)?;
-        Ok(page.last)
+        .map_err(door_error)
     }
 
     async fn seal(
@@ -546,7 +612,14 @@ impl ExportWorkflow {
             tx.rollback().await?;
             Ok(shapes)
         };
-        look().await.map_err(product_error)
+        let mut shapes = look().await.map_err(product_error)?;
+        let ours = place::speak(
+            &self.environment,
+            of.tenant_id,
+            async |conn, tenant, shard| Ok(own::shapes(conn, tenant, shard).await),
+        );
+        shapes.extend(ours.await.map_err(door_error)?.map_err(product_error)?);
+        Ok(shapes)
     }
 
     /// The key, as long as the export is being written.

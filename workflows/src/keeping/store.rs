@@ -38,6 +38,8 @@ pub(crate) struct Table {
     /// Columns that can be written.
     written: Vec<String>,
     columns: Vec<Column>,
+    /// Columns that are left out of its rows as they are read.
+    hidden: Vec<String>,
     /// Foreign keys that point here.
     referrers: Vec<Reference>,
     /// Foreign keys from here.
@@ -113,9 +115,24 @@ pub(crate) async fn look(
     name: &str,
     partition: Option<&str>,
 ) -> Result<Table, ProductError> {
-    let whole = site.table(name);
-    let relation = partition.map_or_else(|| whole.clone(), ToOwned::to_owned);
-    let columns = list_columns(conn, &whole).await?;
+    let mut table = look_at(conn, name, &site.table(name), site.own(name)).await?;
+    if let Some(partition) = partition {
+        partition.clone_into(&mut table.relation);
+    }
+    Ok(table)
+}
+
+/// Reads what the catalog tells of a table that SQL names `whole`; `own` says whose its rows are.
+///
+/// # Errors
+/// As [`look`].
+pub(crate) async fn look_at(
+    conn: &mut PgConnection,
+    name: &str,
+    whole: &str,
+    own: String,
+) -> Result<Table, ProductError> {
+    let columns = list_columns(conn, whole).await?;
     let all: Vec<Column> = columns.iter().map(|(column, ..)| column.clone()).collect();
     let mut key: Vec<(i64, Column)> = columns
         .iter()
@@ -128,14 +145,15 @@ pub(crate) async fn look(
         )));
     }
     let (referrers, references) = (
-        list_references(conn, &whole, true).await?,
-        list_references(conn, &whole, false).await?,
+        list_references(conn, whole, true).await?,
+        list_references(conn, whole, false).await?,
     );
     Ok(Table {
         name: name.to_owned(),
-        whole,
-        relation,
-        own: site.own(name),
+        whole: whole.to_owned(),
+        relation: whole.to_owned(),
+        own,
+        hidden: Vec::new(),
         key: key.into_iter().map(|(_, column)| column).collect(),
         written: columns
             .iter()
@@ -413,17 +431,39 @@ async fn old(
 impl Table {
     /// Its shape, for a manifest.
     pub(crate) fn shape(&self) -> TableShape {
+        let shown = |column: &&Column| !self.hidden.contains(&column.name);
         TableShape {
             name: self.name.clone(),
-            primary_key: self.key.iter().map(|column| column.name.clone()).collect(),
+            primary_key: self
+                .key
+                .iter()
+                .filter(shown)
+                .map(|column| column.name.clone())
+                .collect(),
             columns: self
                 .columns
                 .iter()
+                .filter(shown)
                 .map(|column| ColumnShape {
                     name: column.name.clone(),
                     data_type: column.data_type.clone(),
                 })
                 .collect(),
+        }
+    }
+
+    /// The same, its rows without these columns.
+    pub(crate) fn without(mut self, hidden: &[&str]) -> Self {
+        self.hidden = hidden.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// A row, under an alias, as JSON.
+    fn as_json(&self, alias: &str) -> String {
+        let hidden: Vec<String> = self.hidden.iter().map(|name| format!("'{name}'")).collect();
+        match hidden.is_empty() {
+            true => format!("to_jsonb({alias})"),
+            false => format!("to_jsonb({alias}) - array[{}]", hidden.join(", ")),
         }
     }
 
@@ -491,7 +531,7 @@ async fn page(
            order by {keys}
            limit {CHUNK}
          ), written as materialized (
-           select place, key, to_jsonb(whole)::text as line from page
+           select place, key, ({})::text as line from page
          ), sized as (
            select place, key, line, sum(octet_length(line)) over (order by place) - octet_length(line) as before
            from written
@@ -501,6 +541,7 @@ async fn page(
         texts.join(", "),
         table.relation,
         table.behind(after, 2),
+        table.as_json("whole"),
     );
     let mut query = sqlx::query(AssertSqlSafe(statement)).bind(held);
     for value in after.unwrap_or_default() {

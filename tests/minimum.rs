@@ -17,11 +17,15 @@ fn key() -> IdempotencyKey {
     IdempotencyKey::generate()
 }
 
-fn euros(amount: &str) -> Money {
+fn money(amount: &str, currency: &str) -> Money {
     Money {
         amount: amount.parse().unwrap(),
-        currency: "EUR".to_owned(),
+        currency: currency.to_owned(),
     }
+}
+
+fn euros(amount: &str) -> Money {
+    money(amount, "EUR")
 }
 
 /// The team plan for 49.00 EUR a month, from 1 June 2027 in UTC; June is paid.
@@ -44,8 +48,12 @@ async fn july(app: &TestApp) -> Subscriber<'_> {
 }
 
 async fn grant(customer: &Subscriber<'_>, amount: &str) {
+    grant_money(customer, euros(amount)).await;
+}
+
+async fn grant_money(customer: &Subscriber<'_>, amount: Money) {
     let grant = GrantCredit {
-        amount: euros(amount),
+        amount,
         reason: "a gift".to_owned(),
     };
     let tenant = customer.tenant.tenant_id;
@@ -78,9 +86,13 @@ fn table(head: &str) -> Vec<[String; 6]> {
 }
 
 /// A clocked tenant with a card that has bought nothing yet, and a plan of that price.
-async fn offered<'a>(app: &'a TestApp, plan: &str, price: &str) -> Subscriber<'a> {
+async fn offered<'a>(
+    app: &'a TestApp,
+    plan: &str,
+    (price, currency): (&str, &str),
+) -> Subscriber<'a> {
     let catalog = json!({"plans": {plan: {
-        "name": "Docs", "product": "Projects", "interval": "month", "prices": {"EUR": price},
+        "name": "Docs", "product": "Projects", "interval": "month", "prices": {currency: price},
     }}});
     let publish = PublishCatalog::default();
     let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
@@ -104,10 +116,10 @@ async fn offered<'a>(app: &'a TestApp, plan: &str, price: &str) -> Subscriber<'a
     customer
 }
 
-async fn buy(customer: &mut Subscriber<'_>, plan: &str) {
+async fn buy(customer: &mut Subscriber<'_>, plan: &str, currency: &str) {
     let new = NewSubscription {
         plan: plan.to_owned(),
-        currency: "EUR".to_owned(),
+        currency: currency.to_owned(),
         ..NewSubscription::default()
     };
     let tenant = customer.tenant.tenant_id;
@@ -123,30 +135,33 @@ async fn told(app: &TestApp, customer: &Subscriber<'_>, invoice: &Invoice) -> [S
     let balances = customer.client.credit(customer.tenant.tenant_id).await;
     let balances = balances.unwrap().balances;
     let left = balances.first().map(|balance| balance.amount);
+    let currency = &invoice.total.currency;
+    let decimals = if currency == "KWD" { 3 } else { 2 };
     let amounts = [
         invoice.balance_applied.amount - carried,
-        Decimal::new(charged(app, invoice), 2),
+        Decimal::new(charged(app, invoice), decimals),
         carried,
         left.unwrap_or_default(),
     ];
-    amounts.map(|amount| format!("{amount:.2} EUR"))
+    let places = usize::try_from(decimals).unwrap();
+    amounts.map(|amount| format!("{amount:.places$} {currency}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_small_is_carried_over_as_the_docs_say() {
     let app = TestApp::new().await;
-    for price in ["49.00", "0.15"] {
+    for (price, currency) in [("49.00", "EUR"), ("0.15", "EUR"), ("12.345", "KWD")] {
         let plan = format!("docs-{}", price.replace('.', "-"));
-        let mut customer = offered(&app, &plan, price).await;
-        let rows = table(&format!("{price} EUR a month"));
+        let mut customer = offered(&app, &plan, (price, currency)).await;
+        let rows = table(&format!("{price} {currency} a month"));
         assert!(rows.len() >= 4);
         for (month, row) in rows.iter().enumerate() {
-            let granted = row[1].trim_end_matches(" EUR");
-            if granted != "0.00" {
-                grant(&customer, granted).await;
+            let granted = money(row[1].split(' ').next().unwrap(), currency);
+            if !granted.amount.is_zero() {
+                grant_money(&customer, granted).await;
             }
             if month == 0 {
-                buy(&mut customer, &plan).await;
+                buy(&mut customer, &plan, currency).await;
             } else {
                 customer.advance("31d").await;
             }
@@ -233,7 +248,7 @@ async fn give_back(
     amount: Option<&str>,
 ) -> Result<CreditNote, ClientError> {
     let note = NewCreditNote {
-        amount: amount.map(euros),
+        amount: amount.map(|amount| money(amount, &invoice.total.currency)),
         refund,
         reason: "an outage".to_owned(),
         dry_run: false,
@@ -364,8 +379,8 @@ async fn a_debt_that_credit_lowers_so_far_ends_with_its_next_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invoice_with_nothing_to_pay_collects_nothing() {
     let app = TestApp::new().await;
-    let mut customer = offered(&app, "small", "0.30").await;
-    buy(&mut customer, "small").await;
+    let mut customer = offered(&app, "small", ("0.30", "EUR")).await;
+    buy(&mut customer, "small", "EUR").await;
     assert_eq!(balance(&customer).await, "-0.30");
     grant(&customer, "0.10").await;
     assert_eq!(balance(&customer).await, "-0.20");
@@ -375,7 +390,7 @@ async fn an_invoice_with_nothing_to_pay_collects_nothing() {
     let publish = PublishCatalog::default();
     let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
     published.unwrap();
-    buy(&mut customer, "free").await;
+    buy(&mut customer, "free", "EUR").await;
     let free = customer.invoices().await.pop().unwrap();
     assert_eq!(
         (free.status, free.total),
@@ -400,5 +415,66 @@ async fn a_lost_dispute_holds_nothing_for_what_was_collected() {
     let given = give_back(&customer, &collected, false, None).await.unwrap();
     assert_eq!(given.to_debt, euros("49.00"));
     assert_eq!(service(&customer).await, Service::On);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_thousandths_whole_hundredths_are_refunded_and_the_rest_is_credit() {
+    let app = TestApp::new().await;
+    let mut customer = offered(&app, "dinars", ("12.345", "KWD")).await;
+    buy(&mut customer, "dinars", "KWD").await;
+    let june = customer.invoices().await.remove(0);
+    assert_eq!(june.carried_over, Some(money("0.005", "KWD")));
+    assert_eq!(charged(&app, &june), 12340);
+    let given = give_back(&customer, &june, true, Some("3.333")).await;
+    let given = given.unwrap();
+    assert_eq!(given.to_refund, money("3.330", "KWD"));
+    assert_eq!(given.to_balance, money("0.003", "KWD"));
+    assert_eq!(charged(&app, &june), 9010);
+    let given = give_back(&customer, &june, true, Some("9.010")).await;
+    assert_eq!(given.unwrap().to_refund, money("9.010", "KWD"));
+    assert_eq!(charged(&app, &june), 0);
+    // With the rest all of it is given back, and what was carried over is owed by nobody.
+    assert_eq!(balance(&customer).await, "-0.002");
+    let given = give_back(&customer, &june, false, None).await.unwrap();
+    assert_eq!(given.to_balance, money("0.002", "KWD"));
+    assert_eq!(balance(&customer).await, "0.000");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_to_charge_waits_for_an_operator_and_not_for_the_customer() {
+    let app = TestApp::new().await;
+    let mut customer = offered(&app, "fleet", ("1000000.00", "EUR")).await;
+    let (client, tenant) = (customer.client, customer.tenant.tenant_id);
+    buy(&mut customer, "fleet", "EUR").await;
+    // The ladder of what a customer could pay would have ended.
+    customer.advance("25d").await;
+    let large = customer.invoices().await.remove(0);
+    assert_eq!((large.status, large.attempts), (InvoiceStatus::Open, 1));
+    let owed = client.list_debts(tenant).await.unwrap().remove(0);
+    let last = owed.last_decline.unwrap();
+    assert_eq!((&*last.code, &*last.class), ("amount_too_large", "amount"));
+    assert_eq!(owed.unpaid[0].waits_for.as_deref(), Some("operator"));
+    assert!(owed.unpaid[0].waits_since.is_some());
+    let coming = [owed.next_attempt_at, owed.next_step_at, owed.ends_at];
+    assert_eq!(coming, [None; 3]);
+    assert_eq!(service(&customer).await, Service::On);
+    // Another method would help as little, and is not charged.
+    customer.attach("pm_card_mastercard").await;
+    customer.advance("1h").await;
+    assert_eq!(customer.invoices().await[0].attempts, 1);
+    let given = give_back(&customer, &large, false, Some("0.01")).await;
+    assert_eq!(given.unwrap().to_debt, euros("0.01"));
+    act(&customer, &large, "collect", false).await;
+    let paid = customer.invoices().await.remove(0);
+    assert_eq!((paid.status, paid.attempts), (InvoiceStatus::Paid, 2));
+    assert_eq!(charged(&app, &paid), 99_999_999);
+    assert!(!owes(&customer).await);
+    // It heard of what it bought and paid, and of no debt.
+    let mails = customer.mails().await;
+    for told in ["payment_failed", "final_notice", "recovered"] {
+        assert!(!mails.contains(&told.to_owned()), "{mails:?}");
+    }
     app.finish().await;
 }

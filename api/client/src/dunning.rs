@@ -97,7 +97,9 @@ pub struct UnpaidInvoice {
     /// When it first failed.
     pub failed_at: DateTime<Utc>,
     /// For whom an attempt at it waits that is under way: `bank` to settle, `customer` to confirm,
-    /// `provider` to take it. Nothing comes of it by dunning until that has ended.
+    /// `provider` to take it. Nothing comes of it by dunning until that has ended. Or `operator`: the
+    /// provider takes no charge of that amount, by no method; a credit note and another attempt, or
+    /// taking it back, goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "bank")]
     pub waits_for: Option<String>,
@@ -112,7 +114,8 @@ pub struct LastDecline {
     /// In the provider's word.
     #[schema(example = "insufficient_funds")]
     pub code: String,
-    /// What a retry could change: `hard` (nothing), `data` (corrected data), `soft` (time may).
+    /// What a retry could change: `hard` (nothing), `data` (corrected data), `soft` (time may),
+    /// `amount` (nothing of the customer's: what is owed must change).
     #[schema(example = "soft")]
     pub class: String,
     /// When.

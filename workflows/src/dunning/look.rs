@@ -18,6 +18,7 @@ use crate::calendar;
 use crate::hold::{self, HoldRow, Lifted};
 use crate::money::Currency;
 use crate::payment::rules::DeclineClass;
+use crate::ports::stripe::chargeable;
 use crate::tenant::{self, methods};
 
 /// What a look came to, as the journal keeps it.
@@ -164,9 +165,10 @@ async fn count_retries(
         let Some(next) = &one.next else {
             continue;
         };
-        if let Entry::Vacant(entry) = retries.entry((next.method.clone(), one.total.amount())) {
+        let charged = chargeable(one.total);
+        if let Entry::Vacant(entry) = retries.entry((next.method.clone(), charged.amount())) {
             let (tenant, shard, method) = (ask.tenant, ask.shard, &next.method);
-            let counted = store::count_retries(conn, tenant, shard, method, one.total, since);
+            let counted = store::count_retries(conn, tenant, shard, method, charged, since);
             entry.insert(counted.await?);
         }
     }

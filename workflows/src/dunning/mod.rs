@@ -8,7 +8,8 @@
 //! What follows is one pure function, `rules::decide`; when and what is data, `policy`.
 //!
 //! While an attempt at an invoice is under way, nothing that hurts follows for it. Whoever makes the
-//! attempt tells when it has to wait and when it has ended.
+//! attempt tells when it has to wait and when it has ended. What the provider takes of nobody, for its
+//! amount, waits in the same way, for an operator: the tenant is told nothing of it.
 
 mod door;
 mod look;
@@ -272,13 +273,15 @@ async fn failed(
     let (invoice, generation) = (failure.invoice_id, failure.generation);
     let switched = decision.switch.iter().any(|one| one.invoice_id == invoice);
     let goes_on = switched || decision.collect.contains(&invoice);
+    let of_amount = failure.class == DeclineClass::Amount;
     let debt = Debt {
-        untold: (debt.untold || !owing) && goes_on,
+        untold: (debt.untold || !owing) && (goes_on || of_amount),
         ..debt
     };
     let transition = follow(cx, debt, looked, "failed");
-    if decision.stage == Stage::Clear || goes_on {
-        // It was paid meanwhile, or the attempt with the next method tells.
+    if decision.stage == Stage::Clear || goes_on || of_amount {
+        // It was paid meanwhile, or the attempt with the next method tells; or nothing that the tenant
+        // could do would help.
         return Ok(transition);
     }
     if failure.code == AUTHENTICATION_REQUIRED {

@@ -112,7 +112,8 @@ impl Ladders {
         match class {
             DeclineClass::Soft => &self.soft,
             DeclineClass::Data => &self.data,
-            DeclineClass::Hard => &self.hard,
+            // No day mends an amount: an operator does.
+            DeclineClass::Hard | DeclineClass::Amount => &self.hard,
         }
     }
 }

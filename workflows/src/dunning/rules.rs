@@ -7,7 +7,8 @@
 //! for payment.
 //!
 //! What an attempt is under way for stands still (Meteroid's rule for rails that take days: no dunning,
-//! no second charge): it is as it was when the attempt was sent, until that has ended.
+//! no second charge): it is as it was when the attempt was sent, until that has ended. So does what the
+//! provider charges to nobody, for its amount: an operator has to change what is owed.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use crate::calendar;
 use crate::hold::{Blocks, Kind};
 use crate::money::Money;
 use crate::payment::rules::DeclineClass;
+use crate::ports::stripe::chargeable;
 
 /// An invoice that is open and was declined.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +48,7 @@ pub struct Unpaid {
 }
 
 impl Unpaid {
-    /// The attempt that is under way, if one is.
+    /// The attempt that is under way, or that only an operator follows up, if one is.
     #[must_use]
     pub const fn under_way(&self) -> Option<UnderWay> {
         match self.last {
@@ -65,7 +67,7 @@ pub enum Attempt {
     UnderWay(UnderWay),
 }
 
-/// An attempt that has not ended.
+/// An attempt that has not ended; or one that has, and nothing that the customer does brings it further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnderWay {
     /// When it was sent; `None` while it is about to be.
@@ -83,6 +85,8 @@ pub enum WaitsFor {
     Customer,
     /// The bank settles.
     Bank,
+    /// An operator changes what is owed: the provider takes no such amount.
+    Operator,
 }
 
 impl WaitsFor {
@@ -93,6 +97,7 @@ impl WaitsFor {
             Self::Provider => "provider",
             Self::Customer => "customer",
             Self::Bank => "bank",
+            Self::Operator => "operator",
         }
     }
 }
@@ -507,7 +512,7 @@ fn affordable<'a>(facts: &Facts<'a>) -> Vec<&'a Unpaid> {
             // Without a method nothing reaches a network.
             return true;
         };
-        let of = (next.method.clone(), one.total.amount());
+        let of = (next.method.clone(), chargeable(one.total).amount());
         let tried = retries.entry(of).or_default();
         *tried += 1;
         *tried <= ceiling.attempts

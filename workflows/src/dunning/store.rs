@@ -28,7 +28,10 @@ pub(crate) async fn list_unpaid(
         select invoice.invoice_id, invoice.subscription_id,
           invoice.total - invoice.credited - invoice.balance_applied as "total!",
           invoice.finalized_at as "finalized_at!",
-          min(payment.settled_at) filter (where payment.status = 'declined') as "failed_at!",
+          -- An amount that the provider takes of nobody is no failure of the customer's.
+          coalesce(
+            min(payment.settled_at) filter (where payment.decline_class <> 'amount'),
+            min(payment.settled_at) filter (where payment.status = 'declined')) as "failed_at!",
           max(coalesce(payment.settled_at, payment.sent_at)) as "tried_at!",
           invoice.attempts as "generation!",
           -- Nothing is known of it while it is about to be written down.
@@ -57,6 +60,10 @@ pub(crate) async fn list_unpaid(
         .map(|row| {
             let declined = row.class.as_deref().map(read_class).transpose()?;
             let last = match declined {
+                Some(DeclineClass::Amount) => Attempt::UnderWay(UnderWay {
+                    since: row.sent_at,
+                    waits_for: WaitsFor::Operator,
+                }),
                 Some(class) => Attempt::Declined(Declined {
                     generation: row.generation,
                     class,
@@ -151,7 +158,8 @@ pub(super) struct Decline {
 }
 
 /// Finds the last decline of what is owed in a currency; before those after which another attempt is
-/// under way, one of what that is not so of.
+/// under way, one of what that is not so of; before those of an amount, which say nothing of a method,
+/// any other.
 pub(super) async fn find_last_decline(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -170,7 +178,8 @@ pub(super) async fn find_last_decline(
           and invoice.currency = $3
           and invoice.status = 'open'
           and payment.status = 'declined'
-        order by payment.generation = invoice.attempts desc, payment.settled_at desc,
+        order by payment.decline_class = 'amount', payment.generation = invoice.attempts desc,
+          payment.settled_at desc,
           payment.generation desc, payment.invoice_id desc
         limit 1
         "#,

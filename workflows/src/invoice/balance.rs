@@ -3,7 +3,8 @@
 //! A provider takes no charge below a minimum of its own, which may depend on the currency that it
 //! pays out in: only it can tell. A rest that is too small is carried over, as Stripe Billing does:
 //! its invoice is paid by the balance, which is below zero by that much until the next invoice with
-//! something to pay collects it, or until credit makes up for it. So what the balance gave an invoice
+//! something to pay collects it, or until credit makes up for it. The thousandths that it does not take of
+//! a larger amount are carried over in the same way, once the rest of it is paid. So what the balance gave an invoice
 //! (`balance_applied`) is below zero where the invoice collected more than it was given.
 //!
 //! Whoever writes here locks the invoice's row first, then the row of the balance, like a credit note.
@@ -45,7 +46,7 @@ pub(super) async fn apply(
     move_to(tx, tenant, shard, of, (amount, reason), now).await
 }
 
-/// Settles an open invoice: what is due of it still is carried over.
+/// Settles an open invoice: what is due of it still, beyond what was paid, is carried over.
 ///
 /// # Errors
 /// Terminal, when there is no such invoice; when the database does not answer.
@@ -54,13 +55,14 @@ pub(super) async fn carry_over(
     tenant: TenantId,
     shard: ShardId,
     of: &Input,
+    paid: Decimal,
     now: DateTime<Utc>,
 ) -> Result<(), StepError> {
     let standing = store::lock(tx, of.invoice_id, shard).await?;
     let standing = standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
-    let due = standing.due();
-    if standing.status == "open" && due > Decimal::ZERO {
-        move_to(tx, tenant, shard, of, (due, "carried_over"), now).await?;
+    let rest = standing.due() - paid;
+    if standing.status == "open" && rest > Decimal::ZERO {
+        move_to(tx, tenant, shard, of, (rest, "carried_over"), now).await?;
     }
     Ok(store::apply_paid(tx, of.invoice_id, shard, now).await?)
 }

@@ -7,10 +7,12 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
-use tenure_engine::{ShardId, StepError, TenantId};
+use tenure_engine::{ResultExt as _, ShardId, StepError, TenantId};
 use uuid::Uuid;
 
 use super::{issuer, store};
+use crate::money::Currency;
+use crate::ports::stripe::smallest_part;
 use crate::pricing::CreditLine;
 use crate::subscription::money::{CreditPolicy, Split, split};
 
@@ -48,7 +50,9 @@ pub(crate) async fn give(
     let standing = standing.ok_or_else(|| StepError::terminal("no_invoice", note.invoice_id))?;
     let payments = store::list_refundable(conn, note.invoice_id, shard).await?;
     let refundable = payments.iter().map(|payment| payment.left).sum();
-    let split = split(note.total, standing.due(), refundable, note.policy);
+    let currency: Currency = standing.currency.parse().terminal("unknown_currency")?;
+    let part = smallest_part(currency);
+    let split = split(note.total, standing.due(), refundable, note.policy, part);
     let credit_note_id = tenure_engine::new_uuid(shard);
     let issuer = issuer::keep(conn, tenant, shard, note.invoice_id).await?;
     let number = store::claim_credit_number(conn, tenant, shard, &issuer.legal_entity).await?;

@@ -577,8 +577,10 @@ async fn collected(
             // Runs of before credit was told of answered nothing here.
             let open: Option<Vec<Uuid>> = cx
                 .transact(MARK_PAID, async |tx| {
-                    let over = keep_overpaid(tx, tenant, shard, &of, generation, now).await?;
-                    store::apply_paid(tx, of.invoice_id, shard, now).await?;
+                    let (id, of) = (of.invoice_id, &of);
+                    let paid = payment::store::find_amount(tx, id, generation, shard).await?;
+                    let over = keep_overpaid(tx, tenant, shard, of, paid, now).await?;
+                    balance::carry_over(tx, tenant, shard, of, paid, now).await?;
                     if !over {
                         return Ok(None);
                     }
@@ -602,7 +604,7 @@ async fn collected(
         payment::Output::TooSmall => {
             let (tenant, shard, now) = (cx.tenant_id(), cx.shard_id(), cx.now());
             cx.transact(CARRY_OVER, async |tx| {
-                balance::carry_over(tx, tenant, shard, &of, now).await
+                balance::carry_over(tx, tenant, shard, &of, Decimal::ZERO, now).await
             })
             .await?;
             Ok(Transition::go(State::Paid { of, generation }))
@@ -636,12 +638,11 @@ async fn keep_overpaid(
     tenant: TenantId,
     shard: ShardId,
     of: &Input,
-    generation: i32,
+    paid: Decimal,
     now: DateTime<Utc>,
 ) -> Result<bool, StepError> {
     let standing = store::lock(tx, of.invoice_id, shard).await?;
     let standing = standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
-    let paid = payment::store::find_amount(tx, of.invoice_id, generation, shard).await?;
     let over = paid - standing.due();
     let is_over = over > Decimal::ZERO && standing.status == "open";
     if is_over {
@@ -722,7 +723,7 @@ async fn credited(
             // anybody is dunned for: the next one collects that.
             let settled = standing.due() == applied || standing.credited == standing.total;
             if settled {
-                balance::carry_over(tx, tenant, shard, &of, now).await?;
+                balance::carry_over(tx, tenant, shard, &of, Decimal::ZERO, now).await?;
             }
             Ok(settled)
         })

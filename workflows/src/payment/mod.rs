@@ -16,7 +16,13 @@
 //!
 //! A provider takes no charge below a minimum that it alone knows. That is no decline either: nothing
 //! was asked of the customer, so nobody is dunned or mailed and the method is as good as before. The
-//! invoice carries the rest over ([`invoice`]).
+//! invoice carries the rest over ([`invoice`]). So it does with thousandths that a provider does not take:
+//! the attempt charges what can be charged.
+//!
+//! # When it is too large
+//!
+//! A provider takes no charge above a maximum either, by no method. There is nothing that the customer
+//! could do: it is a decline of a class of its own, after which dunning waits for an operator.
 //!
 //! # When somebody else takes too long
 //!
@@ -49,7 +55,7 @@ use crate::environment::Environment;
 use crate::invoice;
 use crate::money::Money;
 use crate::notice::{self, NoticeWorkflow};
-use crate::ports::stripe::{Cancelled, Charge, Charged, STRIPE, may_pass};
+use crate::ports::stripe::{Cancelled, Charge, Charged, STRIPE, may_pass, smallest_part};
 use crate::tenant::{self, methods};
 use rules::{DeclineClass, NOT_CONFIRMED, NOT_SETTLED, classify};
 
@@ -325,6 +331,10 @@ impl PaymentWorkflow {
         intent: Intent,
         last: bool,
     ) -> Result<Charged, StepError> {
+        if intent.money.amount() < smallest_part(intent.money.currency()) {
+            // There is no such charge, whatever the provider's minimum is.
+            return Ok(Charged::TooSmall);
+        }
         let Some(method) = intent.method else {
             return Ok(Charged::Declined {
                 intent: None,
@@ -432,6 +442,7 @@ async fn write_intent(cx: &Context, of: &Input) -> Result<Intent, StepError> {
             invoice: of.invoice_id,
             generation: of.generation,
             method: chosen.map(|chosen| chosen.offered),
+            part: smallest_part(invoice.total.currency()),
         };
         let first = store::insert(tx, tenant_id, shard, &attempt, now).await?;
         // What was written first holds, whatever is charged by now: under the same key the provider

@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::stripe::{CURRENCY_NOT_SUPPORTED, METHOD_GONE};
+use crate::ports::stripe::{
+    AMOUNT_TOO_LARGE, CURRENCY_NOT_SUPPORTED, INVALID_CHARGE_AMOUNT, METHOD_GONE,
+};
 
 /// What a retry could change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +19,9 @@ pub enum DeclineClass {
     Data,
     /// Time may.
     Soft,
+    /// Nothing that the customer could do: the provider takes no such amount, by no method. An operator
+    /// changes what is owed.
+    Amount,
 }
 
 impl DeclineClass {
@@ -27,13 +32,14 @@ impl DeclineClass {
             Self::Hard => "hard",
             Self::Data => "data",
             Self::Soft => "soft",
+            Self::Amount => "amount",
         }
     }
 
     /// Reads the stored spelling.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Hard, Self::Data, Self::Soft]
+        [Self::Hard, Self::Data, Self::Soft, Self::Amount]
             .into_iter()
             .find(|class| class.word() == word)
     }
@@ -93,10 +99,14 @@ const DATA: [&str; 6] = [
     "invalid_expiry_year",
 ];
 
+/// What is refused whoever pays it, and whatever the provider advises.
+const AMOUNT: [&str; 2] = [AMOUNT_TOO_LARGE, INVALID_CHARGE_AMOUNT];
+
 /// Classes a decline.
 #[must_use]
 pub fn classify(code: &str, advice: Option<&str>) -> DeclineClass {
     match advice {
+        _ if AMOUNT.contains(&code) => DeclineClass::Amount,
         Some("do_not_try_again") => DeclineClass::Hard,
         Some("confirm_card_data") => DeclineClass::Data,
         Some("try_again_later") => DeclineClass::Soft,
@@ -119,6 +129,7 @@ mod tests {
             ("some_new_code", None, DeclineClass::Soft),
             (NOT_CONFIRMED, None, DeclineClass::Soft),
             (NOT_SETTLED, None, DeclineClass::Hard),
+            (AMOUNT_TOO_LARGE, None, DeclineClass::Amount),
             (
                 "insufficient_funds",
                 Some("do_not_try_again"),

@@ -14,10 +14,12 @@ pub(super) struct NewAttempt<'a> {
     pub(super) generation: i32,
     /// What is charged; the attempt keeps it.
     pub(super) method: Option<&'a Offered>,
+    /// The smallest part of the currency that can be charged.
+    pub(super) part: Decimal,
 }
 
-/// Writes the intent to charge what is still owed for the invoice. `false` when it was written
-/// before, or when nothing is owed.
+/// Writes the intent to charge what is still owed for the invoice, in whole parts; all of it where that
+/// is less than one. `false` when it was written before, or when nothing is owed.
 pub(super) async fn insert(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -31,8 +33,10 @@ pub(super) async fn insert(
           (invoice_id, generation, shard_id, tenant_id, currency, amount, method_id, method_offer, rail, status,
            sent_at)
         select invoice.invoice_id, $2, $3, $4, invoice.currency,
-          invoice.total - invoice.credited - invoice.balance_applied, $5, $6, $7, 'sent', $8
+          coalesce(nullif(due.amount - mod(due.amount, $9), 0), due.amount), $5, $6, $7, 'sent', $8
         from app.invoice
+        cross join lateral (
+          select invoice.total - invoice.credited - invoice.balance_applied as amount) as due
         where invoice.invoice_id = $1
           and invoice.shard_id = $3
           and invoice.total > invoice.credited + invoice.balance_applied
@@ -46,6 +50,7 @@ pub(super) async fn insert(
         attempt.method.map_or(1, |one| one.offer),
         attempt.method.map(|one| one.method.brand.as_str()),
         now,
+        attempt.part,
     )
     .execute(conn)
     .await?;

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, Months, NaiveDate, Utc};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use stripe::{Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError, StripeRequest};
 use stripe_billing::test_helpers_test_clock::{
@@ -32,7 +33,7 @@ use stripe_shared::{
 };
 use tenure_engine::StepError;
 
-use crate::money::Money;
+use crate::money::{Currency, Money};
 
 pub use dispute::{Disputed, Standing};
 pub use event::{EventPage, EventQuery, EventsFrom, ListedEvent};
@@ -44,6 +45,10 @@ pub const STRIPE: &str = "stripe";
 pub const METHOD_GONE: &str = "payment_method_gone";
 /// Stripe's word, also for methods of which it says so in the words of a malformed request.
 pub const CURRENCY_NOT_SUPPORTED: &str = "currency_not_supported";
+/// Stripe's word for more than it charges at once in a currency.
+pub const AMOUNT_TOO_LARGE: &str = "amount_too_large";
+/// Stripe's word for an amount that the currency does not have.
+pub const INVALID_CHARGE_AMOUNT: &str = "invalid_charge_amount";
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How many of a customer's latest charges a look-up reads.
@@ -332,7 +337,7 @@ impl Stripe {
                 advice: error.advice_code.clone(),
             }),
             Err(StripeError::Stripe(error, 400)) if is_too_small(&error) => Ok(Charged::TooSmall),
-            Err(error) => match refused_method(&error) {
+            Err(error) => match refused_method(&error).or(refused_amount(&error)) {
                 Some(code) => Ok(Charged::Declined {
                     intent: None,
                     code: code.to_owned(),
@@ -398,6 +403,24 @@ impl Stripe {
             (_, ended) => Cancelled::Ended(ended),
         })
     }
+}
+
+/// The smallest part of a currency that Stripe charges and gives back. Of those with thousandths it takes
+/// whole hundredths only (docs.stripe.com/currencies#three-decimal).
+#[must_use]
+pub fn smallest_part(currency: Currency) -> Decimal {
+    Decimal::new(1, currency.decimals().min(2))
+}
+
+/// What Stripe charges of what is owed: whole smallest parts. All of it where that would be nothing.
+#[must_use]
+pub fn chargeable(owed: Money) -> Money {
+    let amount = owed.amount();
+    let charged = amount - amount % smallest_part(owed.currency());
+    if charged.is_zero() {
+        return owed;
+    }
+    Money::new(charged, owed.currency())
 }
 
 fn read(intent: &PaymentIntent) -> Charged {
@@ -494,6 +517,18 @@ fn refused_method(error: &StripeError) -> Option<&'static str> {
     }
 }
 
+/// Stripe's word for an amount that it takes of nobody, by no method.
+fn refused_amount(error: &StripeError) -> Option<&'static str> {
+    let StripeError::Stripe(error, 400) = error else {
+        return None;
+    };
+    match error.code.as_ref()? {
+        ApiErrorsCode::AmountTooLarge => Some(AMOUNT_TOO_LARGE),
+        ApiErrorsCode::InvalidChargeAmount => Some(INVALID_CHARGE_AMOUNT),
+        _ => None,
+    }
+}
+
 /// What may pass is retryable; a request that Stripe refuses as wrong never gets better.
 fn failure(error: &StripeError) -> StepError {
     match error {
@@ -520,5 +555,25 @@ fn describe(error: &StripeError) -> String {
         StripeError::ClientError(_) => "the connection failed".to_owned(),
         StripeError::JSONDeserialize(_) => "the answer could not be read".to_owned(),
         _ => "the request could not be made".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_thousandth_only_whole_hundredths_are_charged() {
+        for (owed, currency, charged) in [
+            ("12.345", "KWD", "12.340"),
+            ("12.340", "KWD", "12.340"),
+            ("0.010", "KWD", "0.010"),
+            ("0.009", "KWD", "0.009"),
+            ("12.34", "EUR", "12.34"),
+            ("1234", "JPY", "1234"),
+        ] {
+            let money = |text: &str| Money::new(text.parse().unwrap(), currency.parse().unwrap());
+            assert_eq!(chargeable(money(owed)), money(charged), "{owed} {currency}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::calendar::{self, Period};
 use crate::catalog;
 use crate::door::DoorError;
 use crate::money::{Currency, Money};
+use crate::ports::stripe::smallest_part;
 use crate::pricing::{Line, Totals};
 use crate::{hold, invoice, tenant};
 
@@ -752,7 +753,8 @@ async fn tell(
                 Some(paid) => (Decimal::ZERO, *paid),
                 None => standing_of(conn, shard, give.invoice_id).await?,
             };
-            let split = split(give.total, due, refundable, happening.policy);
+            let part = smallest_part(currency);
+            let split = split(give.total, due, refundable, happening.policy, part);
             balance += split.to_balance;
             let invoice_id = match paid.get_mut(&give.invoice_id) {
                 Some(paid) => {

@@ -531,13 +531,23 @@ pub enum CreditPolicy {
 }
 
 /// Splits what is given back of an invoice of which `due` is owed and `refundable` was paid by a
-/// method (Lago's and Meteroid's rule: a refund never exceeds what was paid).
+/// method (Lago's and Meteroid's rule: a refund never exceeds what was paid). A refund is of whole
+/// `part`s, which is what the provider moves.
 #[must_use]
-pub fn split(total: Decimal, due: Decimal, refundable: Decimal, policy: CreditPolicy) -> Split {
+pub fn split(
+    total: Decimal,
+    due: Decimal,
+    refundable: Decimal,
+    policy: CreditPolicy,
+    part: Decimal,
+) -> Split {
     let to_debt = total.min(due.max(Decimal::ZERO));
     let rest = total - to_debt;
     let to_refund = match policy {
-        CreditPolicy::Refund => rest.min(refundable.max(Decimal::ZERO)),
+        CreditPolicy::Refund => {
+            let most = rest.min(refundable.max(Decimal::ZERO));
+            most - most % part
+        }
         CreditPolicy::None | CreditPolicy::Credit => Decimal::ZERO,
     };
     Split {

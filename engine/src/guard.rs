@@ -4,7 +4,8 @@
 //! knows whether that is true. So a workflow names the signals that carry authority, with the door that
 //! checks it: every other way in (the general route, operations on many runs, SQL) refuses them and
 //! names that door. Rust code that sends a signal by its type is such a door. The verbs that would put
-//! a run where no signal has brought it are guarded with it.
+//! a run where no signal has brought it are guarded with it, and so are those that end it before its work
+//! is done.
 
 use crate::error::EngineError;
 
@@ -31,6 +32,8 @@ pub struct Guard {
     /// What the verbs take that put a run where no signal has brought it: another state or other data,
     /// a deadline before its time, a step that was not done, a new run in its place.
     pub verbs: Need,
+    /// What the verbs take that end a run before its work is done, where nobody else would do the rest.
+    pub ends: Need,
 }
 
 /// The verbs that go round signals.
@@ -42,6 +45,9 @@ const ROUND: [&str; 6] = [
     "fire-deadline",
     "restart",
 ];
+
+/// The verbs that end a run.
+const ENDS: [&str; 2] = ["cancel", "terminate"];
 
 impl Need {
     /// Whether somebody who acts in a role meets it; nobody acts where no role is given.
@@ -81,6 +87,7 @@ impl Guard {
         start: Need::Nothing,
         signals: &[],
         verbs: Need::Nothing,
+        ends: Need::Nothing,
     };
 
     /// Refuses a start by name.
@@ -119,17 +126,19 @@ impl Guard {
     /// # Errors
     /// [`EngineError::OwnDoor`], [`EngineError::NeedsRole`].
     pub fn may_do(&self, workflow: &str, verb: &str, role: &str) -> Result<(), EngineError> {
-        if !ROUND.contains(&verb) {
-            return Ok(());
-        }
+        let need = match verb {
+            verb if ROUND.contains(&verb) => self.verbs,
+            verb if ENDS.contains(&verb) => self.ends,
+            _ => Need::Nothing,
+        };
         let what = || format!("what {verb} would do to a run of workflow {workflow:?}");
-        self.verbs.check(what, Some(role))
+        need.check(what, Some(role))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Guard, Need, ROUND};
+    use super::{ENDS, Guard, Need, ROUND};
     use crate::operator::Verb;
 
     const GUARD: Guard = Guard {
@@ -139,6 +148,7 @@ mod tests {
             ("Skip", Need::Operator),
         ],
         verbs: Need::Admin,
+        ends: Need::Door("the back door"),
     };
 
     #[test]
@@ -162,9 +172,11 @@ mod tests {
         assert!(GUARD.may_start("deletion").is_err());
         assert!(Guard::OPEN.may_start("notice").is_ok());
         for verb in Verb::WORDS.into_iter().chain(["restart"]) {
-            let round = ROUND.contains(&verb);
-            assert_eq!(GUARD.may_do("deletion", verb, "operator").is_ok(), !round);
-            assert!(GUARD.may_do("deletion", verb, "admin").is_ok());
+            let (round, ends) = (ROUND.contains(&verb), ENDS.contains(&verb));
+            let operator = GUARD.may_do("deletion", verb, "operator");
+            assert_eq!(operator.is_ok(), !round && !ends, "{verb}");
+            let admin = GUARD.may_do("deletion", verb, "admin");
+            assert_eq!(admin.is_ok(), !ends, "{verb}");
         }
     }
 }

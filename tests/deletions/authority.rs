@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tenure_client::{
     ActOnRun, ActionArgs, BulkOutcome, BulkResultFilter, BulkStatus, CatchUpPolicy, Client,
-    ClientError, ConfirmBulk, IdempotencyKey, NewSchedule, OverlapPolicy, PrepareBulk, Role,
-    SendSignal, SignalReception, StartRun,
+    ClientError, ConfirmBulk, IdempotencyKey, NewCreditNote, NewSchedule, OverlapPolicy,
+    PrepareBulk, Role, RunDetail, RunFilter, SendSignal, SignalReception, StartRun,
 };
 use tenure_engine::SYSTEM_TENANT;
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{act, reaches, request, second, show};
 use crate::support::app::{TestApp, token};
 use crate::support::process::tenure;
+use crate::support::product::Product;
 use crate::support::{connect, eventually};
 
 /// Status, code and detail of a refusal.
@@ -64,15 +65,12 @@ fn forged(name: &str) -> Value {
     json!({ name: { "by": "anyone", "reason": "because" } })
 }
 
-/// An approval of all deletions at once, which each of them refuses.
-async fn refused_in_bulk(app: &TestApp) {
+/// A verb over all deletions at once, which each of them refuses, and names the door.
+async fn refused_in_bulk(app: &TestApp, verb: &str, args: ActionArgs, door: &str) {
     let bulk = PrepareBulk {
         filter: "workflow:deletion".to_owned(),
-        verb: "signal".to_owned(),
-        args: ActionArgs {
-            signal: Some(forged("Approve")),
-            ..ActionArgs::default()
-        },
+        verb: verb.to_owned(),
+        args,
         reason: "all at once".to_owned(),
         pace: 10,
         stop_after: None,
@@ -94,7 +92,8 @@ async fn refused_in_bulk(app: &TestApp) {
     let lines = app.client.list_bulk_results(bulk, &all);
     let line = lines.await.unwrap().items.remove(0);
     assert_eq!(line.outcome, BulkOutcome::Refused);
-    assert!(line.detail.unwrap().contains("/approve"));
+    let detail = line.detail.unwrap();
+    assert!(detail.contains(door), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +143,11 @@ async fn an_approval_comes_through_its_own_door_and_not_by_signal_sql_command_or
     let told = in_sql(&mut conn, start, run, &json!({})).await;
     assert!(told.contains("POST /v1/deletions"), "{told}");
 
-    refused_in_bulk(&app).await;
+    let approve = ActionArgs {
+        signal: Some(forged("Approve")),
+        ..ActionArgs::default()
+    };
+    refused_in_bulk(&app, "signal", approve, "/approve").await;
 
     let found = show(&app, id).await.deletion;
     assert_eq!(
@@ -242,6 +245,133 @@ fn shortcuts(job: &Value) -> [(&'static str, ActionArgs); 6] {
     ]
 }
 
+/// A run refuses a verb, does not offer it, and names the door.
+async fn refused_to_act(
+    client: &Client,
+    seen: &RunDetail,
+    verb: &str,
+    args: ActionArgs,
+    door: &str,
+) {
+    let body = ActOnRun {
+        reason: "in a hurry".to_owned(),
+        revision: seen.revision,
+        dry_run: false,
+        args,
+    };
+    let key = IdempotencyKey::generate();
+    let answer = client
+        .act_on_run(seen.summary.run_id, verb, &body, &key)
+        .await;
+    let (status, code, detail) = refused(answer);
+    assert_eq!(
+        (status, code.as_str()),
+        (409, "own_door"),
+        "{verb}: {detail}"
+    );
+    assert!(detail.contains(door), "{verb}: {detail}");
+    let mut allowed = seen.allowed_actions.iter();
+    let allowed = allowed.find(|one| one.action == verb).unwrap();
+    assert!(!allowed.allowed, "{verb} is offered");
+}
+
+/// No verb ends a deletion, neither by itself nor over many.
+async fn refused_to_end(app: &TestApp, run: Uuid) {
+    for (verb, door) in [("cancel", "tenure deletion cancel"), ("terminate", "retry")] {
+        let seen = app.client.run(run).await.unwrap();
+        refused_to_act(&app.client, &seen, verb, ActionArgs::default(), door).await;
+        refused_in_bulk(app, verb, ActionArgs::default(), door).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_verb_ends_a_deletion_and_none_leaves_a_tenant_erased_by_half() {
+    let product = Product::fleet().await;
+    let (app, birch) = (&product.app, &product.birch);
+    product.rows(birch, 12).await;
+    product
+        .write(
+            birch,
+            "create function work.refuse() returns trigger language plpgsql as
+               $$ begin raise exception 'not while I am here'; end $$;
+             create trigger refuse before delete on work.app_user
+               for each row execute function work.refuse()",
+        )
+        .await;
+    let deletion = request(app, birch.tenant, 0).await;
+    let (id, run) = (deletion.deletion_id, deletion.run_id);
+    reaches(app, id, "requested").await;
+    refused_to_end(app, run).await;
+    assert_eq!(show(app, id).await.deletion.state, "requested");
+
+    act(&second(app).await, id, "approve").await.unwrap();
+    reaches(app, id, "failed_step").await;
+    refused_to_end(app, run).await;
+    assert_eq!(show(app, id).await.deletion.state, "failed_step");
+    product
+        .write(birch, "drop trigger refuse on work.app_user")
+        .await;
+    act(&app.client, id, "retry").await.unwrap();
+    reaches(app, id, "certified").await;
+    product.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_begins_with_its_credit_note_and_is_ended_by_admins_alone() {
+    let app = TestApp::new().await;
+    let make = app.customer();
+    let customer = make.team("pm_card_visa").await;
+    let tenant = customer.tenant.tenant_id;
+    customer.attach("pm_card_pendingRefund").await;
+    let start = StartRun {
+        workflow: "refund".to_owned(),
+        key: "another".to_owned(),
+        input: json!({ "credit_note_id": Uuid::nil() }),
+        tenant_id: tenant,
+        priority: None,
+        start_at: None,
+        gather: None,
+    };
+    let key = IdempotencyKey::generate();
+    let (_, code, detail) = refused(app.client.start_run(&start, &key).await);
+    assert_eq!(code, "own_door", "{detail}");
+    assert!(detail.contains("tenure invoice credit"), "{detail}");
+    customer.advance("30d").await;
+    let july = customer.invoices().await.remove(1);
+    let note = NewCreditNote {
+        amount: None,
+        refund: true,
+        reason: "an outage".to_owned(),
+        dry_run: false,
+    };
+    let key = IdempotencyKey::generate();
+    let given = app
+        .client
+        .give_credit_note(tenant, july.invoice_id, &note, &key);
+    given.await.unwrap();
+    customer.advance("0h").await;
+    let filter = RunFilter {
+        workflow: Some("refund".to_owned()),
+        tenant_id: Some(tenant),
+        ..RunFilter::default()
+    };
+    let refund = app.client.list_runs(&filter).await.unwrap().items[0].run_id;
+    let mut conn = connect(&app.options).await;
+    let operator = token(&mut conn, Role::Operator, None).await;
+    let operator = Client::new(&app.url, &operator).unwrap();
+    for verb in ["terminate", "cancel", "pause"] {
+        let may = async |client: &Client| {
+            let seen = client.run(refund).await.unwrap();
+            let mut allowed = seen.allowed_actions.iter();
+            allowed.find(|one| one.action == verb).unwrap().allowed
+        };
+        assert_eq!(may(&operator).await, verb == "pause", "{verb}");
+        assert!(may(&app.client).await, "{verb}");
+    }
+    customer.advance("10d").await;
+    app.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_verb_start_or_schedule_goes_round_the_approval_or_the_cooling_off() {
     let app = TestApp::new().await;
@@ -254,24 +384,7 @@ async fn no_verb_start_or_schedule_goes_round_the_approval_or_the_cooling_off() 
     let seen = app.client.run(run).await.unwrap();
     let job = seen.data["CoolingOff"]["job"].clone();
     for (verb, args) in shortcuts(&job) {
-        let body = ActOnRun {
-            reason: "in a hurry".to_owned(),
-            revision: seen.revision,
-            dry_run: false,
-            args,
-        };
-        let key = IdempotencyKey::generate();
-        let answer = app.client.act_on_run(run, verb, &body, &key).await;
-        let (status, code, detail) = refused(answer);
-        assert_eq!(
-            (status, code.as_str()),
-            (409, "own_door"),
-            "{verb}: {detail}"
-        );
-        assert!(detail.contains("tenure deletion"), "{verb}: {detail}");
-        let mut allowed = seen.allowed_actions.iter();
-        let allowed = allowed.find(|one| one.action == verb).unwrap();
-        assert!(!allowed.allowed, "{verb} is offered");
+        refused_to_act(&app.client, &seen, verb, args, "tenure deletion").await;
     }
     let mut signals = seen.signals.iter();
     let approve = signals.find(|one| one.name == "Approve").unwrap();
@@ -300,7 +413,7 @@ async fn a_write_off_a_change_of_price_and_a_skip_are_no_plain_signals_either() 
     let support = token(&mut conn, Role::Support, None).await;
     let support = Client::new(&app.url, &support).unwrap();
     let run_of = async |workflow: &str| {
-        let filter = tenure_client::RunFilter {
+        let filter = RunFilter {
             workflow: Some(workflow.to_owned()),
             tenant_id: Some(customer.tenant.tenant_id),
             ..Default::default()

@@ -13,7 +13,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use tenure_engine::{
-    Context, Event, Reception, RetryPolicy, ShardId, StepError, Transition, Workflow,
+    Context, Event, Guard, GuardNeed, Reception, RetryPolicy, ShardId, StepError, Transition,
+    Workflow,
 };
 use uuid::Uuid;
 
@@ -99,6 +100,16 @@ const POLICY: RetryPolicy = RetryPolicy {
 impl Workflow for RefundWorkflow {
     const NAME: &'static str = "refund";
     const VERSION: i32 = 1;
+    // What is stated of a refund is written into the books, and one that is ended is neither given back
+    // nor credited.
+    const GUARD: Guard = Guard {
+        start: GuardNeed::Door(
+            "POST /v1/tenants/{tenant_id}/invoices/{invoice_id}/credit-notes (tenure invoice credit)",
+        ),
+        verbs: GuardNeed::Admin,
+        ends: GuardNeed::Admin,
+        ..Guard::OPEN
+    };
     type Input = Input;
     type State = State;
     type Signal = Signal;

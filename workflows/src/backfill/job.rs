@@ -207,6 +207,7 @@ impl Workflow for BackfillWorkflow {
         ],
         // Its gates, and the SQL that it runs, are an admin's to decide.
         verbs: GuardNeed::Admin,
+        ..Guard::OPEN
     };
     type Input = Uuid;
     type State = State;

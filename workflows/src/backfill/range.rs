@@ -174,6 +174,7 @@ impl Workflow for RangeWorkflow {
             ("Skip", GuardNeed::Door(ACTS)),
         ],
         verbs: GuardNeed::Admin,
+        ..Guard::OPEN
     };
     type Input = Input;
     type State = State;

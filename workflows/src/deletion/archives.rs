@@ -270,6 +270,10 @@ impl KeptArchivesWorkflow {
     }
 }
 
+/// What ends the wait.
+const KEPT: &str =
+    "the end of what the law keeps, on the days that the deletion's certificate names";
+
 const LOOK: &str = "look";
 const NEXT: &str = "find-next";
 const CONDEMN: &str = "condemn";
@@ -282,6 +286,9 @@ impl Workflow for KeptArchivesWorkflow {
     const VERSION: i32 = 1;
     const GUARD: Guard = Guard {
         start: GuardNeed::Door("the deletion of a tenant"),
+        verbs: GuardNeed::Door(KEPT),
+        // Archives that nobody waits for would be kept for ever.
+        ends: GuardNeed::Door(KEPT),
         ..Guard::OPEN
     };
     type Input = Input;

@@ -330,6 +330,11 @@ impl Workflow for DeletionWorkflow {
             ),
         ],
         verbs: GuardNeed::Door("the acts on /v1/deletions/{deletion_id} (tenure deletion --help)"),
+        // A tenant that is erased by half is nobody's to leave so.
+        ends: GuardNeed::Door(
+            "POST /v1/deletions/{deletion_id}/cancel (tenure deletion cancel) until the point of no \
+             return; after it a deletion goes on to its end, with retry or accept where it has stopped",
+        ),
     };
     type Input = Input;
     type State = State;

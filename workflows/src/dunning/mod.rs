@@ -167,6 +167,8 @@ impl Workflow for DunningWorkflow {
             "PaymentFailed",
             GuardNeed::Door("an attempt at an invoice that failed"),
         )],
+        // Without its run nobody lifts what a debt holds, and a tenant would be spared by no exemption.
+        ends: GuardNeed::Admin,
         ..Guard::OPEN
     };
     const ATTRIBUTES: AttributeNames = &[

@@ -322,6 +322,15 @@ pub async fn tenant_of(conn: &mut PgConnection, run: RunId) -> Result<TenantId, 
         .ok_or_else(|| EngineError::RunNotFound(run.to_string()))
 }
 
+/// Whether a run has ended, or is no more: nothing that it was to do comes of itself.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn has_ended(conn: &mut PgConnection, run: RunId) -> Result<bool, EngineError> {
+    let found = store::run::find_identity(conn, run, run.shard()).await?;
+    Ok(found.is_none_or(|found| found.status.is_finished()))
+}
+
 /// Lists answered steps, newest first.
 ///
 /// # Errors

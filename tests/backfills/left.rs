@@ -1,11 +1,13 @@
 //! What leaves a backfill: tenants that are gone, ranges that somebody leaves out while they are
 //! compared, and a backfill that is cancelled when there is no way back.
 
-use tenure_client::{ActOnRun, ActionArgs, IdempotencyKey, TenancyModel};
+use tenure_client::{
+    ActOnBackfill, ActOnRun, ActionArgs, IdempotencyKey, StartBackfill, TenancyModel,
+};
 
 use tenure_workflows::data_map;
 
-use super::{Story, assert_filled, with};
+use super::{Story, assert_filled, tasks, with};
 use crate::deletions;
 use crate::placements::{at_rest, begin_move};
 use crate::support::product::{self, Product};
@@ -180,4 +182,101 @@ async fn a_contract_that_is_cancelled_when_it_is_held_ends_and_says_where_it_was
     let again = again.waits_before("switch").await;
     assert_ne!(again.backfill_id, ended.backfill_id);
     product.finish().await;
+}
+
+/// Ends the run of a backfill where it is.
+async fn terminate(product: &Product, run_id: uuid::Uuid) {
+    let client = &product.app.client;
+    let run = client.run(run_id).await.unwrap();
+    let act = ActOnRun {
+        reason: "it is in the way".to_owned(),
+        revision: run.revision,
+        dry_run: false,
+        args: ActionArgs::default(),
+    };
+    let key = IdempotencyKey::generate();
+    let ended = client.act_on_run(run_id, "terminate", &act, &key).await;
+    ended.unwrap();
+}
+
+/// It is told as terminated, with what it left, and takes no word but the one that clears that.
+async fn says_what_it_left(story: &Story<'_>) {
+    let left = story.look().await;
+    assert_eq!((&*left.status, &*left.phase), ("terminated", "switch"));
+    assert!(left.next.is_none());
+    let trouble = left.trouble.unwrap();
+    assert_eq!(trouble.kind, "terminated");
+    assert!(trouble.detail.contains("new columns stay"), "{trouble:?}");
+    assert!(
+        trouble.remedy.contains("back --to undone"),
+        "{}",
+        trouble.remedy
+    );
+    for verb in ["pause", "verify", "retry", "advance"] {
+        let refused = story.refused(verb).await;
+        assert!(refused.contains("terminated"), "{verb}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_that_is_terminated_frees_its_name_and_what_it_left_is_taken_back() {
+    let product = Product::fleet().await;
+    for member in [&product.birch, &product.ilex] {
+        product.rows(member, 20).await;
+    }
+    let main = with(&[("[columns.state]", "sources = [\"main\"]\n")]);
+    let vault = with(&[("[columns.state]", "sources = [\"vault\"]\n")]);
+    let story = Story::start(&product, &main).await;
+    let first = story.waits_before("switch").await;
+    terminate(&product, first.run_id).await;
+    says_what_it_left(&story).await;
+    // Where its columns stay another one is refused, and told which left them.
+    let start = StartBackfill {
+        definition: main.clone(),
+        reason: "once more".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    let client = &product.app.client;
+    let refused = client.start_backfill(&start, &key).await.unwrap_err();
+    let told = format!("back {} --to undone", first.backfill_id);
+    assert!(refused.to_string().contains(&told), "{refused}");
+    // Its name is free, and what it left is taken away once nobody else has the name.
+    let second = Story::start(&product, &vault).await;
+    let second = second.waits_before("switch").await;
+    let first_by_id = Story {
+        product: &product,
+        name: first.backfill_id.to_string(),
+    };
+    let refused = first_by_id.act_with("back", undone()).await.unwrap_err();
+    assert!(refused.to_string().contains("under way"), "{refused}");
+    terminate(&product, second.run_id).await;
+    assert_eq!(first_by_id.look().await.status, "terminated");
+
+    let second_by_id = Story {
+        product: &product,
+        name: second.backfill_id.to_string(),
+    };
+    for story in [&first_by_id, &second_by_id] {
+        story.back("undone").await;
+        let ended = story
+            .until("is taken back", |of| of.status == "ended")
+            .await;
+        assert_eq!((&*ended.phase, ended.trouble), ("undone", None));
+        assert_ne!(ended.run_id, first.run_id);
+    }
+    for member in [&product.birch, &product.ilex] {
+        let tasks = tasks(&product, member).await;
+        assert!(tasks.iter().all(|task| task.get("state").is_none()));
+    }
+    // Nothing of it is in the way.
+    let again = Story::start(&product, &main).await;
+    again.waits_before("switch").await;
+    product.finish().await;
+}
+
+fn undone() -> ActOnBackfill {
+    ActOnBackfill {
+        to: Some("undone".to_owned()),
+        ..ActOnBackfill::default()
+    }
 }

@@ -110,7 +110,8 @@ pub struct Backfill {
     /// `expand`, `dual-write`, `fill`, `verify`, `switch`, `contract`, `done` or `undone`: what it
     /// works on or waits before.
     pub phase: String,
-    /// `working`, `waiting` for somebody's word before its phase, `held`, `stopping` or `ended`.
+    /// `working`, `waiting` for somebody's word before its phase, `held`, `stopping`, `ended`; or
+    /// `terminated` with its run, with what that left in `trouble`.
     pub status: String,
     /// Whether somebody paused it.
     pub paused: bool,

@@ -332,7 +332,11 @@ fn tell(of: &Backfill) {
         of.percent_reading
     );
     if let Some(trouble) = &of.trouble {
-        println!("held: {}", told(trouble));
+        let is = match of.status.as_str() {
+            status @ ("ended" | "terminated") => status,
+            _ => "held",
+        };
+        println!("{is}: {}", told(trouble));
     }
     for throttle in &progress.throttled {
         println!("throttled, {} ranges: {}", throttle.ranges, throttle.reason);

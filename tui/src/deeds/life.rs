@@ -166,7 +166,8 @@ fn why(fits: bool, words: &str) -> Option<String> {
 
 fn on_backfill(offers: &Offers<'_>, of: &Backfill) -> Vec<Offer> {
     let (phase, status) = (of.phase.as_str(), of.status.as_str());
-    let ended = status == "ended";
+    let ended = matches!(status, "ended" | "terminated");
+    let half = status == "terminated" && matches!(phase, "contract" | "undone" | "done");
     let waits = |phases: &[&str]| status == "waiting" && phases.contains(&phase);
     let switched = (phase, status) == ("switch", "working");
     let asks = |verb: &str, help: &str, args: Vec<Arg>| Form {
@@ -179,7 +180,7 @@ fn on_backfill(offers: &Offers<'_>, of: &Backfill) -> Vec<Offer> {
         (Some(_), true) => None,
         (Some(_), false) => Some(of.refusals.join("; ")),
     };
-    let rests = waits(&["verify", "switch", "contract"]) || switched || status == "held";
+    let rests = waits(&["verify", "switch", "contract"]) || switched || status == "held" || half;
     vec![
         offers.unless(
             asks(ADVANCE, &format!("Lets {into} begin."), Vec::new()),
@@ -230,7 +231,11 @@ fn way_back(offers: &Offers<'_>, of: &Backfill) -> Offer {
     let behind = PHASES
         .iter()
         .take(here.map_or(PHASES.len(), |here| here + 1));
-    let to: Vec<&str> = behind.copied().chain(["undone"]).collect();
+    let to: Vec<&str> = match of.status.as_str() {
+        // What a terminated one left is taken away as a whole.
+        "terminated" => vec!["undone"],
+        _ => behind.copied().chain(["undone"]).collect(),
+    };
     let form = Form::new(
         BACK,
         "Goes back to a phase, or to how all was before (undone). Nobody reads the new columns then.",
@@ -239,6 +244,7 @@ fn way_back(offers: &Offers<'_>, of: &Backfill) -> Offer {
     let refused = match (of.phase.as_str(), of.status.as_str()) {
         (_, "ended") => Some("there is no way back any more"),
         ("contract", status) if status != "waiting" => Some("there is no way back any more"),
+        ("done" | "undone", "terminated") => Some("there is no way back any more"),
         (_, "stopping") => Some("it goes back already"),
         _ => None,
     };

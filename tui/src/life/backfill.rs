@@ -182,14 +182,16 @@ pub(crate) fn status(of: &Backfill) -> Piece {
         "held" => (Tone::Bad, '!'),
         "waiting" => (Tone::Warn, '?'),
         "stopping" => (Tone::Warn, '<'),
+        "terminated" => (Tone::Bad, 'x'),
         "ended" if of.phase == "undone" => (Tone::Dim, '-'),
         "ended" => (Tone::Good, '+'),
         _ if of.paused => return (Tone::Warn, "= paused".to_owned()),
         _ => (Tone::Good, '*'),
     };
-    let words = match of.phase.as_str() {
-        phase @ ("done" | "undone") => phase,
-        _ => of.status.as_str(),
+    let words = match (of.phase.as_str(), of.status.as_str()) {
+        (_, status @ "terminated") => status,
+        (phase @ ("done" | "undone"), _) => phase,
+        (_, status) => status,
     };
     (tone, format!("{sign} {words}"))
 }

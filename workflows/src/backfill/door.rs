@@ -8,10 +8,11 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tenure_engine::audit::{self, Deed};
 use tenure_engine::flow::Author;
-use tenure_engine::{Client, RunRef, SYSTEM_TENANT, TenantId, new_uuid, random_uuid};
+use tenure_engine::{Client, RunRef, SYSTEM_TENANT, TenantId, inspect, new_uuid, random_uuid};
 use uuid::Uuid;
 
 use super::definition::Definition;
+use super::job::{Change, Input};
 use super::phase::{Facts, Phase, refusals};
 use super::progress::{Eta, Rate, eta, percent};
 use super::rows::{self, Counts, NewBackfill, SHARD, Wanted};
@@ -284,18 +285,30 @@ pub async fn start(
     author: &Author,
 ) -> Result<Backfill, DoorError> {
     let plan = plan(conn, sources, of).await?;
+    let left = find_terminated(conn, &of.name).await?;
     if let Some((source, why)) = plan.obstacles.first() {
+        let by = left.as_ref().map(|left| {
+            let id = left.backfill_id;
+            format!(
+                "; backfill {id} of that name was terminated: tenure backfill back {id} --to undone takes \
+                 away what it left"
+            )
+        });
         return Err(DoorError::Conflict(format!(
-            "source {source}: {}: {}",
+            "source {source}: {}: {}{}",
             why.kind.word(),
-            why.detail
+            why.detail,
+            by.unwrap_or_default()
         )));
+    }
+    if let Some(left) = left {
+        free_name(conn, &left).await?;
     }
     as_tenant(conn, SYSTEM_TENANT).await?;
     let backfill_id = new_uuid(SHARD);
     let key = backfill_id.to_string();
     let started = client
-        .start::<BackfillWorkflow>(conn, SYSTEM_TENANT, &key, &backfill_id)
+        .start::<BackfillWorkflow>(conn, SYSTEM_TENANT, &key, &Input::Whole(backfill_id))
         .await?;
     let new = NewBackfill {
         backfill_id,
@@ -357,7 +370,78 @@ pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Backfill, DoorE
         Err(_) => rows::list(conn, Some(name), None, 1).await?.pop(),
     };
     as_engine(conn).await?;
-    found.ok_or_else(|| DoorError::not_found("backfill", name))
+    let found = found.ok_or_else(|| DoorError::not_found("backfill", name))?;
+    as_found(conn, found).await
+}
+
+/// The newest of a name, if its run was terminated and left something.
+async fn find_terminated(
+    conn: &mut PgConnection,
+    name: &str,
+) -> Result<Option<Backfill>, DoorError> {
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    let newest = rows::list(conn, Some(name), None, 1).await?.pop();
+    as_engine(conn).await?;
+    let Some(newest) = newest else {
+        return Ok(None);
+    };
+    let found = as_found(conn, newest).await?;
+    Ok(Some(found).filter(|found| found.status == Status::Terminated))
+}
+
+/// Notes that one that was terminated has ended, so that another may have its name.
+async fn free_name(conn: &mut PgConnection, of: &Backfill) -> Result<(), DoorError> {
+    if of.ended_at.is_none() {
+        as_tenant(conn, SYSTEM_TENANT).await?;
+        let (id, why) = (of.backfill_id, of.trouble.as_ref());
+        rows::move_to(conn, id, of.phase, Status::Ended, why).await?;
+    }
+    Ok(())
+}
+
+/// A backfill as somebody finds it: its row knows nothing of a run that was terminated. The transaction
+/// must act as the engine.
+async fn as_found(conn: &mut PgConnection, mut of: Backfill) -> Result<Backfill, DoorError> {
+    if of.ended_at.is_none() && inspect::has_ended(conn, of.run_id).await? {
+        // What waits for somebody's word before its phase has not begun it.
+        let begun = of.status != Status::Waiting || of.phase != Phase::Contract;
+        of.phase = if begun { of.phase } else { Phase::Switch };
+        of.trouble = Some(Trouble::new(
+            trouble::Kind::Terminated,
+            format!(
+                "its run was terminated in {}: {}",
+                of.phase.word(),
+                left_in(of.phase)
+            ),
+        ));
+        of.status = Status::Terminated;
+    }
+    let why = of.trouble.as_ref().map(|why| why.kind);
+    if of.status == Status::Ended && why == Some(trouble::Kind::Terminated) {
+        of.status = Status::Terminated;
+    }
+    Ok(of)
+}
+
+/// What a run that is terminated in a phase leaves in the products' tables.
+const fn left_in(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Expand => "new columns stay at the places that it came to",
+        Phase::DualWrite => {
+            "new columns stay, and so do the triggers that write them, at the places that it came to"
+        }
+        Phase::Fill | Phase::Verify | Phase::Switch => {
+            "new columns stay with what was filled, and so do the triggers that write them; ranges that \
+             were not filled are not filled any more"
+        }
+        Phase::Contract => {
+            "triggers and old columns are gone at the places that it came to, and stay at the others"
+        }
+        Phase::Undone => {
+            "triggers and new columns are gone at the places that it came to, and stay at the others"
+        }
+        Phase::Done => "all is done but that the products' ledgers remember it",
+    }
 }
 
 /// Lists backfills, newest first; `after` is the last one of the page before.
@@ -370,8 +454,12 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Backfill>, DoorError> {
     as_tenant(conn, SYSTEM_TENANT).await?;
-    let found = rows::list(conn, None, after, limit).await?;
+    let rows = rows::list(conn, None, after, limit).await?;
     as_engine(conn).await?;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        found.push(as_found(conn, row).await?);
+    }
     Ok(found)
 }
 
@@ -561,8 +649,8 @@ pub async fn roll_out(
     tell(conn, client, &of, author, "roll out backfill", &signal).await
 }
 
-/// Goes back to an earlier phase, or to how all was before. Nobody reads the new columns from then
-/// on.
+/// Goes back to an earlier phase, or to how all was before; one that was terminated only to that. Nobody
+/// reads the new columns from then on.
 ///
 /// # Errors
 /// [`DoorError::NotFound`]; [`DoorError::Malformed`] for a phase that nobody goes back to;
@@ -586,6 +674,16 @@ pub async fn back(
     if over && !waits {
         return Err(refused(&of, "there is no way back any more"));
     }
+    if of.status == Status::Terminated {
+        if to != Phase::Undone {
+            return Err(refused(
+                &of,
+                "what it left is taken away as a whole: undone",
+            ));
+        }
+        let undo = Change::Undo { cancelled: false };
+        return clear(conn, client, &of, undo, author, "take back backfill").await;
+    }
     if of.status == Status::Stopping {
         return Err(refused(&of, "it goes back already"));
     }
@@ -603,7 +701,8 @@ pub async fn back(
     .await
 }
 
-/// Goes on where it was held, or fills again what was found wrong or was skipped.
+/// Goes on where it was held, or fills again what was found wrong or was skipped; one that was terminated
+/// where there is no way back is brought to its end.
 ///
 /// # Errors
 /// [`DoorError::NotFound`]; [`DoorError::Conflict`] when nothing is to be done again.
@@ -614,6 +713,18 @@ pub async fn retry(
     author: &Author,
 ) -> Result<Backfill, DoorError> {
     let of = lock(conn, name).await?;
+    if of.status == Status::Terminated {
+        let doing = match of.phase {
+            Phase::Contract => Change::Contract,
+            Phase::Undone => Change::Undo { cancelled: false },
+            Phase::Done => Change::Forget {
+                done: true,
+                cancelled: false,
+            },
+            _ => return Err(refused(&of, "back --to undone takes away what it left")),
+        };
+        return clear(conn, client, &of, doing, author, "retry backfill").await;
+    }
     let waits = of.status == Status::Waiting && of.phase >= Phase::Verify;
     let rests = waits || (of.status, of.phase) == (Status::Working, Phase::Switch);
     if of.status != Status::Held && !rests {
@@ -670,7 +781,7 @@ pub async fn set_paused(
     author: &Author,
 ) -> Result<Backfill, DoorError> {
     let of = lock(conn, name).await?;
-    if of.status == Status::Ended {
+    if matches!(of.status, Status::Ended | Status::Terminated) {
         return Err(refused(&of, "it has ended"));
     }
     as_tenant(conn, SYSTEM_TENANT).await?;
@@ -741,6 +852,9 @@ pub async fn tell_range(
 /// What speaks against a word to a range, and what may be said instead.
 fn against(of: &Backfill, range: &Range, verb: RangeVerb) -> Option<&'static str> {
     let fills = of.phase == Phase::Fill;
+    if of.status == Status::Terminated {
+        return Some("its backfill was terminated, and works on no range any more");
+    }
     match (range.status, verb) {
         (RangeStatus::Held, _) => None,
         (RangeStatus::Filling | RangeStatus::Throttled | RangeStatus::Paused, RangeVerb::Skip)
@@ -790,7 +904,46 @@ async fn lock(conn: &mut PgConnection, name: &str) -> Result<Backfill, DoorError
     let found = find(conn, name).await?;
     as_tenant(conn, SYSTEM_TENANT).await?;
     rows::lock(conn, found.backfill_id).await?;
-    must_find(conn, found.backfill_id).await
+    let locked = must_find(conn, found.backfill_id).await?;
+    as_engine(conn).await?;
+    as_found(conn, locked).await
+}
+
+/// Starts another run of a backfill that was terminated, which brings to an end what that one left.
+async fn clear(
+    conn: &mut PgConnection,
+    client: &Client,
+    of: &Backfill,
+    doing: Change,
+    author: &Author,
+    action: &str,
+) -> Result<Backfill, DoorError> {
+    let backfill_id = of.backfill_id;
+    let newest = find_terminated(conn, &of.definition.name).await?;
+    if let Some(newest) = newest.filter(|newest| newest.backfill_id != backfill_id) {
+        free_name(conn, &newest).await?;
+    }
+    as_tenant(conn, SYSTEM_TENANT).await?;
+    // Ranges of before end with the pass; nobody reads what is taken away.
+    let pass = rows::raise_pass(conn, backfill_id).await?;
+    if doing.phase() == Phase::Undone {
+        rows::set_percent(conn, backfill_id, 0).await?;
+        rows::forget_verification(conn, backfill_id).await?;
+    }
+    let key = format!("{backfill_id}/{pass}");
+    let input = Input::Rest { backfill_id, doing };
+    let started = client
+        .start::<BackfillWorkflow>(conn, SYSTEM_TENANT, &key, &input)
+        .await?;
+    if !rows::resume(conn, backfill_id, started.run_id, doing.phase()).await? {
+        return Err(DoorError::Conflict(format!(
+            "another backfill called {:?} is under way",
+            of.definition.name
+        )));
+    }
+    let after = must_find(conn, backfill_id).await?;
+    note(conn, author, action, Some(of), &after).await?;
+    Ok(after)
 }
 
 fn refused(of: &Backfill, detail: &str) -> DoorError {

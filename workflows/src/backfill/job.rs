@@ -25,6 +25,21 @@ use crate::product::{self, OnceKey, Place, ProductError};
 
 // States and signals.
 
+/// What a run is started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Input {
+    /// A backfill, from its first phase on.
+    Whole(Uuid),
+    /// What the run of one that was terminated has left.
+    Rest {
+        /// The backfill.
+        backfill_id: Uuid,
+        /// What brings it to an end.
+        doing: Change,
+    },
+}
+
 /// Where a backfill is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum State {
@@ -209,15 +224,19 @@ impl Workflow for BackfillWorkflow {
         verbs: GuardNeed::Admin,
         ..Guard::OPEN
     };
-    type Input = Uuid;
+    type Input = Input;
     type State = State;
     type Signal = Signal;
     type Output = ();
 
-    fn start(&self, backfill_id: Uuid) -> State {
+    fn start(&self, input: Input) -> State {
+        let (backfill_id, doing) = match input {
+            Input::Whole(backfill_id) => (backfill_id, Change::Expand),
+            Input::Rest { backfill_id, doing } => (backfill_id, doing),
+        };
         State::Changing {
             backfill_id,
-            doing: Change::Expand,
+            doing,
             after: None,
         }
     }
@@ -452,7 +471,7 @@ impl State {
 }
 
 impl Change {
-    const fn phase(self) -> Phase {
+    pub(super) const fn phase(self) -> Phase {
         match self {
             Self::Expand => Phase::Expand,
             Self::DualWrite => Phase::DualWrite,

@@ -67,15 +67,18 @@ pub enum Status {
     Stopping,
     /// It is done or undone.
     Ended,
+    /// Its run was terminated before that, and what it left stays.
+    Terminated,
 }
 
 impl Status {
-    const WORDS: [(&'static str, Self); 5] = [
+    const WORDS: [(&'static str, Self); 6] = [
         ("working", Self::Working),
         ("waiting", Self::Waiting),
         ("held", Self::Held),
         ("stopping", Self::Stopping),
         ("ended", Self::Ended),
+        ("terminated", Self::Terminated),
     ];
 
     /// The word for it.

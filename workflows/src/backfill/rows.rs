@@ -206,6 +206,37 @@ pub(super) async fn move_to(
     Ok(())
 }
 
+/// Hands a backfill that was terminated to another run; `false` when another of its name is under way.
+pub(super) async fn resume(
+    conn: &mut PgConnection,
+    id: Uuid,
+    run: RunId,
+    phase: super::Phase,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        update app.backfill
+        set run_id = $3, phase = $4, status = 'working', trouble = null, ended_at = null
+        where backfill_id = $1
+          and shard_id = $2
+          and not exists (
+            select from app.backfill as other
+            where other.name = backfill.name
+              and other.tenant_id = backfill.tenant_id
+              and other.shard_id = $2
+              and other.ended_at is null
+              and other.backfill_id <> $1)
+        "#,
+        id,
+        SHARD.0,
+        run.0,
+        phase.word(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Raises the pass, so that ranges of an older one end; the new one.
 pub(super) async fn raise_pass(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<i32> {
     sqlx::query_scalar!(

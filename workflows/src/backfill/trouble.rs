@@ -46,10 +46,12 @@ pub enum Kind {
     PlaceGone,
     /// It was cancelled when it was held, and is done at some places only.
     HalfDone,
+    /// Its run was terminated, and what it had done stays as it is.
+    Terminated,
 }
 
 impl Kind {
-    const WORDS: [(&'static str, Self); 13] = [
+    const WORDS: [(&'static str, Self); 14] = [
         ("column_gone", Self::ColumnGone),
         ("table_gone", Self::TableGone),
         ("name_taken", Self::NameTaken),
@@ -63,6 +65,7 @@ impl Kind {
         ("bad_statement", Self::BadStatement),
         ("place_gone", Self::PlaceGone),
         ("half_done", Self::HalfDone),
+        ("terminated", Self::Terminated),
     ];
 
     /// The stable word.
@@ -96,6 +99,10 @@ impl Kind {
             Self::PlaceGone => "configure the source again, load its map, and retry",
             Self::HalfDone => {
                 "run the statements that the plan told of this phase at the places that it names, by hand"
+            }
+            Self::Terminated => {
+                "tenure backfill back --to undone takes away what it left; tenure backfill retry brings a \
+                 contract, or an undo, to its end"
             }
         }
     }

@@ -176,7 +176,7 @@ async fn a_debit_that_a_bank_weighs_beyond_the_end_of_the_ladder_pays_and_ends_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_step_comes_while_a_bank_weighs_and_its_no_brings_what_was_due() {
+async fn no_step_comes_while_a_bank_weighs_and_after_its_no_the_ladder_goes_on_from_there() {
     let app = app_with(patient()).await;
     let customer = owing(&app).await;
     until(&customer, "2027-07-04T09:00:00Z").await;
@@ -197,18 +197,32 @@ async fn no_step_comes_while_a_bank_weighs_and_its_no_brings_what_was_due() {
         .settle_payment(&debit, refused)
         .unwrap();
     customer.advance("1h").await;
+    // Six days it took: what lay ahead on the 4th lies as far ahead on the 10th.
     let owed = debt(&customer).await;
-    assert_eq!(
-        (owed.state, owed.step.as_deref()),
-        (DebtState::Suspended, Some("shut"))
-    );
-    assert_eq!(service(&customer).await, Service::Off);
-    // Rungs that passed by are not made up for.
-    assert_eq!(owed.next_attempt_at, None);
-    assert_eq!(owed.ends_at, Some("2027-07-15T10:00:00Z".parse().unwrap()));
+    let on = |day: &str| Some(format!("2027-07-{day}T10:00:00Z").parse().unwrap());
+    assert_eq!(owed.state, DebtState::Grace);
+    assert_eq!(owed.since, Some("2027-07-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(owed.next_step_at, on("11"), "the suspension of the 5th");
+    assert_eq!(owed.next_attempt_at, on("12"), "the rung of the 6th");
+    assert_eq!(owed.ends_at, on("21"), "the end of the 15th");
     assert_eq!(customer.invoices().await[1].attempts, 3);
     assert_eq!(count(&customer, "payment_failed").await, 3);
+    behaves(&app, &customer, "declines:insufficient_funds").await;
+    until(&customer, "2027-07-12T11:00:00Z").await;
+    assert_eq!(debt(&customer).await.state, DebtState::Suspended);
+    assert_eq!(service(&customer).await, Service::Off);
+    assert_eq!(customer.invoices().await[1].attempts, 4);
     assert_eq!(count(&customer, "suspended").await, 1);
+    until(&customer, "2027-07-21T09:00:00Z").await;
+    assert_ne!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Ended
+    );
+    until(&customer, "2027-07-21T10:00:00Z").await;
+    assert_eq!(
+        customer.subscription().await.status,
+        SubscriptionStatus::Ended
+    );
     app.finish().await;
 }
 

@@ -8,7 +8,8 @@
 //!
 //! What an attempt is under way for stands still (Meteroid's rule for rails that take days: no dunning,
 //! no second charge): it is as it was when the attempt was sent, until that has ended. So does what the
-//! provider charges to nobody, for its amount: an operator has to change what is owed.
+//! provider charges to nobody, for its amount: an operator has to change what is owed. After a no the
+//! ladder goes on from there: what lay ahead when the attempt was sent keeps its distance.
 
 use std::collections::BTreeMap;
 
@@ -41,6 +42,8 @@ pub struct Unpaid {
     pub failed_at: DateTime<Utc>,
     /// Up to when it was tried: when the last attempt ended, or was sent.
     pub tried_at: DateTime<Utc>,
+    /// The attempts since that were declined, in their order: the ladder stood still for them.
+    pub waits: Vec<Waited>,
     /// The last attempt at it.
     pub last: Attempt,
     /// The method that would be charged for it now.
@@ -56,6 +59,15 @@ impl Unpaid {
             Attempt::Declined(_) => None,
         }
     }
+}
+
+/// An attempt that was under way, and was declined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waited {
+    /// When it was sent.
+    pub sent_at: DateTime<Utc>,
+    /// When the answer came.
+    pub answered_at: DateTime<Utc>,
 }
 
 /// How the last attempt at an invoice stands.
@@ -386,7 +398,7 @@ fn hold_disputed(facts: &Facts<'_>, decision: &mut Decision) {
 
 /// What follows from what is unpaid.
 fn owing(facts: &Facts<'_>, since: DateTime<Utc>) -> Decision {
-    let calendar = Calendar::new(facts, since);
+    let calendar = Calendar::new(facts);
     let exempt_until = facts.exempt_until.filter(|until| *until > facts.now);
     let mut decision = Decision {
         stage: Stage::PastDue,
@@ -523,18 +535,36 @@ fn affordable<'a>(facts: &Facts<'a>) -> Vec<&'a Unpaid> {
 /// The instants of a policy, for one debt.
 struct Calendar<'a> {
     facts: &'a Facts<'a>,
-    first: NaiveDate,
     oldest: NaiveDate,
 }
 
 impl<'a> Calendar<'a> {
-    fn new(facts: &'a Facts<'a>, since: DateTime<Utc>) -> Self {
+    fn new(facts: &'a Facts<'a>) -> Self {
         let oldest = facts.unpaid.iter().map(|one| one.finalized_at).min();
         Self {
             facts,
-            first: calendar::local_day(since, facts.zone),
-            oldest: calendar::local_day(oldest.unwrap_or(since), facts.zone),
+            oldest: calendar::local_day(oldest.unwrap_or(facts.now), facts.zone),
         }
+    }
+
+    /// When an hour of a day of the policy comes: of all that is unpaid, for what it comes first. The
+    /// day is not before another one, if one is given.
+    fn comes(
+        &self,
+        (day, hour): (u32, u32),
+        not_before: Option<NaiveDate>,
+        spread: impl Fn(NaiveDate) -> TimeDelta,
+    ) -> Option<DateTime<Utc>> {
+        let zone = self.facts.zone;
+        let of = |one: &Unpaid| {
+            let first = calendar::local_day(one.failed_at, zone);
+            let day = calendar::add_days(first, day);
+            let day = not_before.map_or(day, |least| day.max(least));
+            moved(one, day, zone, |on| {
+                calendar::at_hour(on, hour, zone) + spread(day)
+            })
+        };
+        self.facts.unpaid.iter().map(of).min()
     }
 
     /// When is tried again after a decline like the last one. What was declined with another method
@@ -546,11 +576,8 @@ impl<'a> Calendar<'a> {
             _ => DeclineClass::Soft,
         };
         let ladder = facts.policy.ladders.of(class);
-        let on = |day: &u32| {
-            let day = calendar::add_days(self.first, *day);
-            calendar::at_hour(day, ladder.hour, facts.zone) + self.jitter(day)
-        };
-        ladder.days.iter().map(on).collect()
+        let on = |day: &u32| self.comes((*day, ladder.hour), None, |day| self.jitter(day));
+        ladder.days.iter().filter_map(on).collect()
     }
 
     /// Whether what was declined last would be charged with another method, not in vain.
@@ -581,13 +608,10 @@ impl<'a> Calendar<'a> {
         if !self.holds(when) {
             return None;
         }
-        let zone = self.facts.zone;
-        let on = calendar::at_hour(calendar::add_days(self.first, day), hour, zone);
-        let aged = when.oldest_days_at_least.and_then(|days| {
-            let day = self.oldest.checked_add_days(Days::new(u64::from(days)))?;
-            Some(calendar::at_hour(day, hour, zone))
-        });
-        Some(aged.map_or(on, |aged| aged.max(on)))
+        let aged = when
+            .oldest_days_at_least
+            .and_then(|days| self.oldest.checked_add_days(Days::new(u64::from(days))));
+        self.comes((day, hour), aged, |_| TimeDelta::zero())
     }
 
     /// Whether the conditions hold that time alone does not change.
@@ -634,6 +658,28 @@ impl<'a> Calendar<'a> {
             .min_by_key(|(_, at)| *at)
             .map(name)
     }
+}
+
+/// When something comes on a day, for one that is unpaid: what lay ahead when an attempt was sent that was
+/// declined comes as many days later as the answer took, and not together with it.
+fn moved(
+    one: &Unpaid,
+    mut day: NaiveDate,
+    zone: Tz,
+    on: impl Fn(NaiveDate) -> DateTime<Utc>,
+) -> DateTime<Utc> {
+    for wait in &one.waits {
+        if on(day) <= wait.sent_at {
+            continue;
+        }
+        let answered = calendar::local_day(wait.answered_at, zone);
+        let took = answered - calendar::local_day(wait.sent_at, zone);
+        day = calendar::add_days(day, u32::try_from(took.num_days()).unwrap_or_default());
+        if on(day) <= wait.answered_at {
+            day = calendar::add_days(day, 1);
+        }
+    }
+    on(day)
 }
 
 #[cfg(test)]

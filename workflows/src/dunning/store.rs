@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::policy::{DisputeAction, Policy};
 use super::rules::{
-    Attempt, Decision, Declined, Disputed, LastDecline, UnderWay, Unpaid, WaitsFor,
+    Attempt, Decision, Declined, Disputed, LastDecline, UnderWay, Unpaid, Waited, WaitsFor,
 };
 use super::{Assignment, AssignmentScope, DebtRow, ExemptionRow, PolicyRow};
 use crate::hold::Lifted;
@@ -33,6 +33,10 @@ pub(crate) async fn list_unpaid(
             min(payment.settled_at) filter (where payment.decline_class <> 'amount'),
             min(payment.settled_at) filter (where payment.status = 'declined')) as "failed_at!",
           max(coalesce(payment.settled_at, payment.sent_at)) as "tried_at!",
+          array_agg(payment.sent_at order by payment.generation)
+            filter (where payment.status = 'declined') as "sent!",
+          array_agg(payment.settled_at order by payment.generation)
+            filter (where payment.status = 'declined') as "answered!",
           invoice.attempts as "generation!",
           -- Nothing is known of it while it is about to be written down.
           last.status as "status?", last.decline_class as class, last.sent_at as "sent_at?"
@@ -59,24 +63,8 @@ pub(crate) async fn list_unpaid(
     rows.into_iter()
         .map(|row| {
             let declined = row.class.as_deref().map(read_class).transpose()?;
-            let last = match declined {
-                Some(DeclineClass::Amount) => Attempt::UnderWay(UnderWay {
-                    since: row.sent_at,
-                    waits_for: WaitsFor::Operator,
-                }),
-                Some(class) => Attempt::Declined(Declined {
-                    generation: row.generation,
-                    class,
-                }),
-                None => Attempt::UnderWay(UnderWay {
-                    since: row.sent_at,
-                    waits_for: match row.status.as_deref() {
-                        Some("processing") => WaitsFor::Bank,
-                        Some("requires_action") => WaitsFor::Customer,
-                        _ => WaitsFor::Provider,
-                    },
-                }),
-            };
+            let sent = (row.generation, row.sent_at);
+            let last = last_attempt(declined, row.status.as_deref(), sent);
             Ok(Unpaid {
                 invoice_id: row.invoice_id,
                 subscription_id: row.subscription_id,
@@ -84,10 +72,43 @@ pub(crate) async fn list_unpaid(
                 finalized_at: row.finalized_at,
                 failed_at: row.failed_at,
                 tried_at: row.tried_at,
+                waits: waits(row.failed_at, &row.sent, &row.answered),
                 last,
                 next: None,
             })
         })
+        .collect()
+}
+
+/// How the last attempt stands: which, and when it was sent.
+fn last_attempt(
+    declined: Option<DeclineClass>,
+    status: Option<&str>,
+    (generation, since): (i32, Option<DateTime<Utc>>),
+) -> Attempt {
+    let waits_for = match (declined, status) {
+        (Some(DeclineClass::Amount), _) => WaitsFor::Operator,
+        (Some(class), _) => return Attempt::Declined(Declined { generation, class }),
+        (None, Some("processing")) => WaitsFor::Bank,
+        (None, Some("requires_action")) => WaitsFor::Customer,
+        (None, _) => WaitsFor::Provider,
+    };
+    Attempt::UnderWay(UnderWay { since, waits_for })
+}
+
+/// The attempts after the first failure that were declined; when each was sent, and when answered.
+fn waits(
+    failed_at: DateTime<Utc>,
+    sent: &[DateTime<Utc>],
+    answered: &[DateTime<Utc>],
+) -> Vec<Waited> {
+    sent.iter()
+        .zip(answered)
+        .map(|(sent_at, answered_at)| Waited {
+            sent_at: *sent_at,
+            answered_at: *answered_at,
+        })
+        .filter(|wait| wait.sent_at >= failed_at)
         .collect()
 }
 

@@ -105,8 +105,9 @@ pub(super) async fn find_rail(
     Ok(rail.flatten())
 }
 
-/// Finds the attempt at an invoice that a bank weighs, if one does.
-pub(crate) async fn find_processing(
+/// Finds the attempt at an invoice that a bank weighs, if one does with a method that was not declined
+/// for it before.
+pub(crate) async fn find_weighed(
     conn: &mut PgConnection,
     invoice: Uuid,
     shard: ShardId,
@@ -118,6 +119,12 @@ pub(crate) async fn find_processing(
         where invoice_id = $1
           and shard_id = $2
           and status = 'processing'
+          and not exists (
+            select from app.payment as earlier
+            where earlier.invoice_id = $1
+              and earlier.shard_id = $2
+              and earlier.status = 'declined'
+              and earlier.method_id = payment.method_id)
         order by generation desc
         limit 1
         "#,

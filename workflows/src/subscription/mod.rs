@@ -10,7 +10,7 @@
 //! | State | Waits for |
 //! |---|---|
 //! | `Scheduled` | its start |
-//! | `Incomplete` | its first payment, for 23 hours, and as long as a bank weighs it |
+//! | `Incomplete` | its first payment, for 23 hours, and as long as a bank first weighs it |
 //! | `Trialing` | the end of the trial |
 //! | `Active` | the end of the period |
 //! | `Paused` | somebody, or its day, to go on |

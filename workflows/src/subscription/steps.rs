@@ -424,12 +424,13 @@ pub(super) fn await_payment(cx: &Context, state: State) -> Transition<Subscripti
 }
 
 /// The time of a first payment is over, unless a bank weighs it: then the end of that is waited for,
-/// which has a limit of its own.
+/// which has a limit of its own. Another debit of the same bank after its no is dunning's, and prolongs
+/// nothing.
 pub(super) async fn first_payment_due(cx: &Context, state: State, invoice_id: Uuid) -> Next {
     let (shard, now) = (cx.shard_id(), cx.now());
     let weighed: Option<i32> = cx
         .transact(LOOK_FOR_PAYMENT, async |tx| {
-            Ok(payment::store::find_processing(tx, invoice_id, shard).await?)
+            Ok(payment::store::find_weighed(tx, invoice_id, shard).await?)
         })
         .await?;
     let Some(generation) = weighed else {

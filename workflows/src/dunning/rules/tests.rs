@@ -27,6 +27,7 @@ fn unpaid(number: u128, subscription: u128, amount: i64, failed_at: &str) -> Unp
         finalized_at: at(failed_at),
         failed_at: at(failed_at),
         tried_at: at(failed_at),
+        waits: Vec::new(),
         last: Attempt::Declined(Declined {
             generation: 1,
             class: DeclineClass::Soft,
@@ -542,4 +543,120 @@ fn what_is_disputed_is_held_for_beside_what_is_unpaid() {
     let leaves = [one(DisputeAction::Leave)];
     facts.disputed = &leaves;
     assert_eq!(decide(&facts).stage, Stage::Grace);
+}
+
+/// After which waits what is how, at an instant.
+struct Late {
+    /// When each attempt was sent, and answered.
+    waits: &'static [(&'static str, &'static str)],
+    now: &'static str,
+    stage: Stage,
+    retry: Option<&'static str>,
+    step: Option<&'static str>,
+    end: &'static str,
+}
+
+/// Grace on day 2, suspension on day 5, the end on day 10, each at ten; tried again on days 1 and 3.
+const LATE: [Late; 6] = [
+    // The rung of the first day waits for 19 days: two days to the next rung, as before.
+    Late {
+        waits: &[("2027-03-02T10:00:00Z", "2027-03-21T09:00:00Z")],
+        now: "2027-03-21T09:00:00Z",
+        stage: Stage::PastDue,
+        retry: Some("2027-03-23T10:00:00Z"),
+        step: Some("2027-03-22T10:00:00Z"),
+        end: "2027-03-30T10:00:00Z",
+    },
+    // What had come when it was sent stays.
+    Late {
+        waits: &[("2027-03-04T10:00:00Z", "2027-03-10T08:00:00Z")],
+        now: "2027-03-10T08:00:00Z",
+        stage: Stage::Grace,
+        retry: None,
+        step: Some("2027-03-12T10:00:00Z"),
+        end: "2027-03-17T10:00:00Z",
+    },
+    // Two that waited, one after the other.
+    Late {
+        waits: &[
+            ("2027-03-02T10:00:00Z", "2027-03-07T12:00:00Z"),
+            ("2027-03-09T10:00:00Z", "2027-03-14T12:00:00Z"),
+        ],
+        now: "2027-03-14T12:00:00Z",
+        stage: Stage::Grace,
+        retry: None,
+        step: Some("2027-03-16T10:00:00Z"),
+        end: "2027-03-21T10:00:00Z",
+    },
+    // An answer of the same day moves nothing.
+    Late {
+        waits: &[("2027-03-02T10:00:00Z", "2027-03-02T10:00:05Z")],
+        now: "2027-03-02T11:00:00Z",
+        stage: Stage::PastDue,
+        retry: Some("2027-03-04T10:00:00Z"),
+        step: Some("2027-03-03T10:00:00Z"),
+        end: "2027-03-11T10:00:00Z",
+    },
+    // What would come with the answer comes a day later.
+    Late {
+        waits: &[("2027-03-03T08:00:00Z", "2027-03-08T11:00:00Z")],
+        now: "2027-03-08T11:00:00Z",
+        stage: Stage::PastDue,
+        retry: Some("2027-03-09T10:00:00Z"),
+        step: Some("2027-03-09T10:00:00Z"),
+        end: "2027-03-16T10:00:00Z",
+    },
+    // One that was sent when the ladder had ended brings nothing back.
+    Late {
+        waits: &[("2027-03-12T10:00:00Z", "2027-03-19T10:00:00Z")],
+        now: "2027-03-19T10:00:00Z",
+        stage: Stage::Exhausted,
+        retry: None,
+        step: None,
+        end: "2027-03-11T10:00:00Z",
+    },
+];
+
+fn waited(one: Unpaid, waits: &[(&str, &str)]) -> Unpaid {
+    let waits = waits.iter().map(|(sent, answered)| Waited {
+        sent_at: at(sent),
+        answered_at: at(answered),
+    });
+    let waits: Vec<Waited> = waits.collect();
+    let tried_at = waits.last().unwrap().answered_at;
+    Unpaid {
+        waits,
+        tried_at,
+        ..one
+    }
+}
+
+#[test]
+fn after_a_late_no_what_lay_ahead_keeps_its_distance() {
+    let policy = patient();
+    let soft = declined(DeclineClass::Soft);
+    let owed = unpaid(1, 51, 19, "2027-03-01T00:00:00Z");
+    for late in LATE {
+        let open = [waited(owed.clone(), late.waits)];
+        let decision = decide(&facts(&policy, &open, &soft, late.now));
+        let now = late.now;
+        assert_eq!(decision.stage, late.stage, "{now}");
+        assert_eq!(decision.retry_at, late.retry.map(at), "{now}");
+        let next = decision.next_step.map(|next| next.at);
+        assert_eq!(next, late.step.map(at), "{now}");
+        match decision.end {
+            Some(_) => assert!(at(late.end) <= at(now)),
+            None => assert_eq!(decision.ends_at, Some(at(late.end)), "{now}"),
+        }
+        assert_eq!(decision.since, Some(at("2027-03-01T00:00:00Z")));
+    }
+    // Another debt that was not waited for comes first where it would have.
+    let waits = [("2027-03-02T10:00:00Z", "2027-03-21T09:00:00Z")];
+    let open = [
+        waited(owed, &waits),
+        unpaid(2, 52, 19, "2027-03-15T00:00:00Z"),
+    ];
+    let decision = decide(&facts(&policy, &open, &soft, "2027-03-21T09:00:00Z"));
+    assert_eq!(decision.stage, Stage::Suspended);
+    assert_eq!(decision.ends_at, Some(at("2027-03-25T10:00:00Z")));
 }

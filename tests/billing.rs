@@ -928,6 +928,126 @@ async fn publish_tried(app: &TestApp, activation: &str) {
     published.unwrap();
 }
 
+/// A plan with a trial of two weeks for a euro, as the example of the docs.
+async fn publish_paid_trial(app: &TestApp, activation: &str) {
+    let catalog = serde_json::json!({"plans": {"paid-trial": {
+        "name": "Team", "product": "Projects", "interval": "month", "activation": activation,
+        "trial": {"days": 14, "prices": {"EUR": "1.00"}, "without_method": "pause"},
+        "prices": {"EUR": "49.00"}, "setup_fee": {"EUR": "12.00"},
+    }}});
+    let publish = PublishCatalog { dry_run: None };
+    let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
+    published.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paid_trial_is_charged_as_it_begins_and_the_first_period_as_it_ends() {
+    let app = TestApp::new().await;
+    publish_paid_trial(&app, "start").await;
+    let plans = app.client.list_plans().await.unwrap();
+    let shown = plans.iter().find(|plan| plan.plan == "paid-trial").unwrap();
+    assert_eq!(shown.trial_prices, [money("1.00 EUR")]);
+    // A coupon comes off periods, and a trial is none.
+    let new = NewSubscription {
+        coupon: Some("welcome-20".to_owned()),
+        ..plan("paid-trial")
+    };
+    let customer = subscribed(&app, "pm_card_visa", new).await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Trialing);
+    let trial = ["start 1.00 -0 -0 paid"];
+    assert_eq!(brief(&customer.invoices().await), trial);
+    let tenant = customer.tenant.tenant_id;
+    let invoice = customer.invoices().await.remove(0);
+    let detail = app.client.invoice(tenant, invoice.invoice_id).await;
+    let lines = detail.unwrap().lines;
+    assert_eq!(lines[0].item, "trial");
+    assert_eq!(lines[0].description, "Trial of Team");
+    let days = "2027-06-01T00:00:00Z..2027-06-15T00:00:00Z";
+    let (from, until) = (invoice.period_start, invoice.period_end);
+    assert_eq!(format!("{from:?}..{until:?}"), days);
+    customer.advance("13d").await;
+    assert_eq!(brief(&customer.invoices().await), trial);
+    customer.advance("1d").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
+    let both = ["start 1.00 -0 -0 paid", "cycle 48.80 -0 -0 paid"];
+    assert_eq!(brief(&customer.invoices().await), both);
+    assert_eq!(charged(&app, &customer), 4980);
+
+    // What was paid for a trial is not given back when it is ended, paused, or changed in.
+    let second = subscribe(arrived(&app, "pm_card_visa").await, plan("paid-trial")).await;
+    second.advance("2d").await;
+    let changed = change(&second, &to("team-monthly", When::Now)).await;
+    assert!(changed.credits.is_empty() && changed.lines.is_empty());
+    let asked = CancelSubscription {
+        when: When::Now,
+        credit: CreditPolicy::Refund,
+        ..CancelSubscription::default()
+    };
+    let (tenant, id) = (second.tenant.tenant_id, second.subscription);
+    let key = key();
+    let told = app
+        .client
+        .cancel_subscription(tenant, id, &asked, &key)
+        .await;
+    assert!(told.unwrap().credits.is_empty());
+    second.advance("30d").await;
+    assert_eq!(brief(&second.invoices().await), trial);
+    assert_eq!(charged(&app, &second), 100);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paid_trial_begins_with_its_first_payment_where_its_plan_does() {
+    let app = TestApp::new().await;
+    publish_paid_trial(&app, "first_payment").await;
+    let card = "pm_sandbox_insufficient_funds";
+    let customer = subscribed(&app, card, plan("paid-trial")).await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Incomplete);
+    customer.advance("5h").await;
+    customer.attach("pm_card_visa").await;
+    customer.advance("1h").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Trialing);
+    assert_eq!(charged(&app, &customer), 100);
+    // The first period is no first payment any more: it may be owed for.
+    customer.attach(card).await;
+    customer
+        .advance_to("2027-06-15T00:00:00Z".parse().unwrap())
+        .await;
+    customer.advance("1h").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::PastDue);
+
+    let late = subscribed(&app, card, plan("paid-trial")).await;
+    late.advance("24h").await;
+    let ended = late.subscription().await;
+    assert_eq!(ended.end_reason.as_deref(), Some("incomplete_expired"));
+    assert_eq!(late.invoices().await[0].status, InvoiceStatus::Void);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paid_trial_costs_nothing_while_billing_is_held() {
+    let app = TestApp::new().await;
+    publish_paid_trial(&app, "first_payment").await;
+    let customer = arrived(&app, "pm_card_visa").await;
+    // It lies ahead, and billing is held when it comes.
+    let new = NewSubscription {
+        start_at: Some("2027-06-05T00:00:00Z".parse().unwrap()),
+        ..plan("paid-trial")
+    };
+    let customer = subscribe(customer, new).await;
+    hold_billing(&customer, Some("2027-06-10T00:00:00Z")).await;
+    customer.advance("6d").await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Trialing);
+    assert!(customer.invoices().await.is_empty());
+    customer
+        .advance_to("2027-06-19T01:00:00Z".parse().unwrap())
+        .await;
+    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
+    let first = ["start 61.00 -0 -0 paid"];
+    assert_eq!(brief(&customer.invoices().await), first);
+    app.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_on_the_day_of_a_period_in_arrears_bills_that_period() {
     let app = TestApp::new().await;

@@ -210,6 +210,16 @@ async fn a_catalogue_that_does_not_fit_is_refused_with_its_place_and_nothing_cha
             "the most is 730",
         ),
         (
+            with("trial", json!({"days": 7, "prices": {"USD": "1.00"}})),
+            "/plans/basic/trial/prices",
+            "the plan is sold in EUR, and this has no price in it",
+        ),
+        (
+            with("trial", json!({"prices": {"EUR": "1.00"}})),
+            "/plans/basic/trial/days",
+            "a trial that has a price has 1 day or more",
+        ),
+        (
             with("colour", json!("red")),
             "/plans/basic/colour",
             "unknown field `colour`",

@@ -299,11 +299,16 @@ async fn play(app: &TestApp, life: Life, taxed: bool) -> Vec<String> {
 const NOW: When = When::Now;
 const END: When = When::PeriodEnd;
 
-/// A plan with a trial of a week and a set-up fee, and one in arrears that goes on.
+/// Plans with a trial of a week, free and paid, and a set-up fee, and one in arrears that goes on.
 async fn publish(app: &TestApp) {
     let catalog = serde_json::json!({"plans": {
         "tried": {
             "name": "Tried", "product": "Projects", "interval": "month", "trial": {"days": 7},
+            "prices": {"EUR": "30.00"}, "setup_fee": {"EUR": "12.00"},
+        },
+        "paid-trial": {
+            "name": "Paid", "product": "Projects", "interval": "month",
+            "trial": {"days": 7, "prices": {"EUR": "1.00"}},
             "prices": {"EUR": "30.00"}, "setup_fee": {"EUR": "12.00"},
         },
         "used": {
@@ -343,6 +348,11 @@ fn beyond_the_period() -> Vec<Life> {
             "team-monthly",
             vec![],
             ("2027-06-03", Cancel(refund), on("2027-08-09")),
+        ),
+        life(
+            "paid-trial",
+            vec![],
+            ("2027-06-03", Cancel(credit), on("2027-06-20")),
         ),
         life(
             "team-monthly",
@@ -414,6 +424,11 @@ fn after_a_pause() -> Vec<Life> {
     use Does::{Pause, Resume};
     vec![
         life(
+            "paid-trial",
+            vec![("2027-06-03", Pause(None), NOW)],
+            ("2027-06-05", Resume, on("2027-06-20")),
+        ),
+        life(
             "tried",
             vec![("2027-06-03", Pause(None), NOW)],
             ("2027-06-05", Resume, NOW),
@@ -472,6 +487,12 @@ fn with_the_period() -> Vec<Life> {
         life("used", vec![], ("2027-06-10", Cancel(none), END)),
         life("used", vec![], ("2027-06-10", Pause(None), END)),
         life("tried", vec![], ("2027-06-03", Pause(None), END)),
+        life("paid-trial", vec![], ("2027-06-03", Pause(None), END)),
+        life(
+            "paid-trial",
+            vec![("2027-06-02", To("team-monthly"), NOW)],
+            ("2027-06-03", To("scale-monthly"), END),
+        ),
         life("tried", vec![], ("2027-06-03", To("team-monthly"), END)),
     ]
 }

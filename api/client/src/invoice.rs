@@ -389,7 +389,7 @@ pub struct Dispute {
 /// One line of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InvoiceLine {
-    /// `plan`, `seats`, `setup-fee`, or an add-on's key.
+    /// `plan`, `seats`, `setup-fee`, `trial`, or an add-on's key.
     pub item: String,
     /// What it is for, for people.
     pub description: String,

@@ -40,11 +40,14 @@ pub struct Plan {
     /// After how many paid periods it ends by itself; absent for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub periods: Option<u32>,
-    /// Days of trial before the first charge; 0 for none.
+    /// Days of trial before the first period; 0 for none.
     pub trial_days: i32,
     /// What becomes of a trial that ends without a payment method: `bill`, `pause` or `end`.
     #[schema(example = "bill")]
     pub trial_without_method: String,
+    /// What the trial costs in all, charged as it begins; absent where it is free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trial_prices: Vec<Money>,
     /// Its price in each currency it is sold in.
     pub prices: Vec<Money>,
     /// What more people than are included cost; absent where it has no seats.

@@ -147,6 +147,7 @@ fn plan(published: Published) -> Option<Plan> {
         periods: terms.periods,
         trial_days: i32::try_from(trial.days).unwrap_or(i32::MAX),
         trial_without_method: word(trial.without_method),
+        trial_prices: amounts(trial.prices),
         prices: amounts(terms.prices),
         seats: seats.map(|seats| PlanSeats {
             included: seats.included,

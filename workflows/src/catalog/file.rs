@@ -13,7 +13,7 @@ use super::{
 use crate::door::DoorError;
 use crate::money::Money;
 
-/// The longest free trial, in days.
+/// The longest trial, in days.
 const LONGEST_TRIAL: u32 = 730;
 /// The most of anything that one subscription can have.
 const MOST: u32 = 1_000_000;
@@ -136,10 +136,7 @@ fn read<T: serde::de::DeserializeOwned>(
 
 fn check_plan(place: &str, terms: &PlanTerms) -> Result<(), DoorError> {
     check_name(place, &terms.name)?;
-    if terms.trial.days > LONGEST_TRIAL {
-        let detail = format!("{} days; the most is {LONGEST_TRIAL}", terms.trial.days);
-        return Err(malformed(&format!("{place}.trial"), &detail));
-    }
+    check_trial(&format!("{place}.trial"), terms)?;
     if terms.periods == Some(0) {
         return Err(malformed(
             &format!("{place}.periods"),
@@ -154,6 +151,22 @@ fn check_plan(place: &str, terms: &PlanTerms) -> Result<(), DoorError> {
         check_seats(&format!("{place}.seats"), seats, terms)?;
     }
     check_features(place, &terms.features)
+}
+
+fn check_trial(place: &str, terms: &PlanTerms) -> Result<(), DoorError> {
+    let trial = &terms.trial;
+    if trial.days > LONGEST_TRIAL {
+        let detail = format!("{} days; the most is {LONGEST_TRIAL}", trial.days);
+        return Err(malformed(place, &detail));
+    }
+    if trial.prices.is_empty() {
+        return Ok(());
+    }
+    if trial.days == 0 {
+        let detail = "a trial that has a price has 1 day or more";
+        return Err(malformed(&format!("{place}.days"), detail));
+    }
+    check_also_sold(&format!("{place}.prices"), &trial.prices, terms)
 }
 
 fn check_seats(place: &str, seats: &Seats, terms: &PlanTerms) -> Result<(), DoorError> {
@@ -306,6 +319,24 @@ mod tests {
                     r#"{"name":"n","interval":"month","prices":{"JPY":"1","EUR":"1"},"setup_fee":{"EUR":"1"}}"#,
                 ),
                 "plans.x.setup_fee: the plan is sold in JPY",
+            ),
+            (
+                plan(
+                    r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"trial":{"days":7,"prices":{"EUR":"1"}}}"#,
+                ),
+                "plans.x.trial.prices: the plan is sold in JPY",
+            ),
+            (
+                plan(
+                    r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"trial":{"days":7,"prices":{"JPY":"0.5"}}}"#,
+                ),
+                "plans.x.trial.prices.JPY: 0.5 is negative or has more than 0 decimals",
+            ),
+            (
+                plan(
+                    r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"trial":{"prices":{"JPY":"1"}}}"#,
+                ),
+                "plans.x.trial.days: a trial that has a price has 1 day or more",
             ),
             (
                 plan(r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"features":{"a":-1}}"#),

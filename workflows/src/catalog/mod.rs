@@ -44,7 +44,7 @@ pub struct PlanTerms {
     /// Whether a period is billed at its start or at its end.
     #[serde(default)]
     pub billing: Billing,
-    /// The time before the first paid period.
+    /// The time before the first period.
     #[serde(default)]
     pub trial: Trial,
     /// When the subscription counts as begun.
@@ -61,7 +61,7 @@ pub struct PlanTerms {
     /// What more people than are included cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seats: Option<Seats>,
-    /// Charged once, with the first paid period.
+    /// Charged once, with the first period.
     #[serde(default, skip_serializing_if = "Prices::is_empty")]
     pub setup_fee: Prices,
     /// Keys of the add-ons that go with it.
@@ -83,12 +83,16 @@ pub enum Billing {
     InArrears,
 }
 
-/// The time before the first paid period.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The time before the first period.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trial {
-    /// Free local days; 0 for no trial.
+    /// Local days; 0 for no trial.
     pub days: u32,
+    /// What it costs in all, charged as it begins (Kill Bill's fixed price of a trial phase, the price
+    /// of Stripe's trial offers); free when there is none.
+    #[serde(skip_serializing_if = "Prices::is_empty")]
+    pub prices: Prices,
     /// What becomes of a subscription whose trial ends without a payment method.
     pub without_method: WithoutMethod,
 }

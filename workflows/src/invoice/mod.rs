@@ -79,7 +79,7 @@ impl Input {
 /// What an invoice is drafted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The first payment of a subscription that begins with it.
+    /// The first payment of a subscription that begins with it, or a trial that has a price.
     Start,
     /// A period.
     Cycle,
@@ -173,7 +173,7 @@ pub struct InvoiceRow {
 pub struct LineRow {
     /// Counts from 1.
     pub line: i32,
-    /// plan, seats, setup-fee, or an add-on's key.
+    /// plan, seats, setup-fee, trial, or an add-on's key.
     pub item: String,
     /// For people.
     pub description: String,

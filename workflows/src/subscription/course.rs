@@ -102,11 +102,7 @@ impl Course {
             ..
         } = self.state.clone()
         {
-            self.state = State::Active {
-                terms,
-                period,
-                intents,
-            };
+            self.state = life::paid_first(terms, period, intents);
         }
     }
 
@@ -144,6 +140,7 @@ impl Course {
     }
 
     fn boundary(&mut self) -> Result<(), UnknownZone> {
+        self.pay_first();
         match self.state.clone() {
             State::Scheduled { terms, intents } => {
                 let zone = terms.zone()?;
@@ -163,14 +160,11 @@ impl Course {
                 terms,
                 period,
                 intents,
-            }
-            | State::Incomplete {
-                terms,
-                period,
-                intents,
-                ..
             } => self.end_period(terms, period, intents),
-            State::Starting { .. } | State::Paused { .. } | State::Ending { .. } => Ok(()),
+            State::Starting { .. }
+            | State::Incomplete { .. }
+            | State::Paused { .. }
+            | State::Ending { .. } => Ok(()),
         }
     }
 
@@ -193,7 +187,7 @@ impl Course {
     fn go(&mut self, after: After) -> Result<(), UnknownZone> {
         let state = match after {
             After::Tries { terms, intents } | After::Asks { terms, intents } => {
-                State::Trialing { terms, intents }
+                return self.try_it(terms, intents);
             }
             After::Opens {
                 terms,
@@ -223,6 +217,15 @@ impl Course {
             }
         };
         self.enter_as(state)
+    }
+
+    /// Begins a trial; what it costs is paid in time.
+    fn try_it(&mut self, mut terms: Terms, intents: Intents) -> Result<(), UnknownZone> {
+        let bill = money::tries(&terms, &self.facts);
+        life::tried(&mut terms, bill.is_some());
+        let credits = Vec::new();
+        self.happen(Outcome { credits, bill }, CreditPolicy::None);
+        self.enter_as(State::Trialing { terms, intents })
     }
 
     fn enter_as(&mut self, state: State) -> Result<(), UnknownZone> {

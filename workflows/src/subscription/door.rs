@@ -184,6 +184,7 @@ pub async fn create(
         }
     };
     let setup_fee = plan.terms.setup_fee.get(&currency).copied();
+    let trial_price = plan.terms.trial.prices.get(&currency).copied();
     let term_ends_at = plan.terms.periods.map(|periods| {
         let over = calendar::boundary(first_day, offer.interval, periods);
         calendar::start_of_day(over, zone)
@@ -198,6 +199,7 @@ pub async fn create(
         started_at,
         ahead: started_at > now,
         trial_ends_at,
+        trial_price,
         without_method: plan.terms.trial.without_method,
         activation: plan.terms.activation,
         term_ends_at,
@@ -402,7 +404,9 @@ pub(crate) async fn coming(
             terms.boundaries(None, from, most)
         }
         Lifecycle::Incomplete | Lifecycle::Active => {
-            terms.boundaries(row.period.as_ref(), row.started_at, most)
+            // Without a period it waits for the first payment of its trial.
+            let from = row.trial_ends_at.unwrap_or(row.started_at);
+            terms.boundaries(row.period.as_ref(), from, most)
         }
     };
     if let Some(ends) = row.cancel_at {
@@ -602,7 +606,8 @@ fn instant(
             Lifecycle::Scheduled => row.started_at,
             Lifecycle::Trialing => row.trial_ends_at.unwrap_or(now),
             Lifecycle::Active | Lifecycle::Incomplete => {
-                row.period.map_or(now, |period| period.end)
+                let end = row.period.map(|period| period.end);
+                end.or(row.trial_ends_at).unwrap_or(now)
             }
             Lifecycle::Paused | Lifecycle::Ended => now,
         }),

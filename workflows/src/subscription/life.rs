@@ -9,7 +9,7 @@ use super::money::CreditPolicy;
 use super::terms::{Offer, Terms};
 use super::{EndReason, State};
 use crate::calendar::{self, Period, UnknownZone};
-use crate::catalog::WithoutMethod;
+use crate::catalog::{Activation, WithoutMethod};
 use crate::pricing::cut;
 
 /// What comes after a start, a trial or a period.
@@ -74,6 +74,28 @@ pub(super) fn start(mut terms: Terms, mut intents: Intents, zone: Tz) -> After {
         return After::Tries { terms, intents };
     }
     opens(terms, intents, at, zone)
+}
+
+/// Its trial has begun, and was billed or not: a price is asked for once, and a first payment of it is
+/// the one that the subscription begins with.
+pub(super) fn tried(terms: &mut Terms, billed: bool) {
+    terms.trial_price = None;
+    if billed {
+        terms.activation = Activation::Start;
+    }
+}
+
+/// Its first payment has come: that of a trial, or of a period.
+pub(super) fn paid_first(terms: Terms, period: Period, intents: Intents) -> State {
+    if terms.is_trial(period.start) {
+        State::Trialing { terms, intents }
+    } else {
+        State::Active {
+            terms,
+            period,
+            intents,
+        }
+    }
 }
 
 /// The period that begins at `from`.

@@ -170,7 +170,7 @@ pub enum State {
     Incomplete {
         /// What it was sold at.
         terms: Terms,
-        /// The first period.
+        /// The first period, or the trial where that has a price.
         period: Period,
         /// What is to be paid.
         invoice_id: Uuid,

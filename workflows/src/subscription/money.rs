@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::terms::{Offer, SETUP_FEE, Terms};
+use super::terms::{Offer, SETUP_FEE, TRIAL, Terms};
 use crate::calendar::{self, Period};
 use crate::catalog::Billing;
 use crate::money::Currency;
@@ -165,6 +165,29 @@ fn whole_part(facts: &Facts, billed: &Billed) -> Decimal {
 fn charges(items: &[Item], span: Span) -> Vec<Charge> {
     let each = items.iter().cloned();
     each.map(|item| Charge { item, span }).collect()
+}
+
+/// What a trial costs that begins; nothing when it is free, or while a hold blocks billing. A coupon
+/// comes off periods, and this is none.
+#[must_use]
+pub fn tries(terms: &Terms, facts: &Facts) -> Option<Bill> {
+    let (price, end) = terms.trial_price.zip(terms.trial_ends_at)?;
+    let trial = Charge {
+        item: Item {
+            item: TRIAL.to_owned(),
+            name: format!("Trial of {}", terms.offer.plan_name),
+            unit_price: price,
+            quantity: 1,
+        },
+        span: Span {
+            start: terms.started_at,
+            end,
+            units: 1,
+            of: 1,
+        },
+    };
+    bill_less(terms, vec![trial], None, facts.tax.as_ref())
+        .filter(|_| !facts.is_blocked(terms.started_at))
 }
 
 /// What a period costs that begins now; nothing yet where it is billed at its end.

@@ -30,6 +30,7 @@ use crate::refund::{self, RefundWorkflow};
 const FIRST_PAYMENT: TimeDelta = TimeDelta::hours(23);
 
 const START_TRIAL: &str = "start-trial";
+const BILL_TRIAL: &str = "bill-trial";
 const OPEN_PERIOD: &str = "open-period";
 const BILL_PERIOD: &str = "bill-period";
 const LOOK_FOR_METHOD: &str = "look-for-method";
@@ -206,12 +207,7 @@ pub(super) async fn start_now(cx: &Context, terms: Terms, intents: Intents) -> N
 async fn go(cx: &Context, after: After, at: DateTime<Utc>) -> Next {
     Ok(Transition::go(match after {
         After::Tries { terms, intents } | After::Asks { terms, intents } => {
-            let (shard, lifecycle) = (cx.shard_id(), Lifecycle::Trialing);
-            cx.transact(START_TRIAL, async |tx| {
-                Ok(store::apply(tx, shard, &terms, lifecycle, None).await?)
-            })
-            .await?;
-            State::Trialing { terms, intents }
+            return try_it(cx, terms, intents).await;
         }
         After::Opens {
             terms,
@@ -243,6 +239,57 @@ async fn go(cx: &Context, after: After, at: DateTime<Utc>) -> Next {
 }
 
 // The trial.
+
+/// Begins a trial.
+async fn try_it(cx: &Context, terms: Terms, intents: Intents) -> Next {
+    if terms.trial_price.is_some() {
+        return bill_trial(cx, terms, intents).await;
+    }
+    let shard = cx.shard_id();
+    cx.transact(START_TRIAL, async |tx| {
+        Ok(store::apply(tx, shard, &terms, Lifecycle::Trialing, None).await?)
+    })
+    .await?;
+    Ok(Transition::go(State::Trialing { terms, intents }))
+}
+
+/// Begins a trial that has a price, and drafts its invoice in the same transaction.
+async fn bill_trial(cx: &Context, mut terms: Terms, intents: Intents) -> Next {
+    let desk = Desk::new(cx);
+    let (currency, period) = (terms.currency, terms.trial());
+    let first = terms.activation == Activation::FirstPayment;
+    let left: Left = cx
+        .transact(BILL_TRIAL, async |tx| {
+            let id = terms.subscription_id;
+            let facts = store::opening_facts(tx, desk.tenant, desk.shard, id).await?;
+            let bill = money::tries(&terms, &facts);
+            let lifecycle = if first && bill.is_some() {
+                Lifecycle::Incomplete
+            } else {
+                Lifecycle::Trialing
+            };
+            store::apply(tx, desk.shard, &terms, lifecycle, None).await?;
+            let credits = Vec::new();
+            let outcome = Outcome { credits, bill };
+            let draft = Some((Reason::Start, period));
+            desk.settle(tx, &terms, &outcome, draft, CreditPolicy::None)
+                .await
+        })
+        .await?;
+    life::tried(&mut terms, left.invoice.is_some());
+    let Some(invoice_id) = left.invoice.filter(|_| first) else {
+        let tries = Transition::go(State::Trialing { terms, intents });
+        return Ok(follow(tries, left, currency));
+    };
+    let input = invoice::Input::new(invoice_id, currency);
+    let state = State::Incomplete {
+        terms,
+        period,
+        invoice_id,
+        intents,
+    };
+    Ok(Transition::go(state).start::<InvoiceWorkflow>(invoice_id.to_string(), &input))
+}
 
 pub(super) fn trial(terms: Terms, intents: Intents) -> Next {
     let zone = zone_of(&terms)?;
@@ -483,16 +530,19 @@ pub(super) async fn first_invoice_ended(cx: &Context, first: First, run: &Finish
 
 async fn activate(cx: &Context, terms: Terms, period: Period, intents: Intents) -> Next {
     let shard = cx.shard_id();
+    let state = life::paid_first(terms, period, intents);
+    let (lifecycle, begun) = match &state {
+        State::Trialing { .. } => (Lifecycle::Trialing, None),
+        _ => (Lifecycle::Active, Some(&period)),
+    };
     cx.transact(ACTIVATE, async |tx| {
-        Ok(store::apply(tx, shard, &terms, Lifecycle::Active, Some(&period)).await?)
+        Ok(store::apply(tx, shard, state.terms(), lifecycle, begun).await?)
     })
     .await?;
-    Ok(rest(State::Active {
-        terms,
-        period,
-        intents,
+    Ok(match state {
+        state @ State::Trialing { .. } => Transition::go(state),
+        state => rest(state).clear(EXPIRY),
     })
-    .clear(EXPIRY))
 }
 
 /// Gives up waiting for the first payment: its invoice is taken back.

@@ -225,7 +225,7 @@ pub(super) async fn list(
 }
 
 /// Finds what a subscription is sold at, as far as its rows tell: what only matters until the first
-/// period (set-up fee, activation, what a trial without a method leads to) is the run's alone.
+/// period (set-up fee, activation, a trial's price and what it leads to without a method) is the run's alone.
 pub(super) async fn find_terms(
     conn: &mut PgConnection,
     shard: ShardId,
@@ -291,6 +291,7 @@ pub(super) async fn find_terms(
         started_at: row.started_at,
         ahead: false,
         trial_ends_at: row.trial_ends_at,
+        trial_price: None,
         without_method: WithoutMethod::Bill,
         activation: Activation::Start,
         term_ends_at: row.term_ends_at,

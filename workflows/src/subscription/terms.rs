@@ -22,6 +22,8 @@ pub const PLAN: &str = "plan";
 pub const SEATS: &str = "seats";
 /// What is charged once.
 pub const SETUP_FEE: &str = "setup-fee";
+/// A trial that has a price.
+pub const TRIAL: &str = "trial";
 
 /// How many periods of a day a move across the date line can take away: zones differ by 26 hours at
 /// most.
@@ -83,6 +85,9 @@ pub struct Terms {
     /// End of the trial, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial_ends_at: Option<DateTime<Utc>>,
+    /// Charged as the trial begins, and gone then; none when that is free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_price: Option<Decimal>,
     /// What becomes of it when the trial ends without a payment method.
     #[serde(default)]
     pub without_method: WithoutMethod,
@@ -492,7 +497,23 @@ impl Terms {
         }
     }
 
-    /// Whether nothing was billed yet when it was paused: in its trial, or as that ended.
+    /// Its trial, as the time that it is billed for.
+    #[must_use]
+    pub fn trial(&self) -> Period {
+        Period {
+            index: 0,
+            start: self.started_at,
+            end: self.trial_ends_at.unwrap_or(self.started_at),
+        }
+    }
+
+    /// Whether an instant lies in its trial.
+    #[must_use]
+    pub fn is_trial(&self, at: DateTime<Utc>) -> bool {
+        self.trial_ends_at.is_some_and(|ends| at < ends)
+    }
+
+    /// Whether no period was billed yet when it was paused: in its trial, or as that ended.
     #[must_use]
     pub fn is_unbilled(&self, since: DateTime<Utc>) -> bool {
         self.trial_ends_at.is_some_and(|ends| since <= ends)

@@ -51,6 +51,7 @@ fn terms(anchor: &str, interval: &str, zone: &str) -> Terms {
         started_at: calendar::start_of_day(anchor_on, zone_read),
         ahead: false,
         trial_ends_at: None,
+        trial_price: None,
         without_method: WithoutMethod::Bill,
         activation: Activation::Start,
         term_ends_at: None,

@@ -68,6 +68,7 @@ fn terms(offer: Offer, off: Option<DiscountOff>) -> Terms {
         started_at: at("2027-06-01T00:00:00Z"),
         ahead: false,
         trial_ends_at: None,
+        trial_price: None,
         without_method: WithoutMethod::Bill,
         activation: Activation::Start,
         term_ends_at: None,

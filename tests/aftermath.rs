@@ -432,6 +432,7 @@ async fn new_credit_pays_the_oldest_open_invoice_first() {
     let grant = GrantCredit {
         amount: money("60.00", "USD"),
         reason: "a bank transfer".to_owned(),
+        dry_run: false,
     };
     app.client
         .grant_credit(tenant, &grant, &key())
@@ -450,6 +451,7 @@ async fn new_credit_pays_the_oldest_open_invoice_first() {
         let grant = GrantCredit {
             amount: money(amount, "USD"),
             reason: "another".to_owned(),
+            dry_run: false,
         };
         app.client
             .grant_credit(tenant, &grant, &key())

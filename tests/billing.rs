@@ -597,6 +597,7 @@ async fn no_more_goes_back_to_a_method_than_it_paid() {
     let grant = GrantCredit {
         amount: money("20.00 EUR"),
         reason: "a welcome".to_owned(),
+        dry_run: false,
     };
     let granted = app.client.grant_credit(tenant, &grant, &key()).await;
     granted.unwrap();
@@ -703,6 +704,7 @@ async fn support_gives_back_grants_and_takes_back() {
     let grant = GrantCredit {
         amount: money("100.00 EUR"),
         reason: "a gift".to_owned(),
+        dry_run: false,
     };
     app.client
         .grant_credit(tenant, &grant, &key())
@@ -715,6 +717,57 @@ async fn support_gives_back_grants_and_takes_back() {
         money("49.00 EUR")
     );
     assert_eq!(balance(&customer).await, "61.00");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_of_credit_tells_beforehand_what_it_pays() {
+    let app = TestApp::new().await;
+    let card = "pm_sandbox_insufficient_funds";
+    let customer = subscribed(&app, card, plan("team-monthly")).await;
+    let tenant = customer.tenant.tenant_id;
+    let invoice = customer.invoices().await.remove(0).invoice_id;
+    let grant = |amount: &str, dry_run| GrantCredit {
+        amount: money(amount),
+        reason: "an outage".to_owned(),
+        dry_run,
+    };
+    let pays = |credit: &tenure_client::Credit| {
+        let pays = credit.pays.iter();
+        let pays: Vec<_> = pays
+            .map(|one| (one.invoice_id, one.amount.to_string()))
+            .collect();
+        pays
+    };
+    for (amount, paid, left) in [
+        ("20.00 EUR", "20.00", "0.00"),
+        ("50.00 EUR", "29.00", "21.00"),
+    ] {
+        let before = app.client.credit(tenant).await.unwrap();
+        let key = key();
+        let (tried, asked) = (grant(amount, true), grant(amount, false));
+        let told = app.client.grant_credit(tenant, &tried, &key).await.unwrap();
+        assert_eq!(pays(&told), [(invoice, format!("{paid} EUR"))]);
+        assert_eq!(told.balances, [money(amount)]);
+        customer.advance("0h").await;
+        let credit = app.client.credit(tenant).await.unwrap();
+        assert_eq!(credit, before, "a dry run leaves nothing");
+        // Nor does it use up its key.
+        let granted = app.client.grant_credit(tenant, &asked, &key).await.unwrap();
+        assert_eq!(
+            (pays(&granted), &granted.balances),
+            (pays(&told), &told.balances)
+        );
+        customer.advance("0h").await;
+        assert_eq!(balance(&customer).await, left);
+    }
+    assert_eq!(
+        brief(&customer.invoices().await),
+        ["cycle 49.00 -0 -49 paid"]
+    );
+    let (nothing, key) = (grant("0.00 EUR", true), key());
+    let wrong = app.client.grant_credit(tenant, &nothing, &key).await;
+    assert_eq!(wrong.unwrap_err().status(), Some(422));
     app.finish().await;
 }
 

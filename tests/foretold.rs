@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use tenure_client::{
-    CancelSubscription, ChangeSubscription, ChangeTax, ClientError, CreditPolicy, IdempotencyKey,
-    Invoice, InvoiceLine, MoveAnchor, NewSubscription, NewTenant, PauseSubscription,
-    PublishCatalog, ResumeSubscription, SubscriptionAct, TaxRate, When,
+    CancelSubscription, ChangeSubscription, ChangeTax, ClientError, CreditPolicy, GrantCredit,
+    IdempotencyKey, Invoice, InvoiceLine, Money, MoveAnchor, NewSubscription, NewTenant,
+    PauseSubscription, PublishCatalog, ResumeSubscription, SubscriptionAct, TaxRate, When,
 };
 use uuid::Uuid;
 
@@ -112,6 +112,16 @@ impl Does {
 
 /// A clocked tenant in UTC from 1 June 2027, with a card, subscribed as `new` says.
 async fn subscribed<'a>(app: &'a TestApp, new: &NewSubscription, taxed: bool) -> Subscriber<'a> {
+    let mut customer = arrived(app, taxed).await;
+    let tenant = customer.tenant.tenant_id;
+    let made = app.client.subscribe(tenant, new, &key()).await.unwrap();
+    customer.subscription = made.subscription_id;
+    customer.advance("0h").await;
+    customer
+}
+
+/// A clocked tenant in UTC from 1 June 2027, with a card.
+async fn arrived(app: &TestApp, taxed: bool) -> Subscriber<'_> {
     let tenant = NewTenant {
         name: "Acme".to_owned(),
         email: "billing@acme.example".to_owned(),
@@ -121,7 +131,7 @@ async fn subscribed<'a>(app: &'a TestApp, new: &NewSubscription, taxed: bool) ->
         legal_entity: None,
     };
     let tenant = app.client.create_tenant(&tenant, &key()).await.unwrap();
-    let mut customer = Subscriber {
+    let customer = Subscriber {
         client: &app.client,
         clock: tenant.test_clock_id.unwrap(),
         tenant,
@@ -145,9 +155,6 @@ async fn subscribed<'a>(app: &'a TestApp, new: &NewSubscription, taxed: bool) ->
             .await
             .unwrap();
     }
-    let made = app.client.subscribe(tenant, new, &key()).await.unwrap();
-    customer.subscription = made.subscription_id;
-    customer.advance("0h").await;
     customer
 }
 
@@ -551,6 +558,137 @@ async fn a_dry_run_of_what_is_done_at_once_tells_what_it_comes_to() {
     publish(&app).await;
     for (turn, life) in at_once().into_iter().enumerate() {
         play(&app, life, turn % 2 == 0).await;
+    }
+    app.finish().await;
+}
+
+/// What is subscribed to on 20 August, and when it begins.
+fn beginnings() -> Vec<NewSubscription> {
+    let plain = |plan: &str, start: Option<&str>| NewSubscription {
+        plan: plan.to_owned(),
+        currency: "EUR".to_owned(),
+        start_at: start.map(at),
+        ..NewSubscription::default()
+    };
+    let coupon = Some("five-off".to_owned());
+    let more = NewSubscription {
+        seats: Some(9),
+        add_ons: BTreeMap::from([("extra-storage".to_owned(), 2)]),
+        coupon: coupon.clone(),
+        ..plain("team-monthly", None)
+    };
+    vec![
+        plain("team-monthly", None),
+        NewSubscription {
+            start_at: Some(at("2027-06-10")),
+            ..more.clone()
+        },
+        more,
+        NewSubscription {
+            anchor_day: Some(5),
+            ..plain("team-monthly", None)
+        },
+        plain("team-monthly", Some("2027-06-25")),
+        plain("team-monthly", Some("2027-09-10")),
+        plain("scale-monthly", None),
+        plain("starter-monthly", None),
+        plain("tried", Some("2027-08-01")),
+        plain("paid-trial", None),
+        plain("paid-trial", Some("2027-09-10")),
+        NewSubscription {
+            coupon,
+            ..plain("paid-trial", Some("2027-07-01"))
+        },
+        plain("used", None),
+        plain("used", Some("2027-06-10")),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_a_subscription_tells_what_it_comes_to_and_leaves_nothing() {
+    let app = TestApp::new().await;
+    publish(&app).await;
+    for (turn, new) in beginnings().into_iter().enumerate() {
+        let mut customer = arrived(&app, turn % 2 == 1).await;
+        let tenant = customer.tenant.tenant_id;
+        customer.advance_to(at("2027-08-20")).await;
+        let amount = Money {
+            amount: Decimal::from(20),
+            currency: "EUR".to_owned(),
+        };
+        let grant = GrantCredit {
+            amount,
+            reason: "a welcome".to_owned(),
+            dry_run: false,
+        };
+        let granted = app.client.grant_credit(tenant, &grant, &key()).await;
+        granted.unwrap();
+        let (what, key) = (format!("{new:?}"), key());
+        let told = app.client.preview_subscription(tenant, &new, &key).await;
+        let told = told.unwrap();
+        assert_eq!((told.run_id, &told.signal_id), (None, &None));
+        assert_eq!(told.at, new.start_at.unwrap_or(at("2027-08-20")), "{what}");
+        customer.advance("0h").await;
+        let stands = app.client.list_subscriptions(tenant).await.unwrap();
+        assert!(stands.is_empty(), "a dry run makes none");
+        let before = seen(&customer).await;
+        assert!(before.0.is_empty(), "a dry run bills nothing");
+        // Nor does it use up its key.
+        let made = app.client.subscribe(tenant, &new, &key).await.unwrap();
+        assert_eq!(made.price, told.price, "{what}");
+        customer.subscription = made.subscription_id;
+        customer.advance("0h").await;
+        if told.at > customer.now().await {
+            assert!(seen(&customer).await.0.is_empty(), "{what}");
+            customer.advance_to(told.at).await;
+        }
+        assert_eq!(foretold(&told), done(&customer, &before).await, "{what}");
+        let stands = customer.subscription().await;
+        let period = (stands.period_start, stands.period_end);
+        assert_eq!((told.period_start, told.period_end), period, "{what}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_a_subscription_is_refused_as_it_would_be() {
+    let app = TestApp::new().await;
+    let customer = arrived(&app, false).await;
+    let tenant = customer.tenant.tenant_id;
+    let new = NewSubscription {
+        plan: "team-monthly".to_owned(),
+        currency: "EUR".to_owned(),
+        key: Some("first".to_owned()),
+        ..NewSubscription::default()
+    };
+    app.client.subscribe(tenant, &new, &key()).await.unwrap();
+    customer.advance("0h").await;
+    let again = app.client.preview_subscription(tenant, &new, &key()).await;
+    let again = again.unwrap();
+    assert!(again.lines.is_empty() && again.total.amount.is_zero());
+    let refusals = [
+        ("first", "scale-monthly", "EUR", None, 409),
+        ("second", "unknown", "EUR", None, 422),
+        ("second", "team-monthly", "SEK", None, 422),
+        ("second", "team-monthly", "EUR", Some("2027-05-01"), 422),
+    ];
+    for (name, plan, currency, start, status) in refusals {
+        let new = NewSubscription {
+            key: Some(name.to_owned()),
+            plan: plan.to_owned(),
+            currency: currency.to_owned(),
+            start_at: start.map(at),
+            ..NewSubscription::default()
+        };
+        let told = app.client.preview_subscription(tenant, &new, &key()).await;
+        let told = told.unwrap_err();
+        let made = app
+            .client
+            .subscribe(tenant, &new, &key())
+            .await
+            .unwrap_err();
+        assert_eq!(told.status(), Some(status), "{told}");
+        assert_eq!(told.to_string(), made.to_string());
     }
     app.finish().await;
 }

@@ -55,6 +55,7 @@ async fn grant_money(customer: &Subscriber<'_>, amount: Money) {
     let grant = GrantCredit {
         amount,
         reason: "a gift".to_owned(),
+        dry_run: false,
     };
     let tenant = customer.tenant.tenant_id;
     let granted = customer.client.grant_credit(tenant, &grant, &key()).await;

@@ -290,6 +290,7 @@ impl Life<'_> {
                 currency: self.currency.clone(),
             },
             reason: "a gift".to_owned(),
+            dry_run: false,
         };
         let granted = self
             .client()

@@ -255,6 +255,21 @@ impl Client {
         self.transport.post(&path, subscription, key).await
     }
 
+    /// Tells what subscribing would come to, and does nothing.
+    pub async fn preview_subscription(
+        &self,
+        tenant_id: Uuid,
+        subscription: &NewSubscription,
+        key: &IdempotencyKey,
+    ) -> Result<SubscriptionAct, ClientError> {
+        let path = format!("/v1/tenants/{tenant_id}/subscriptions");
+        let tried = NewSubscription {
+            dry_run: true,
+            ..subscription.clone()
+        };
+        self.transport.post(&path, &tried, key).await
+    }
+
     /// Lists a tenant's subscriptions.
     pub async fn list_subscriptions(
         &self,
@@ -433,7 +448,7 @@ impl Client {
             .await
     }
 
-    /// Grants a tenant credit.
+    /// Grants a tenant credit, or tells what that would come to.
     pub async fn grant_credit(
         &self,
         tenant_id: Uuid,

@@ -318,6 +318,19 @@ pub struct Credit {
     pub balances: Vec<Money>,
     /// How it came about, newest first, at most 200.
     pub entries: Vec<CreditEntry>,
+    /// In the answer to a grant: the open invoices that the balance pays of next, the oldest first. One
+    /// that is being collected just now is left to its payment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pays: Vec<CreditPays>,
+}
+
+/// What credit pays of an open invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreditPays {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// How much of what is due.
+    pub amount: Money,
 }
 
 impl Credit {
@@ -358,6 +371,9 @@ pub struct GrantCredit {
     pub amount: Money,
     /// Why, for the audit and the tenant.
     pub reason: String,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// A payment that its customer disputes at the bank.

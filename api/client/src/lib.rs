@@ -78,9 +78,9 @@ pub use flow::{
 pub use hold::{Hold, HoldBlocks, HoldFilter, HoldKind, Holds, LiftHold, PlaceHold, Service};
 pub use idempotency::IdempotencyKey;
 pub use invoice::{
-    ActOnInvoice, ChangeTax, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice,
-    InvoiceAct, InvoiceDetail, InvoiceLine, InvoiceStatus, NewCreditNote, Seller, TaxChange,
-    TaxRate,
+    ActOnInvoice, ChangeTax, Credit, CreditEntry, CreditNote, CreditPays, Dispute, GrantCredit,
+    Invoice, InvoiceAct, InvoiceDetail, InvoiceLine, InvoiceStatus, NewCreditNote, Seller,
+    TaxChange, TaxRate,
 };
 pub use keeping::{
     DataArchive, DataArchiveFilter, DataExport, DataHold, DataHoldFilter, DataJob, ExportStarted,
@@ -115,8 +115,9 @@ pub use status::RunStatus;
 pub use step::{Signal, SignalOutcome, Step, Transition};
 pub use subscription::{
     CancelSubscription, ChangeSubscription, CreditPolicy, CreditPreview, IntentKind, MoveAnchor,
-    NewSubscription, PauseSubscription, ResumeSubscription, Subscription, SubscriptionAct,
-    SubscriptionDetail, SubscriptionIntent, SubscriptionItem, SubscriptionStatus, UndoIntent, When,
+    NewSubscription, PauseSubscription, ResumeSubscription, Subscribed, Subscription,
+    SubscriptionAct, SubscriptionDetail, SubscriptionIntent, SubscriptionItem, SubscriptionStatus,
+    UndoIntent, When,
 };
 pub use tenant::{
     AttachPaymentMethod, ChangeLegalEntity, ChangeZone, LegalEntityChange, NewTenant,

@@ -38,6 +38,19 @@ pub struct NewSubscription {
     /// time until the first such day is charged as its part of a period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor_day: Option<u32>,
+    /// Only tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What asking for a subscription came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Subscribed {
+    /// It stands.
+    Made(Box<Subscription>),
+    /// What it would come to.
+    Told(Box<SubscriptionAct>),
 }
 
 /// A tenant's subscription to a plan.
@@ -319,8 +332,9 @@ pub struct UndoIntent {
 /// What an act on a subscription comes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SubscriptionAct {
-    /// The run that does it.
-    pub run_id: Uuid,
+    /// The run that does it; absent while there is none, as of a subscription that is only tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<Uuid>,
     /// The signal that asks it to; absent when it was only tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal_id: Option<String>,

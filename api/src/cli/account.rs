@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 use tenure_client::{
-    ChangeTax, Credit, GrantCredit, IdempotencyKey, Money, ReportUsage, TaxRate, Usage,
+    ChangeTax, Credit, CreditPays, GrantCredit, IdempotencyKey, Money, ReportUsage, TaxRate, Usage,
 };
 use uuid::Uuid;
 
@@ -31,6 +31,9 @@ pub(super) enum CreditCommand {
         /// Why; kept with it and in the audit.
         #[arg(long)]
         reason: String,
+        /// Only tell what it would come to.
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -117,11 +120,22 @@ pub(super) async fn credit(command: CreditCommand) -> anyhow::Result<()> {
             amount,
             currency,
             reason,
+            dry_run,
         } => {
             let amount = Money { amount, currency };
-            let (grant, key) = (GrantCredit { amount, reason }, IdempotencyKey::generate());
+            let grant = GrantCredit {
+                amount,
+                reason,
+                dry_run,
+            };
+            let key = IdempotencyKey::generate();
             let credit = api.client()?.grant_credit(tenant, &grant, &key).await?;
-            print(&api, &credit, || print_credit(&credit))
+            print(&api, &credit, || {
+                print_credit(&credit);
+                if dry_run {
+                    println!("nothing was done: this was a dry run");
+                }
+            })
         }
     }
 }
@@ -132,6 +146,9 @@ fn print_credit(credit: &Credit) {
     }
     for balance in &credit.balances {
         println!("{balance} {}", Credit::words(balance));
+    }
+    for CreditPays { invoice_id, amount } in &credit.pays {
+        println!("{amount} of it pays invoice {invoice_id}");
     }
     for entry in &credit.entries {
         let note = entry.note.as_deref().unwrap_or_default();

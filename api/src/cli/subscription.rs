@@ -120,6 +120,9 @@ pub(super) struct CreateArgs {
     /// The day of the month on which its periods begin.
     #[arg(long)]
     anchor_day: Option<u32>,
+    /// Only tell what it would come to.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// One subscription of a tenant.
@@ -207,9 +210,14 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         coupon: args.coupon,
         start_at: args.start_at,
         anchor_day: args.anchor_day,
+        dry_run: args.dry_run,
     };
     let client = args.api.client()?;
     let key = IdempotencyKey::generate();
+    if args.dry_run {
+        let told = client.preview_subscription(args.tenant, &new, &key).await?;
+        return tell(&args.api, args.tenant, &told).await;
+    }
     let made = client.subscribe(args.tenant, &new, &key).await?;
     print(&args.api, &made, || print_line(&made))
 }
@@ -252,7 +260,7 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.change_subscription(tenant, id, &asked, &key).await?;
-            tell(&act, &told).await
+            tell(&act.one.api, tenant, &told).await
         }
         SubscriptionCommand::Cancel { act, credit } => {
             let asked = CancelSubscription {
@@ -263,7 +271,7 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.cancel_subscription(tenant, id, &asked, &key).await?;
-            tell(&act, &told).await
+            tell(&act.one.api, tenant, &told).await
         }
         SubscriptionCommand::Pause { act, until } => {
             let asked = PauseSubscription {
@@ -274,7 +282,7 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.pause_subscription(tenant, id, &asked, &key).await?;
-            tell(&act, &told).await
+            tell(&act.one.api, tenant, &told).await
         }
         SubscriptionCommand::Resume(act) => {
             let asked = ResumeSubscription {
@@ -284,7 +292,7 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.resume_subscription(tenant, id, &asked, &key).await?;
-            tell(&act, &told).await
+            tell(&act.one.api, tenant, &told).await
         }
         SubscriptionCommand::MoveAnchor { act, day } => {
             let asked = MoveAnchor {
@@ -295,7 +303,7 @@ async fn perform(command: SubscriptionCommand) -> anyhow::Result<()> {
             };
             let (client, (tenant, id)) = (act.one.api.client()?, of(&act));
             let told = client.move_anchor(tenant, id, &asked, &key).await?;
-            tell(&act, &told).await
+            tell(&act.one.api, tenant, &told).await
         }
         SubscriptionCommand::List { .. }
         | SubscriptionCommand::Show(_)
@@ -319,17 +327,17 @@ fn add_ons_from(add_ons: Vec<(String, u32)>, none: bool) -> Option<BTreeMap<Stri
     (none || !add_ons.is_empty()).then(|| add_ons.into_iter().collect())
 }
 
-async fn tell(act: &ActArgs, told: &SubscriptionAct) -> anyhow::Result<()> {
+async fn tell(api: &ApiArgs, tenant: Uuid, told: &SubscriptionAct) -> anyhow::Result<()> {
     // Dates are read in the tenant's zone, as its periods are.
-    let tenant = act.one.api.client()?.tenant(act.one.tenant).await?;
+    let tenant = api.client()?.tenant(tenant).await?;
     let zone = calendar::zone(&tenant.zone)?;
-    print(&act.one.api, told, || {
+    print(api, told, || {
         for line in told.words(&zone) {
             println!("{line}");
         }
-        match &told.signal_id {
-            Some(signal) => println!("sent {signal} to run {}", told.run_id),
-            None => println!("nothing was done: this was a dry run"),
+        match (&told.signal_id, told.run_id) {
+            (Some(signal), Some(run)) => println!("sent {signal} to run {run}"),
+            _ => println!("nothing was done: this was a dry run"),
         }
     })
 }

@@ -6,9 +6,9 @@ use axum::response::{Html, Response};
 use serde_json::json;
 use sqlx::PgConnection;
 use tenure_client::{
-    ActOnInvoice, ChangeTax, Credit, CreditEntry, CreditNote, Dispute, GrantCredit, Invoice,
-    InvoiceAct, InvoiceDetail, InvoiceLine, InvoiceStatus, Money, NewCreditNote, Problem, Role,
-    Seller, TaxChange, TaxRate,
+    ActOnInvoice, ChangeTax, Credit, CreditEntry, CreditNote, CreditPays, Dispute, GrantCredit,
+    Invoice, InvoiceAct, InvoiceDetail, InvoiceLine, InvoiceStatus, Money, NewCreditNote, Problem,
+    Role, Seller, TaxChange, TaxRate,
 };
 use tenure_engine::TenantId;
 use tenure_workflows::charge::{self, DisputeRow};
@@ -256,10 +256,12 @@ async fn show_credit(
     Ok(Json(find_credit(&mut tx, tenant_id).await?))
 }
 
-/// Grant a tenant credit: its next invoices are paid with it first.
+/// Grant a tenant credit: its next invoices are paid with it first. With `dry_run` it only tells what
+/// it would come to.
 #[utoipa::path(post, path = "/v1/tenants/{tenant_id}/credit", tag = "Invoices",
     params(("tenant_id" = Uuid, Path)), request_body = GrantCredit, responses(
-    (status = 201, body = Credit), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    (status = 201, body = Credit), (status = 200, body = Credit), (status = 404, body = Problem),
+    (status = 422, body = Problem)))]
 async fn grant(
     State(state): State<AppState>,
     caller: Caller,
@@ -271,12 +273,21 @@ async fn grant(
     caller.sees_all()?;
     let author = author(&caller, &body.value.reason);
     let amount = read_money(&body.value.amount)?;
+    let dry_run = body.value.dry_run;
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
         let (actor, reason) = (&author.actor, &author.reason);
         let client = state.client();
-        invoice::grant_credit(client, conn, tenant_id, amount, reason, actor).await?;
-        let answer = find_credit(conn, tenant_id).await?;
+        let pays = invoice::grant_credit(client, conn, tenant_id, amount, reason, actor).await?;
+        let mut answer = find_credit(conn, tenant_id).await?;
+        let pays = pays.into_iter().map(|one| CreditPays {
+            invoice_id: one.invoice_id,
+            amount: money(one.amount),
+        });
+        answer.pays = pays.collect();
+        if dry_run {
+            return Ok(Done::Undone(answer));
+        }
         let after = json!({ "granted": amount.to_string() });
         let subject = tenant_id.to_string();
         note(conn, &author, "grant credit", &subject, None, &after).await?;
@@ -350,6 +361,7 @@ async fn find_credit(conn: &mut PgConnection, tenant_id: TenantId) -> Result<Cre
     Ok(Credit {
         balances: balances.into_iter().map(money).collect(),
         entries: entries.collect(),
+        pays: Vec::new(),
     })
 }
 

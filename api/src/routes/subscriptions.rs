@@ -6,8 +6,8 @@ use axum::response::Response;
 use tenure_client::{
     CancelSubscription, ChangeSubscription, CreditPolicy, CreditPreview, IntentKind, InvoiceLine,
     MoveAnchor, NewSubscription, PauseSubscription, Problem, ResumeSubscription, Role,
-    SignalAccepted, Subscription, SubscriptionAct, SubscriptionDetail, SubscriptionIntent,
-    SubscriptionItem, SubscriptionStatus, UndoIntent, When,
+    SignalAccepted, Subscribed, Subscription, SubscriptionAct, SubscriptionDetail,
+    SubscriptionIntent, SubscriptionItem, SubscriptionStatus, UndoIntent, When,
 };
 use tenure_engine::TenantId;
 use tenure_engine::flow::Author;
@@ -41,10 +41,10 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(undo))
 }
 
-/// Subscribe a tenant to a plan. The same `key` again returns the first subscription.
+/// Subscribe a tenant to a plan. The same `key` again returns the first subscription. With `dry_run` it only tells what it would come to.
 #[utoipa::path(post, path = "/v1/tenants/{tenant_id}/subscriptions", tag = "Subscriptions",
     params(("tenant_id" = Uuid, Path)), request_body = NewSubscription, responses(
-    (status = 201, body = Subscription), (status = 200, body = Subscription),
+    (status = 201, body = Subscription), (status = 200, body = Subscribed),
     (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn create(
     State(state): State<AppState>,
@@ -55,6 +55,7 @@ async fn create(
 ) -> Result<Response, ApiError> {
     caller.require(Role::Support)?;
     caller.sees(tenant_id)?;
+    let dry_run = body.value.dry_run;
     let new = subscription::NewSubscription {
         plan: body.value.plan,
         currency: body.value.currency,
@@ -67,10 +68,15 @@ async fn create(
     };
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
-        let (row, status, created) =
-            subscription::create(state.client(), conn, tenant_id, &new).await?;
+        let client = state.client();
+        if dry_run {
+            let preview = subscription::preview_new(client, conn, tenant_id, &new).await?;
+            let told = preview_to_json(None, preview);
+            return Ok(Done::Undone(Subscribed::Told(Box::new(told))));
+        }
+        let (row, status, created) = subscription::create(client, conn, tenant_id, &new).await?;
         trace::tell_run(tenant_id, row.run_id);
-        let answer = to_json(row, status);
+        let answer = Subscribed::Made(Box::new(to_json(row, status)));
         Ok(if created {
             Done::created(answer)
         } else {
@@ -325,7 +331,7 @@ async fn perform(
         let (client, id) = (state.client(), subscription_id);
         let (wanted, when) = (&act.wanted, act.when);
         let preview = subscription::preview(client, conn, tenant_id, id, wanted, when).await?;
-        let mut answer = preview_to_json(row.run_id.0, preview);
+        let mut answer = preview_to_json(Some(row.run_id.0), preview);
         if act.dry_run {
             return Ok(Done::Undone(answer));
         }
@@ -379,7 +385,7 @@ fn kind_to_json(kind: Kind) -> IntentKind {
     }
 }
 
-fn preview_to_json(run_id: Uuid, preview: Preview) -> SubscriptionAct {
+fn preview_to_json(run_id: Option<Uuid>, preview: Preview) -> SubscriptionAct {
     let currency = preview.price.currency();
     let amount = |amount| money(Amount::new(amount, currency));
     let credits = preview.credits.into_iter().map(|give| CreditPreview {

@@ -514,6 +514,7 @@ fn on_whole(deed: &Deed<'_>) -> Result<BillingAct, String> {
         GRANT => BillingAct::Grant(GrantCredit {
             amount: money(&values.text("amount"), &values.text("currency"))?,
             reason,
+            dry_run: false,
         }),
         HOLD => {
             let word = values.text("kind");

@@ -25,6 +25,11 @@ pub(crate) fn taken(balance: Decimal, due: Decimal) -> Decimal {
     balance.min(due)
 }
 
+/// What an open invoice takes of new credit: the oldest debt is paid first, whichever run comes first.
+pub(super) fn share(balance: Decimal, older: Decimal, due: Decimal) -> Decimal {
+    due.min((balance - older).max(Decimal::ZERO))
+}
+
 /// Lets the balance pay of an invoice, or the invoice collect what the balance owes. The balance's row
 /// is locked by the caller.
 pub(super) async fn apply(

@@ -8,7 +8,10 @@ use uuid::Uuid;
 
 use super::credit::{self, GivenCreditNote, NewCreditNote};
 use super::print;
-use super::{CreditEntryRow, CreditNoteRow, InvoiceRow, InvoiceWorkflow, LineRow, Signal, store};
+use super::{
+    CreditEntryRow, CreditNoteRow, InvoiceRow, InvoiceWorkflow, LineRow, Signal, State, balance,
+    store,
+};
 use crate::door::DoorError;
 use crate::money::{Currency, Money};
 use crate::pricing::CreditLine;
@@ -399,7 +402,17 @@ pub async fn find_credit(
     Ok((balances, entries))
 }
 
-/// Grants a tenant credit. The transaction must act as the tenant.
+/// What credit pays of an open invoice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pays {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// How much of what is due.
+    pub amount: Money,
+}
+
+/// Grants a tenant credit, and tells which open invoices it pays of, the oldest first; one that is
+/// being collected just now is left to its payment. The transaction must act as the tenant.
 ///
 /// # Errors
 /// [`DoorError::NotFound`] for the tenant; [`DoorError::Malformed`].
@@ -410,7 +423,7 @@ pub async fn grant_credit(
     amount: Money,
     reason: &str,
     author: &str,
-) -> Result<(), DoorError> {
+) -> Result<Vec<Pays>, DoorError> {
     let tenant = tenant::find(conn, tenant_id).await?;
     if amount.amount() <= Decimal::ZERO {
         return Err(malformed("amount", format!("{amount} is not above zero")));
@@ -429,8 +442,38 @@ pub async fn grant_credit(
         author,
     };
     store::add_entry(conn, tenant_id, tenant.shard_id, &entry, now).await?;
+    let pays = list_pays(client, conn, &tenant, amount.currency()).await?;
     let cause = format!("grant:{grant}");
-    tell_open(client, conn, &tenant, amount.currency(), &cause).await
+    tell_open(client, conn, &tenant, amount.currency(), &cause).await?;
+    Ok(pays)
+}
+
+/// What a balance pays of open invoices that nobody collects just now.
+async fn list_pays(
+    client: &Client,
+    conn: &mut PgConnection,
+    tenant: &TenantRow,
+    currency: Currency,
+) -> Result<Vec<Pays>, DoorError> {
+    let (id, shard) = (tenant.tenant_id, tenant.shard_id);
+    let balance = store::find_balance(conn, id, shard, currency.code()).await?;
+    let mut pays = Vec::new();
+    for invoice_id in store::list_open(conn, id, shard, currency.code()).await? {
+        let key = invoice_id.to_string();
+        let run = client.find_by_key::<InvoiceWorkflow>(conn, id, &key);
+        let Some(run) = run.await? else { continue };
+        let position = client.find_position::<InvoiceWorkflow>(conn, run).await?;
+        let standing = store::find_standing(conn, invoice_id, shard).await?;
+        let (State::Open { .. }, Some(standing)) = (position.state, standing) else {
+            continue;
+        };
+        let older = store::sum_older_due(conn, id, shard, invoice_id).await?;
+        let amount = Money::new(balance::share(balance, older, standing.due()), currency);
+        if !amount.is_zero() {
+            pays.push(Pays { invoice_id, amount });
+        }
+    }
+    Ok(pays)
 }
 
 /// There is new credit: lets open invoices take of it.

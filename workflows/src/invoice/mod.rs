@@ -715,9 +715,8 @@ async fn credited(
             let standing =
                 standing.ok_or_else(|| StepError::terminal("no_invoice", of.invoice_id))?;
             let balance = store::lock_balance(tx, tenant, shard, of.currency.code()).await?;
-            // The oldest debt is paid first, whichever run comes first.
             let older = store::sum_older_due(tx, tenant, shard, of.invoice_id).await?;
-            let applied = standing.due().min((balance - older).max(Decimal::ZERO));
+            let applied = balance::share(balance, older, standing.due());
             balance::apply(tx, tenant, shard, &of, applied, now).await?;
             // Once all of it was given back, what it collected for earlier ones is nothing that
             // anybody is dunned for: the next one collects that.

@@ -93,6 +93,12 @@ impl Course {
         Ok((at, std::mem::take(&mut self.happenings)))
     }
 
+    /// What happens until an instant.
+    pub(super) fn play(&mut self, until: DateTime<Utc>) -> Result<Vec<Happening>, UnknownZone> {
+        self.pass(until)?;
+        Ok(std::mem::take(&mut self.happenings))
+    }
+
     /// A first payment that is waited for comes in time.
     fn pay_first(&mut self) {
         if let State::Incomplete {

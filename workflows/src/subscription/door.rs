@@ -147,7 +147,6 @@ pub async fn create(
     tenant_id: TenantId,
     new: &NewSubscription,
 ) -> Result<(SubscriptionRow, DisplayStatus, bool), DoorError> {
-    let currency: Currency = new.currency.parse()?;
     // What it begins with is the zone that the tenant is in when this is committed.
     tenant::store::share_zone(conn, tenant_id).await?;
     let tenant = tenant::find(conn, tenant_id).await?;
@@ -159,13 +158,31 @@ pub async fn create(
     if let Some(holder) = find_by_key(client, conn, &tenant, &key, new).await? {
         return Ok((holder.0, holder.1, false));
     }
+    let terms = terms_of(conn, &tenant, subscription_id, new).await?;
+    let started = client
+        .start::<SubscriptionWorkflow>(conn, tenant_id, &key, &terms)
+        .await?;
+    let (run, shard) = (started.run_id, tenant.shard_id);
+    store::insert(conn, tenant_id, shard, run, &terms, &new.asked()).await?;
+    let (row, status) = find(conn, tenant_id, subscription_id).await?;
+    Ok((row, status, true))
+}
+
+/// What a new subscription is sold at, checked.
+async fn terms_of(
+    conn: &mut PgConnection,
+    tenant: &tenant::TenantRow,
+    subscription_id: Uuid,
+    new: &NewSubscription,
+) -> Result<Terms, DoorError> {
+    let currency: Currency = new.currency.parse()?;
     let plan = catalog::find_plan(conn, &new.plan).await?;
     let add_ons = find_add_ons(conn, &new.add_ons, None).await?;
     let offer = offer(&plan, currency, new.seats, &add_ons)?;
-    let now = tenure_engine::tenant::now(conn, tenant_id).await?;
-    refuse_held(conn, &tenant, None, now).await?;
+    let now = tenure_engine::tenant::now(conn, tenant.tenant_id).await?;
+    refuse_held(conn, tenant, None, now).await?;
     let zone = calendar::zone(&tenant.zone)?;
-    let started_at = start_of(new, &tenant, now)?;
+    let started_at = start_of(new, tenant, now)?;
     let trial_ends_at = trial_end(started_at, plan.terms.trial.days, zone);
     let first_day = calendar::local_day(trial_ends_at.unwrap_or(started_at), zone);
     let anchor_on = match new.anchor_day {
@@ -189,7 +206,7 @@ pub async fn create(
         let over = calendar::boundary(first_day, offer.interval, periods);
         calendar::start_of_day(over, zone)
     });
-    let terms = Terms {
+    Ok(Terms {
         subscription_id,
         offer,
         currency,
@@ -205,14 +222,38 @@ pub async fn create(
         term_ends_at,
         setup_fee,
         coupon,
-    };
-    let started = client
-        .start::<SubscriptionWorkflow>(conn, tenant_id, &key, &terms)
-        .await?;
-    let (run, shard) = (started.run_id, tenant.shard_id);
-    store::insert(conn, tenant_id, shard, run, &terms, &new.asked()).await?;
-    let (row, status) = find(conn, tenant_id, subscription_id).await?;
-    Ok((row, status, true))
+    })
+}
+
+/// Tells what creating a subscription comes to, and does nothing: what is charged and given back from
+/// its start until now, or with its start where that lies ahead. The transaction must act as the tenant.
+///
+/// # Errors
+/// As [`create`].
+pub async fn preview_new(
+    client: &Client,
+    conn: &mut PgConnection,
+    tenant_id: TenantId,
+    new: &NewSubscription,
+) -> Result<Preview, DoorError> {
+    let tenant = tenant::find(conn, tenant_id).await?;
+    if let Some(key) = &new.key
+        && let Some((row, _)) = find_by_key(client, conn, &tenant, key, new).await?
+    {
+        // It stands already: asking again comes to nothing.
+        return Ok(Preview::nothing(row.started_at, row.price, row.period));
+    }
+    let shard = tenant.shard_id;
+    let id = tenure_engine::new_uuid(shard);
+    let terms = terms_of(conn, &tenant, id, new).await?;
+    let now = tenure_engine::tenant::now(conn, tenant_id).await?;
+    let at = terms.started_at;
+    let facts = store::opening_facts(conn, tenant_id, shard, id).await?;
+    let has_method = store::has_method(conn, tenant_id, shard).await?;
+    let state = State::Starting { terms };
+    let mut course = Course::new(state, false, facts, has_method, at.min(now));
+    let happenings = course.play(at.max(now))?;
+    tell(conn, tenant_id, shard, &course, at, happenings).await
 }
 
 fn bad_day(day: u32) -> DoorError {
@@ -733,7 +774,6 @@ async fn tell(
 ) -> Result<Preview, DoorError> {
     let terms = course.state().terms();
     let currency = terms.currency;
-    let nothing = Money::zero(currency);
     let period = match course.state() {
         State::Active { period, .. } => Some(*period),
         _ => None,
@@ -741,18 +781,10 @@ async fn tell(
     let mut balance = invoice::store::find_balance(conn, tenant, shard, currency.code()).await?;
     // What methods have paid of invoices that are still to come.
     let mut paid: HashMap<Uuid, Decimal> = HashMap::new();
-    let mut told = Preview {
-        at,
-        credits: Vec::new(),
-        lines: Vec::new(),
-        totals: None,
-        balance_applied: nothing,
-        due: nothing,
-        price: terms.offer.price(currency),
-        period,
-    };
+    let mut told = Preview::nothing(at, terms.offer.price(currency), period);
     for happening in happenings {
-        let is_told = happening.at == at;
+        // A start that lies back brings all that has come since.
+        let is_told = happening.at >= at;
         for give in happening.credits {
             let (due, refundable) = match paid.get(&give.invoice_id) {
                 Some(paid) => (Decimal::ZERO, *paid),
@@ -804,6 +836,21 @@ async fn standing_of(
 }
 
 impl Preview {
+    /// Neither charged nor given back.
+    fn nothing(at: DateTime<Utc>, price: Money, period: Option<Period>) -> Self {
+        let nothing = Money::zero(price.currency());
+        Self {
+            at,
+            credits: Vec::new(),
+            lines: Vec::new(),
+            totals: None,
+            balance_applied: nothing,
+            due: nothing,
+            price,
+            period,
+        }
+    }
+
     /// Adds an invoice.
     fn add(&mut self, lines: Vec<Line>, totals: Totals, applied: Decimal) {
         let currency = self.price.currency();

@@ -36,7 +36,7 @@ pub mod terms;
 
 pub use door::{
     Asked, GivenBack, NewSubscription, Preview, Wanted, act, create, find, list, list_intents,
-    preview, undo,
+    preview, preview_new, undo,
 };
 pub(crate) use door::{coming, move_zone};
 

@@ -197,6 +197,7 @@ async fn buys(product: &Product, member: &Member) {
             currency: "USD".to_owned(),
         },
         reason: "for the trouble".to_owned(),
+        dry_run: false,
     };
     let key = IdempotencyKey::generate();
     client.grant_credit(tenant, &grant, &key).await.unwrap();

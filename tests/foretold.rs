@@ -331,7 +331,7 @@ async fn publish(app: &TestApp) {
 }
 
 fn beyond_the_period() -> Vec<Life> {
-    use Does::{Anchor, Cancel, Pause, Seats, Storage, To};
+    use Does::{Anchor, Cancel, Pause, To};
     let none = CreditPolicy::None;
     let credit = CreditPolicy::Credit;
     let refund = CreditPolicy::Refund;
@@ -391,6 +391,12 @@ fn beyond_the_period() -> Vec<Life> {
             vec![],
             ("2027-06-03", To("team-monthly"), on("2027-07-11")),
         ),
+    ]
+}
+
+fn beyond_the_period_with_a_coupon() -> Vec<Life> {
+    use Does::{Seats, Storage};
+    vec![
         with(
             "five-off",
             life(
@@ -507,6 +513,7 @@ fn with_the_period() -> Vec<Life> {
 fn later() -> Vec<Life> {
     [
         beyond_the_period(),
+        beyond_the_period_with_a_coupon(),
         after_another(),
         after_a_pause(),
         with_the_period(),

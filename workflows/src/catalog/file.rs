@@ -284,9 +284,40 @@ mod tests {
         assert!(plans.iter().all(|plan| plan.prices.len() == 3));
     }
 
+    fn plan(body: &str) -> String {
+        format!(r#"{{"plans": {{"x": {body}}}}}"#)
+    }
+
+    #[test]
+    fn errors_in_a_trials_price_name_their_place() {
+        let cases = [
+            (
+                plan(
+                    r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"trial":{"days":7,"prices":{"EUR":"1"}}}"#,
+                ),
+                "plans.x.trial.prices: the plan is sold in JPY",
+            ),
+            (
+                plan(
+                    r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"trial":{"days":7,"prices":{"JPY":"0.5"}}}"#,
+                ),
+                "plans.x.trial.prices.JPY: 0.5 is negative or has more than 0 decimals",
+            ),
+            (
+                plan(
+                    r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"trial":{"prices":{"JPY":"1"}}}"#,
+                ),
+                "plans.x.trial.days: a trial that has a price has 1 day or more",
+            ),
+        ];
+        for (json, expected) in cases {
+            let error = parse(&json).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
     #[test]
     fn errors_name_their_place() {
-        let plan = |body: &str| format!(r#"{{"plans": {{"x": {body}}}}}"#);
         let coupon = |body: &str| format!(r#"{{"coupons": {{"c": {{"name":"n", {body}}}}}}}"#);
         let cases = [
             (
@@ -319,24 +350,6 @@ mod tests {
                     r#"{"name":"n","interval":"month","prices":{"JPY":"1","EUR":"1"},"setup_fee":{"EUR":"1"}}"#,
                 ),
                 "plans.x.setup_fee: the plan is sold in JPY",
-            ),
-            (
-                plan(
-                    r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"trial":{"days":7,"prices":{"EUR":"1"}}}"#,
-                ),
-                "plans.x.trial.prices: the plan is sold in JPY",
-            ),
-            (
-                plan(
-                    r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"trial":{"days":7,"prices":{"JPY":"0.5"}}}"#,
-                ),
-                "plans.x.trial.prices.JPY: 0.5 is negative or has more than 0 decimals",
-            ),
-            (
-                plan(
-                    r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"trial":{"prices":{"JPY":"1"}}}"#,
-                ),
-                "plans.x.trial.days: a trial that has a price has 1 day or more",
             ),
             (
                 plan(r#"{"name":"n","interval":"month","prices":{"JPY":"1"},"features":{"a":-1}}"#),

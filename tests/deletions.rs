@@ -22,6 +22,7 @@ use tenure_workflows::deletion::{DeletionRow, own};
 use tenure_workflows::export::Token;
 use uuid::Uuid;
 
+use crate::exports;
 use crate::keeping::{self, Office};
 use crate::support;
 use crate::support::app::{CERTIFICATE_KEY, SANDBOX_KEY, TestApp};
@@ -550,9 +551,17 @@ async fn archives_go_under_no_hold_and_what_the_tenant_takes_along_is_opened_by_
     assert_eq!(archives.erased, i64::try_from(made).unwrap());
     assert_eq!(of(birch.tenant), 1, "only what it takes along");
     assert_eq!(of(salthouse.tenant), others);
-    let told = reqwest::get(&url).await.unwrap();
-    assert_eq!(told.status(), 200);
-    assert!(!told.bytes().await.unwrap().is_empty());
+    let (status, tar) = exports::fetch(&url).await;
+    assert_eq!(status, 200);
+    let (ours, products): (Vec<_>, Vec<_>) = exports::unpack(&tar)
+        .into_iter()
+        .partition(|(table, _)| table.starts_with("tenure:"));
+    let count = |tables: Vec<(String, Vec<Value>)>| -> i64 {
+        let all: usize = tables.iter().map(|(_, rows)| rows.len()).sum();
+        i64::try_from(all).unwrap()
+    };
+    assert_eq!(count(products), rows);
+    let rows = rows + count(ours);
     let signed = app.client.deletion_certificate(id).await.unwrap();
     let records = signed.document["records"].as_array().unwrap().clone();
     let made = records

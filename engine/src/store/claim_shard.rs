@@ -145,7 +145,7 @@ pub(crate) async fn claim(
             from turn
             order by least(
               row_number() over (order by priority, turn, due_at) * $9,
-              (row_number() over (order by turn, due_at) * $9 - $2::bigint % $9) * $9 - 1
+              (row_number() over (order by turn, due_at) * $9 - $2::bigint % nullif($9, 0)) * $9 - 1
             )
           )
           union all

@@ -632,7 +632,7 @@ pub(super) async fn condemn_kept(
           and shard_id = $2
           and law_until <= $3
           and status <> 'destroyed'
-          and regexp_replace(table_name, '^.*[.]', '') <> all ($4)
+          and split_part(table_name, '.', -1) <> all ($4)
         "#,
         tenant.0,
         tenant.shard().0,

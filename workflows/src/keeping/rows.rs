@@ -445,7 +445,7 @@ pub(super) async fn condemn(
         where sweep_id = $1
           and shard_id = $2
           and destroy_at <= $3
-          and regexp_replace(table_name, '^.*[.]', '') <> all ($4)
+          and split_part(table_name, '.', -1) <> all ($4)
           and status in ('complete', 'restored')
         "#,
         sweep,

@@ -429,8 +429,7 @@ pub(super) async fn list_archives(
 }
 
 /// Says that the archives of a sweep whose window has ended are destroyed, but those of held tables (by
-/// their bare names) and
-/// those that are being restored; which.
+/// their bare names) and those that are being restored; which.
 pub(super) async fn condemn(
     conn: &mut PgConnection,
     sweep: Uuid,

@@ -184,6 +184,18 @@ fn up_and_down_on_one_day_nets_to_zero_whatever_came_off() {
     }
 }
 
+/// What such a coupon leaves is given back as nothing first, and as its cent with the change back.
+#[test]
+fn up_and_down_nets_to_a_cent_at_most_where_a_coupon_leaves_next_to_nothing() {
+    let off = Some(DiscountOff::Amount(dec("48.99")));
+    for on in 0..30 {
+        let mut course = Course::begin(terms(team(0), off), None);
+        let up = course.does(day(on), change(scale()), When::Now);
+        let down = course.does(day(on), change(team(0)), When::Now);
+        assert!((up + down).abs() <= dec("0.01"), "day {on}: {up} {down}");
+    }
+}
+
 #[test]
 fn up_and_down_nets_to_zero_also_where_items_came_on_different_days() {
     for off in discounts() {

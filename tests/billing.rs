@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 
 use tenure_client::{
-    CancelSubscription, ChangeSubscription, ChangeTax, CreditPolicy, GrantCredit, HoldKind,
-    IdempotencyKey, IntentKind, Invoice, InvoiceStatus, LiftHold, Money, MoveAnchor, NewCreditNote,
+    CancelSubscription, ChangeSubscription, CreditPolicy, GrantCredit, HoldKind, IdempotencyKey,
+    IntentKind, Invoice, InvoiceStatus, LiftHold, Money, MoveAnchor, NewCreditNote,
     NewSubscription, NewTenant, PauseSubscription, PlaceHold, PublishCatalog, ResumeSubscription,
-    RunFilter, SubscriptionAct, SubscriptionStatus, TaxRate, UndoIntent, When,
+    RunFilter, SubscriptionAct, SubscriptionStatus, UndoIntent, When,
 };
 use uuid::Uuid;
 
 use crate::support::app::{Subscriber, TestApp};
+
+mod coupons;
+mod trials;
 
 fn key() -> IdempotencyKey {
     IdempotencyKey::generate()
@@ -448,51 +451,6 @@ async fn an_anchor_day_of_its_own_begins_with_a_part_of_a_period() {
         brief(&totals),
         ["cycle 22.13 -0 -0 paid", "cycle 49.00 -0 -0 paid"]
     );
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn coupons_hold_for_their_periods_and_taxes_are_added_or_held() {
-    let app = TestApp::new().await;
-    let customer = arrived(&app, "pm_card_visa").await;
-    let tenant = customer.tenant.tenant_id;
-    let tax = TaxRate {
-        name: "VAT".to_owned(),
-        percent: "19".parse().unwrap(),
-        inclusive: false,
-    };
-    let asked = ChangeTax {
-        tax: Some(tax.clone()),
-        reason: Some("it is due".to_owned()),
-        dry_run: false,
-    };
-    app.client.change_tax(tenant, &asked, &key()).await.unwrap();
-    let new = NewSubscription {
-        coupon: Some("welcome-20".to_owned()),
-        ..plan("team-monthly")
-    };
-    let customer = subscribe(customer, new).await;
-    customer.advance("95d").await;
-    let totals: Vec<String> = customer
-        .invoices()
-        .await
-        .iter()
-        .map(|one| {
-            format!(
-                "{} {} {}",
-                one.discount.amount, one.tax.amount, one.total.amount
-            )
-        })
-        .collect();
-    let discounted = "9.80 7.45 46.65";
-    assert_eq!(
-        totals,
-        [discounted, discounted, discounted, "0.00 9.31 58.31"]
-    );
-    let shown = customer.invoices().await.remove(0);
-    let shown = app.client.invoice(tenant, shown.invoice_id).await.unwrap();
-    assert_eq!(shown.tax_rate, Some(tax));
-    assert_eq!(shown.priced_hash.unwrap().len(), 64);
     app.finish().await;
 }
 
@@ -982,137 +940,6 @@ async fn status(customer: &Subscriber<'_>) -> SubscriptionStatus {
     customer.subscription().await.status
 }
 
-/// A plan with a trial of a week, a set-up fee, and a first payment that it begins with if wanted.
-async fn publish_tried(app: &TestApp, activation: &str) {
-    let catalog = serde_json::json!({"plans": {"tried": {
-        "name": "Tried", "product": "Projects", "interval": "month", "activation": activation,
-        "trial": {"days": 7}, "prices": {"EUR": "30.00"}, "setup_fee": {"EUR": "12.00"},
-    }}});
-    let publish = PublishCatalog { dry_run: None };
-    let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
-    published.unwrap();
-}
-
-/// A plan with a trial of two weeks for a euro, as the example of the docs.
-async fn publish_paid_trial(app: &TestApp, activation: &str) {
-    let catalog = serde_json::json!({"plans": {"paid-trial": {
-        "name": "Team", "product": "Projects", "interval": "month", "activation": activation,
-        "trial": {"days": 14, "prices": {"EUR": "1.00"}, "without_method": "pause"},
-        "prices": {"EUR": "49.00"}, "setup_fee": {"EUR": "12.00"},
-    }}});
-    let publish = PublishCatalog { dry_run: None };
-    let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
-    published.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_paid_trial_is_charged_as_it_begins_and_the_first_period_as_it_ends() {
-    let app = TestApp::new().await;
-    publish_paid_trial(&app, "start").await;
-    let plans = app.client.list_plans().await.unwrap();
-    let shown = plans.iter().find(|plan| plan.plan == "paid-trial").unwrap();
-    assert_eq!(shown.trial_prices, [money("1.00 EUR")]);
-    // A coupon comes off periods, and a trial is none.
-    let new = NewSubscription {
-        coupon: Some("welcome-20".to_owned()),
-        ..plan("paid-trial")
-    };
-    let customer = subscribed(&app, "pm_card_visa", new).await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Trialing);
-    let trial = ["start 1.00 -0 -0 paid"];
-    assert_eq!(brief(&customer.invoices().await), trial);
-    let tenant = customer.tenant.tenant_id;
-    let invoice = customer.invoices().await.remove(0);
-    let detail = app.client.invoice(tenant, invoice.invoice_id).await;
-    let lines = detail.unwrap().lines;
-    assert_eq!(lines[0].item, "trial");
-    assert_eq!(lines[0].description, "Trial of Team");
-    let days = "2027-06-01T00:00:00Z..2027-06-15T00:00:00Z";
-    let (from, until) = (invoice.period_start, invoice.period_end);
-    assert_eq!(format!("{from:?}..{until:?}"), days);
-    customer.advance("13d").await;
-    assert_eq!(brief(&customer.invoices().await), trial);
-    customer.advance("1d").await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
-    let both = ["start 1.00 -0 -0 paid", "cycle 48.80 -0 -0 paid"];
-    assert_eq!(brief(&customer.invoices().await), both);
-    assert_eq!(charged(&app, &customer), 4980);
-
-    // What was paid for a trial is not given back when it is ended, paused, or changed in.
-    let second = subscribe(arrived(&app, "pm_card_visa").await, plan("paid-trial")).await;
-    second.advance("2d").await;
-    let changed = change(&second, &to("team-monthly", When::Now)).await;
-    assert!(changed.credits.is_empty() && changed.lines.is_empty());
-    let asked = CancelSubscription {
-        when: When::Now,
-        credit: CreditPolicy::Refund,
-        ..CancelSubscription::default()
-    };
-    let (tenant, id) = (second.tenant.tenant_id, second.subscription);
-    let key = key();
-    let told = app
-        .client
-        .cancel_subscription(tenant, id, &asked, &key)
-        .await;
-    assert!(told.unwrap().credits.is_empty());
-    second.advance("30d").await;
-    assert_eq!(brief(&second.invoices().await), trial);
-    assert_eq!(charged(&app, &second), 100);
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_paid_trial_begins_with_its_first_payment_where_its_plan_does() {
-    let app = TestApp::new().await;
-    publish_paid_trial(&app, "first_payment").await;
-    let card = "pm_sandbox_insufficient_funds";
-    let customer = subscribed(&app, card, plan("paid-trial")).await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Incomplete);
-    customer.advance("5h").await;
-    customer.attach("pm_card_visa").await;
-    customer.advance("1h").await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Trialing);
-    assert_eq!(charged(&app, &customer), 100);
-    // The first period is no first payment any more: it may be owed for.
-    customer.attach(card).await;
-    customer
-        .advance_to("2027-06-15T00:00:00Z".parse().unwrap())
-        .await;
-    customer.advance("1h").await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::PastDue);
-
-    let late = subscribed(&app, card, plan("paid-trial")).await;
-    late.advance("24h").await;
-    let ended = late.subscription().await;
-    assert_eq!(ended.end_reason.as_deref(), Some("incomplete_expired"));
-    assert_eq!(late.invoices().await[0].status, InvoiceStatus::Void);
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_paid_trial_costs_nothing_while_billing_is_held() {
-    let app = TestApp::new().await;
-    publish_paid_trial(&app, "first_payment").await;
-    let customer = arrived(&app, "pm_card_visa").await;
-    // It lies ahead, and billing is held when it comes.
-    let new = NewSubscription {
-        start_at: Some("2027-06-05T00:00:00Z".parse().unwrap()),
-        ..plan("paid-trial")
-    };
-    let customer = subscribe(customer, new).await;
-    hold_billing(&customer, Some("2027-06-10T00:00:00Z")).await;
-    customer.advance("6d").await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Trialing);
-    assert!(customer.invoices().await.is_empty());
-    customer
-        .advance_to("2027-06-19T01:00:00Z".parse().unwrap())
-        .await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
-    let first = ["start 61.00 -0 -0 paid"];
-    assert_eq!(brief(&customer.invoices().await), first);
-    app.finish().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_on_the_day_of_a_period_in_arrears_bills_that_period() {
     let app = TestApp::new().await;
@@ -1122,67 +949,6 @@ async fn an_end_on_the_day_of_a_period_in_arrears_bills_that_period() {
     let expected = ["cycle 29.00 -0 -0 paid"];
     assert_eq!(brief(&customer.invoices().await), expected);
     assert_eq!(status(&customer).await, SubscriptionStatus::Ended);
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pause_at_the_end_of_a_trial_comes_before_the_first_charge() {
-    let app = TestApp::new().await;
-    let customer = subscribed(&app, "pm_card_visa", plan("starter-monthly")).await;
-    pause(&customer, When::PeriodEnd).await;
-    customer.advance("20d").await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Paused);
-    assert!(customer.invoices().await.is_empty());
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_payment_has_its_time_after_a_trial_and_from_far_back() {
-    let app = TestApp::new().await;
-    publish_tried(&app, "first_payment").await;
-    let customer = subscribed(&app, "pm_card_visa", plan("tried")).await;
-    // What was asked for in the trial is not forgotten while the payment is waited for.
-    cancel(&customer, on("2027-06-20")).await;
-    customer.advance("8d").await;
-    assert_eq!(
-        brief(&customer.invoices().await),
-        ["start 42.00 -0 -0 paid"]
-    );
-    assert_eq!(status(&customer).await, SubscriptionStatus::Ending);
-    customer.advance("12d").await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Ended);
-    let back = NewSubscription {
-        start_at: Some("2027-06-01T00:00:00Z".parse().unwrap()),
-        ..plan("scale-monthly")
-    };
-    let customer = subscribe(customer, back).await;
-    customer.advance("1h").await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_goes_on_after_its_trial_was_paused_begins_with_its_first_payment() {
-    let app = TestApp::new().await;
-    publish_tried(&app, "first_payment").await;
-    let card = "pm_sandbox_insufficient_funds";
-    let customer = subscribed(&app, card, plan("tried")).await;
-    customer.advance("2d").await;
-    pause(&customer, When::Now).await;
-    customer.advance("10d").await;
-    resume(&customer, When::Now).await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Incomplete);
-    customer.attach("pm_card_visa").await;
-    customer.advance("1h").await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Active);
-    customer.advance("30d").await;
-    let reasons: Vec<String> = customer
-        .invoices()
-        .await
-        .into_iter()
-        .map(|one| one.reason)
-        .collect();
-    assert_eq!(reasons, ["start", "cycle"]);
     app.finish().await;
 }
 
@@ -1239,84 +1005,6 @@ async fn a_day_to_go_on_that_met_no_pause_is_not_shown_for_ever() {
     let shown = app.client.subscription(tenant, id).await.unwrap();
     assert!(shown.intents.is_empty(), "{:?}", shown.intents);
     assert_eq!(customer.invoices().await.len(), 1);
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_amount_comes_off_a_period_once_whatever_is_added_in_it() {
-    let app = TestApp::new().await;
-    let new = NewSubscription {
-        coupon: Some("five-off".to_owned()),
-        ..plan("team-monthly")
-    };
-    let customer = subscribed(&app, "pm_card_visa", new).await;
-    customer.advance("15d").await;
-    let more = ChangeSubscription {
-        seats: Some(7),
-        ..ChangeSubscription::default()
-    };
-    // Two seats for 15 of 30 days: the plan has the 5.00 already.
-    let told = change(&customer, &more).await;
-    assert_eq!(told.total, money("9.00 EUR"));
-    assert_eq!(customer.invoices().await[0].total, money("44.00 EUR"));
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_coupon_does_not_outlive_its_periods_by_pauses() {
-    let app = TestApp::new().await;
-    let new = NewSubscription {
-        coupon: Some("five-off".to_owned()),
-        ..plan("team-monthly")
-    };
-    let customer = subscribed(&app, "pm_card_visa", new).await;
-    customer.advance("29d").await;
-    pause(&customer, When::Now).await;
-    // Within the period it still holds.
-    resume(&customer, When::Now).await;
-    let last = customer.invoices().await.pop().unwrap();
-    assert_eq!(last.discount, money("0.16 EUR"), "1.63 less 0.17 is 1.47");
-    pause(&customer, When::Now).await;
-    customer.advance("1d").await;
-    resume(&customer, When::Now).await;
-    let last = customer.invoices().await.pop().unwrap();
-    assert_eq!(
-        (last.discount, last.total),
-        (money("0.00 EUR"), money("49.00 EUR"))
-    );
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_set_up_fee_that_a_hold_kept_back_comes_with_the_next_invoice() {
-    let app = TestApp::new().await;
-    publish_tried(&app, "start").await;
-    let customer = subscribed(&app, "pm_card_visa", plan("tried")).await;
-    let tenant = customer.tenant.tenant_id;
-    let hold = PlaceHold {
-        kind: HoldKind::Fraud,
-        subscription_id: None,
-        starts_at: None,
-        ends_at: None,
-        blocks: None,
-        reason: "ticket 18".to_owned(),
-    };
-    let placed = app.client.place_hold(tenant, &hold, &key()).await.unwrap();
-    customer.advance("10d").await;
-    assert!(customer.invoices().await.is_empty());
-    let lift = LiftHold {
-        reason: "a false alarm".to_owned(),
-    };
-    let lifted = app
-        .client
-        .lift_hold(tenant, placed.hold_id, &lift, &key())
-        .await;
-    lifted.unwrap();
-    customer.advance("30d").await;
-    assert_eq!(
-        brief(&customer.invoices().await),
-        ["cycle 42.00 -0 -0 paid"]
-    );
     app.finish().await;
 }
 
@@ -1537,41 +1225,6 @@ async fn a_change_that_is_made_now_leaves_a_wish_to_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_in_the_trial_brings_the_set_up_fee_of_its_plan() {
-    let app = TestApp::new().await;
-    publish_tried(&app, "start").await;
-    let customer = subscribed(&app, "pm_card_visa", plan("tried")).await;
-    change(&customer, &to("team-monthly", When::Now)).await;
-    customer.advance("8d").await;
-    let first = customer.invoices().await.remove(0);
-    assert_eq!(first.total, money("49.00 EUR"), "which has none");
-    let customer = subscribed(&app, "pm_card_visa", plan("starter-monthly")).await;
-    change(&customer, &to("tried", When::Now)).await;
-    customer.advance("15d").await;
-    let first = customer.invoices().await.remove(0);
-    assert_eq!(first.total, money("42.00 EUR"), "30.00 and 12.00 once");
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_coupon_for_months_does_not_hold_for_years() {
-    let app = TestApp::new().await;
-    let new = NewSubscription {
-        coupon: Some("welcome-20".to_owned()),
-        ..plan("team-monthly")
-    };
-    let customer = subscribed(&app, "pm_card_visa", new).await;
-    let first = customer.invoices().await.remove(0);
-    assert_eq!(first.total, money("39.20 EUR"));
-    let told = change(&customer, &to("team-yearly", When::PeriodEnd)).await;
-    assert_eq!(told.total, money("490.00 EUR"), "two months are no year");
-    customer.advance("31d").await;
-    let year = customer.invoices().await.remove(1);
-    assert_eq!(year.total, money("490.00 EUR"));
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_fixed_term_ends_on_its_day_though_the_anchor_was_moved() {
     let app = TestApp::new().await;
     let customer = subscribed(&app, "pm_card_visa", plan("pilot-quarter")).await;
@@ -1597,49 +1250,6 @@ async fn a_fixed_term_ends_on_its_day_though_the_anchor_was_moved() {
     // The last part: 16 of the 31 days from 16 August on.
     let last = customer.invoices().await.pop().unwrap();
     assert_eq!(last.total, money("14.97 EUR"));
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wish_that_comes_with_the_end_of_a_trial_keeps_its_day_in_a_pause() {
-    let app = TestApp::new().await;
-    // Nobody resumes.
-    let customer = subscribed(&app, "pm_card_visa", plan("starter-monthly")).await;
-    cancel(&customer, When::PeriodEnd).await;
-    customer.advance("3d").await;
-    pause(&customer, When::Now).await;
-    customer.advance("17d").await;
-    let ended = customer.subscription().await;
-    assert_eq!(ended.status, SubscriptionStatus::Ended);
-    assert_eq!(
-        ended.ended_at.unwrap().to_rfc3339(),
-        "2027-06-15T00:00:00+00:00"
-    );
-    assert!(customer.invoices().await.is_empty());
-    // A change is made on its day, and brings the set-up fee of its plan to what begins later.
-    publish_tried(&app, "start").await;
-    let customer = subscribed(&app, "pm_card_visa", plan("starter-monthly")).await;
-    change(&customer, &to("tried", When::PeriodEnd)).await;
-    customer.advance("3d").await;
-    pause(&customer, When::Now).await;
-    customer.advance("10d").await;
-    assert_eq!(customer.subscription().await.plan, "starter-monthly");
-    customer.advance("2d").await;
-    assert_eq!(customer.subscription().await.plan, "tried");
-    resume(&customer, When::Now).await;
-    let first = customer.invoices().await.remove(0);
-    // 16 June to 15 July is 29 of 30 days of 30.00, and 12.00.
-    assert_eq!(first.total, money("41.00 EUR"));
-    // Resumed in time it ends with its trial.
-    let customer = subscribed(&app, "pm_card_visa", plan("starter-monthly")).await;
-    cancel(&customer, When::PeriodEnd).await;
-    customer.advance("3d").await;
-    pause(&customer, When::Now).await;
-    customer.advance("2d").await;
-    resume(&customer, When::Now).await;
-    customer.advance("12d").await;
-    assert_eq!(status(&customer).await, SubscriptionStatus::Ended);
-    assert!(customer.invoices().await.is_empty());
     app.finish().await;
 }
 
@@ -1757,60 +1367,6 @@ async fn what_has_ended_is_not_cancelled_again() {
     let again = again.await.unwrap_err();
     assert_eq!(again.status(), Some(409));
     assert!(again.to_string().contains("start a new one"), "{again}");
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_coupon_is_redeemed_in_its_currencies_and_may_leave_nothing_to_pay() {
-    let app = TestApp::new().await;
-    let catalog = serde_json::json!({"coupons": {
-        "dollars": {"name": "Dollars", "off": {"amount": {"USD": "5.00"}}, "duration": "once"},
-        "free": {"name": "Free", "off": {"percent": "100"}, "duration": "once"},
-    }});
-    let publish = PublishCatalog { dry_run: None };
-    let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
-    published.unwrap();
-    let customer = arrived(&app, "pm_card_visa").await;
-    let tenant = customer.tenant.tenant_id;
-    let with = |coupon: &str| NewSubscription {
-        coupon: Some(coupon.to_owned()),
-        ..plan("team-monthly")
-    };
-    let refused = app.client.subscribe(tenant, &with("dollars"), &key()).await;
-    let refused = refused.unwrap_err();
-    assert_eq!(refused.status(), Some(422), "{refused}");
-    assert!(refused.to_string().contains("USD"), "{refused}");
-    let customer = subscribe(customer, with("free")).await;
-    let first = customer.invoices().await.remove(0);
-    assert_eq!(
-        (first.total, first.status, first.attempts),
-        (money("0.00 EUR"), InvoiceStatus::Paid, 0)
-    );
-    assert_eq!(charged(&app, &customer), 0);
-    customer.advance("30d").await;
-    assert_eq!(charged(&app, &customer), 4900);
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn up_and_down_on_one_day_costs_nothing_with_an_amount_off() {
-    let app = TestApp::new().await;
-    let new = NewSubscription {
-        coupon: Some("five-off".to_owned()),
-        ..plan("team-monthly")
-    };
-    let customer = subscribed(&app, "pm_card_visa", new).await;
-    customer.advance("20d").await;
-    let up = change(&customer, &to("scale-monthly", When::Now)).await;
-    assert_eq!(up.credits[0].total, money("14.67 EUR"));
-    let down = change(&customer, &to("team-monthly", When::Now)).await;
-    assert_eq!(down.total, money("14.67 EUR"));
-    let paid = charged(&app, &customer);
-    let credit = app.client.credit(customer.tenant.tenant_id).await.unwrap();
-    let left: i64 = (credit.balances[0].amount * rust_decimal::Decimal::ONE_HUNDRED)
-        .try_into()
-        .unwrap();
-    assert_eq!(paid - left, 4400, "{credit:?}");
     app.finish().await;
 }
 

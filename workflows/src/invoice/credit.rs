@@ -20,6 +20,7 @@ use crate::subscription::money::{CreditPolicy, Split, split};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewCreditNote<'a> {
     pub(crate) invoice_id: Uuid,
+    /// Those that come to nothing are left out.
     pub(crate) lines: &'a [(i32, CreditLine)],
     pub(crate) tax: Decimal,
     pub(crate) total: Decimal,

@@ -84,13 +84,14 @@ impl End<'_> {
     }
 }
 
-/// Gives back the ends of lines that are not used; `None` for a line of which nothing is left.
+/// Gives back the ends of lines that are not used, which may come to nothing: of what costs less than
+/// the smallest unit, or of a line of which nothing is left.
 ///
 /// Priced as the same parts would be charged together, with the percentage that came off each line, or
 /// with `off` as the amount that comes off a whole period of them all. Never more than what is left of
 /// a line after earlier credits (Kill Bill caps its repairs the same way).
 #[must_use]
-pub fn credit(ends: &[End<'_>], off: Decimal, currency: Currency) -> Vec<Option<CreditLine>> {
+pub fn credit(ends: &[End<'_>], off: Decimal, currency: Currency) -> Vec<CreditLine> {
     let mut amounts = if off > Decimal::ZERO {
         priced_together(ends, off, currency)
     } else {
@@ -105,18 +106,20 @@ pub fn credit(ends: &[End<'_>], off: Decimal, currency: Currency) -> Vec<Option<
     let lines = lines.map(|(end, amount)| {
         let tax_left = end.given.line.tax - end.given.tax;
         // Whatever takes the last of the amount takes the last of the tax, too.
-        let tax = if amount == end.left() {
+        let tax = if amount.is_zero() {
+            Decimal::ZERO
+        } else if amount == end.left() {
             tax_left
         } else {
             tax_of(end.tax, amount, currency).min(tax_left)
         };
-        (amount > Decimal::ZERO).then_some(CreditLine {
+        CreditLine {
             start: end.unused.start,
             end: end.given.until,
             units: end.unused.units,
             amount,
             tax,
-        })
+        }
     });
     lines.collect()
 }

@@ -54,11 +54,11 @@ fn unused(units: i64, of: i64) -> Unused {
 
 fn back(line: &Line, unused: i64, tax: Option<&Tax>) -> CreditLine {
     let of = line.charge.span.units;
-    one(&given(line), self::unused(unused, of), tax, eur()).unwrap()
+    one(&given(line), self::unused(unused, of), tax, eur())
 }
 
 /// What is given back of one line that no amount came off.
-fn one(given: &Given, unused: Unused, tax: Option<&Tax>, currency: Currency) -> Option<CreditLine> {
+fn one(given: &Given, unused: Unused, tax: Option<&Tax>, currency: Currency) -> CreditLine {
     one_less(given, unused, tax, Decimal::ZERO, currency)
 }
 
@@ -69,7 +69,7 @@ fn one_less(
     tax: Option<&Tax>,
     off: Decimal,
     currency: Currency,
-) -> Option<CreditLine> {
+) -> CreditLine {
     let end = End { given, unused, tax };
     credit(&[end], off, currency).remove(0)
 }
@@ -184,10 +184,9 @@ fn used_and_credited_are_the_original_whatever_came_before() {
             // Given back day by day from its end: never more than the line, and all of it in the end.
             for of in (1..=units).rev() {
                 let unused = unused(1, of);
-                if let Some(bite) = one_less(&so_far, unused, Some(&tax), amount, eur()) {
-                    so_far.amount += bite.amount;
-                    so_far.tax += bite.tax;
-                }
+                let bite = one_less(&so_far, unused, Some(&tax), amount, eur());
+                so_far.amount += bite.amount;
+                so_far.tax += bite.tax;
                 assert!(so_far.amount <= line.amount && so_far.tax <= line.tax);
             }
             assert_eq!(so_far.amount, line.amount);
@@ -388,7 +387,7 @@ fn the_worked_examples_of_the_docs_hold() {
         let bill = Bill::new(currency, vec![charge], None, Some(tax.clone()));
         let line = bill.price().remove(0);
         let unused = unused(row[3].parse().unwrap(), units);
-        let back = one(&given(&line), unused, Some(&tax), currency).unwrap();
+        let back = one(&given(&line), unused, Some(&tax), currency);
         assert_eq!((back.amount, currency), money_of(&row[5]), "{row:?}");
         assert_eq!((back.tax, currency), money_of(&row[6]), "{row:?}");
     }

@@ -785,7 +785,8 @@ async fn tell(
     for happening in happenings {
         // A start that lies back brings all that has come since.
         let is_told = happening.at >= at;
-        for give in happening.credits {
+        let credits = happening.credits.into_iter();
+        for give in credits.filter(|give| !give.total.is_zero()) {
             let (due, refundable) = match paid.get(&give.invoice_id) {
                 Some(paid) => (Decimal::ZERO, *paid),
                 None => standing_of(conn, shard, give.invoice_id).await?,

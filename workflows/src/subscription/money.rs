@@ -71,7 +71,7 @@ pub struct Held {
     pub to: Option<DateTime<Utc>>,
 }
 
-/// What is given back of one invoice.
+/// What is given back of one invoice: nothing, where what is not used costs less than the smallest unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GiveBack {
     /// The invoice.
@@ -305,7 +305,6 @@ fn give_back(
     };
     let mut all: Vec<GiveBack> = Vec::new();
     for ((billed, _), line) in over.iter().zip(credit(&ends, off, terms.currency)) {
-        let Some(line) = line else { continue };
         let inclusive = billed.tax.as_ref().is_some_and(|tax| tax.inclusive);
         let sum = Credit::of(std::slice::from_ref(&line), inclusive);
         let give = all

@@ -112,6 +112,10 @@ impl Desk {
         let mut left = Left::default();
         if policy != CreditPolicy::None {
             for give in &outcome.credits {
+                invoice::store::end_lines(tx, self.shard, give.invoice_id, &give.lines).await?;
+                if give.total.is_zero() {
+                    continue;
+                }
                 let note = invoice::credit::NewCreditNote {
                     invoice_id: give.invoice_id,
                     lines: &give.lines,

@@ -137,7 +137,8 @@ async fn insert_credit_lines(
     shard: ShardId,
     row: &CreditNote<'_>,
 ) -> sqlx::Result<()> {
-    let lines = row.note.lines;
+    let all = row.note.lines.iter();
+    let lines: Vec<_> = all.filter(|(_, line)| !line.amount.is_zero()).collect();
     let of: Vec<i32> = lines.iter().map(|(of, _)| *of).collect();
     let units: Vec<i64> = lines.iter().map(|(_, line)| line.units).collect();
     let amounts: Vec<Decimal> = lines.iter().map(|(_, line)| line.amount).collect();

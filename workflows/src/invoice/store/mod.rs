@@ -20,7 +20,7 @@ use super::issuer::Issuer;
 use super::{Draft, InvoiceRow, LineRow};
 use crate::catalog::Seller;
 use crate::money::Money;
-use crate::pricing::{Bill, Charge, Given, Item, Line, Span, Tax};
+use crate::pricing::{Bill, Charge, CreditLine, Given, Item, Line, Span, Tax};
 
 /// Inserts a draft with its lines, and keeps what they were computed of.
 pub(crate) async fn insert(
@@ -152,6 +152,38 @@ pub(super) async fn list_lines_given(
     list_given(conn, shard, None, Some(invoice), DateTime::UNIX_EPOCH).await
 }
 
+/// Notes from when on lines are not used of which nothing is given back; the others' credit notes say so.
+pub(crate) async fn end_lines(
+    conn: &mut PgConnection,
+    shard: ShardId,
+    invoice: Uuid,
+    lines: &[(i32, CreditLine)],
+) -> sqlx::Result<()> {
+    let nothing = lines.iter().filter(|(_, line)| line.amount.is_zero());
+    let (numbers, starts): (Vec<i32>, Vec<DateTime<Utc>>) =
+        nothing.map(|(number, line)| (*number, line.start)).unzip();
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        update app.invoice_line as line
+        set unused_from = least(line.unused_from, ended.start)
+        from unnest($3::integer[], $4::timestamptz[]) as ended (number, start)
+        where line.invoice_id = $1
+          and line.shard_id = $2
+          and line.line = ended.number
+        "#,
+        invoice,
+        shard.0,
+        &numbers,
+        &starts,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 async fn list_given(
     conn: &mut PgConnection,
     shard: ShardId,
@@ -166,14 +198,14 @@ async fn list_given(
           line.tax, line.period_start, line.period_end,
           invoice.tax_name, invoice.tax_percent, invoice.tax_inclusive,
           coalesce(given.amount, 0) as "given_amount!", coalesce(given.tax, 0) as "given_tax!",
-          given.used_until as "used_until?"
+          least(line.unused_from, given.unused_from) as unused_from
         from app.invoice
         join app.invoice_line as line
           on line.invoice_id = invoice.invoice_id
           and line.shard_id = $1
         left join lateral (
           select sum(note.amount) as amount, sum(note.tax) as tax,
-            min(note.period_start) filter (where note.units > 0) as used_until
+            min(note.period_start) filter (where note.units > 0) as unused_from
           from app.credit_note_line as note
           where note.invoice_id = line.invoice_id
             and note.shard_id = $1
@@ -201,7 +233,7 @@ async fn list_given(
             given: Given {
                 amount: row.given_amount,
                 tax: row.given_tax,
-                until: row.used_until.unwrap_or(row.period_end),
+                until: row.unused_from.unwrap_or(row.period_end),
                 line: Line {
                     charge: Charge {
                         item: Item {

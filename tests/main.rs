@@ -55,6 +55,7 @@ mod statements;
 mod story;
 mod strikes;
 mod stripe_sandbox;
+mod successors;
 mod support;
 mod taxes;
 mod traces;

@@ -48,7 +48,20 @@ pub(crate) fn closely(id: &str, one: &SubscriptionDetail, zone: Tz) -> Vec<Node>
             ..node
         })
     });
-    intents.chain(items).flatten().collect()
+    let moves = one.successor.as_ref().map(|next| {
+        let at = minute(next.at, zone);
+        let words = format!(
+            "~ moves to {} at {} {at}: its plan is retired",
+            next.name, next.price
+        );
+        note(id, "successor", words)
+    });
+    let moved = one.succeeds.as_ref().map(|plan| {
+        let words = format!("was moved here when {plan} was retired");
+        note(id, "succeeds", words)
+    });
+    let all = intents.chain(moves).chain(items).chain(moved);
+    all.flatten().collect()
 }
 
 /// What will come about, and when.

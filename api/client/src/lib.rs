@@ -96,7 +96,9 @@ pub use placement::{
     Place, Placement, PlacementFilter, PlacementStatus, ProductMigration, ProductSource,
     ProvisionPlacement, TenancyModel,
 };
-pub use plan::{CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PublishCatalog};
+pub use plan::{
+    CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PlanSuccessor, PublishCatalog,
+};
 pub use retention::{
     LegalHold, LegalHoldFilter, LiftLegalHold, PlaceLegalHold, PutRetention, RetentionAction,
     RetentionPolicy,
@@ -117,7 +119,7 @@ pub use subscription::{
     CancelSubscription, ChangeSubscription, CreditPolicy, CreditPreview, IntentKind, MoveAnchor,
     NewSubscription, PauseSubscription, ResumeSubscription, Subscribed, Subscription,
     SubscriptionAct, SubscriptionDetail, SubscriptionIntent, SubscriptionItem, SubscriptionStatus,
-    UndoIntent, When,
+    SubscriptionSuccessor, UndoIntent, When,
 };
 pub use tenant::{
     AttachPaymentMethod, ChangeLegalEntity, ChangeZone, LegalEntityChange, NewTenant,

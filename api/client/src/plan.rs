@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Money;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -62,6 +62,18 @@ pub struct Plan {
     /// What the tenant may use: `true`, `false`, a number as a limit, or a text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub features: BTreeMap<String, Value>,
+    /// What those are moved to who have it once it is retired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<PlanSuccessor>,
+}
+
+/// What those are moved to who have a retired plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanSuccessor {
+    /// Code of the plan; its current version is taken.
+    pub plan: String,
+    /// The first local day on which a renewal moves there.
+    pub from: NaiveDate,
 }
 
 /// Seats of a plan.

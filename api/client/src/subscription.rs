@@ -134,6 +134,26 @@ pub struct SubscriptionDetail {
     pub items: Vec<SubscriptionItem>,
     /// What will come about, soonest first.
     pub intents: Vec<SubscriptionIntent>,
+    /// Where it is moved with one of its renewals, for its plan is retired; absent while something else
+    /// is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<SubscriptionSuccessor>,
+    /// The retired plan that its own followed: why it was moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeds: Option<String>,
+}
+
+/// Where a subscription to a retired plan is moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubscriptionSuccessor {
+    /// Code of the plan.
+    pub plan: String,
+    /// Its name for people.
+    pub name: String,
+    /// With which renewal.
+    pub at: DateTime<Utc>,
+    /// What a period costs from then on, before discounts and tax.
+    pub price: Money,
 }
 
 /// Something that a subscription has so many of.

@@ -356,6 +356,16 @@ fn print_detail(found: &SubscriptionDetail) {
         let kind = kind.as_str().unwrap_or_default().replace('_', " ");
         println!("will {kind} {}", rfc3339(intent.at));
     }
+    if let Some(next) = &found.successor {
+        let at = rfc3339(next.at);
+        println!(
+            "its plan is retired: moves to {} at {} {at}",
+            next.name, next.price
+        );
+    }
+    if let Some(plan) = &found.succeeds {
+        println!("was moved here when {plan} was retired");
+    }
 }
 
 fn print_line(subscription: &Subscription) {

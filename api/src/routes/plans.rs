@@ -6,8 +6,8 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use tenure_client::{
-    CatalogChange, CatalogEntry, CatalogPublished, Money, Plan, PlanSeats, Problem, PublishCatalog,
-    Role,
+    CatalogChange, CatalogEntry, CatalogPublished, Money, Plan, PlanSeats, PlanSuccessor, Problem,
+    PublishCatalog, Role,
 };
 use tenure_workflows::catalog::{self, Change, Entry, PlanTerms, Prices, Published};
 use utoipa_axum::router::OpenApiRouter;
@@ -157,6 +157,10 @@ fn plan(published: Published) -> Option<Plan> {
         setup_fee: amounts(terms.setup_fee),
         add_ons: terms.add_ons,
         features: terms.features,
+        successor: terms.successor.map(|successor| PlanSuccessor {
+            plan: successor.plan,
+            from: successor.from,
+        }),
     })
 }
 

@@ -7,7 +7,8 @@ use tenure_client::{
     CancelSubscription, ChangeSubscription, CreditPolicy, CreditPreview, IntentKind, InvoiceLine,
     MoveAnchor, NewSubscription, PauseSubscription, Problem, ResumeSubscription, Role,
     SignalAccepted, Subscribed, Subscription, SubscriptionAct, SubscriptionDetail,
-    SubscriptionIntent, SubscriptionItem, SubscriptionStatus, UndoIntent, When,
+    SubscriptionIntent, SubscriptionItem, SubscriptionStatus, SubscriptionSuccessor, UndoIntent,
+    When,
 };
 use tenure_engine::TenantId;
 use tenure_engine::flow::Author;
@@ -115,6 +116,10 @@ async fn show(
     let mut tx = state.begin_tenant(tenant_id).await?;
     let (row, status) = subscription::find(&mut tx, tenant_id, subscription_id).await?;
     let (intents, items) = subscription::list_intents(&mut tx, &row).await?;
+    let zone = tenure_workflows::tenant::find(&mut tx, tenant_id)
+        .await?
+        .zone;
+    let follows = subscription::find_follows(&mut tx, &row, &zone).await?;
     let currency = row.price.currency();
     let items = items.into_iter().map(|item| SubscriptionItem {
         item: item.item,
@@ -133,6 +138,13 @@ async fn show(
     Ok(Json(SubscriptionDetail {
         items: items.collect(),
         intents: intents.collect::<Result<_, ApiError>>()?,
+        successor: follows.map(|follows| SubscriptionSuccessor {
+            plan: follows.plan,
+            name: follows.name,
+            at: follows.at,
+            price: money(follows.price),
+        }),
+        succeeds: row.succeeds.clone(),
         subscription: to_json(row, status),
     }))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     AddOnTerms, CouponTerms, Duration, Entry, LegalEntityTerms, NewEntry, Off, PlanTerms, Prices,
-    Seats, legal_entity,
+    Seats, legal_entity, successor,
 };
 use crate::door::DoorError;
 use crate::money::Money;
@@ -88,6 +88,7 @@ pub fn from_value(value: Value) -> Result<Vec<NewEntry>, DoorError> {
         entries.push(entry(&place, key, retired, Entry::LegalEntity(terms))?);
     }
     legal_entity::check_file(&entries)?;
+    successor::check_file(&entries)?;
     Ok(entries)
 }
 

@@ -9,10 +9,13 @@
 mod file;
 mod legal_entity;
 mod store;
+mod successor;
 
 pub use file::{from_value, is_feature, parse};
 pub use legal_entity::{LegalEntityTerms, Seller};
 pub(crate) use legal_entity::{choose as choose_legal_entity, find_seller};
+pub use successor::Successor;
+pub(crate) use successor::{Succession, find_successor};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +73,9 @@ pub struct PlanTerms {
     /// What the tenant may use: `true`, `false`, a number as a limit, or a text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub features: BTreeMap<String, Value>,
+    /// What those are moved to who have it once it is retired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<Successor>,
 }
 
 /// When a period is billed.
@@ -307,7 +313,8 @@ pub struct Change {
 /// What the catalogue does not name is left as it is. The transaction must act as control.
 ///
 /// # Errors
-/// [`DoorError::BadCatalogue`] when its legal entities do not go with those that there are.
+/// [`DoorError::BadCatalogue`] when its legal entities do not go with those that there are, or what
+/// follows a retired plan does not fit who has that.
 pub async fn publish(
     conn: &mut PgConnection,
     entries: &[NewEntry],
@@ -315,6 +322,7 @@ pub async fn publish(
     store::lock(conn).await?;
     let current = store::list_current(conn).await?;
     legal_entity::check_published(&current, entries)?;
+    successor::check_published(conn, &current, entries).await?;
     for key in legal_entity::retired(entries) {
         if let Some(tenant) = tenant::store::find_with_legal_entity(conn, key).await? {
             return Err(legal_entity::in_use(key, tenant));

@@ -39,6 +39,16 @@ pub(super) struct Sold {
     pub(super) every: Interval,
 }
 
+impl Sold {
+    fn of(offer: subscription::terms::Offer, currency: Currency) -> Self {
+        Self {
+            price: offer.price(currency),
+            plan: Some(offer.plan_name),
+            every: offer.interval,
+        }
+    }
+}
+
 /// An invoice that is not paid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owed {
@@ -155,6 +165,13 @@ pub(super) async fn look(
         } => {
             facts.sold = sold_at(conn, *subscription_id, shard, *renews_at).await?;
             facts.moot = facts.sold.is_none();
+            if let Some(sold) = &mut facts.sold {
+                let next =
+                    subscription::store::find_next(conn, shard, *subscription_id, *renews_at);
+                if let Some(offer) = next.await? {
+                    *sold = Sold::of(offer, sold.price.currency());
+                }
+            }
         }
         Input::CardExpiring { method_id, .. } => {
             let method = find_method(conn, tenant, shard).await?;
@@ -240,13 +257,7 @@ async fn sold_at(
     for intent in intents.into_iter().filter(|intent| intent.at <= at) {
         match intent.act {
             Act::Cancel { .. } | Act::Pause { .. } => return Ok(None),
-            Act::Change { offer } => {
-                sold = Sold {
-                    price: offer.price(sold.price.currency()),
-                    plan: Some(offer.plan_name),
-                    every: offer.interval,
-                }
-            }
+            Act::Change { offer } => sold = Sold::of(offer, sold.price.currency()),
             Act::Resume | Act::MoveAnchor { .. } => {}
         }
     }

@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::intent::{Act, Intent, Intents, Kind, When};
 use super::life::{self, After, GoesOn};
 use super::money::{self, Billed, Changed, CreditPolicy, Facts, GiveBack, Held, Outcome};
-use super::terms::Terms;
+use super::terms::{Terms, succeed};
 use super::{EndReason, State};
 use crate::calendar::{Period, UnknownZone};
-use crate::catalog::Activation;
+use crate::catalog::{Activation, Succession};
 use crate::pricing::{Bill, Given};
 
 /// What came about at an instant.
@@ -35,6 +35,7 @@ pub(super) struct Course {
     at: DateTime<Utc>,
     happenings: Vec<Happening>,
     invoices: u128,
+    successions: Vec<Succession>,
 }
 
 /// What a subscription does next.
@@ -62,6 +63,15 @@ impl Course {
             at: now,
             happenings: Vec::new(),
             invoices: 0,
+            successions: Vec::new(),
+        }
+    }
+
+    /// With what follows plans that are retired.
+    pub(super) fn knowing(self, successions: Vec<Succession>) -> Self {
+        Self {
+            successions,
+            ..self
         }
     }
 
@@ -178,9 +188,16 @@ impl Course {
         &mut self,
         terms: Terms,
         period: Period,
-        intents: Intents,
+        mut intents: Intents,
     ) -> Result<(), UnknownZone> {
         let zone = terms.zone()?;
+        if life::may_follow(&terms, &intents, period.end) {
+            let mut known = self.successions.iter();
+            let next = known.find_map(|one| succeed(&terms, period.end, zone, one));
+            if let Some(offer) = next {
+                life::follow(&mut intents, offer, period.end);
+            }
+        }
         let used = Outcome {
             credits: Vec::new(),
             bill: money::used(&terms, &period, period.end, zone, &self.facts),

@@ -13,8 +13,8 @@ use super::course::{Course, Happening};
 use super::intent::{Act, Intent, Kind, When};
 use super::money::{CreditPolicy, Split, split};
 use super::rules::{DisplayStatus, display_status, trial_end};
-use super::terms::{AddOn, Offer, PLAN, SEATS, Terms, offer, redeem};
-use super::{Lifecycle, Signal, State, SubscriptionRow, SubscriptionWorkflow, store};
+use super::terms::{AddOn, Offer, PLAN, SEATS, Terms, offer, redeem, succeed};
+use super::{Lifecycle, Signal, State, SubscriptionRow, SubscriptionWorkflow, life, store};
 use crate::calendar::{self, Period};
 use crate::catalog;
 use crate::door::DoorError;
@@ -25,6 +25,8 @@ use crate::{hold, invoice, tenant};
 
 /// How far ahead something can be asked for.
 const MOST_AHEAD: TimeDelta = TimeDelta::days(3653);
+/// How many renewals ahead it is looked whether a plan's successor comes.
+const MOST_RENEWALS: usize = 64;
 
 /// A subscription to create.
 #[derive(Debug, Clone, Default)]
@@ -757,9 +759,80 @@ pub async fn preview(
     let facts = store::facts(conn, tenant, shard, subscription, from).await?;
     let has_method = store::has_method(conn, tenant, shard).await?;
     let Position { state, entered } = position;
-    let mut course = Course::new(state, entered, facts, has_method, asked.now);
+    let successions = list_successions(conn, &state).await?;
+    let course = Course::new(state, entered, facts, has_method, asked.now);
+    let mut course = course.knowing(successions);
     let (at, happenings) = course.ask(asked.act, when)?;
     tell(conn, tenant, shard, &course, at, happenings).await
+}
+
+/// What follows the plans that a subscription has or is to have.
+async fn list_successions(
+    conn: &mut PgConnection,
+    state: &State,
+) -> Result<Vec<catalog::Succession>, DoorError> {
+    let coming = state.intents().and_then(|all| all.find(Kind::Change));
+    let coming = coming.and_then(|intent| match &intent.act {
+        Act::Change { offer } => Some(&offer.plan),
+        _ => None,
+    });
+    let mut all = Vec::new();
+    for plan in [Some(&state.terms().offer.plan), coming]
+        .into_iter()
+        .flatten()
+    {
+        all.extend(catalog::find_successor(conn, plan).await?);
+    }
+    Ok(all)
+}
+
+/// What a subscription to a retired plan is moved to with one of its renewals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follows {
+    /// The plan's key.
+    pub plan: String,
+    /// Its name.
+    pub name: String,
+    /// With which renewal.
+    pub at: DateTime<Utc>,
+    /// What a period costs from then on, before discounts and tax.
+    pub price: Money,
+}
+
+/// Looks what a subscription is moved to, and when, if its plan is retired and nothing else is asked
+/// for. The transaction must act as the tenant.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_follows(
+    conn: &mut PgConnection,
+    row: &SubscriptionRow,
+    zone: &str,
+) -> Result<Option<Follows>, DoorError> {
+    let Some(next) = catalog::find_successor(conn, &row.plan).await? else {
+        return Ok(None);
+    };
+    let mut ends = coming(conn, row, zone, MOST_RENEWALS).await?;
+    if matches!(row.lifecycle, Lifecycle::Scheduled | Lifecycle::Trialing) && !ends.is_empty() {
+        // The first period begins then: that is no renewal.
+        ends.remove(0);
+    }
+    let intents = store::list_intents(conn, row.shard_id, row.subscription_id).await?;
+    let intents = super::intent::Intents(intents);
+    let terms = store::find_terms(conn, row.shard_id, row.subscription_id).await?;
+    let zone = terms.zone()?;
+    let mut renewals = ends
+        .into_iter()
+        .filter(|at| life::may_follow(&terms, &intents, *at));
+    Ok(renewals.find_map(|at| {
+        let offer = succeed(&terms, at, zone, &next)?;
+        Some(Follows {
+            price: offer.price(terms.currency),
+            plan: offer.plan,
+            name: offer.plan_name,
+            at,
+        })
+    }))
 }
 
 /// Tells what comes about at an instant, and where its money comes from and goes: that depends on what

@@ -189,7 +189,8 @@ impl Intents {
 }
 
 impl Intent {
-    fn is_at_end(&self, end: DateTime<Utc>) -> bool {
+    /// Whether it comes about with the end of a period.
+    pub(super) fn is_at_end(&self, end: DateTime<Utc>) -> bool {
         self.when == When::PeriodEnd || self.at == end
     }
 

@@ -165,6 +165,25 @@ pub(super) fn without_method(
     }
 }
 
+/// Whether what follows its retired plan comes about with the end of a period: not while its tenant has
+/// asked for another change, nor where the period ends with something else that was asked for, nor in a
+/// fixed term, which goes on to its end.
+pub(super) fn may_follow(terms: &Terms, intents: &Intents, end: DateTime<Utc>) -> bool {
+    let asked = intents.0.iter().any(|one| {
+        let kind = one.act.kind();
+        let ends = matches!(kind, Kind::Cancel | Kind::Pause) && one.is_at_end(end);
+        kind == Kind::Change || ends
+    });
+    terms.term_ends_at.is_none() && !asked
+}
+
+/// Lets what follows its retired plan come about with the end of a period.
+pub(super) fn follow(intents: &mut Intents, offer: Offer, at: DateTime<Utc>) {
+    let (act, when) = (Act::Change { offer }, When::PeriodEnd);
+    // Not in place of a wish to end on a later day.
+    intents.0.push(Intent { act, when, at });
+}
+
 /// A period has ended, and what it used is billed: what was to come about with its end does.
 pub(super) fn period_end(
     mut terms: Terms,

@@ -35,8 +35,8 @@ pub(crate) mod store;
 pub mod terms;
 
 pub use door::{
-    Asked, GivenBack, NewSubscription, Preview, Wanted, act, create, find, list, list_intents,
-    preview, preview_new, undo,
+    Asked, Follows, GivenBack, NewSubscription, Preview, Wanted, act, create, find, find_follows,
+    list, list_intents, preview, preview_new, undo,
 };
 pub(crate) use door::{coming, move_zone};
 
@@ -75,6 +75,8 @@ pub struct SubscriptionRow {
     pub plan: String,
     /// The version that it was sold at.
     pub plan_version: i32,
+    /// The retired plan that it follows, where nobody asked for it.
+    pub succeeds: Option<String>,
     /// How many seats, where the plan has any.
     pub seats: Option<u32>,
     /// Length of a period.

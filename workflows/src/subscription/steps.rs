@@ -13,13 +13,13 @@ use uuid::Uuid;
 use super::intent::{Intents, Kind};
 use super::life::{self, After, GoesOn};
 use super::money::{self, Changed, CreditPolicy, Outcome};
-use super::terms::{Offer, Terms};
+use super::terms::{Offer, Terms, succeed};
 use super::{
     EXPIRY, EndReason, Lifecycle, Next, Output, State, SubscriptionWorkflow, TRIAL_ENDING, end,
     rest, rules, store,
 };
 use crate::calendar::{self, Period};
-use crate::catalog::{Activation, Billing};
+use crate::catalog::{self, Activation, Billing};
 use crate::hold;
 use crate::invoice::{self, InvoiceWorkflow, Reason};
 use crate::notice::{self, NoticeWorkflow};
@@ -34,6 +34,7 @@ const BILL_TRIAL: &str = "bill-trial";
 const OPEN_PERIOD: &str = "open-period";
 const BILL_PERIOD: &str = "bill-period";
 const LOOK_FOR_METHOD: &str = "look-for-method";
+const LOOK_FOR_SUCCESSOR: &str = "look-for-successor";
 const LOOK_FOR_PAYMENT: &str = "look-for-payment";
 const NOTE_INTENTS: &str = "note-intents";
 const CHANGE: &str = "change";
@@ -600,10 +601,21 @@ pub(super) async fn period_end(
     cx: &Context,
     terms: Terms,
     period: Period,
-    intents: Intents,
+    mut intents: Intents,
 ) -> Next {
     let (zone, currency) = (zone_of(&terms)?, terms.currency);
     let left = bill_used(cx, &terms, period, zone).await?;
+    if life::may_follow(&terms, &intents, period.end) {
+        let next: Option<Offer> = cx
+            .transact(LOOK_FOR_SUCCESSOR, async |tx| {
+                let next = catalog::find_successor(tx, &terms.offer.plan).await?;
+                Ok(next.and_then(|next| succeed(&terms, period.end, zone, &next)))
+            })
+            .await?;
+        if let Some(offer) = next {
+            life::follow(&mut intents, offer, period.end);
+        }
+    }
     let after = life::period_end(terms, period, intents, zone);
     let goes = go(cx, after, period.end).await?;
     Ok(follow(goes, left, currency))

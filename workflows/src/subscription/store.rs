@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::intent::{Intent, Intents, When};
 use super::money::{Billed, Blocked, Facts, Held};
-use super::terms::{Offer, Redeemed, Terms};
-use super::{Lifecycle, SubscriptionRow};
+use super::terms::{Offer, Redeemed, Terms, succeed};
+use super::{Lifecycle, SubscriptionRow, life};
 use crate::calendar::Period;
-use crate::catalog::{Activation, Billing, Proration, WithoutMethod};
+use crate::catalog::{self, Activation, Billing, Proration, WithoutMethod};
 use crate::money::Money;
 use crate::pricing::{Discount, Item};
 use crate::{hold, invoice, tenant};
@@ -164,7 +164,8 @@ pub(super) async fn list(
         r#"
         select
           subscription.subscription_id, subscription.run_id as "run_id: RunId", subscription.plan,
-          subscription.plan_version, subscription.seats, subscription.billing_interval,
+          subscription.plan_version, subscription.succeeds, subscription.seats,
+          subscription.billing_interval,
           subscription.currency, subscription.amount, subscription.zone, subscription.started_at,
           subscription.trial_ends_at, subscription.term_ends_at, subscription.coupon,
           subscription.lifecycle, subscription.period_index, subscription.period_start,
@@ -204,6 +205,7 @@ pub(super) async fn list(
                 run_id: row.run_id,
                 plan: row.plan,
                 plan_version: row.plan_version,
+                succeeds: row.succeeds,
                 seats: row.seats.map(i32::unsigned_abs),
                 interval: row.billing_interval.parse().map_err(decode)?,
                 price: Money::new(row.amount, currency),
@@ -233,7 +235,7 @@ pub(super) async fn find_terms(
 ) -> sqlx::Result<Terms> {
     let row = sqlx::query!(
         r#"
-        select plan, plan_version, seats, billing_interval, billing, proration, currency, zone,
+        select plan, plan_version, succeeds, seats, billing_interval, billing, proration, currency, zone,
           anchor_on, started_at, trial_ends_at, term_ends_at, coupon, coupon_left, coupon_off
         from app.subscription
         where subscription_id = $1
@@ -283,6 +285,7 @@ pub(super) async fn find_terms(
             seats: row.seats.map(i32::unsigned_abs),
             periods: None,
             set_up: None,
+            succeeds: row.succeeds,
         },
         currency: row.currency.parse().map_err(decode)?,
         zone: row.zone,
@@ -298,6 +301,24 @@ pub(super) async fn find_terms(
         setup_fee: None,
         coupon,
     })
+}
+
+/// Finds what a subscription is sold at from its renewal at an instant on, if that is its retired plan's
+/// successor.
+pub(crate) async fn find_next(
+    conn: &mut PgConnection,
+    shard: ShardId,
+    subscription: Uuid,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Option<Offer>> {
+    let terms = find_terms(conn, shard, subscription).await?;
+    let Some(next) = catalog::find_successor(conn, &terms.offer.plan).await? else {
+        return Ok(None);
+    };
+    let intents = Intents(list_intents(conn, shard, subscription).await?);
+    let zone = terms.zone().map_err(decode)?;
+    let follows = life::may_follow(&terms, &intents, at);
+    Ok(follows.then(|| succeed(&terms, at, zone, &next)).flatten())
 }
 
 /// Lists what a subscription has now, the plan first.
@@ -419,7 +440,7 @@ pub(super) async fn apply_terms(
         set plan = case when $3 = '' then plan else $3 end,
           plan_version = $4, seats = $5, billing_interval = $6, billing = $7, proration = $8,
           amount = $9, anchor_on = $10, coupon = $11, coupon_left = $12, coupon_off = $13,
-          term_ends_at = $14, zone = $15
+          term_ends_at = $14, zone = $15, succeeds = $16
         where subscription_id = $1
           and shard_id = $2
         "#,
@@ -445,6 +466,7 @@ pub(super) async fn apply_terms(
         coupon_off(terms)?,
         terms.term_ends_at,
         terms.zone,
+        offer.succeeds,
     )
     .execute(conn)
     .await?;

@@ -58,6 +58,9 @@ pub struct Offer {
     /// What its set-up costs, for who has paid none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_up: Option<Decimal>,
+    /// The retired plan that it follows, where the catalogue says so and nobody asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeds: Option<String>,
 }
 
 /// What a subscription's run knows of it.
@@ -205,7 +208,35 @@ pub fn offer(
         seats,
         periods: terms.periods,
         set_up: terms.setup_fee.get(&currency).copied(),
+        succeeds: None,
     })
+}
+
+/// What follows an offer of a retired plan with the renewal at an instant: that of its successor, with
+/// the seats that it has, and the add-ons at what they were sold at. `None` while it does not follow yet.
+pub(super) fn succeed(
+    terms: &Terms,
+    at: DateTime<Utc>,
+    zone: Tz,
+    next: &catalog::Succession,
+) -> Option<Offer> {
+    let now = &terms.offer;
+    if next.of != now.plan || calendar::local_day(at, zone) < next.from {
+        return None;
+    }
+    let offered = next.to.terms.seats.as_ref();
+    let seats = offered.and_then(|offered| Some(now.seats?.max(offered.included)));
+    // It was checked that whoever has the one can have the other; if not, they keep what they have.
+    let mut offer = offer(&next.to, terms.currency, seats, &[]).ok()?;
+    let goes_with = |key: &String| next.to.terms.add_ons.contains(key);
+    let kept = now.items.iter().filter(|item| goes_with(&item.item));
+    offer.items.extend(kept.cloned());
+    let versions = now.versions.iter().filter(|(key, _)| goes_with(key));
+    offer.versions = versions
+        .map(|(key, version)| (key.clone(), *version))
+        .collect();
+    offer.succeeds = Some(now.plan.clone());
+    Some(offer)
 }
 
 /// The item of the seats beyond those that are included; none when there are not.

@@ -43,6 +43,7 @@ fn terms(anchor: &str, interval: &str, zone: &str) -> Terms {
             seats: None,
             periods: None,
             set_up: None,
+            succeeds: None,
         },
         currency: "EUR".parse().unwrap(),
         zone: zone.to_owned(),

@@ -41,6 +41,7 @@ fn offer(plan: &str, items: Vec<Item>) -> Offer {
         seats: None,
         periods: None,
         set_up: None,
+        succeeds: None,
     }
 }
 

@@ -273,7 +273,6 @@ impl Context {
                 self.pass(Moment::Answered, name).await?;
                 let answer = self.encode(name, &value).await;
                 self.record(self.entry(name, seq, false, answer)).await;
-                self.pass(Moment::Recorded, name).await?;
                 Ok(value)
             }
             Err(error) => self.failed(name, seq, policy, &tries, error).await,
@@ -389,10 +388,7 @@ impl Context {
         let outcome = tally::attempted(&self.run.workflow, name, &result);
         span.record("outcome", outcome);
         match result {
-            Ok(value) => {
-                self.pass(Moment::Recorded, name).await?;
-                Ok(value)
-            }
+            Ok(value) => Ok(value),
             Err(error) => self.failed(name, seq, &policy, &tries, error).await,
         }
     }

@@ -8,15 +8,14 @@ use tokio::sync::Notify;
 
 use crate::error::StepError;
 
-/// A moment of a visit at which a crash leaves something different behind.
+/// A moment of a visit at which a crash leaves something different behind. One after a step's record is
+/// none of its own: nothing is written between it and the next step's effect, or the settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     /// A step's effect is about to start; whether its policy lets it fail and be tried again.
     Before { may_fail: bool },
     /// The outside has answered, and nobody has written it down.
     Answered,
-    /// The answer is durable.
-    Recorded,
     /// The visit is over, and not settled.
     Settling,
 }
@@ -26,7 +25,6 @@ impl fmt::Display for Moment {
         f.write_str(match self {
             Self::Before { .. } => "before its effect",
             Self::Answered => "between its effect and the record",
-            Self::Recorded => "after its record",
             Self::Settling => "before it is settled",
         })
     }

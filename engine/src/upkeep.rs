@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
@@ -41,21 +43,44 @@ pub(crate) struct Hearing {
     pub(crate) memory: Arc<Memory>,
 }
 
-/// Renews the lease until it is lost; in between takes over from lost workers.
-pub(crate) async fn renew(
+/// Renews the lease until it is lost, and looks after what all workers share. Each in a task of its own:
+/// what takes long, as waking thousands at a limit that was raised does, must not cost the lease. Dropping
+/// it ends them.
+pub(crate) fn start(
+    pool: &PgPool,
+    lease: &Arc<Lease>,
+    lost: &CancellationToken,
+    hearing: Hearing,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let busy = Arc::new(Notify::new());
+    tasks.spawn(take_over(pool.clone(), lease.clone(), hearing.bell.clone()));
+    tasks.spawn(sweep(pool.clone(), busy.clone()));
+    tasks.spawn(make_partitions(pool.clone()));
+    tasks.spawn(renew(
+        pool.clone(),
+        lease.clone(),
+        lost.clone(),
+        hearing,
+        busy,
+    ));
+    tasks
+}
+
+async fn renew(
     pool: PgPool,
     lease: Arc<Lease>,
     lost: CancellationToken,
     hearing: Hearing,
+    busy: Arc<Notify>,
 ) {
     let Hearing {
-        bell,
         breakers,
         weights,
         memory,
         worker,
+        ..
     } = hearing;
-    let mut partitions_due = clock::monotonic();
     loop {
         let sent = clock::monotonic();
         let changes = breakers.changes();
@@ -71,7 +96,7 @@ pub(crate) async fn renew(
                 breakers.refresh(changes, flow.shut);
                 weights.hear(flow.tenants, flow.weights);
                 if flow.busy {
-                    sweep(&pool).await;
+                    busy.notify_one();
                 }
             }
             Ok(None) => {
@@ -92,24 +117,40 @@ pub(crate) async fn renew(
                 return;
             }
         }
-        match recover(&pool).await {
-            Ok(true) => bell.ring(),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(error = %error, "cannot take over from a lost worker"),
-        }
-        if sent >= partitions_due {
-            partitions_due = sent + PARTITIONS_EVERY;
-            if let Err(error) = ensure_partitions(&pool).await {
-                tracing::warn!(error = %error, "cannot make the logs' partitions");
+        clock::sleep(lease.duration / RENEWALS_PER_LEASE).await;
+    }
+}
+
+/// Takes over from lost workers; one whose own lease is in doubt leaves that to others.
+async fn take_over(pool: PgPool, lease: Arc<Lease>, bell: Bell) {
+    loop {
+        if lease.is_trusted() {
+            match recover(&pool).await {
+                Ok(true) => bell.ring(),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(error = %error, "cannot take over from a lost worker"),
             }
         }
         clock::sleep(lease.duration / RENEWALS_PER_LEASE).await;
     }
 }
 
-async fn sweep(pool: &PgPool) {
-    if let Err(error) = gate::sweep(pool).await {
-        tracing::warn!(error = %error, "cannot sweep permits; trying again");
+/// Sweeps permits and doors after each renewal that found any.
+async fn sweep(pool: PgPool, busy: Arc<Notify>) {
+    loop {
+        busy.notified().await;
+        if let Err(error) = gate::sweep(&pool).await {
+            tracing::warn!(error = %error, "cannot sweep permits; trying again");
+        }
+    }
+}
+
+async fn make_partitions(pool: PgPool) {
+    loop {
+        if let Err(error) = ensure_partitions(&pool).await {
+            tracing::warn!(error = %error, "cannot make the logs' partitions");
+        }
+        clock::sleep(PARTITIONS_EVERY).await;
     }
 }
 

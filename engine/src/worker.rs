@@ -308,18 +308,14 @@ impl Station {
             self.config.threads,
             lost.clone(),
         );
-        let renewing = tokio::spawn(upkeep::renew(
-            self.pool.clone(),
-            lease.clone(),
-            lost.clone(),
-            Hearing {
-                worker: self.config.name.clone(),
-                bell: self.bell.clone(),
-                breakers: self.breakers.clone(),
-                weights: self.weights.clone(),
-                memory: self.memory.clone(),
-            },
-        ));
+        let hearing = Hearing {
+            worker: self.config.name.clone(),
+            bell: self.bell.clone(),
+            breakers: self.breakers.clone(),
+            weights: self.weights.clone(),
+            memory: self.memory.clone(),
+        };
+        let mut upkeep = upkeep::start(&self.pool, &lease, &lost, hearing);
         self.claim_until_done(&lease, &lost, &hall).await;
         if self.abort.is_cancelled() || lost.is_cancelled() {
             lease.end();
@@ -329,7 +325,7 @@ impl Station {
             self.give_back_permits(&spent).await;
             lease.end();
         }
-        renewing.abort();
+        upkeep.shutdown().await;
         if !self.abort.is_cancelled() {
             self.give_back(&lease).await;
         }

@@ -7,7 +7,7 @@ use tenure_engine::flow::{self, Author, Numbers, Scope};
 use tenure_engine::operator::{self, Act, Verb};
 use tenure_engine::{
     Context, EngineError, Event, Limit, Need, Rate, Registry, RetryPolicy, RunId, Status,
-    StepError, Transition, Workflow,
+    StepError, Transition, Worker, WorkerConfig, Workflow,
 };
 
 use super::workflows::{Outside, POLICY};
@@ -496,5 +496,50 @@ async fn a_breaker_that_an_operator_holds_open_is_not_probed() {
     set(false).await;
     scene.engine.drain().await;
     assert_eq!(scene.engine.status(run).await, Status::Completed);
+    scene.assert_at_rest().await;
+}
+
+/// Waking takes as long as it takes: here because somebody holds the limit's row, elsewhere because
+/// thousands wait at a limit that was raised.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_keeps_its_lease_while_waking_is_held_up() {
+    let scene = Scene::set().await;
+    let config = WorkerConfig {
+        // The wait for the lock, and what lies before the next renewal, would outlast it.
+        lease: Duration::from_secs(6),
+        ..WorkerConfig::default()
+    };
+    let worker = Worker::start(&scene.engine.client, config).await.unwrap();
+    scene.set_concurrency("slots", 0).await;
+    let runs = scene.start_some(1, &["slots"]).await;
+    scene.eventually_blocked(&runs, 1).await;
+    let pool = scene.engine.pool();
+    let lease = async || -> (uuid::Uuid, chrono::DateTime<chrono::Utc>) {
+        sqlx::query_as("select worker_id, expires_at from engine.worker")
+            .fetch_one(pool)
+            .await
+            .unwrap()
+    };
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("select from engine.flow_limit where name = 'slots' for update")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let (holder, before) = lease().await;
+    eventually(
+        "the lease has been renewed for longer than it lasts",
+        async || {
+            // The one who lost it would be gone from here, or be back under another name.
+            let (now_held_by, until) = lease().await;
+            assert_eq!(now_held_by, holder);
+            until - before > chrono::TimeDelta::seconds(9)
+        },
+    )
+    .await;
+    held.rollback().await.unwrap();
+    scene.set_concurrency("slots", 1).await;
+    scene.outside.release();
+    scene.all_complete(&runs).await;
+    worker.shutdown().await;
     scene.assert_at_rest().await;
 }

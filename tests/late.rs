@@ -182,7 +182,7 @@ async fn books(app: &TestApp, customer: &Subscriber<'_>) -> Vec<String> {
 }
 
 /// Moves a clock while nobody works.
-async fn let_time_pass(app: &TestApp, customer: &Subscriber<'_>, to: DateTime<Utc>) {
+pub(crate) async fn let_time_pass(app: &TestApp, customer: &Subscriber<'_>, to: DateTime<Utc>) {
     let mut conn = support::connect(&app.options).await;
     let clock = ClockId(customer.clock);
     // From deadline to deadline, each of which is due from then on.

@@ -1,13 +1,16 @@
 //! What follows a retired plan: whoever has it is moved there with a renewal of their own, unless they
 //! asked for something else.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenure_client::{
-    CancelSubscription, ChangeSubscription, Client, CreditPolicy, IdempotencyKey,
+    CancelSubscription, ChangeSubscription, Client, CreditPolicy, IdempotencyKey, MoveAnchor,
     PauseSubscription, PublishCatalog, SubscriptionDetail, SubscriptionStatus, When,
 };
 
+use tenure_engine::WorkerConfig;
+
+use crate::late::let_time_pass;
 use crate::support::app::{Subscriber, TestApp};
 
 fn key() -> IdempotencyKey {
@@ -347,5 +350,106 @@ async fn a_successor_that_does_not_fit_is_refused_with_its_place() {
     alone["plans"]["new"]["retired"] = json!(true);
     let refused = try_it(&alone).await.unwrap_err().to_string();
     assert!(refused.contains("\"new\" is retired itself"), "{refused}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_for_a_later_day_is_one_of_the_successor_then() {
+    let app = TestApp::new().await;
+    publish(&app.client, &catalog()).await;
+    let customer = subscribed(&app, "old").await;
+    let three = |when| ChangeSubscription {
+        seats: Some(3),
+        when,
+        ..ChangeSubscription::default()
+    };
+    change(&customer, &three(When::At(at("2027-07-10")))).await;
+    publish(&app.client, &retired("2027-07-01")).await;
+    let comes = detail(&customer).await.successor.unwrap();
+    assert_eq!((comes.at, &*comes.plan), (at("2027-07-01"), "new"));
+    assert_eq!(comes.price.to_string(), "40.00 EUR");
+    customer.advance_to(at("2027-07-10")).await;
+    let moved = detail(&customer).await;
+    assert_eq!(
+        (&*moved.subscription.plan, moved.subscription.seats),
+        ("new", Some(3))
+    );
+    // One seat more than are included, for 22 of 31 days: 5.68.
+    assert_eq!(totals(&customer).await, ["31.00", "40.00", "5.68"]);
+    // It goes on to tell why it was moved, and is just that already.
+    assert_eq!(moved.succeeds.as_deref(), Some("old"));
+    let (tenant, id, once) = (customer.tenant.tenant_id, customer.subscription, key());
+    let again = three(When::Now);
+    let refused = app.client.change_subscription(tenant, id, &again, &once);
+    let refused = refused.await.unwrap_err();
+    assert_eq!(refused.status(), Some(409), "{refused}");
+    assert!(
+        refused.to_string().contains("just that already"),
+        "{refused}"
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_foretold_of_a_successor_is_what_comes() {
+    let app = TestApp::new().await;
+    publish(&app.client, &catalog()).await;
+    let moves = subscribed(&app, "old").await;
+    let pauses = subscribed(&app, "old").await;
+    publish(&app.client, &retired("2027-07-10")).await;
+    let day = MoveAnchor {
+        day: 15,
+        when: When::PeriodEnd,
+        ..MoveAnchor::default()
+    };
+    let (tenant, id, once) = (moves.tenant.tenant_id, moves.subscription, key());
+    let sent = app.client.move_anchor(tenant, id, &day, &once);
+    sent.await.unwrap();
+    let pause = PauseSubscription {
+        when: When::At(at("2027-07-20")),
+        until: Some(at("2027-08-20")),
+        ..PauseSubscription::default()
+    };
+    let (tenant, id, once) = (pauses.tenant.tenant_id, pauses.subscription, key());
+    let sent = app.client.pause_subscription(tenant, id, &pause, &once);
+    sent.await.unwrap();
+    // The bridge to the fifteenth ends with a renewal; of a period in a pause nothing does.
+    for (customer, day) in [(&moves, "2027-07-15"), (&pauses, "2027-09-01")] {
+        customer.advance("0h").await;
+        let comes = detail(customer).await.successor.unwrap();
+        assert_eq!(comes.at, at(day));
+        customer.advance_to(at(day) - TimeDelta::hours(1)).await;
+        assert_eq!(customer.subscription().await.plan, "old", "{day}");
+        customer.advance_to(at(day)).await;
+        assert_eq!(customer.subscription().await.plan, "new", "{day}");
+    }
+    app.finish().await;
+}
+
+/// Made of what was before, it would take the subscription back to its old plan.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_change_is_taken_while_a_late_renewal_is_to_move_it() {
+    let app = TestApp::new().await;
+    publish(&app.client, &catalog()).await;
+    let customer = subscribed(&app, "old").await;
+    publish(&app.client, &retired("2027-07-01")).await;
+    app.restart(None).await;
+    let_time_pass(&app, &customer, at("2027-07-02")).await;
+    let more = ChangeSubscription {
+        seats: Some(2),
+        ..ChangeSubscription::default()
+    };
+    let (tenant, id) = (customer.tenant.tenant_id, customer.subscription);
+    let once = key();
+    let refused = app.client.change_subscription(tenant, id, &more, &once);
+    let refused = refused.await.unwrap_err();
+    assert_eq!(refused.status(), Some(409), "{refused}");
+    assert!(
+        refused.to_string().contains("it is moved to \"new\""),
+        "{refused}"
+    );
+    app.restart(Some(WorkerConfig::default())).await;
+    customer.advance("0h").await;
+    assert_eq!(totals(&customer).await, ["31.00", "40.00"]);
     app.finish().await;
 }

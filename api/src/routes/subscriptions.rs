@@ -116,10 +116,7 @@ async fn show(
     let mut tx = state.begin_tenant(tenant_id).await?;
     let (row, status) = subscription::find(&mut tx, tenant_id, subscription_id).await?;
     let (intents, items) = subscription::list_intents(&mut tx, &row).await?;
-    let zone = tenure_workflows::tenant::find(&mut tx, tenant_id)
-        .await?
-        .zone;
-    let follows = subscription::find_follows(&mut tx, &row, &zone).await?;
+    let follows = subscription::find_follows(state.client(), &mut tx, &row).await?;
     let currency = row.price.currency();
     let items = items.into_iter().map(|item| SubscriptionItem {
         item: item.item,

@@ -163,15 +163,8 @@ pub(super) async fn look(
             renews_at,
             ..
         } => {
-            facts.sold = sold_at(conn, *subscription_id, shard, *renews_at).await?;
+            facts.sold = renewed_at(conn, *subscription_id, shard, *renews_at).await?;
             facts.moot = facts.sold.is_none();
-            if let Some(sold) = &mut facts.sold {
-                let next =
-                    subscription::store::find_next(conn, shard, *subscription_id, *renews_at);
-                if let Some(offer) = next.await? {
-                    *sold = Sold::of(offer, sold.price.currency());
-                }
-            }
         }
         Input::CardExpiring { method_id, .. } => {
             let method = find_method(conn, tenant, shard).await?;
@@ -240,6 +233,22 @@ async fn find_method(
 ) -> sqlx::Result<Option<Method>> {
     let customer = tenant::store::find_customer(conn, tenant, shard).await?;
     Ok(customer.and_then(|customer| customer.method))
+}
+
+/// What a subscription will be sold at from its renewal at an instant on, also where that moves it to what
+/// follows its retired plan.
+async fn renewed_at(
+    conn: &mut PgConnection,
+    id: Uuid,
+    shard: ShardId,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Option<Sold>> {
+    let Some(sold) = sold_at(conn, id, shard, at).await? else {
+        return Ok(None);
+    };
+    let next = subscription::store::find_next(conn, shard, id, at).await?;
+    let next = next.map(|offer| Sold::of(offer, sold.price.currency()));
+    Ok(Some(next.unwrap_or(sold)))
 }
 
 /// What a subscription will be sold at from an instant on, after what is planned until then; `None`

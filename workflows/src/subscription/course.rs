@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::intent::{Act, Intent, Intents, Kind, When};
 use super::life::{self, After, GoesOn};
 use super::money::{self, Billed, Changed, CreditPolicy, Facts, GiveBack, Held, Outcome};
-use super::terms::{Terms, succeed};
+use super::terms::{Offer, Terms, succeed};
 use super::{EndReason, State};
 use crate::calendar::{Period, UnknownZone};
 use crate::catalog::{Activation, Succession};
@@ -36,6 +36,7 @@ pub(super) struct Course {
     happenings: Vec<Happening>,
     invoices: u128,
     successions: Vec<Succession>,
+    followed: Option<(DateTime<Utc>, Offer)>,
 }
 
 /// What a subscription does next.
@@ -64,6 +65,7 @@ impl Course {
             happenings: Vec::new(),
             invoices: 0,
             successions: Vec::new(),
+            followed: None,
         }
     }
 
@@ -125,19 +127,36 @@ impl Course {
     /// Lets an instant come, with all that lies before it.
     pub(super) fn pass(&mut self, until: DateTime<Utc>) -> Result<(), UnknownZone> {
         self.enter()?;
-        while let Some((at, next)) = self.next().filter(|(at, _)| *at <= until) {
-            self.at = at;
-            match next {
-                Next::Boundary => self.boundary()?,
-                Next::Dated(kind) => {
-                    let intent = self.state.intents_mut().and_then(|all| all.take(kind));
-                    if let Some(intent) = intent {
-                        self.perform(intent.act, at)?;
-                    }
+        while self.come(until)? {}
+        Ok(())
+    }
+
+    /// What follows its plan, and with the end of which period, if something does until an instant.
+    pub(super) fn find_followed(
+        &mut self,
+        until: DateTime<Utc>,
+    ) -> Result<Option<(DateTime<Utc>, Offer)>, UnknownZone> {
+        self.enter()?;
+        while self.followed.is_none() && self.come(until)? {}
+        Ok(self.followed.take())
+    }
+
+    /// Lets what comes next come; false when that is after an instant.
+    fn come(&mut self, until: DateTime<Utc>) -> Result<bool, UnknownZone> {
+        let Some((at, next)) = self.next().filter(|(at, _)| *at <= until) else {
+            return Ok(false);
+        };
+        self.at = at;
+        match next {
+            Next::Boundary => self.boundary()?,
+            Next::Dated(kind) => {
+                let intent = self.state.intents_mut().and_then(|all| all.take(kind));
+                if let Some(intent) = intent {
+                    self.perform(intent.act, at)?;
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What comes next, and when.
@@ -193,9 +212,11 @@ impl Course {
         let zone = terms.zone()?;
         if life::may_follow(&terms, &intents, period.end) {
             let mut known = self.successions.iter();
-            let next = known.find_map(|one| succeed(&terms, period.end, zone, one));
-            if let Some(offer) = next {
-                life::follow(&mut intents, offer, period.end);
+            let next = known.find_map(|one| succeed(&terms, &intents, period.end, zone, one));
+            if let Some(followed) = next {
+                let first = (period.end, followed.offer.clone());
+                self.followed.get_or_insert(first);
+                life::follow(&mut intents, followed, period.end);
             }
         }
         let used = Outcome {

@@ -13,8 +13,8 @@ use super::course::{Course, Happening};
 use super::intent::{Act, Intent, Kind, When};
 use super::money::{CreditPolicy, Split, split};
 use super::rules::{DisplayStatus, display_status, trial_end};
-use super::terms::{AddOn, Offer, PLAN, SEATS, Terms, offer, redeem, succeed};
-use super::{Lifecycle, Signal, State, SubscriptionRow, SubscriptionWorkflow, life, store};
+use super::terms::{AddOn, Offer, PLAN, SEATS, Terms, offer, redeem};
+use super::{Lifecycle, Signal, State, SubscriptionRow, SubscriptionWorkflow, store};
 use crate::calendar::{self, Period};
 use crate::catalog;
 use crate::door::DoorError;
@@ -25,8 +25,6 @@ use crate::{hold, invoice, tenant};
 
 /// How far ahead something can be asked for.
 const MOST_AHEAD: TimeDelta = TimeDelta::days(3653);
-/// How many renewals ahead it is looked whether a plan's successor comes.
-const MOST_RENEWALS: usize = 64;
 
 /// A subscription to create.
 #[derive(Debug, Clone, Default)]
@@ -528,6 +526,7 @@ async fn ask(
             add_ons,
         } => {
             refuse_held(conn, &tenant, Some(subscription), now).await?;
+            refuse_amid_succession(conn, &row, now).await?;
             if store::is_paying(conn, row.shard_id, subscription).await? {
                 return conflict(
                     "a payment is under way; change it when that has succeeded or failed"
@@ -548,7 +547,7 @@ async fn ask(
                 set_up: terms.offer.set_up,
                 ..offer.clone()
             };
-            if same == terms.offer {
+            if same.is_same(&terms.offer) {
                 return conflict("the subscription is just that already".to_owned());
             }
             Act::Change { offer }
@@ -608,6 +607,27 @@ async fn refuse_second_change(
         Some(signal) if signal == signal_id => Ok(()),
         Some(signal) => Err(DoorError::Conflict(format!(
             "another change ({signal}) is being made just now; ask again when it is done"
+        ))),
+    }
+}
+
+/// A renewal that is late may move it to what follows its retired plan: a change that is asked for before
+/// it has would be made of what was before, and take it back to that plan.
+async fn refuse_amid_succession(
+    conn: &mut PgConnection,
+    row: &SubscriptionRow,
+    now: DateTime<Utc>,
+) -> Result<(), DoorError> {
+    let Some(period) = row.period.filter(|period| period.end <= now) else {
+        return Ok(());
+    };
+    let next = store::find_next(conn, row.shard_id, row.subscription_id, period.end).await?;
+    match next.filter(|_| row.lifecycle == Lifecycle::Active) {
+        None => Ok(()),
+        Some(next) => Err(DoorError::Conflict(format!(
+            "its plan is retired, and with the renewal that is being made just now it is moved to {:?}; \
+             ask again when it is done",
+            next.plan
         ))),
     }
 }
@@ -719,6 +739,9 @@ async fn new_offer(
         (None, None) => None,
     };
     let mut offer = offer(&plan, terms.currency, seats, &add_ons)?;
+    if offer.plan == now.plan {
+        offer.succeeds.clone_from(&now.succeeds);
+    }
     if !moved {
         // Add-ons that it has keep the price that they were sold at.
         for item in &mut offer.items {
@@ -746,24 +769,40 @@ pub async fn preview(
     wanted: &Wanted,
     when: When,
 ) -> Result<Preview, DoorError> {
-    let asked = ask(conn, tenant, subscription, wanted, when).await?;
-    let shard = asked.row.shard_id;
+    let Asked {
+        row,
+        act,
+        now,
+        zone,
+        ..
+    } = ask(conn, tenant, subscription, wanted, when).await?;
+    let mut course = course(client, conn, &row, zone, now).await?;
+    let (at, happenings) = course.ask(act, when)?;
+    tell(conn, tenant, row.shard_id, &course, at, happenings).await
+}
+
+/// A subscription from where its run is on.
+async fn course(
+    client: &Client,
+    conn: &mut PgConnection,
+    row: &SubscriptionRow,
+    zone: String,
+    now: DateTime<Utc>,
+) -> Result<Course, DoorError> {
+    let (tenant, shard) = (row.tenant_id, row.shard_id);
     let mut position = client
-        .find_position::<SubscriptionWorkflow>(conn, asked.row.run_id)
+        .find_position::<SubscriptionWorkflow>(conn, row.run_id)
         .await?;
     if let Some(terms) = position.state.terms_mut() {
         // A move of the tenant's that the run may not have heard of yet.
-        terms.expect_zone(asked.zone.clone());
+        terms.expect_zone(zone);
     }
-    let from = position.state.began().unwrap_or(asked.now).min(asked.now);
-    let facts = store::facts(conn, tenant, shard, subscription, from).await?;
+    let from = position.state.began().unwrap_or(now).min(now);
+    let facts = store::facts(conn, tenant, shard, row.subscription_id, from).await?;
     let has_method = store::has_method(conn, tenant, shard).await?;
     let Position { state, entered } = position;
     let successions = list_successions(conn, &state).await?;
-    let course = Course::new(state, entered, facts, has_method, asked.now);
-    let mut course = course.knowing(successions);
-    let (at, happenings) = course.ask(asked.act, when)?;
-    tell(conn, tenant, shard, &course, at, happenings).await
+    Ok(Course::new(state, entered, facts, has_method, now).knowing(successions))
 }
 
 /// What follows the plans that a subscription has or is to have.
@@ -799,39 +838,33 @@ pub struct Follows {
     pub price: Money,
 }
 
-/// Looks what a subscription is moved to, and when, if its plan is retired and nothing else is asked
-/// for. The transaction must act as the tenant.
+/// Looks what a subscription is moved to, and when, if its plan is retired: as its run would go on by
+/// itself. None where that cannot be read. The transaction must act as the tenant.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn find_follows(
+    client: &Client,
     conn: &mut PgConnection,
     row: &SubscriptionRow,
-    zone: &str,
 ) -> Result<Option<Follows>, DoorError> {
-    let Some(next) = catalog::find_successor(conn, &row.plan).await? else {
+    if catalog::find_successor(conn, &row.plan).await?.is_none() {
         return Ok(None);
-    };
-    let mut ends = coming(conn, row, zone, MOST_RENEWALS).await?;
-    if matches!(row.lifecycle, Lifecycle::Scheduled | Lifecycle::Trialing) && !ends.is_empty() {
-        // The first period begins then: that is no renewal.
-        ends.remove(0);
     }
-    let intents = store::list_intents(conn, row.shard_id, row.subscription_id).await?;
-    let intents = super::intent::Intents(intents);
-    let terms = store::find_terms(conn, row.shard_id, row.subscription_id).await?;
-    let zone = terms.zone()?;
-    let mut renewals = ends
-        .into_iter()
-        .filter(|at| life::may_follow(&terms, &intents, *at));
-    Ok(renewals.find_map(|at| {
-        let offer = succeed(&terms, at, zone, &next)?;
-        Some(Follows {
-            price: offer.price(terms.currency),
-            plan: offer.plan,
-            name: offer.plan_name,
-            at,
-        })
+    let zone = tenant::find(conn, row.tenant_id).await?.zone;
+    let now = tenure_engine::tenant::now(conn, row.tenant_id).await?;
+    let mut course = match course(client, conn, row, zone, now).await {
+        Ok(course) => course,
+        Err(DoorError::Engine(EngineError::Malformed { .. })) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let currency = row.price.currency();
+    let followed = course.find_followed(now + MOST_AHEAD)?;
+    Ok(followed.map(|(at, offer)| Follows {
+        price: offer.price(currency),
+        plan: offer.plan,
+        name: offer.plan_name,
+        at,
     }))
 }
 

@@ -156,16 +156,17 @@ impl Intents {
 
     /// Takes the one of a kind away.
     pub fn take(&mut self, kind: Kind) -> Option<Intent> {
-        let index = self.0.iter().position(|one| one.act.kind() == kind)?;
-        Some(self.0.remove(index))
+        self.take_if(|one| one.act.kind() == kind)
     }
 
     /// Takes away what comes about with the end of a period.
     pub fn take_at_end(&mut self, kind: Kind, end: DateTime<Utc>) -> Option<Intent> {
-        let index = self
-            .0
-            .iter()
-            .position(|one| one.act.kind() == kind && one.is_at_end(end))?;
+        self.take_if(|one| one.act.kind() == kind && one.is_at_end(end))
+    }
+
+    /// Takes the first away of which something holds.
+    pub(super) fn take_if(&mut self, holds: impl Fn(&Intent) -> bool) -> Option<Intent> {
+        let index = self.0.iter().position(holds)?;
         Some(self.0.remove(index))
     }
 

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 
 use super::intent::{Act, Intent, Intents, Kind, When};
 use super::money::CreditPolicy;
-use super::terms::{Offer, Terms};
+use super::terms::{Followed, Offer, Terms};
 use super::{EndReason, State};
 use crate::calendar::{self, Period, UnknownZone};
 use crate::catalog::{Activation, WithoutMethod};
@@ -165,22 +165,28 @@ pub(super) fn without_method(
     }
 }
 
-/// Whether what follows its retired plan comes about with the end of a period: not while its tenant has
-/// asked for another change, nor where the period ends with something else that was asked for, nor in a
-/// fixed term, which goes on to its end.
+/// Whether what follows its retired plan comes about with the end of a period: not where the period ends
+/// with a change, an end or a pause that was asked for, nor in a fixed term, which goes on to its end.
 pub(super) fn may_follow(terms: &Terms, intents: &Intents, end: DateTime<Utc>) -> bool {
     let asked = intents.0.iter().any(|one| {
-        let kind = one.act.kind();
-        let ends = matches!(kind, Kind::Cancel | Kind::Pause) && one.is_at_end(end);
-        kind == Kind::Change || ends
+        matches!(one.act.kind(), Kind::Change | Kind::Cancel | Kind::Pause) && one.is_at_end(end)
     });
     terms.term_ends_at.is_none() && !asked
 }
 
-/// Lets what follows its retired plan come about with the end of a period.
-pub(super) fn follow(intents: &mut Intents, offer: Offer, at: DateTime<Utc>) {
+/// Lets what follows its retired plan come about with the end of a period. Wishes for a later day stand,
+/// and a change of the plan is one of its successor then.
+pub(super) fn follow(intents: &mut Intents, followed: Followed, at: DateTime<Utc>) {
+    let Followed { offer, later } = followed;
+    if let Some(later) = later {
+        let changes = intents.0.iter_mut();
+        for intent in changes.filter(|one| one.act.kind() == Kind::Change) {
+            intent.act = Act::Change {
+                offer: later.clone(),
+            };
+        }
+    }
     let (act, when) = (Act::Change { offer }, When::PeriodEnd);
-    // Not in place of a wish to end on a later day.
     intents.0.push(Intent { act, when, at });
 }
 

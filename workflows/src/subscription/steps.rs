@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::intent::{Intents, Kind};
 use super::life::{self, After, GoesOn};
 use super::money::{self, Changed, CreditPolicy, Outcome};
-use super::terms::{Offer, Terms, succeed};
+use super::terms::{Followed, Offer, Terms, succeed};
 use super::{
     EXPIRY, EndReason, Lifecycle, Next, Output, State, SubscriptionWorkflow, TRIAL_ENDING, end,
     rest, rules, store,
@@ -606,14 +606,14 @@ pub(super) async fn period_end(
     let (zone, currency) = (zone_of(&terms)?, terms.currency);
     let left = bill_used(cx, &terms, period, zone).await?;
     if life::may_follow(&terms, &intents, period.end) {
-        let next: Option<Offer> = cx
+        let next: Option<Followed> = cx
             .transact(LOOK_FOR_SUCCESSOR, async |tx| {
                 let next = catalog::find_successor(tx, &terms.offer.plan).await?;
-                Ok(next.and_then(|next| succeed(&terms, period.end, zone, &next)))
+                Ok(next.and_then(|next| succeed(&terms, &intents, period.end, zone, &next)))
             })
             .await?;
-        if let Some(offer) = next {
-            life::follow(&mut intents, offer, period.end);
+        if let Some(followed) = next {
+            life::follow(&mut intents, followed, period.end);
         }
     }
     let after = life::period_end(terms, period, intents, zone);

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use tenure_engine::{RunId, ShardId, TenantId};
 use uuid::Uuid;
 
-use super::intent::{Intent, Intents, When};
+use super::intent::{Act, Intent, Intents, Kind, When};
 use super::money::{Billed, Blocked, Facts, Held};
 use super::terms::{Offer, Redeemed, Terms, succeed};
 use super::{Lifecycle, SubscriptionRow, life};
@@ -311,14 +311,20 @@ pub(crate) async fn find_next(
     subscription: Uuid,
     at: DateTime<Utc>,
 ) -> sqlx::Result<Option<Offer>> {
-    let terms = find_terms(conn, shard, subscription).await?;
+    let mut terms = find_terms(conn, shard, subscription).await?;
+    let mut intents = Intents(list_intents(conn, shard, subscription).await?);
+    // A change on a day before then has been made by then.
+    let before = |one: &Intent| one.act.kind() == Kind::Change && one.is_dated() && one.at < at;
+    if let Some(Act::Change { offer }) = intents.take_if(before).map(|one| one.act) {
+        terms.offer = offer;
+    }
     let Some(next) = catalog::find_successor(conn, &terms.offer.plan).await? else {
         return Ok(None);
     };
-    let intents = Intents(list_intents(conn, shard, subscription).await?);
     let zone = terms.zone().map_err(decode)?;
     let follows = life::may_follow(&terms, &intents, at);
-    Ok(follows.then(|| succeed(&terms, at, zone, &next)).flatten())
+    let followed = follows.then(|| succeed(&terms, &intents, at, zone, &next));
+    Ok(followed.flatten().map(|followed| followed.offer))
 }
 
 /// Lists what a subscription has now, the plan first.

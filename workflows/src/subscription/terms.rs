@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::intent::{Act, Intents, Kind};
 use crate::calendar::{self, Interval, Period, UnknownZone};
 use crate::catalog::{
     self, Activation, AddOnTerms, Billing, CouponTerms, Off, Plan, Proration, WithoutMethod,
@@ -212,22 +213,44 @@ pub fn offer(
     })
 }
 
-/// What follows an offer of a retired plan with the renewal at an instant: that of its successor, with
-/// the seats that it has, and the add-ons at what they were sold at. `None` while it does not follow yet.
+/// What follows an offer of a retired plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Followed {
+    /// That of its successor.
+    pub(super) offer: Offer,
+    /// What a change of it that is still to come is to from then on.
+    pub(super) later: Option<Offer>,
+}
+
+/// What follows an offer of a retired plan with the renewal at an instant; `None` while it does not yet.
 pub(super) fn succeed(
     terms: &Terms,
+    intents: &Intents,
     at: DateTime<Utc>,
     zone: Tz,
     next: &catalog::Succession,
-) -> Option<Offer> {
-    let now = &terms.offer;
-    if next.of != now.plan || calendar::local_day(at, zone) < next.from {
+) -> Option<Followed> {
+    if next.of != terms.offer.plan || calendar::local_day(at, zone) < next.from {
         return None;
     }
+    let coming = intents.find(Kind::Change);
+    let coming = coming.and_then(|intent| match &intent.act {
+        Act::Change { offer } if offer.plan == next.of => Some(offer),
+        _ => None,
+    });
+    Some(Followed {
+        offer: moved(&terms.offer, terms.currency, next)?,
+        later: coming.and_then(|offer| moved(offer, terms.currency, next)),
+    })
+}
+
+/// An offer of a retired plan as that of its successor: with the seats that it has, and the add-ons at
+/// what they were sold at.
+fn moved(now: &Offer, currency: Currency, next: &catalog::Succession) -> Option<Offer> {
     let offered = next.to.terms.seats.as_ref();
     let seats = offered.and_then(|offered| Some(now.seats?.max(offered.included)));
     // It was checked that whoever has the one can have the other; if not, they keep what they have.
-    let mut offer = offer(&next.to, terms.currency, seats, &[]).ok()?;
+    let mut offer = offer(&next.to, currency, seats, &[]).ok()?;
     let goes_with = |key: &String| next.to.terms.add_ons.contains(key);
     let kept = now.items.iter().filter(|item| goes_with(&item.item));
     offer.items.extend(kept.cloned());
@@ -294,6 +317,16 @@ pub fn redeem(key: &str, terms: &CouponTerms, currency: Currency) -> Result<Rede
 }
 
 impl Offer {
+    /// Whether it is the same to whoever has it, in whichever order its items stand.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let sorted = |offer: &Self| {
+            let mut offer = offer.clone();
+            offer.items.sort_by(|one, other| one.item.cmp(&other.item));
+            offer
+        };
+        sorted(self) == sorted(other)
+    }
+
     /// Price of a period before discounts.
     #[must_use]
     pub fn price(&self, currency: Currency) -> Money {

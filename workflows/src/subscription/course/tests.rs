@@ -130,8 +130,7 @@ fn net(happening: &Happening) -> Decimal {
     charged.unwrap_or_default() - back
 }
 
-/// None leaves so little of a price that a part of it rounds to nothing: what gives back nothing is not
-/// told to the line, which then gives back its cent later.
+/// Two of them leave a part of a cent of a part of the price, or nothing.
 fn discounts() -> Vec<Option<DiscountOff>> {
     let amounts = [
         "0.01", "5.00", "7.77", "19.99", "48.00", "48.99", "49.00", "500.00",

@@ -801,25 +801,23 @@ async fn course(
     let facts = store::facts(conn, tenant, shard, row.subscription_id, from).await?;
     let has_method = store::has_method(conn, tenant, shard).await?;
     let Position { state, entered } = position;
-    let successions = list_successions(conn, &state).await?;
+    let intents = state.intents().map_or(&[][..], |all| &all.0);
+    let successions = list_successions(conn, &state.terms().offer.plan, intents).await?;
     Ok(Course::new(state, entered, facts, has_method, now).knowing(successions))
 }
 
 /// What follows the plans that a subscription has or is to have.
 async fn list_successions(
     conn: &mut PgConnection,
-    state: &State,
+    plan: &str,
+    intents: &[Intent],
 ) -> Result<Vec<catalog::Succession>, DoorError> {
-    let coming = state.intents().and_then(|all| all.find(Kind::Change));
-    let coming = coming.and_then(|intent| match &intent.act {
-        Act::Change { offer } => Some(&offer.plan),
+    let coming = intents.iter().filter_map(|intent| match &intent.act {
+        Act::Change { offer } => Some(&*offer.plan),
         _ => None,
     });
     let mut all = Vec::new();
-    for plan in [Some(&state.terms().offer.plan), coming]
-        .into_iter()
-        .flatten()
-    {
+    for plan in std::iter::once(plan).chain(coming) {
         all.extend(catalog::find_successor(conn, plan).await?);
     }
     Ok(all)
@@ -848,14 +846,18 @@ pub async fn find_follows(
     conn: &mut PgConnection,
     row: &SubscriptionRow,
 ) -> Result<Option<Follows>, DoorError> {
-    if catalog::find_successor(conn, &row.plan).await?.is_none() {
+    let intents = store::list_intents(conn, row.shard_id, row.subscription_id).await?;
+    let successions = list_successions(conn, &row.plan, &intents).await?;
+    if successions.is_empty() || row.lifecycle == Lifecycle::Ended {
         return Ok(None);
     }
     let zone = tenant::find(conn, row.tenant_id).await?.zone;
     let now = tenure_engine::tenant::now(conn, row.tenant_id).await?;
     let mut course = match course(client, conn, row, zone, now).await {
         Ok(course) => course,
-        Err(DoorError::Engine(EngineError::Malformed { .. })) => return Ok(None),
+        Err(DoorError::Engine(EngineError::Malformed { .. } | EngineError::RunNotFound(_))) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let currency = row.price.currency();

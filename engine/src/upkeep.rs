@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -54,17 +54,33 @@ pub(crate) fn start(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let busy = Arc::new(Notify::new());
+    let (failed_over, failovers) = mpsc::unbounded_channel();
     tasks.spawn(take_over(pool.clone(), lease.clone(), hearing.bell.clone()));
     tasks.spawn(sweep(pool.clone(), busy.clone()));
     tasks.spawn(make_partitions(pool.clone()));
+    tasks.spawn(look_up_each(
+        pool.clone(),
+        hearing.memory.clone(),
+        hearing.worker.clone(),
+        failovers,
+    ));
+    let tells = Tells { busy, failed_over };
     tasks.spawn(renew(
         pool.clone(),
         lease.clone(),
         lost.clone(),
         hearing,
-        busy,
+        tells,
     ));
     tasks
+}
+
+/// What a renewal tells those who see to it.
+struct Tells {
+    /// There are permits, or runs that wait.
+    busy: Arc<Notify>,
+    /// The timeline before a failover.
+    failed_over: mpsc::UnboundedSender<u32>,
 }
 
 async fn renew(
@@ -72,13 +88,12 @@ async fn renew(
     lease: Arc<Lease>,
     lost: CancellationToken,
     hearing: Hearing,
-    busy: Arc<Notify>,
+    tells: Tells,
 ) {
     let Hearing {
         breakers,
         weights,
         memory,
-        worker,
         ..
     } = hearing;
     loop {
@@ -91,12 +106,13 @@ async fn renew(
             Ok(Some(flow)) => {
                 lease.renewed(sent);
                 if let Some(before) = failed_over(&memory, &flow) {
-                    look_up(&pool, &memory, &worker, before).await;
+                    // Nobody listens when the worker ends.
+                    let _ = tells.failed_over.send(before);
                 }
                 breakers.refresh(changes, flow.shut);
                 weights.hear(flow.tenants, flow.weights);
                 if flow.busy {
-                    busy.notify_one();
+                    tells.busy.notify_one();
                 }
             }
             Ok(None) => {
@@ -142,6 +158,17 @@ async fn sweep(pool: PgPool, busy: Arc<Notify>) {
         if let Err(error) = gate::sweep(&pool).await {
             tracing::warn!(error = %error, "cannot sweep permits; trying again");
         }
+    }
+}
+
+async fn look_up_each(
+    pool: PgPool,
+    memory: Arc<Memory>,
+    worker: String,
+    mut failovers: mpsc::UnboundedReceiver<u32>,
+) {
+    while let Some(before) = failovers.recv().await {
+        look_up(&pool, &memory, &worker, before).await;
     }
 }
 

@@ -42,6 +42,8 @@ use crate::weight::Weights;
 
 /// How often a worker that is never idle looks at schedules.
 const SCHEDULES_WHEN_BUSY: Duration = Duration::from_secs(1);
+/// How soon a worker whose lease is in doubt looks whether it has been renewed.
+const IN_DOUBT: Duration = Duration::from_millis(50);
 /// How long a worker claims nothing after it has handed a run over to a newer version.
 const AFTER_HANDING_OVER: Duration = Duration::from_millis(500);
 /// How soon a worker looks again at schedules that others are at, or that it could not look at.
@@ -337,6 +339,7 @@ impl Station {
         let mut looked = clock::monotonic();
         let (mut behind, mut quick, mut polls) = (false, false, false);
         loop {
+            self.trusts(lease, lost).await;
             if self.stop.is_cancelled() || lost.is_cancelled() {
                 return;
             }
@@ -401,6 +404,13 @@ impl Station {
                 () = self.stop.cancelled() => {}
                 () = lost.cancelled() => {}
             }
+        }
+    }
+
+    /// Waits while the lease is in doubt: what would be claimed could only be given back.
+    async fn trusts(&self, lease: &Lease, lost: &CancellationToken) {
+        while !lease.is_trusted() && !lost.is_cancelled() && !self.stop.is_cancelled() {
+            clock::sleep(IN_DOUBT).await;
         }
     }
 

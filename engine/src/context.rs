@@ -248,6 +248,9 @@ impl Context {
             Some(dependency) => self.approach(dependency).await,
             None => false,
         };
+        if !self.riders.borrow().is_empty() {
+            self.pass(Moment::Riding, name).await?;
+        }
         self.flush().await;
         let tries = self.tries(name);
         let span = self.span(name, tries.attempt);

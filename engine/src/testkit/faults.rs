@@ -9,9 +9,12 @@ use tokio::sync::Notify;
 use crate::error::StepError;
 
 /// A moment of a visit at which a crash leaves something different behind. One after a step's record is
-/// none of its own: nothing is written between it and the next step's effect, or the settlement.
+/// none of its own: between it and the next step's effect, or the settlement, nothing is written but what
+/// rides with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
+    /// What was drawn before a step (the time, an id, a reverse) is about to be written down.
+    Riding,
     /// A step's effect is about to start; whether its policy lets it fail and be tried again.
     Before { may_fail: bool },
     /// The outside has answered, and nobody has written it down.
@@ -23,6 +26,7 @@ pub(crate) enum Moment {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Riding => "before what was drawn for it is written",
             Self::Before { .. } => "before its effect",
             Self::Answered => "between its effect and the record",
             Self::Settling => "before it is settled",

@@ -142,7 +142,7 @@ pub(crate) async fn once<T: Serialize>(
     fingerprint: &Fingerprint,
     act: impl AsyncFnOnce(&mut PgConnection) -> Result<Done<T>, ApiError>,
 ) -> Result<Response, ApiError> {
-    let mut tx = state.begin().await?;
+    let mut tx = state.begin_control().await?;
     let asked = Asked {
         token: caller.token_id,
         fingerprint,
@@ -177,10 +177,9 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Finds the answer of the first time, and keeps others with the key out until the transaction
-    /// ends. The transaction acts as control afterwards.
+    /// Finds the answer of the first time, and keeps others with the key out until the transaction,
+    /// which acts as control, ends.
     async fn find(&self, conn: &mut PgConnection) -> Result<Option<Response>, ApiError> {
-        tenure_workflows::as_control(conn).await?;
         let method_path = &self.fingerprint.method_path;
         let scope = format!("{}\n{method_path}\n{}", self.token, self.key);
         let locked = sqlx::query_scalar!(

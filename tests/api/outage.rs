@@ -94,18 +94,24 @@ async fn after_an_outage_one_request_at_most_meets_a_connection_that_broke() {
             raw.request(Method::GET, &path),
         ]
     };
-    // Nobody is told apart meanwhile, so each waits on a connection of its own.
+    // First no key is looked up, then nobody is told apart: each waits on a connection of its own.
     let mut keeper = support::connect(&options).await;
-    sqlx::raw_sql("begin; lock table app.token in access exclusive mode")
-        .execute(&mut keeper)
-        .await
-        .unwrap();
-    let asked = (0..AT_ONCE).flat_map(|n| ask(format!("before {n}")));
-    let asked: Vec<_> = asked.map(|one| tokio::spawn(one.send())).collect();
-    eventually("all wait", async || {
-        waiting(&options, "app.token").await == asked.len()
-    })
-    .await;
+    let (posts, gets): (Vec<_>, Vec<_>) = (0..AT_ONCE)
+        .map(|n| ask(format!("before {n}")).into())
+        .unzip();
+    let mut asked = Vec::new();
+    for (requests, table) in [(posts, "app.idempotency"), (gets, "app.token")] {
+        let lock = format!("begin; lock table {table} in access exclusive mode");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lock))
+            .execute(&mut keeper)
+            .await
+            .unwrap();
+        asked.extend(requests.into_iter().map(|one| tokio::spawn(one.send())));
+        eventually("all wait", async || {
+            waiting(&options, table).await == AT_ONCE
+        })
+        .await;
+    }
     sqlx::raw_sql("commit").execute(&mut keeper).await.unwrap();
     for answer in asked {
         assert!(answer.await.unwrap().unwrap().status().is_success());

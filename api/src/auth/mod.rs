@@ -86,8 +86,8 @@ impl FromRequestParts<AppState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let presented = Presented::read(&parts.headers)?;
-        let mut tx = state.begin_control().await?;
-        let found = store::find_by_digest(&mut tx, &presented.digest).await?;
+        let mut reader = state.reader().await?;
+        let found = store::find_by_digest(&mut reader, &presented.digest).await?;
         let (row, now) = found.ok_or(UNKNOWN)?;
         Self::of(row, now)
     }

@@ -107,6 +107,8 @@ impl ClusterConfig {
             "unix_socket_permissions=0700",
             "max_connections=200",
             "shared_buffers=128MB",
+            // What is asked here takes less time than to compile it would.
+            "jit=off",
             "timezone=UTC",
             "log_timezone=UTC",
             "log_line_prefix=%m [%p] %d ",

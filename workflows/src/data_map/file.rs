@@ -57,7 +57,7 @@ pub fn parse(text: &str) -> Result<DataMap, FileError> {
 /// Reads the words of a file, whatever they mean.
 pub(crate) fn read_toml(text: &str) -> Result<Document<&str>, FileError> {
     Document::parse(text).map_err(|error| FileError {
-        line: line_of(text, error.span()),
+        line: line_of(text, error.span().map_or(0, |span| span.start)),
         place: "the file".to_owned(),
         detail: error.message().to_owned(),
     })
@@ -158,7 +158,8 @@ pub(crate) struct At<'a> {
     text: &'a str,
     place: String,
     pub(crate) item: &'a Item,
-    line: usize,
+    /// Where it begins; its line is counted when somebody is told.
+    start: usize,
 }
 
 impl<'a> At<'a> {
@@ -168,13 +169,13 @@ impl<'a> At<'a> {
             text,
             place: String::new(),
             item: document.as_item(),
-            line: 1,
+            start: 0,
         }
     }
 
     pub(crate) fn wrong(&self, detail: &str) -> FileError {
         FileError {
-            line: self.line,
+            line: line_of(self.text, self.start),
             place: match self.place.as_str() {
                 "" => "the file".to_owned(),
                 place => place.to_owned(),
@@ -195,7 +196,7 @@ impl<'a> At<'a> {
             text: self.text,
             place: format!("{}{dot}{}", self.place, quoted_key(key)),
             item,
-            line: span.map_or(self.line, |span| line_of(self.text, Some(span))),
+            start: span.map_or(self.start, |span| span.start),
         }
     }
 
@@ -253,8 +254,7 @@ impl<'a> At<'a> {
     }
 }
 
-fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
-    let start = span.map_or(0, |span| span.start.min(text.len()));
+fn line_of(text: &str, start: usize) -> usize {
     let before = text.as_bytes().iter().take(start);
     before.filter(|byte| **byte == b'\n').count() + 1
 }

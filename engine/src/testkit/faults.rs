@@ -1,6 +1,6 @@
 //! What is to go wrong in a play, and the moments at which something could.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Mutex;
 
@@ -79,9 +79,12 @@ impl Faults {
     pub(crate) fn possible(&self) -> Vec<(Fault, String)> {
         let seen = self.seen();
         let mut faults = Vec::new();
+        // Failing once leaves what a crash before the effect leaves, and one more attempt: of a step that
+        // is taken again and again the first time shows it.
+        let mut failed = BTreeSet::new();
         for (place, (moment, name)) in seen.moments.iter().enumerate() {
             faults.push((Fault::Crash(place), format!("crash: {name} {moment}")));
-            if *moment == (Moment::Before { may_fail: true }) {
+            if *moment == (Moment::Before { may_fail: true }) && failed.insert(name) {
                 faults.push((Fault::Fail(place), format!("failure: {name}")));
             }
         }

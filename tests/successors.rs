@@ -268,12 +268,12 @@ async fn a_successor_that_does_not_fit_is_refused_with_its_place() {
                 json!({"plan": "newer", "from": "2027-07-01"}),
             ),
             "/plan",
-            "\"newer\" is no plan of this catalogue",
+            "no plan \"newer\" stands beside it",
         ),
         (
             with("old", "successor", json!({"plan": "new", "from": "soon"})),
             "/from",
-            "invalid",
+            "\"soon\" is no day; one is written 2028-01-01",
         ),
         (
             with("new", "retired", json!(true)),

@@ -339,7 +339,7 @@ impl Station {
         let mut looked = clock::monotonic();
         let (mut behind, mut quick, mut polls) = (false, false, false);
         loop {
-            self.trusts(lease, lost).await;
+            self.until_trusted(lease, lost).await;
             if self.stop.is_cancelled() || lost.is_cancelled() {
                 return;
             }
@@ -408,7 +408,7 @@ impl Station {
     }
 
     /// Waits while the lease is in doubt: what would be claimed could only be given back.
-    async fn trusts(&self, lease: &Lease, lost: &CancellationToken) {
+    async fn until_trusted(&self, lease: &Lease, lost: &CancellationToken) {
         while !lease.is_trusted() && !lost.is_cancelled() && !self.stop.is_cancelled() {
             clock::sleep(IN_DOUBT).await;
         }

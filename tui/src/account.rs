@@ -51,7 +51,7 @@ pub(crate) fn closely(id: &str, one: &SubscriptionDetail, zone: Tz) -> Vec<Node>
     let moves = one.successor.as_ref().map(|next| {
         let at = minute(next.at, zone);
         let words = format!(
-            "~ moves to {} at {} {at}: its plan is retired",
+            "~ plan retired: moves to {} at {} {at}",
             next.name, next.price
         );
         note(id, "successor", words)

@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::PgConnection;
 
 use super::{Entry, NewEntry, Plan, PlanTerms, Published, store};
@@ -22,7 +23,14 @@ pub struct Successor {
     /// The plan's key; its current version is taken.
     pub plan: String,
     /// The first local day on which a renewal moves there.
+    #[serde(deserialize_with = "read_day")]
     pub from: NaiveDate,
+}
+
+fn read_day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NaiveDate, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = |_| D::Error::custom(format!("{text:?} is no day; one is written 2028-01-01"));
+    text.parse().map_err(wrong)
 }
 
 /// A plan that another one follows.
@@ -76,7 +84,9 @@ fn check_all(all: &All<'_>) -> Result<(), DoorError> {
             return Err(wrong(key, "", detail));
         }
         let Some((gone, next)) = all.get(&**plan) else {
-            let detail = format!("{plan:?} is no plan of this catalogue");
+            let detail = format!(
+                "no plan {plan:?} stands beside it; a file that names it has it, too, changed or not"
+            );
             return Err(wrong(key, ".plan", detail));
         };
         if *gone {

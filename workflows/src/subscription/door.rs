@@ -618,11 +618,12 @@ async fn refuse_amid_succession(
     row: &SubscriptionRow,
     now: DateTime<Utc>,
 ) -> Result<(), DoorError> {
-    let Some(period) = row.period.filter(|period| period.end <= now) else {
+    let renews = row.period.filter(|period| period.end <= now);
+    let Some(period) = renews.filter(|_| row.lifecycle == Lifecycle::Active) else {
         return Ok(());
     };
     let next = store::find_next(conn, row.shard_id, row.subscription_id, period.end).await?;
-    match next.filter(|_| row.lifecycle == Lifecycle::Active) {
+    match next {
         None => Ok(()),
         Some(next) => Err(DoorError::Conflict(format!(
             "its plan is retired, and with the renewal that is being made just now it is moved to {:?}; \

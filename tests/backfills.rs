@@ -320,6 +320,53 @@ async fn a_backfill_goes_from_expand_to_contract_in_all_three_models() {
     product.finish().await;
 }
 
+/// A twentieth of one connection: a statement of some milliseconds is followed by a rest of hundreds, and
+/// what is left of a rest when a visit has lasted two seconds is a deadline, which keeps no worker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_rests_so_that_it_makes_no_more_load_than_it_may() {
+    let product = Product::fleet().await;
+    product.rows(&product.birch, 400).await;
+    let pace = "first_rows = 1\nmin_rows = 1\nmax_rows = 1\nsub_batches = 100\nload = 5";
+    let gentle = STATE.replace("first_rows = 20", pace);
+    let story = Story::start(&product, &gentle).await;
+    let pool = sqlx::PgPool::connect_with(product.app.options.clone())
+        .await
+        .unwrap();
+    // Each visit of one tenant's range that the end of a rest began, two seconds at least after the one
+    // before.
+    let rested =
+        "select count(*), coalesce(extract(epoch from max(at) - min(run.started_at))::float8, 0)
+         from app.backfill_range
+         join engine.run using (run_id, shard_id)
+         join engine.transition using (run_id, shard_id)
+         where backfill_range.owner_id = $1 and transition.event = 'deadline look'";
+    let seen = async || -> (i64, f64) {
+        let found = sqlx::query_as(rested).bind(product.birch.tenant);
+        found.fetch_one(&pool).await.unwrap()
+    };
+    eventually("three rests have come to their end", async || {
+        seen().await.0 >= 3
+    })
+    .await;
+    let now = story.look().await;
+    assert_eq!(now.phase, "fill", "it is far from its end: {now:?}");
+    let (visits, seconds) = seen().await;
+    assert!(seconds >= 2.0 * visits as f64, "{visits} in {seconds} s");
+    // Who has a single statement to do rests after it, too.
+    let shortest: Option<f64> = sqlx::query_scalar(
+        "select min(extract(epoch from changed_at - started_at))::float8
+         from engine.run where workflow = 'backfill-range' and status = 10",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert!(
+        shortest.is_none_or(|shortest| shortest > 0.1),
+        "{shortest:?}"
+    );
+    product.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn old_and_new_stay_alike_and_before_the_contract_one_can_go_back() {
     let product = Product::fleet().await;

@@ -26,7 +26,8 @@ use crate::product::{self, ProductError, Site, Sources, maps};
 
 /// How many tenants a plan looks at; more are reckoned from those.
 const PLANNED_TENANTS: i64 = 200;
-/// Rows a second that a plan reckons with when nothing was measured: a slow and a fast database.
+/// Rows a second that a plan reckons with at the default load when nothing was measured: a slow and a fast
+/// database.
 const ROWS_PER_SECOND: (u64, u64) = (3_000, 30_000);
 
 /// What a backfill would do.
@@ -191,7 +192,10 @@ pub async fn plan(
         let all = plan.estimated_rows as f64 * tenants as f64 / looked as f64;
         plan.estimated_rows = all as u64;
     }
+    // Rests are longer where less load may be made; what never rests is some four times as fast.
+    let load = u64::from(of.pace.load_percent.unwrap_or(100).min(100));
     let (slow, fast) = ROWS_PER_SECOND;
+    let (slow, fast) = ((slow * load / 25).max(1), (fast * load / 25).max(1));
     plan.seconds = (
         plan.estimated_rows / fast,
         plan.estimated_rows.div_ceil(slow),

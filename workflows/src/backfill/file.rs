@@ -154,6 +154,7 @@ fn read_pace(at: &At<'_>, pace: &mut PaceLimits) -> Result<(), FileError> {
         "target_wal",
         "timeout",
         "sub_batches",
+        "load",
     ])?;
     set(at, "first_rows", &mut pace.first_rows, whole)?;
     set(at, "min_rows", &mut pace.min_rows, whole)?;
@@ -161,7 +162,8 @@ fn read_pace(at: &At<'_>, pace: &mut PaceLimits) -> Result<(), FileError> {
     set(at, "target", &mut pace.target_ms, duration)?;
     set(at, "target_wal", &mut pace.target_wal_bytes, size)?;
     set(at, "timeout", &mut pace.timeout_ms, duration)?;
-    set(at, "sub_batches", &mut pace.sub_batches, whole)
+    set(at, "sub_batches", &mut pace.sub_batches, whole)?;
+    set(at, "load", &mut pace.load_percent, |at| or_off(at, whole))
 }
 
 fn read_throttle(at: &At<'_>, limits: &mut Limits) -> Result<(), FileError> {

@@ -42,12 +42,12 @@ pub(super) async fn backfill(environment: &Environment, id: Uuid) -> Result<Back
     found.ok_or_else(|| no_row("backfill", id))
 }
 
-/// A backfill and one of its ranges.
+/// A backfill, one of its ranges, and how many of them work.
 pub(super) async fn range(
     environment: &Environment,
     id: Uuid,
     range: Uuid,
-) -> Result<(Backfill, Range), StepError> {
+) -> Result<(Backfill, Range, u32), StepError> {
     let mut tx = begin(environment).await?;
     let backfill = rows::find(&mut tx, id).await?;
     let backfill = backfill.ok_or_else(|| no_row("backfill", id))?;
@@ -56,7 +56,10 @@ pub(super) async fn range(
         ..rows::Wanted::default()
     };
     let found = rows::list_ranges(&mut tx, id, wanted, 1).await?.pop();
-    Ok((backfill, found.ok_or_else(|| no_row("range", range))?))
+    let found = found.ok_or_else(|| no_row("range", range))?;
+    let most = backfill.definition.parallel;
+    let at_work = rows::count_at_work(&mut tx, id, range, most).await?;
+    Ok((backfill, found, at_work))
 }
 
 fn no_row(what: &str, id: Uuid) -> StepError {

@@ -1,8 +1,14 @@
-//! How many rows the next batch has: so many as fit a time and a number of WAL bytes. Pure.
+//! How many rows the next batch has: so many as fit a time and a number of WAL bytes. And how long a range
+//! rests after one, so that all ranges together keep no more of the database busy than they may. Pure.
 //!
 //! What a row costs is known from the batches before, as an exponential moving average. When rows
 //! become dearer the newest batch weighs most, so that the product is spared at once; when they
 //! become cheaper it is believed more slowly, and a batch never grows more than twofold.
+//!
+//! A rest is a share of what the batch took, as gh-ost's `nice-ratio` is: a database that becomes slower
+//! is left alone for longer, at once and without a reading.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +31,10 @@ pub struct PaceLimits {
     pub timeout_ms: u64,
     /// How many statements, each a transaction of its own, one visit runs.
     pub sub_batches: u32,
+    /// How much of one connection its statements keep busy, those of all ranges taken together, in percent.
+    /// None: it never rests.
+    #[serde(default)]
+    pub load_percent: Option<u32>,
 }
 
 impl Default for PaceLimits {
@@ -33,10 +43,13 @@ impl Default for PaceLimits {
             first_rows: 500,
             min_rows: 10,
             max_rows: 50_000,
-            target_ms: 400,
-            target_wal_bytes: 32 << 20,
+            target_ms: 25,
+            // Whoever commits waits until all WAL before is on disk: a statement that wrote megabytes keeps
+            // everybody waiting for as long as the disk takes to write them.
+            target_wal_bytes: 128 << 10,
             timeout_ms: 5_000,
-            sub_batches: 8,
+            sub_batches: 20,
+            load_percent: Some(25),
         }
     }
 }
@@ -59,7 +72,26 @@ impl PaceLimits {
         let wal = self.target_wal_bytes >= 1 << 16;
         need("pace.target_wal", wal, "at least 64kB")?;
         let sub = (1..=100).contains(&self.sub_batches);
-        need("pace.sub_batches", sub, "1 to 100")
+        need("pace.sub_batches", sub, "1 to 100")?;
+        let load = self
+            .load_percent
+            .is_none_or(|load| (1..=6_400).contains(&load));
+        need(
+            "pace.load",
+            load,
+            "1 to 6400 percent of a connection, or off",
+        )
+    }
+
+    /// How long one of so many ranges rests after a statement that took so long: not so long that who pauses
+    /// it or goes back waits for it.
+    #[must_use]
+    pub fn rest(&self, took: Duration, ranges: u32) -> Duration {
+        let Some(load) = self.load_percent else {
+            return Duration::ZERO;
+        };
+        let turns = f64::from(ranges.max(1)) * 100.0 / f64::from(load.max(1));
+        took.mul_f64((turns - 1.0).max(0.0)).min(LONGEST_REST)
     }
 }
 
@@ -87,6 +119,11 @@ pub struct Pace {
 const CHEAPER: f64 = 0.5;
 /// The same when they became dearer.
 const DEARER: f64 = 0.8;
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(30);
+/// By WAL alone no batch has fewer rows: what others write meanwhile counts, too, and a busy product would
+/// bring it down to nothing.
+const ROWS_WHATEVER_WAL: f64 = 20.0;
 /// How much a batch may grow.
 const GROWTH: f64 = 2.0;
 
@@ -113,7 +150,7 @@ impl Pace {
         let wal = average(self.wal_per_row, (seen.wal_bytes / rows).max(0.0));
         let by_time = limits.target_ms as f64 / ms;
         let by_wal = match wal {
-            wal if wal > 0.0 => limits.target_wal_bytes as f64 / wal,
+            wal if wal > 0.0 => (limits.target_wal_bytes as f64 / wal).max(ROWS_WHATEVER_WAL),
             _ => f64::INFINITY,
         };
         let most = f64::from(self.rows) * GROWTH;
@@ -160,6 +197,7 @@ mod tests {
         target_wal_bytes: 32 << 20,
         timeout_ms: 5_000,
         sub_batches: 8,
+        load_percent: Some(50),
     };
 
     /// Plays batches of rows that cost so much.
@@ -206,6 +244,12 @@ mod tests {
     }
 
     #[test]
+    fn what_others_write_does_not_bring_a_batch_down_to_nothing() {
+        let pace = play(Pace::first(&LIMITS), 10, 0.05, 10_000_000.0);
+        assert_eq!(pace.rows, 20);
+    }
+
+    #[test]
     fn it_never_leaves_its_limits_nor_grows_more_than_twofold() {
         let mut pace = Pace::first(&LIMITS);
         for cost in [1e-9, 5_000.0, 0.0, 1e-9, 1e9, 0.01] {
@@ -214,6 +258,25 @@ mod tests {
             assert!(next.rows <= pace.rows * 2);
             pace = next;
         }
+    }
+
+    #[test]
+    fn ranges_share_the_load_that_they_may_make() {
+        let took = Duration::from_millis(100);
+        let rest = |load_percent, ranges| {
+            let limits = PaceLimits {
+                load_percent,
+                ..LIMITS
+            };
+            limits.rest(took, ranges).as_millis()
+        };
+        assert_eq!(rest(Some(50), 1), 100, "half of the time is others'");
+        assert_eq!(rest(Some(50), 4), 700, "four make no more load than one");
+        assert_eq!(rest(Some(100), 1), 0);
+        assert_eq!(rest(Some(400), 2), 0, "fewer than may work never rest");
+        assert_eq!(rest(None, 64), 0);
+        assert_eq!(rest(Some(50), 0), 100);
+        assert_eq!(rest(Some(1), 64), 30_000, "there is an end to it");
     }
 
     #[test]

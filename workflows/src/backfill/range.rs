@@ -1,6 +1,6 @@
 //! One range of a backfill: walked by key, a batch a visit, or compared.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -148,8 +148,8 @@ const LOOK_QUIET: Duration = Duration::from_secs(5);
 const LOOK_HELD: Duration = Duration::from_secs(3);
 /// After how many locks in a row that were not to be had a person is asked.
 const MAX_BUSY: u32 = 30;
-/// A visit ends after so many milliseconds of statements.
-const VISIT_MS: f64 = 2_000.0;
+/// A visit ends after so long; what is left of a rest then keeps no worker.
+const VISIT: Duration = Duration::from_secs(2);
 /// A database that is away is asked again for hours; then an operator decides.
 const POLICY: RetryPolicy = RetryPolicy {
     max_attempts: 200,
@@ -261,7 +261,14 @@ enum Answer {
     /// The database is too busy, or the hour is quiet.
     Throttled { at: Walk, reasons: Vec<Reason> },
     /// Rows were done.
-    Walked { at: Walk, rows: u32, ended: bool },
+    Walked {
+        at: Walk,
+        rows: u32,
+        ended: bool,
+        /// How long after the beginning of this visit the next one begins; nothing means at once.
+        #[serde(default)]
+        rest: Duration,
+    },
     /// Somebody has to help.
     Held { at: Walk, why: Trouble },
     /// The tenant is nowhere, or where the backfill does not reach.
@@ -286,7 +293,8 @@ impl RangeWorkflow {
             return Ok(Transition::complete(Outcome::Superseded));
         }
         let look = async |_| {
-            let (backfill, range) = ground::range(environment, of.backfill_id, of.range_id).await?;
+            let (backfill, range, _) =
+                ground::range(environment, of.backfill_id, of.range_id).await?;
             ground::gone_of(environment, &backfill, TenantId(range.owner_id)).await
         };
         if let Some(gone) = cx.step("look-for-tenant", &POLICY, look).await? {
@@ -297,14 +305,14 @@ impl RangeWorkflow {
     }
 
     async fn walk(&self, cx: &Context, of: Input, at: Walk) -> Result<Transition<Self>, StepError> {
-        let now = cx.now();
+        let (now, began) = (cx.now(), Instant::now());
         let answer = cx
             .step("batch", &POLICY, async |step| {
                 if !at.unseen.is_empty() {
                     let unseen = at.unseen.join(", ");
                     step.progress(&format!("not seen, and so throttling nothing: {unseen}"))?;
                 }
-                let (backfill, range) =
+                let (backfill, range, at_work) =
                     ground::range(&self.environment, of.backfill_id, of.range_id).await?;
                 if backfill.pass != of.pass {
                     return Ok(Answer::Superseded);
@@ -324,7 +332,14 @@ impl RangeWorkflow {
                         reasons,
                     });
                 }
-                self.batch(&of, at.clone(), &backfill, &range).await
+                // Who begins, or goes on after a pause, is seldom the only one that does.
+                let at_work = match at.pace.is_none() || at.resting.is_some() {
+                    true => backfill.definition.parallel,
+                    false => at_work,
+                };
+                let at = at.clone();
+                self.batch(&of, at, (&backfill, &range), (began, at_work))
+                    .await
             })
             .await?;
         follow(cx, of, at, answer).await
@@ -335,8 +350,8 @@ impl RangeWorkflow {
         &self,
         of: &Input,
         at: Walk,
-        backfill: &Backfill,
-        range: &Range,
+        (backfill, range): (&Backfill, &Range),
+        (began, at_work): (Instant, u32),
     ) -> Result<Answer, StepError> {
         let opened = ground::open(&self.environment, backfill, TenantId(range.owner_id)).await?;
         let opened = match opened {
@@ -379,8 +394,10 @@ impl RangeWorkflow {
             shape: &shape,
             at,
             pace,
+            at_work,
             rows: 0,
-            spent: 0.0,
+            began,
+            rest: Duration::ZERO,
         };
         match of.work {
             Work::Fill => batch.fill().await,
@@ -425,10 +442,14 @@ struct Batch<'a> {
     shape: &'a Shape,
     at: Walk,
     pace: Pace,
+    /// How many ranges work.
+    at_work: u32,
     /// Rows that were done in this visit.
     rows: u32,
-    /// Milliseconds that its statements took.
-    spent: f64,
+    /// When the visit began.
+    began: Instant,
+    /// How long is to be rested before the next statement.
+    rest: Duration,
 }
 
 impl Batch<'_> {
@@ -446,9 +467,13 @@ impl Batch<'_> {
             let fill = async |conn: &mut sqlx::PgConnection| {
                 store::fill(conn, shape, of, span, asked).await
             };
-            match self.opened.site.once(&key, fill).await {
+            let began = Instant::now();
+            let filled = self.opened.site.once(&key, fill).await;
+            self.rest = of.pace.rest(began.elapsed(), self.at_work);
+            match filled {
                 Ok(filled) => {
                     if self.take(filled, asked) {
+                        self.rest_at_the_end().await;
                         return Ok(self.walked(true));
                     }
                 }
@@ -458,7 +483,7 @@ impl Batch<'_> {
                     }
                 }
             }
-            if self.spent > VISIT_MS {
+            if !self.goes_on().await {
                 break;
             }
         }
@@ -491,7 +516,21 @@ impl Batch<'_> {
         self.at.cursor = Some(last);
         self.at.done += i64::from(rows);
         self.rows = self.rows.saturating_add(rows);
-        self.spent += ms;
+    }
+
+    /// Rests after the last statement of a range, as far as the visit goes.
+    async fn rest_at_the_end(&mut self) {
+        let left = VISIT.saturating_sub(self.began.elapsed());
+        tenure_engine::sleep(std::mem::take(&mut self.rest).min(left)).await;
+    }
+
+    /// Rests, if the visit is not over by then; whether it goes on.
+    async fn goes_on(&mut self) -> bool {
+        if self.began.elapsed() + self.rest > VISIT {
+            return false;
+        }
+        tenure_engine::sleep(std::mem::take(&mut self.rest)).await;
+        true
     }
 
     fn walked(self, ended: bool) -> Answer {
@@ -502,6 +541,11 @@ impl Batch<'_> {
             },
             rows: self.rows,
             ended,
+            // A deadline counts from when the visit began.
+            rest: match self.rest.is_zero() {
+                true => Duration::ZERO,
+                false => self.began.elapsed() + self.rest,
+            },
         }
     }
 
@@ -571,9 +615,13 @@ impl Batch<'_> {
                 tx.rollback().await?;
                 Ok::<_, ProductError>(compared)
             };
-            match compared.await {
+            let began = Instant::now();
+            let compared = compared.await;
+            self.rest = of.pace.rest(began.elapsed(), self.at_work);
+            match compared {
                 Ok(compared) => {
                     if self.tally(compared, asked) {
+                        self.rest_at_the_end().await;
                         return Ok(self.walked(true));
                     }
                 }
@@ -583,7 +631,7 @@ impl Batch<'_> {
                     }
                 }
             }
-            if self.spent > VISIT_MS {
+            if !self.goes_on().await {
                 break;
             }
         }
@@ -639,7 +687,12 @@ async fn follow(
             Transition::stay(State::Walking { of, at }).after(LOOK, look)
         }
         Answer::Held { at, why } => Transition::go(State::Held { of, at, why }),
-        Answer::Walked { at, rows, ended } => {
+        Answer::Walked {
+            at,
+            rows,
+            ended,
+            rest,
+        } => {
             let at = Walk {
                 resting: None,
                 ..at
@@ -655,7 +708,8 @@ async fn follow(
             note(cx, &of, &at, status, None, rows).await?;
             match ended {
                 true => Transition::complete(Outcome::Filled),
-                false => Transition::go(State::Walking { of, at }),
+                false if rest.is_zero() => Transition::go(State::Walking { of, at }),
+                false => Transition::stay(State::Walking { of, at }).after(LOOK, rest),
             }
         }
     })

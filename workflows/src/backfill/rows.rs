@@ -362,6 +362,38 @@ pub(super) async fn count(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Cou
     .await
 }
 
+/// How many of its ranges work or are about to, `own` among them, up to `most`: while one is planned, as
+/// many work as may. As the system tenant, or as control.
+pub(super) async fn count_at_work(
+    conn: &mut PgConnection,
+    id: Uuid,
+    own: Uuid,
+    most: u32,
+) -> sqlx::Result<u32> {
+    let others = sqlx::query_scalar!(
+        r#"
+        select count(*) as "count!"
+        from (
+          select
+          from app.backfill_range
+          where backfill_id = $1
+            and shard_id = $2
+            and status in ('planned', 'filling', 'verifying')
+            and range_id <> $3
+          limit $4
+        ) as other
+        "#,
+        id,
+        SHARD.0,
+        own,
+        i64::from(most),
+    )
+    .fetch_one(conn)
+    .await?;
+    let at_work = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
+    Ok(at_work.min(most))
+}
+
 /// The rates of the ranges that are being filled. As the system tenant, or as control.
 pub(super) async fn rates(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Rate>> {
     let found = sqlx::query_scalar!(

@@ -38,6 +38,7 @@ use crate::registry::Registry;
 use crate::retry::{self, Exhausted, RetryPolicy};
 use crate::run::{ClaimedRun, InboxItem, StoredError};
 use crate::seal::TenantKeys;
+use crate::seats::Seats;
 use crate::store;
 use crate::store::progress::Place;
 use crate::store::step::StepRecord;
@@ -80,6 +81,7 @@ impl Occasion {
 pub(crate) struct Tools {
     pub(crate) committer: Committer,
     pub(crate) pool: PgPool,
+    pub(crate) seats: Arc<Seats>,
     pub(crate) breakers: Arc<Breakers>,
     /// The room that the visit was given.
     pub(crate) permits: Vec<gate::Place>,
@@ -366,6 +368,7 @@ impl Context {
     ///
     /// The transaction speaks for the run's tenant: row-level security shows it no other.
     /// Errors of the database are tried again under [`RetryPolicy::DEFAULT`].
+    /// Not within another one: each waits for a connection while it may hold one.
     ///
     /// # Errors
     /// A terminal error of `work`; nothing that it wrote is kept.
@@ -379,6 +382,8 @@ impl Context {
             Err(entry) => return self.replay(entry).await,
         };
         let policy = RetryPolicy::DEFAULT;
+        // Before anything is counted: whose turn has not come is not late.
+        let seat = self.tools.seats.take(self.run.tenant_id).await;
         let tries = self.tries(name);
         let span = self.span(name, tries.attempt);
         let limit = policy.attempt_timeout;
@@ -388,6 +393,7 @@ impl Context {
             Ok(()) => told(once.instrument(span.clone()).await, limit),
             Err(error) => Err(error),
         };
+        drop(seat);
         let outcome = tally::attempted(&self.run.workflow, name, &result);
         span.record("outcome", outcome);
         match result {

@@ -27,6 +27,7 @@ use crate::plan::{self, Settlement, VisitEnd};
 use crate::registry::{ErasedEvent, Handler, Registry, Unfit, VisitError};
 use crate::run::{ClaimedRun, InboxItem, SignalOutcome, Status};
 use crate::seal::{self, Keyring, TenantKeys, Unreadable};
+use crate::seats::Seats;
 use crate::store;
 use crate::store::settle::Settled;
 use crate::tally;
@@ -114,6 +115,7 @@ pub(crate) struct Executor {
     pub(crate) draining: CancellationToken,
     pub(crate) worker: WorkerId,
     pub(crate) breakers: Arc<Breakers>,
+    pub(crate) seats: Arc<Seats>,
 }
 
 impl Executor {
@@ -299,6 +301,7 @@ impl Executor {
             Tools {
                 committer: self.committer.clone(),
                 pool: self.pool.clone(),
+                seats: self.seats.clone(),
                 breakers: self.breakers.clone(),
                 permits: held.permits.clone(),
                 registry: self.registry.clone(),

@@ -40,6 +40,7 @@ mod progress;
 mod registry;
 mod results;
 mod ring;
+mod seats;
 mod start;
 mod tally;
 mod upkeep;

@@ -34,6 +34,7 @@ use crate::registry::Registry;
 use crate::retention::{self, RetentionConfig};
 use crate::run::{ClaimedRun, InboxItem, RunKey};
 use crate::schedule;
+use crate::seats::Seats;
 use crate::start::FROM_INPUT;
 use crate::store;
 use crate::tally;
@@ -296,8 +297,10 @@ impl Station {
             &self.memory,
             self.config.committers,
         );
+        let seats = Seats::of(self.pool.options().get_max_connections());
         let executor = Executor {
             pool: self.pool.clone(),
+            seats: seats.clone(),
             registry: self.registry.clone(),
             committer,
             draining: self.stop.clone(),
@@ -318,7 +321,7 @@ impl Station {
             memory: self.memory.clone(),
         };
         let mut upkeep = upkeep::start(&self.pool, &lease, &lost, hearing);
-        self.claim_until_done(&lease, &lost, &hall).await;
+        self.claim_until_done(&lease, &lost, (&hall, &seats)).await;
         if self.abort.is_cancelled() || lost.is_cancelled() {
             lease.end();
             hall.abandon().await;
@@ -333,7 +336,12 @@ impl Station {
         }
     }
 
-    async fn claim_until_done(&self, lease: &Lease, lost: &CancellationToken, hall: &Hall) {
+    async fn claim_until_done(
+        &self,
+        lease: &Lease,
+        lost: &CancellationToken,
+        (hall, seats): (&Hall, &Seats),
+    ) {
         let mut batch = 0;
         let mut round = Round::default();
         let mut looked = clock::monotonic();
@@ -353,7 +361,8 @@ impl Station {
                     return;
                 }
             }
-            let room = self.room(hall, behind, &mut quick).await;
+            let wanted = self.room(hall, behind, &mut quick).await;
+            let room = wanted.min(seats.room());
             let quiet_before = hall.in_flight() == 0;
             let look = self.look_first(&mut polls, hall, &round).await;
             let claimed = if room == 0 || look.is_idle {
@@ -362,7 +371,7 @@ impl Station {
                 batch += 1;
                 self.claim(lease, hall, (batch, room), &mut round).await
             };
-            let full = matches!(claimed, Ok(taken) if taken > 0 && taken == room);
+            let full = matches!(claimed, Ok(taken) if taken > 0 && taken == wanted);
             self.falls_behind(&mut behind, full).await;
             // A worker that is never idle looks at schedules all the same.
             let busy = room == 0 || matches!(claimed, Ok(1..));
@@ -399,6 +408,7 @@ impl Station {
                 () = self.bell.heard() => polls = false,
                 () = self.look.notified() => polls = false,
                 () = hall.freed(), if room == 0 => {}
+                () = seats.shorter(), if room == 0 => {}
                 () = hall.spending() => {}
                 () = clock::sleep(wait) => {}
                 () = self.stop.cancelled() => {}

@@ -226,7 +226,9 @@ async fn receive(
         let drive = async move {
             let hold = (held.run.key, held.run.epoch);
             let permitted = !held.permits.is_empty();
-            let departure = lost.run_until_cancelled(executor.drive(held)).await;
+            // On the heap, or each hand that the task goes through until it lies there copies all of it.
+            let visits = Box::pin(executor.drive(held));
+            let departure = lost.run_until_cancelled(visits).await;
             match departure {
                 Some(Departure::Unclear) => lock(&state.unclear).push(hold),
                 Some(Departure::HandedOver) => state.handed_over.store(true, Ordering::Release),

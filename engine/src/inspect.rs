@@ -270,7 +270,9 @@ pub async fn detail(
     let (workflow, version) = (&row.summary.workflow, row.summary.version);
     let (live, able) = store::inspect::count_workers(conn, workflow, version).await?;
     let visit = row.summary.visit;
-    let progress = if row.summary.status.is_finished() {
+    // What was never claimed has done nothing.
+    let idle = row.summary.status.is_finished() || row.summary.epoch == 0;
+    let progress = if idle {
         Vec::new()
     } else {
         store::progress::list(conn, run, run.shard(), visit, &keys).await?

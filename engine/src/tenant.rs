@@ -25,10 +25,8 @@ pub async fn register(
 /// # Errors
 /// [`EngineError::UnknownTenant`].
 pub async fn now(conn: &mut PgConnection, tenant: TenantId) -> Result<DateTime<Utc>, EngineError> {
-    let place = store::run::find_place(conn, tenant)
-        .await?
-        .ok_or(EngineError::UnknownTenant(tenant))?;
-    Ok(store::run::find_tenant_now(conn, place.clock_id).await?)
+    let now = store::run::find_now_of(conn, tenant).await?;
+    now.ok_or(EngineError::UnknownTenant(tenant))
 }
 
 /// Closes a tenant to whatever starts from outside: clients, SQL, schedules, restarts. What is under

@@ -167,7 +167,14 @@ pub(crate) async fn delete_stale(
         r#"
         delete from engine.permit
         using engine.permit as known
-        left join engine.run on run.run_id = known.run_id and run.shard_id = known.shard_id
+        -- One by one through the key: a plan that was made while there were few runs would read them all.
+        left join lateral (
+          select run.epoch, run.worker_id
+          from engine.run
+          where run.run_id = known.run_id
+            and run.shard_id = known.shard_id
+          limit 1
+        ) as run on true
         where permit.name = known.name
           and permit.key = known.key
           and permit.run_id = known.run_id

@@ -176,7 +176,7 @@ pub(crate) async fn insert(
         ), armed as (
           insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
           select run_id, $2, case when $3::uuid is null then coalesce(next_at, (select engine.now())) else (select engine.now()) end,
-            $1, priority
+            $1, case when next_at is null then priority else least(priority + 1, 5) end
           from started
           left join engine.test_clock on test_clock.clock_id = $3
           where $3::uuid is null or next_at is null or next_at <= test_clock.now_at
@@ -359,7 +359,25 @@ pub(crate) async fn keep(
     .await
 }
 
-/// The tenant's time.
+/// A tenant's time; none where there is no such tenant.
+pub(crate) async fn find_now_of(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        r#"
+        select coalesce(test_clock.now_at, engine.now()) as "now!"
+        from engine.tenant
+        left join engine.test_clock on test_clock.clock_id = tenant.clock_id
+        where tenant.tenant_id = $1
+        "#,
+        tenant.0,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// The time of a clock; without one, real time.
 pub(crate) async fn find_tenant_now(
     conn: &mut PgConnection,
     clock: Option<ClockId>,

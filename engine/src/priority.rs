@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 /// tenants take turns. One in eight is taken without a look at priorities, so that nothing waits for
 /// ever.
 ///
-/// Signals and the ends of children are taken beside what is due, whatever the priority.
+/// What a deadline wakes is taken as if it were one level less urgent: many fall due at one instant, such
+/// as renewals at midnight, and whoever has just started something waits for it. Signals and the ends of
+/// children are taken beside what is due, whatever the priority.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

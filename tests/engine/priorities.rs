@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tenure_engine::flow::Author;
 use tenure_engine::operator::{self, Act, Verb};
 use tenure_engine::{
-    ClockId, Context, EngineError, Event, Priority, Registry, RunId, ShardId, StartOptions, Status,
-    StepError, TenantId, Transition, Worker, WorkerConfig, Workflow, test_clock, weight,
+    ClockId, Context, EngineError, Event, Priority, Registry, RunId, RunRef, ShardId, StartOptions,
+    Status, StepError, TenantId, Transition, Worker, WorkerConfig, Workflow, test_clock, weight,
 };
 
 use super::workflows::{Door, DoorSignal, Errand, Outside, registry};
@@ -111,19 +111,87 @@ async fn a_worker_with_room_for_one_starves_nobody_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_and_a_deadline_keep_the_priority() {
+async fn a_retry_keeps_the_priority_and_a_deadline_is_a_level_later() {
     let outside = Outside::default();
     let engine = TestEngine::new(registry(&outside)).await;
     outside.fail("first", 1);
     let run = start(&engine, "k", of(Priority::High)).await;
     engine.drain().await;
     assert_eq!(engine.status(run).await, Status::Retrying);
-    let due: i16 = sqlx::query_scalar("select priority from engine.due where run_id = $1")
+    assert_eq!(due_as(&engine, run).await, Priority::High.code());
+
+    let door = open_door(&engine, "door", of(Priority::High)).await;
+    let signal = async |id: &str, signal: &DoorSignal| {
+        let mut conn = engine.pool().acquire().await.unwrap();
+        let (client, to) = (&engine.client, RunRef::Id(door));
+        let sent = client.signal::<Door>(&mut conn, engine.tenant, to, id, signal);
+        sent.await.unwrap();
+        engine.drain().await;
+    };
+    signal("open", &DoorSignal::Open).await;
+    signal("wait", &DoorSignal::Wait { seconds: 3_600 }).await;
+    assert_eq!(due_as(&engine, door).await, Priority::Normal.code());
+    assert_eq!(engine.detail(door).await.priority, Priority::High);
+    // Nothing is later than the last.
+    let last = open_door(&engine, "last", of(Priority::Lowest)).await;
+    let mut conn = engine.pool().acquire().await.unwrap();
+    for (id, signal) in [
+        ("open", DoorSignal::Open),
+        ("wait", DoorSignal::Wait { seconds: 3_600 }),
+    ] {
+        let (client, to) = (&engine.client, RunRef::Id(last));
+        let sent = client.signal::<Door>(&mut conn, engine.tenant, to, id, &signal);
+        sent.await.unwrap();
+        engine.drain().await;
+    }
+    assert_eq!(due_as(&engine, last).await, Priority::Lowest.code());
+}
+
+/// The level at which a run is taken.
+async fn due_as(engine: &TestEngine, run: RunId) -> i16 {
+    sqlx::query_scalar("select priority from engine.due where run_id = $1")
         .bind(run.0)
         .fetch_one(engine.pool())
         .await
+        .unwrap()
+}
+
+/// A crowd of doors whose time has come at one instant, and one start after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_starts_something_does_not_stand_behind_all_that_fell_due_at_once() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let crowd: Vec<_> = (0..600).map(|n| (format!("door-{n}"), ())).collect();
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let started = engine
+        .client
+        .start_many::<Door>(&mut conn, engine.tenant, &crowd);
+    started.await.unwrap();
+    engine.drain().await;
+    for (key, ()) in &crowd {
+        let (client, to) = (&engine.client, RunRef::Key(key));
+        let delay = DoorSignal::Delay { seconds: 3_600 };
+        let sent = client.signal::<Door>(&mut conn, engine.tenant, to, "delay", &delay);
+        sent.await.unwrap();
+    }
+    engine.drain().await;
+    sqlx::query("update engine.due set due_at = engine.now()")
+        .execute(&mut *conn)
+        .await
         .unwrap();
-    assert_eq!(due, Priority::High.code());
+    let mut latest = Vec::new();
+    for n in 0..5 {
+        latest.push(start(&engine, &format!("now-{n}"), StartOptions::default()).await);
+    }
+    // A claim takes 128 of 605.
+    outside.hold();
+    let worker = engine.worker().await;
+    outside.arrived().await;
+    for run in latest {
+        assert_eq!(engine.status(run).await, Status::Running);
+    }
+    outside.release();
+    worker.shutdown().await;
 }
 
 /// Does nothing, soon or late.

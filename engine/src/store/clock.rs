@@ -163,10 +163,10 @@ pub(crate) async fn ripen(conn: &mut PgConnection, clock: ClockId) -> sqlx::Resu
           returning clocked.run_id, clocked.shard_id, clocked.tenant_id
         )
         insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
-        select passed.run_id, passed.shard_id, engine.now(), passed.tenant_id, run.priority
+        select passed.run_id, passed.shard_id, engine.now(), passed.tenant_id, least(run.priority + 1, 5)
         from passed
         join engine.run using (run_id, shard_id)
-        on conflict (run_id, shard_id) do update set due_at = excluded.due_at
+        on conflict (run_id, shard_id) do update set due_at = excluded.due_at, priority = excluded.priority
         "#,
         clock.0,
     )

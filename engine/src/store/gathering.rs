@@ -138,10 +138,11 @@ pub(crate) async fn change(
             $10::boolean as at_once
         ), armed as (
           insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
-          select run_id, shard_id, case when clock_id is null then $3 else engine.now() end, tenant_id, priority
+          select run_id, shard_id, case when clock_id is null then $3 else engine.now() end, tenant_id,
+            case when at_once then priority else least(priority + 1, 5) end
           from changed
           where clock_id is null or at_once
-          on conflict (run_id, shard_id) do update set due_at = excluded.due_at
+          on conflict (run_id, shard_id) do update set due_at = excluded.due_at, priority = excluded.priority
         ), unclocked as (
           delete from engine.clocked
           using changed

@@ -166,7 +166,7 @@ pub(crate) async fn release_runs(
           select run_id, shard_id, engine.now(), tenant_id, priority
           from released
           where status = 0
-          on conflict (run_id, shard_id) do update set due_at = excluded.due_at
+          on conflict (run_id, shard_id) do update set due_at = excluded.due_at, priority = excluded.priority
         ), parked as (
           insert into engine.parked (run_id, shard_id, status, tenant_id, workflow, reason, since)
           select run_id, shard_id, status, tenant_id, workflow,
@@ -331,7 +331,7 @@ pub(crate) async fn unpark_handled(
         insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
         select run_id, shard_id, engine.now(), tenant_id, priority
         from readied
-        on conflict (run_id, shard_id) do update set due_at = excluded.due_at
+        on conflict (run_id, shard_id) do update set due_at = excluded.due_at, priority = excluded.priority
         "#,
         &workflows,
         &versions,

@@ -313,10 +313,12 @@ pub(crate) async fn apply(
             end as due_at
         ), armed as (
           insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
-          select run_id, shard_id, due_at, tenant_id, priority
+          -- What a deadline wakes, a level later.
+          select run_id, shard_id, due_at, tenant_id,
+            case when status = 2 then least(priority + 1, 5) else priority end
           from settled
           where due_at is not null
-          on conflict (run_id, shard_id) do update set due_at = excluded.due_at
+          on conflict (run_id, shard_id) do update set due_at = excluded.due_at, priority = excluded.priority
         ), disarmed as (
           delete from engine.due
           using settled

@@ -15,30 +15,13 @@ use tenure_engine::{
     StepError, Transition, Workflow,
 };
 
-use super::{Envelope, receive_listed, retry_due};
+use super::{EVENTS, Envelope, receive_listed, retry_due};
 use crate::door::as_tenant;
 use crate::environment::Environment;
 use crate::ports::stripe::{EventPage, EventQuery, EventsFrom, STRIPE, may_pass};
 
 /// The one key of the watch.
 pub const KEY: &str = "stripe";
-
-/// What is looked for: no more than twenty kinds, as Stripe's list takes.
-const KINDS: [&str; 13] = [
-    "payment_intent.succeeded",
-    "payment_intent.payment_failed",
-    "payment_intent.canceled",
-    "payment_intent.requires_action",
-    "payment_intent.processing",
-    "refund.updated",
-    "refund.failed",
-    "charge.refund.updated",
-    "charge.dispute.created",
-    "charge.dispute.updated",
-    "charge.dispute.closed",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.funds_reinstated",
-];
 
 const LOOK: &str = "look";
 /// How often it looks.
@@ -223,7 +206,7 @@ impl WebhookWatchWorkflow {
                     Upto::Event(id) => EventsFrom::After(id.clone()),
                     Upto::Instant(at) => EventsFrom::Since(*at),
                 },
-                kinds: KINDS.map(str::to_owned).to_vec(),
+                kinds: EVENTS.map(str::to_owned).to_vec(),
                 undelivered: true,
             };
             let EventPage { events, has_more } =

@@ -19,6 +19,7 @@ use crate::hold::{self, HoldRow, Lifted};
 use crate::money::Currency;
 use crate::payment::rules::DeclineClass;
 use crate::ports::stripe::chargeable;
+use crate::subscription;
 use crate::tenant::{self, methods};
 
 /// What a look came to, as the journal keeps it.
@@ -84,6 +85,7 @@ pub(super) struct Ask<'a> {
 pub(super) async fn look(conn: &mut PgConnection, ask: Ask<'_>) -> Result<Looked, StepError> {
     let (tenant, shard, currency) = (ask.tenant, ask.shard, ask.debt.currency);
     let unpaid = store::list_unpaid(conn, tenant, shard, currency).await?;
+    let unpaid = without_lapsed(conn, ask, unpaid).await?;
     // What was given up is open still until its own run has written it off.
     let (given_up, mut unpaid): (Vec<_>, Vec<_>) = unpaid
         .into_iter()
@@ -191,6 +193,33 @@ async fn disputed(conn: &mut PgConnection, ask: Ask<'_>) -> sqlx::Result<Vec<Dis
     }
     held.retain(|one| one.action.hold().is_some());
     Ok(held)
+}
+
+/// Without first payments whose time is over since they were last tried (a bank's no gives them their time
+/// again): their subscription is about to expire, and the order in which the two are come to, when both are late, makes no difference to what
+/// is charged.
+async fn without_lapsed(
+    conn: &mut PgConnection,
+    ask: Ask<'_>,
+    mut unpaid: Vec<Unpaid>,
+) -> Result<Vec<Unpaid>, StepError> {
+    if unpaid.is_empty() {
+        return Ok(unpaid);
+    }
+    let now = tenure_engine::tenant::now(conn, ask.tenant).await?;
+    let is_late = |one: &&Unpaid| {
+        one.tried_at + subscription::FIRST_PAYMENT <= now && one.under_way().is_none()
+    };
+    let late: Vec<Uuid> = unpaid
+        .iter()
+        .filter(is_late)
+        .map(|one| one.invoice_id)
+        .collect();
+    if !late.is_empty() {
+        let lapsed = store::list_first(conn, ask.shard, &late).await?;
+        unpaid.retain(|one| !lapsed.contains(&one.invoice_id));
+    }
+    Ok(unpaid)
 }
 
 /// Nothing is owed. How the last debt ended stays in its row until there is another.

@@ -15,6 +15,28 @@ use crate::hold::Lifted;
 use crate::money::{Currency, Money};
 use crate::payment::rules::DeclineClass;
 
+/// Those of some invoices whose subscription still waits for its first payment.
+pub(super) async fn list_first(
+    conn: &mut PgConnection,
+    shard: ShardId,
+    invoices: &[Uuid],
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"
+        select invoice.invoice_id
+        from app.invoice
+        join app.subscription using (subscription_id, shard_id)
+        where invoice.invoice_id = any($1)
+          and invoice.shard_id = $2
+          and subscription.lifecycle = 'incomplete'
+        "#,
+        invoices,
+        shard.0,
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// Lists what the tenant owes in a currency: invoices that are open and were declined, the oldest
 /// first. Which method would be charged for each is the rules' to say.
 pub(crate) async fn list_unpaid(

@@ -53,6 +53,7 @@ use crate::calendar::{Interval, Period};
 use crate::money::Money;
 use intent::{Act, Intent, Intents, Kind, When};
 use money::CreditPolicy;
+pub(crate) use steps::FIRST_PAYMENT;
 use terms::{Offer, Terms};
 
 // Input.

@@ -27,7 +27,7 @@ use crate::payment::{self, PaymentWorkflow};
 use crate::refund::{self, RefundWorkflow};
 
 /// How long a first payment may take; Stripe's incomplete subscriptions expire after as long.
-const FIRST_PAYMENT: TimeDelta = TimeDelta::hours(23);
+pub(crate) const FIRST_PAYMENT: TimeDelta = TimeDelta::hours(23);
 
 const START_TRIAL: &str = "start-trial";
 const BILL_TRIAL: &str = "bill-trial";

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use tenure_client::Client;
+use tenure_client::{CatalogEntry, Client, IdempotencyKey, PublishCatalog};
 
 use crate::support::eventually;
 use crate::support::process::tenure;
@@ -37,31 +37,47 @@ impl Dev {
     }
 
     async fn start_with(flags: &[&str]) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let said = File::create(home.path().join("said")).unwrap();
+        let mut dev = Self {
+            child: None,
+            home: tempfile::tempdir().unwrap(),
+        };
+        dev.go(flags).await;
+        dev
+    }
+
+    /// Ends it, and starts it again on what it kept.
+    async fn restart(&mut self) {
+        assert!(self.end(), "it ends in order");
+        self.go(&[]).await;
+    }
+
+    async fn go(&mut self, flags: &[&str]) {
+        let said = File::create(self.home.path().join("said")).unwrap();
         let child = Command::new(tenure())
             .args(["dev", "--yes", "--listen", "127.0.0.1:0"])
             .args(flags)
-            .env("TENURE_HOME", home.path())
+            .env("TENURE_HOME", self.home.path())
             .env("TENURE_LOG", "warn,stripe=error,async_stripe=error")
             .stdin(Stdio::null())
             .stdout(said)
             .spawn()
             .unwrap();
-        let mut dev = Self {
-            child: Some(child),
-            home,
-        };
+        self.child = Some(child);
         for awaited in [
             "\nAPI ",
             "\nServing until you press Ctrl-C.",
             " by hand with curl.",
         ] {
-            eventually(awaited.trim(), async || dev.said().contains(awaited)).await;
-            let child = dev.child.as_mut().unwrap();
+            eventually(awaited.trim(), async || self.said().contains(awaited)).await;
+            let child = self.child.as_mut().unwrap();
             assert!(child.try_wait().unwrap().is_none(), "it goes on serving");
         }
-        dev
+    }
+
+    /// Speaks to it.
+    fn client(&self) -> Client {
+        let token = std::fs::read_to_string(self.home.path().join("token")).unwrap();
+        Client::new(&self.url(), token.trim()).unwrap()
     }
 
     fn said(&self) -> String {
@@ -312,8 +328,7 @@ async fn the_readmes_story_ends_at_once_where_there_is_no_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_starts_its_postgres_again_when_somebody_kills_it() {
     let dev = Dev::start().await;
-    let token = std::fs::read_to_string(dev.home.path().join("token")).unwrap();
-    let client = Client::new(&dev.url(), token.trim()).unwrap();
+    let client = dev.client();
     let plans = client.list_plans().await.unwrap();
     let file = dev.home.path().join("postgres/data/postmaster.pid");
     let postmaster = || -> Option<i32> {
@@ -334,10 +349,28 @@ async fn dev_starts_its_postgres_again_when_somebody_kills_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_that_was_changed_is_not_changed_back_when_dev_starts_again() {
+    let mut dev = Dev::start().await;
+    let client = dev.client();
+    let mut changed: Value =
+        serde_json::from_str(include_str!("../fixtures/seed/catalog.json")).unwrap();
+    changed["plans"]["team-monthly"]["prices"]["EUR"] = json!("59.00");
+    changed["plans"]["starter-monthly"]["retired"] = json!(true);
+    let (publish, key) = (PublishCatalog::default(), IdempotencyKey::generate());
+    let published = client.publish_catalog(&changed, &publish, &key).await;
+    published.unwrap();
+    let before = client.list_catalog().await.unwrap();
+    let retired = |entry: &CatalogEntry| entry.key == "starter-monthly" && entry.retired;
+    assert!(before.iter().any(retired));
+    dev.restart().await;
+    assert_eq!(dev.client().list_catalog().await.unwrap(), before);
+    dev.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_demo_keeps_customers_coming_after_the_story() {
     let dev = Dev::start_with(&["--demo"]).await;
-    let token = std::fs::read_to_string(dev.home.path().join("token")).unwrap();
-    let client = Client::new(&dev.url(), token.trim()).unwrap();
+    let client = dev.client();
     // Three seats, and the story's own tenant.
     eventually("three customers have subscribed", async || {
         let page = client.list_tenants(&Default::default()).await.unwrap();

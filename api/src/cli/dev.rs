@@ -209,7 +209,7 @@ async fn prepare(files: &Files, database: &PgConnectOptions) -> anyhow::Result<S
     let mut conn = PgConnection::connect_with(database).await?;
     let mut tx = conn.begin().await?;
     tenure_workflows::as_control(&mut tx).await?;
-    catalog::publish(&mut tx, &catalog::parse(DEMO_CATALOG)?).await?;
+    publish_demo(&mut tx).await?;
     let new = NewToken {
         name: "dev".to_owned(),
         role: Role::Admin,
@@ -219,6 +219,20 @@ async fn prepare(files: &Files, database: &PgConnectOptions) -> anyhow::Result<S
     auth::ensure(&mut tx, &new, &token).await?;
     tx.commit().await?;
     Ok(token)
+}
+
+/// Publishes what the demo catalogue has and the installation does not: what somebody published over it,
+/// or retired, stays.
+async fn publish_demo(conn: &mut PgConnection) -> anyhow::Result<()> {
+    let known = catalog::list(conn).await?;
+    let mut missing = catalog::parse(DEMO_CATALOG)?;
+    missing.retain(|new| {
+        let same =
+            |one: &catalog::Published| (one.entry.kind(), &one.key) == (new.entry.kind(), &new.key);
+        !known.iter().any(same)
+    });
+    catalog::publish(conn, &missing).await?;
+    Ok(())
 }
 
 fn tell_what_to_try(url: &str, files: &Files) {

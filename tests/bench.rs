@@ -152,7 +152,14 @@ async fn a_backfill_and_a_deletion_are_measured_beside_a_product_that_works() {
     const EXPECTED: [(&str, &[&str]); 2] = [
         (
             "B1",
-            &["fill_rows_per_s", "fill_s", "alone_p99_ms", "beside_p99_ms"],
+            &[
+                "fill_rows_per_s",
+                "fill_s",
+                "alone_p99_ms",
+                "beside_p99_ms",
+                "fast_rows_per_s",
+                "fast_p99_ms",
+            ],
         ),
         (
             "B2",
@@ -201,4 +208,36 @@ async fn a_backfill_and_a_deletion_are_measured_beside_a_product_that_works() {
         (0, 2, 0),
         "something was left"
     );
+}
+
+/// Ten subscriptions in each of two rounds, with a provider in a process of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_day_is_measured_against_what_the_provider_allows() {
+    let database = support::database_url().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures");
+    let path = file.to_str().unwrap();
+    bench(
+        &database,
+        &["R1", "--runs", "2", "--scale", "0.0001", "--json", path],
+    );
+    let (_, told) = figures(&file);
+    let runs = |metric: &str| -> Vec<f64> {
+        let found = told.iter().find(|figure| figure["metric"] == metric);
+        let found = found.unwrap_or_else(|| panic!("{metric} is not in {told:#?}"));
+        let runs = found["runs"].as_array().unwrap().iter();
+        runs.map(|run| run.as_f64().unwrap()).collect()
+    };
+    assert_eq!(runs("renewals"), [10.0, 10.0]);
+    for each in runs("requests_each") {
+        assert!((1.0..=2.0).contains(&each), "{each} requests a renewal");
+    }
+    for metric in [
+        "renewals_per_s",
+        "slow_x_allowed",
+        "alone_p99_ms",
+        "beside_p99_ms",
+    ] {
+        assert!(runs(metric).iter().all(|run| *run > 0.0), "{metric}");
+    }
 }

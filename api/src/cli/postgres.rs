@@ -121,6 +121,9 @@ pub(super) async fn bench(command: BenchCommand) -> anyhow::Result<()> {
     if let Some(BenchTool::Compare(args)) = &command.tool {
         return bench::compare(args);
     }
+    if let Some(BenchTool::Provider(args)) = &command.tool {
+        return bench::provide(args).await;
+    }
     if command.database.database_url.is_some() || command.database.database_url_file.is_some() {
         return measure(&command, command.database.direct()?).await;
     }

@@ -44,6 +44,9 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Measured> {
         ("alone_p99_ms".to_owned(), percentile(&alone, 0.99)),
         ("beside_p50_ms".to_owned(), percentile(&beside, 0.5)),
         ("beside_p99_ms".to_owned(), percentile(&beside, 0.99)),
+        // What the longest lock is held against: a disk that stalls makes everybody's transactions long.
+        ("alone_max_ms".to_owned(), percentile(&alone, 1.0)),
+        ("beside_max_ms".to_owned(), percentile(&beside, 1.0)),
     ])
 }
 

@@ -34,6 +34,7 @@ impl Figure {
             || self.metric.ends_with("reads_per_s")
             || self.metric.ends_with("starts_per_s")
             || self.metric.ends_with("signals_per_s")
+            || self.metric.ends_with("renewals_per_s")
     }
 
     fn aimed(&self) -> String {
@@ -106,6 +107,14 @@ fn aim(workload: &str, metric: &str) -> Option<f64> {
         ("W10", "starts_per_s") => 3_000.0,
         ("W10", "start_p99_ms") => 50.0,
         ("E1", "read_p99_ms") => 2.0,
+        ("B1", "beside_x_alone") => 1.5,
+        ("B1", "fast_rows_per_s") => 15_000.0,
+        ("B2", "minutes") => 5.0,
+        ("B2", "longest_lock_ms") => 100.0,
+        ("R1", "renew_s") => 900.0,
+        ("R1", "requests_each") => 2.0,
+        ("R1", "slow_x_allowed") => 1.1,
+        ("R1", "beside_x_alone") => 2.0,
         _ => return None,
     })
 }

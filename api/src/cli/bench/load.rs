@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::figure::{Measured, percentile};
 use super::workflows::{Call, Effects, Listener, Sleeper, Steps};
-use super::{backfill, crowd, deletion, entitlement, http, lost, pinned, sleep};
+use super::{backfill, crowd, deletion, entitlement, http, lost, pinned, renewal, sleep};
 
 /// How often a sent signal is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -54,12 +54,13 @@ pub(crate) enum Workload {
     Lost,
     Http,
     Entitlements,
+    Renewals,
     Backfill,
     Deletion,
 }
 
 /// All of them, by name.
-pub(crate) const WORKLOADS: [(&str, Workload); 15] = [
+pub(crate) const WORKLOADS: [(&str, Workload); 16] = [
     ("W1", Workload::OneStep),
     ("W2", Workload::TenSteps),
     ("W2T", Workload::TenEffects),
@@ -73,6 +74,7 @@ pub(crate) const WORKLOADS: [(&str, Workload); 15] = [
     ("W9", Workload::Lost),
     ("W10", Workload::Http),
     ("E1", Workload::Entitlements),
+    ("R1", Workload::Renewals),
     ("B1", Workload::Backfill),
     ("B2", Workload::Deletion),
 ];
@@ -93,6 +95,7 @@ impl Workload {
             Self::Lost => lost::measure(bench).await,
             Self::Http => http::measure(bench).await,
             Self::Entitlements => entitlement::measure(bench.pool(), bench.scale).await,
+            Self::Renewals => renewal::measure(bench).await,
             Self::Backfill => backfill::measure(bench).await,
             Self::Deletion => deletion::measure(bench).await,
         }

@@ -17,6 +17,7 @@ mod limit;
 mod load;
 mod lost;
 mod pinned;
+mod renewal;
 mod sleep;
 mod soak;
 mod workflows;
@@ -32,9 +33,10 @@ use figure::{Figure, Machine};
 /// Measures the engine against the limit of Postgres on this machine.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Workloads to run; E1: entitlements; B1 and B2: a backfill and a deletion of a product's rows. When
-    /// none is named, all but W7, B1 and B2, which take long; see docs/performance.md.
-    #[arg(value_parser = ["W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "E1", "B1", "B2"])]
+    /// Workloads to run; E1: entitlements; R1: a renewal day; B1 and B2: a backfill and a deletion of a
+    /// product's rows. When none is named, all but W7, R1, B1 and B2, which take long; see
+    /// docs/performance.md.
+    #[arg(value_parser = ["W1", "W2", "W2T", "W2L", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "E1", "R1", "B1", "B2"])]
     workloads: Vec<String>,
     /// Repetitions of each workload; the median is reported.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -62,6 +64,25 @@ pub enum BenchTool {
     /// The worker that W9 kills.
     #[command(hide = true)]
     Hold(HoldArgs),
+    /// The payment provider of R1.
+    #[command(hide = true)]
+    Provider(ProviderArgs),
+}
+
+/// Whom the provider tells what happened.
+#[derive(Debug, clap::Args)]
+pub struct ProviderArgs {
+    /// The API's URL.
+    #[arg(long)]
+    api: String,
+}
+
+/// Is the payment provider of R1 until it is killed.
+///
+/// # Errors
+/// When it cannot listen.
+pub async fn provide(args: &ProviderArgs) -> anyhow::Result<()> {
+    renewal::provide(&args.api).await
 }
 
 /// How much the worker that is to be killed takes.
@@ -162,7 +183,7 @@ pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
     println!("{machine}");
     let bench = load::Bench::new(pool, registry()?, args.in_flight, args.scale).await?;
     let wanted = |name: &str| match args.workloads.as_slice() {
-        [] => !["W7", "B1", "B2"].contains(&name),
+        [] => !["W7", "R1", "B1", "B2"].contains(&name),
         named => named.iter().any(|w| w == name),
     };
 

@@ -121,29 +121,24 @@ async fn a_retry_keeps_the_priority_and_a_deadline_is_a_level_later() {
     assert_eq!(due_as(&engine, run).await, Priority::High.code());
 
     let door = open_door(&engine, "door", of(Priority::High)).await;
-    let signal = async |id: &str, signal: &DoorSignal| {
-        let mut conn = engine.pool().acquire().await.unwrap();
-        let (client, to) = (&engine.client, RunRef::Id(door));
-        let sent = client.signal::<Door>(&mut conn, engine.tenant, to, id, signal);
-        sent.await.unwrap();
-        engine.drain().await;
+    let wait = async |door: RunId| {
+        for (id, signal) in [
+            ("open", DoorSignal::Open),
+            ("wait", DoorSignal::Wait { seconds: 3_600 }),
+        ] {
+            let mut conn = engine.pool().acquire().await.unwrap();
+            let (client, to) = (&engine.client, RunRef::Id(door));
+            let sent = client.signal::<Door>(&mut conn, engine.tenant, to, id, &signal);
+            sent.await.unwrap();
+            engine.drain().await;
+        }
     };
-    signal("open", &DoorSignal::Open).await;
-    signal("wait", &DoorSignal::Wait { seconds: 3_600 }).await;
+    wait(door).await;
     assert_eq!(due_as(&engine, door).await, Priority::Normal.code());
     assert_eq!(engine.detail(door).await.priority, Priority::High);
     // Nothing is later than the last.
     let last = open_door(&engine, "last", of(Priority::Lowest)).await;
-    let mut conn = engine.pool().acquire().await.unwrap();
-    for (id, signal) in [
-        ("open", DoorSignal::Open),
-        ("wait", DoorSignal::Wait { seconds: 3_600 }),
-    ] {
-        let (client, to) = (&engine.client, RunRef::Id(last));
-        let sent = client.signal::<Door>(&mut conn, engine.tenant, to, id, &signal);
-        sent.await.unwrap();
-        engine.drain().await;
-    }
+    wait(last).await;
     assert_eq!(due_as(&engine, last).await, Priority::Lowest.code());
 }
 

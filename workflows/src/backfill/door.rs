@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::definition::Definition;
 use super::job::{Change, Input};
+use super::pace::DEFAULT_LOAD;
 use super::phase::{Facts, Phase, refusals};
 use super::progress::{Eta, Rate, eta, percent};
 use super::rows::{self, Counts, NewBackfill, SHARD, Wanted};
@@ -193,9 +194,9 @@ pub async fn plan(
         plan.estimated_rows = all as u64;
     }
     // Rests are longer where less load may be made; what never rests is some four times as fast.
-    let load = u64::from(of.pace.load_percent.unwrap_or(100).min(100));
-    let (slow, fast) = ROWS_PER_SECOND;
-    let (slow, fast) = ((slow * load / 25).max(1), (fast * load / 25).max(1));
+    let load = of.pace.load_percent.unwrap_or(100).min(100);
+    let at_load = |rows: u64| (rows * u64::from(load) / u64::from(DEFAULT_LOAD)).max(1);
+    let (slow, fast) = (at_load(ROWS_PER_SECOND.0), at_load(ROWS_PER_SECOND.1));
     plan.seconds = (
         plan.estimated_rows / fast,
         plan.estimated_rows.div_ceil(slow),

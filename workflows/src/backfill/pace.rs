@@ -49,7 +49,7 @@ impl Default for PaceLimits {
             target_wal_bytes: 128 << 10,
             timeout_ms: 5_000,
             sub_batches: 20,
-            load_percent: Some(25),
+            load_percent: Some(DEFAULT_LOAD),
         }
     }
 }
@@ -119,6 +119,8 @@ pub struct Pace {
 const CHEAPER: f64 = 0.5;
 /// The same when they became dearer.
 const DEARER: f64 = 0.8;
+/// The load that is made where nothing else is said, in percent of a connection.
+pub(super) const DEFAULT_LOAD: u32 = 25;
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 /// By WAL alone no batch has fewer rows: what others write meanwhile counts, too, and a busy product would

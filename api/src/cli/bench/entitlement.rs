@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
-use sqlx::{Connection as _, Executor as _, PgPool};
+use sqlx::{Executor as _, PgPool};
 use tenure_client::Role;
 use tenure_engine::PoolConfig;
 use tenure_workflows::catalog;
@@ -84,12 +84,8 @@ pub(crate) async fn measure(pool: &PgPool, scale: f64) -> anyhow::Result<Measure
 
 /// Makes the tenants, with a subscription each and some with two, and a few holds and overrides.
 async fn fill(pool: &PgPool, tenants: u32) -> anyhow::Result<()> {
+    publish(pool).await?;
     let mut conn = pool.acquire().await?;
-    let mut tx = conn.begin().await?;
-    tenure_workflows::as_control(&mut tx).await?;
-    let demo = catalog::parse(include_str!("../../../../fixtures/seed/catalog.json"))?;
-    catalog::publish(&mut tx, &demo).await?;
-    tx.commit().await?;
     // Rows are named in JSON, so that columns that come and go make no difference. Row-level security
     // is for all but a superuser, which the private Postgres's login is.
     conn.execute("reset role").await?;
@@ -136,6 +132,16 @@ async fn fill(pool: &PgPool, tenants: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Publishes the demo catalogue.
+pub(super) async fn publish(pool: &PgPool) -> anyhow::Result<()> {
+    let mut tx = pool.begin().await?;
+    tenure_workflows::as_control(&mut tx).await?;
+    let demo = catalog::parse(include_str!("../../../../fixtures/seed/catalog.json"))?;
+    catalog::publish(&mut tx, &demo).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 /// A token of a role.
 pub(super) async fn token(pool: &PgPool, name: &str, role: Role) -> anyhow::Result<String> {
     let mut tx = pool.begin().await?;
@@ -144,7 +150,8 @@ pub(super) async fn token(pool: &PgPool, name: &str, role: Role) -> anyhow::Resu
         name: name.to_owned(),
         role,
         tenant: None,
-        days: 1,
+        // Longer than any workload moves the time.
+        days: 400,
     };
     let token = auth::create(&mut tx, &new).await?;
     tx.commit().await?;

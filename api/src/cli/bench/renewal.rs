@@ -24,18 +24,16 @@ use tenure_client::{
     NewTenant, Role, SetFlowLimit, When,
 };
 use tenure_engine::{PoolConfig, WorkerConfig};
-use tenure_workflows::catalog;
 use tenure_workflows::webhook::EVENTS;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Child;
 use uuid::Uuid;
 
-use super::entitlement::served;
+use super::entitlement::{publish, served, token};
 use super::figure::{Measured, percentile};
 use super::load::Bench;
 use super::sleep::resident_bytes;
-use crate::auth::{self, NewToken};
 use crate::config::StripeConfig;
 use crate::serve::{Running, ServeConfig, start};
 
@@ -134,19 +132,7 @@ impl Day {
         let url = format!("http://{}", listener.local_addr()?);
         let (provider, provider_url) = start_provider(&url).await?;
         let pool = bench.pool().clone();
-        let mut tx = pool.begin().await?;
-        tenure_workflows::as_control(&mut tx).await?;
-        let demo = catalog::parse(include_str!("../../../../fixtures/seed/catalog.json"))?;
-        catalog::publish(&mut tx, &demo).await?;
-        let new = NewToken {
-            name: "bench".to_owned(),
-            role: Role::Admin,
-            tenant: None,
-            // Longer than the time is moved.
-            days: 400,
-        };
-        let token = auth::create(&mut tx, &new).await?;
-        tx.commit().await?;
+        publish(&pool).await?;
         let mails = tempfile::tempdir()?;
         let ahead = Arc::new(AtomicI64::new(0));
         let config = served(&pool, listener, mails.path());
@@ -166,7 +152,7 @@ impl Day {
             ..config
         })
         .await?;
-        let client = Client::new(&url, &token)?;
+        let client = Client::new(&url, &token(&pool, "bench", Role::Admin).await?)?;
         let other = client.create_tenant(&tenant("Another"), &fresh()).await?;
         Ok(Self {
             client,

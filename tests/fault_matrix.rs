@@ -17,7 +17,7 @@ use tenure_workflows::subscription::intent::When;
 use tenure_workflows::subscription::money::CreditPolicy;
 use tenure_workflows::subscription::{NewSubscription, Wanted};
 use tenure_workflows::tenant::{NewTenant, TenantRow};
-use tenure_workflows::{Environment, as_tenant, clock, invoice, notice, subscription, tenant};
+use tenure_workflows::{Environment, clock, invoice, notice, subscription, tenant};
 
 use crate::support;
 use crate::support::app::{SANDBOX_KEY, seed};
@@ -73,8 +73,7 @@ pub(crate) struct Facts {
 
 pub(crate) async fn facts(play: &Play, outside: &Outside) -> Result<Facts, PlayError> {
     let tenant = play.tenant();
-    let mut tx = tenure_engine::begin(play.client().pool()).await?;
-    as_tenant(&mut tx, tenant).await?;
+    let mut tx = tenure_engine::begin_for(play.client().pool(), tenant).await?;
     let subscriptions = subscription::list(&mut tx, tenant).await?;
     let invoices = invoice::list(&mut tx, tenant).await?;
     let mut notices: Vec<String> = notice::list(&mut tx, Some(tenant), None, 200)
@@ -136,8 +135,7 @@ pub(crate) async fn arrive(
 pub(crate) async fn give(play: &Play, card: &str) -> Result<(), PlayError> {
     let (client, tenant) = (play.client(), play.tenant());
     for _ in 0..play.times(card) {
-        let mut tx = tenure_engine::begin(client.pool()).await?;
-        as_tenant(&mut tx, tenant).await?;
+        let mut tx = tenure_engine::begin_for(client.pool(), tenant).await?;
         tenant::attach_method(client, &mut tx, tenant, card, card, None).await?;
         tx.commit().await?;
     }
@@ -152,8 +150,7 @@ pub(crate) async fn subscribe(play: &Play, plan: &str) -> Result<uuid::Uuid, Pla
         key: Some("main".to_owned()),
         ..NewSubscription::default()
     };
-    let mut tx = tenure_engine::begin(client.pool()).await?;
-    as_tenant(&mut tx, tenant).await?;
+    let mut tx = tenure_engine::begin_for(client.pool(), tenant).await?;
     let (row, ..) = subscription::create(client, &mut tx, tenant, &new).await?;
     tx.commit().await?;
     play.settle().await?;
@@ -169,8 +166,7 @@ async fn ask(
 ) -> Result<(), PlayError> {
     let (client, tenant) = (play.client(), play.tenant());
     for _ in 0..play.times(name) {
-        let mut tx = tenure_engine::begin(client.pool()).await?;
-        as_tenant(&mut tx, tenant).await?;
+        let mut tx = tenure_engine::begin_for(client.pool(), tenant).await?;
         let now = When::Now;
         subscription::act(client, &mut tx, tenant, subscription, name, &wanted, now).await?;
         tx.commit().await?;
@@ -317,8 +313,7 @@ async fn a_first_payment_that_never_comes_bears_every_fault() {
 /// What stands on the balance and how that came about, and what was charged for each invoice.
 async fn money(play: &Play, outside: &Outside) -> Result<Vec<String>, PlayError> {
     let tenant = play.tenant();
-    let mut tx = tenure_engine::begin(play.client().pool()).await?;
-    as_tenant(&mut tx, tenant).await?;
+    let mut tx = tenure_engine::begin_for(play.client().pool(), tenant).await?;
     let (balances, entries) = invoice::find_credit(&mut tx, tenant).await?;
     let mut told: Vec<String> = balances
         .iter()
@@ -341,8 +336,7 @@ async fn money(play: &Play, outside: &Outside) -> Result<Vec<String>, PlayError>
 async fn grant(play: &Play, amount: &str) -> Result<(), PlayError> {
     let (client, tenant) = (play.client(), play.tenant());
     let amount = Money::new(amount.parse()?, "EUR".parse()?);
-    let mut tx = tenure_engine::begin(client.pool()).await?;
-    as_tenant(&mut tx, tenant).await?;
+    let mut tx = tenure_engine::begin_for(client.pool(), tenant).await?;
     invoice::grant_credit(client, &mut tx, tenant, amount, "a gift", "suite").await?;
     tx.commit().await?;
     play.settle().await

@@ -198,9 +198,7 @@ impl AppState {
         &self,
         tenant: TenantId,
     ) -> Result<Transaction<'static, Postgres>, ApiError> {
-        let mut tx = self.begin().await?;
-        tenure_workflows::as_tenant(&mut tx, tenant).await?;
-        Ok(tx)
+        Ok(tenure_engine::begin_for(&self.0.pool, tenant).await?)
     }
 
     /// A transaction that sees what the caller may see: its tenant's rows, or all runs.
@@ -208,9 +206,10 @@ impl AppState {
         &self,
         caller: &Caller,
     ) -> Result<Transaction<'static, Postgres>, ApiError> {
-        let mut tx = self.begin().await?;
-        see_as(&mut tx, caller).await?;
-        Ok(tx)
+        match caller.tenant {
+            Some(tenant) => self.begin_tenant(tenant).await,
+            None => self.begin().await,
+        }
     }
 }
 

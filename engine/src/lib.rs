@@ -84,7 +84,7 @@ pub use id::{
 };
 pub use limit::{Limit, Need, Rate};
 pub use payload::DEFAULT_PAYLOAD_LIMIT;
-pub use pool::{PoolConfig, begin, connect, connect_control, shed_broken};
+pub use pool::{PoolConfig, begin, begin_for, connect, connect_control, shed_broken};
 pub use priority::Priority;
 pub use registry::{Registry, RegistryBuilder, SignalKind};
 pub use retry::{Exhausted, RetryPolicy};

@@ -2,10 +2,43 @@
 
 use sqlx::Connection as _;
 use tenure_engine::search::{self, RunFilter};
-use tenure_engine::{ClockId, ShardId, Status, inspect, test_clock};
+use tenure_engine::{ClockId, PoolConfig, ShardId, Status, inspect, test_clock};
 
 use super::workflows::{Door, DoorSignal, Errand, Outside, registry};
 use crate::support::engine::TestEngine;
+
+/// Whoever gets the connection next must not find it inside what failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_may_not_speak_for_a_tenant_leaves_nothing_behind() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let mut owner = crate::support::connect(&engine.options).await;
+    let login = format!("half_{}", crate::support::unique());
+    let make = format!("create role {login} login; grant tenure_engine to {login}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(make))
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let config = PoolConfig {
+        max_connections: 1,
+        ..PoolConfig::default()
+    };
+    let options = engine.options.clone().username(&login);
+    let pool = tenure_engine::connect(options, &config).await.unwrap();
+    let refused = tenure_engine::begin_for(&pool, engine.tenant).await;
+    let refused = refused.err().unwrap().to_string();
+    assert!(refused.contains("tenure_tenant"), "{refused}");
+    let mut tx = tenure_engine::begin(&pool).await.unwrap();
+    let role = "select current_user::text";
+    let role: String = sqlx::query_scalar(role).fetch_one(&mut *tx).await.unwrap();
+    assert_eq!(role, "tenure_engine");
+    tx.rollback().await.unwrap();
+    pool.close().await;
+    let drop = format!("drop role {login}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(drop))
+        .execute(&mut owner)
+        .await
+        .unwrap();
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_sees_and_writes_its_own_rows_only() {

@@ -16,7 +16,7 @@ use tenure_engine::{
     test_clock,
 };
 
-use crate::door::{DoorError, as_tenant};
+use crate::door::DoorError;
 use crate::environment::Environment;
 use crate::tenant;
 
@@ -185,8 +185,7 @@ impl AdvanceWorkflow {
     ) -> Result<Vec<String>, StepError> {
         let mut found = Vec::new();
         for (tenant, shard) in test_clock::tenants(conn, clock).await? {
-            let mut tx = tenure_engine::begin(self.environment.engine()).await?;
-            as_tenant(&mut tx, tenant).await?;
+            let mut tx = tenure_engine::begin_for(self.environment.engine(), tenant).await?;
             found.extend(tenant::store::find_provider_clock(&mut tx, tenant, shard).await?);
             tx.rollback().await?;
         }

@@ -5,7 +5,7 @@ use tenure_engine::{SYSTEM_TENANT, StepError, TenantId};
 use uuid::Uuid;
 
 use super::{Backfill, Range, Target, rows};
-use crate::door::{DoorError, as_control, as_tenant};
+use crate::door::{DoorError, as_control};
 use crate::environment::Environment;
 use crate::product::{self, Placement, PlacementStatus, ProductError, Site, maps};
 
@@ -21,9 +21,7 @@ pub(super) struct Opened {
 pub(super) async fn begin(
     environment: &Environment,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let mut tx = tenure_engine::begin(environment.engine()).await?;
-    as_tenant(&mut tx, SYSTEM_TENANT).await?;
-    Ok(tx)
+    tenure_engine::begin_for(environment.engine(), SYSTEM_TENANT).await
 }
 
 /// A transaction that sees all placements.

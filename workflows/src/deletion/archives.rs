@@ -28,7 +28,7 @@ use super::store::{self, Archived};
 use super::{Job, as_eraser};
 use crate::archive::{Archive, ArchiveError};
 use crate::data_map::{DataMap, TableRule};
-use crate::door::{as_control, as_tenant};
+use crate::door::as_control;
 use crate::environment::Environment;
 use crate::keeping::hold::{self, Scope};
 use crate::keeping::policy::{self, Policy};
@@ -395,8 +395,7 @@ impl KeptArchivesWorkflow {
     }
 
     async fn condemn(&self, subject: TenantId, now: DateTime<Utc>) -> Result<Vec<Uuid>, StepError> {
-        let mut tx = tenure_engine::begin(self.environment.engine()).await?;
-        as_tenant(&mut tx, subject).await?;
+        let mut tx = tenure_engine::begin_for(self.environment.engine(), subject).await?;
         let turn = hold::share_turn(&mut tx, subject).await;
         turn.map_err(door_error)?;
         let holds = hold::standing(&mut tx, subject).await.map_err(door_error)?;

@@ -405,8 +405,7 @@ impl DeletionWorkflow {
             });
             return self.exported(cx, job, past, record).await;
         };
-        let mut tx = tenure_engine::begin(self.environment.engine()).await?;
-        as_tenant(&mut tx, job.subject).await?;
+        let mut tx = tenure_engine::begin_for(self.environment.engine(), job.subject).await?;
         let found = export::find(&mut tx, job.subject, asked.export_id).await?;
         tx.rollback().await?;
         match found.status.as_str() {
@@ -587,8 +586,7 @@ impl DeletionWorkflow {
     /// What Tenure itself knows of the tenant.
     async fn known(&self, job: &Job) -> Result<Known, Trouble> {
         let subject = job.subject;
-        let mut tx = tenure_engine::begin(self.environment.engine()).await?;
-        as_tenant(&mut tx, subject).await?;
+        let mut tx = tenure_engine::begin_for(self.environment.engine(), subject).await?;
         let row = tenant::find(&mut tx, subject).await?;
         let customer = tenant::store::find_customer(&mut tx, subject, row.shard_id).await?;
         as_eraser(&mut tx, subject).await?;

@@ -13,7 +13,7 @@ use super::store::{self, Table};
 use super::sweep::door_error;
 use crate::archive::Manifest;
 use crate::data_map::{Belongs, Model};
-use crate::door::{DoorError, as_control, as_tenant};
+use crate::door::{DoorError, as_control};
 use crate::environment::Environment;
 use crate::product::maps::{self, Map};
 use crate::product::{self, Place, Placement, PlacementStatus, ProductError, Site};
@@ -194,8 +194,7 @@ pub(crate) async fn holds(
     environment: &Environment,
     tenant: TenantId,
 ) -> Result<Vec<Standing>, DoorError> {
-    let mut tx = tenure_engine::begin(environment.engine()).await?;
-    as_tenant(&mut tx, tenant).await?;
+    let mut tx = tenure_engine::begin_for(environment.engine(), tenant).await?;
     let holds = hold::standing(&mut tx, tenant).await?;
     tx.commit().await?;
     Ok(holds)
@@ -207,8 +206,7 @@ pub(crate) async fn speak<T>(
     tenant: TenantId,
     work: impl AsyncFnOnce(&mut PgConnection, TenantId, ShardId) -> sqlx::Result<T>,
 ) -> Result<T, DoorError> {
-    let mut tx = tenure_engine::begin(environment.engine()).await?;
-    as_tenant(&mut tx, tenant).await?;
+    let mut tx = tenure_engine::begin_for(environment.engine(), tenant).await?;
     let shard = tenant::find(&mut tx, tenant).await?.shard_id;
     let done = work(&mut tx, tenant, shard).await?;
     tx.commit().await?;

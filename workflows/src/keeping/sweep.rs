@@ -46,7 +46,7 @@ use super::store::{self, Counted, Past, Table};
 use super::{place, rows};
 use crate::archive::{FORMAT, Kind, Manifest, Part};
 use crate::data_map::{self, Link};
-use crate::door::{DoorError, as_tenant};
+use crate::door::DoorError;
 use crate::environment::Environment;
 use crate::product::{OnceKey, Place, ProductError, Site};
 
@@ -1324,8 +1324,7 @@ impl SweepWorkflow {
     ) -> Result<T, StepError> {
         let (site, tenant) = (self.at(of).await?, of.input.tenant_id);
         let guarded = async || {
-            let mut tx = tenure_engine::begin(self.environment.engine()).await?;
-            as_tenant(&mut tx, tenant).await?;
+            let mut tx = tenure_engine::begin_for(self.environment.engine(), tenant).await?;
             hold::share_turn(&mut tx, tenant).await?;
             let holds = hold::standing(&mut tx, tenant).await?;
             Ok((tx, holds))

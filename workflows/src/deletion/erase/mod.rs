@@ -771,8 +771,7 @@ impl Eraser<'_> {
     /// Keeps whoever would place a hold on the tenant's data waiting, as long as the transaction is open.
     async fn while_unheld(&self) -> Result<Transaction<'static, Postgres>, Trouble> {
         let subject = self.job.subject;
-        let mut tx = tenure_engine::begin(self.reach.engine).await?;
-        as_tenant(&mut tx, subject).await?;
+        let mut tx = tenure_engine::begin_for(self.reach.engine, subject).await?;
         hold::share_turn(&mut tx, subject).await?;
         match hold::is_held(&mut tx, subject).await? {
             Some(standing) => Err(Trouble::Held(standing.case)),

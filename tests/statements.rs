@@ -152,7 +152,7 @@ const RULES: [Rule; 8] = [
 ];
 
 /// Where a rule is broken on purpose: the rule, words of the statement, and why.
-const EXCEPTIONS: [(&str, &str, &str); 16] = [
+const EXCEPTIONS: [(&str, &str, &str); 17] = [
     (
         "rows without their shard",
         "delete from engine.gathering where until <",
@@ -170,7 +170,7 @@ const EXCEPTIONS: [(&str, &str, &str); 16] = [
     ),
     (
         "columns without names",
-        "select run.*, wanted.due_at as claimed_due_at from wanted cross join lateral ( select run.* from engine.run",
+        "select run.*, wanted.due_at as claimed_due_at, wanted.level, wanted.later from wanted cross join lateral ( select run.* from engine.run",
         "one table, and the last select names what it takes",
     ),
     (
@@ -178,6 +178,11 @@ const EXCEPTIONS: [(&str, &str, &str); 16] = [
         "from engine.due where due.ctid = place.row_id and due.shard_id + 0 = place.shard_id",
         "a claim takes what is due on its own node: with the shard a ctid names one row, because a \
          shard lies in one partition",
+    ),
+    (
+        "a physical place",
+        "or exists ( select from engine.nudge where nudge.ctid >= ",
+        "a page from which a worker looks is one of each partition, and a look that misses some is made again",
     ),
     (
         "rows without their shard",
@@ -652,9 +657,9 @@ fn claims() -> (String, String) {
 fn a_claim_of_one_shard_is_the_claim_with_the_shard_in_it() {
     let (of_all, mut of_shard) = claims();
     for clause in [
-        " and due.shard_id = $12",
-        " and nudge.shard_id = $12",
-        " and run.shard_id = $12",
+        " and due.shard_id = $13",
+        " and nudge.shard_id = $13",
+        " and run.shard_id = $13",
     ] {
         assert!(of_shard.contains(clause), "{clause} is nowhere");
         of_shard = of_shard.replace(clause, "");
@@ -729,7 +734,7 @@ async fn pages_read(conn: &mut PgConnection, due_at: &str, page: i64) -> u64 {
     let explain = format!(
         "explain (analyze, buffers, costs off, format json) execute judged (
            '01a209f6-4a46-727d-af04-fed22f2f252b', 1, 100, 2, -1, '{{1,2,3,4,5}}', '{{}}', '{{}}', 8,
-           {due_at}, {page})"
+           {due_at}, {page}, 2)"
     );
     let told: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(explain))
         .fetch_one(conn)

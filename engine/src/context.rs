@@ -383,7 +383,11 @@ impl Context {
         };
         let policy = RetryPolicy::DEFAULT;
         // Before anything is counted: whose turn has not come is not late.
-        let seat = self.tools.seats.take(self.run.tenant_id).await;
+        let seat = self
+            .tools
+            .seats
+            .take(self.run.tenant_id, self.run.level)
+            .await;
         let tries = self.tries(name);
         let span = self.span(name, tries.attempt);
         let limit = policy.attempt_timeout;
@@ -412,8 +416,7 @@ impl Context {
         T: Serialize + DeserializeOwned,
         F: AsyncFnOnce(&mut PgConnection) -> Result<T, StepError>,
     {
-        let mut tx = crate::pool::begin(&self.tools.pool).await?;
-        store::step::enter_tenant(&mut tx, self.run.tenant_id).await?;
+        let mut tx = crate::pool::begin_for(&self.tools.pool, self.run.tenant_id).await?;
         let value = work(&mut tx).await?;
         let answer = self.encode(name, &value).await;
         store::step::leave_tenant(&mut tx).await?;

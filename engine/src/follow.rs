@@ -144,6 +144,7 @@ async fn start_child(
                 parent: child.watched.then_some(settlement.run.key.run_id),
                 close: child.close,
                 gathered: false,
+                later: settlement.run.is_later(),
             },
             options: StartOptions::default(),
         },

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 /// ever.
 ///
 /// What a deadline wakes is taken as if it were one level less urgent: many fall due at one instant, such
-/// as renewals at midnight, and whoever has just started something waits for it. Signals and the ends of
-/// children are taken beside what is due, whatever the priority.
+/// as renewals at midnight, and whoever has just started something waits for it. So are the first visits of
+/// the children that it starts, and what their ends wake. Signals and the ends of other children are taken
+/// beside what is due, whatever the priority.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -47,6 +48,12 @@ impl Priority {
             Self::Low => 4,
             Self::Lowest => 5,
         }
+    }
+
+    /// The stored spellings from the most urgent to this one.
+    pub(crate) fn up_to(self) -> &'static [i16] {
+        const CODES: [i16; 5] = [1, 2, 3, 4, 5];
+        &CODES[..=self as usize]
     }
 
     /// Reads the stored spelling; what is unknown is normal.

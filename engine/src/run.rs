@@ -172,6 +172,8 @@ pub(crate) struct ClaimedRun {
     /// What its payloads are sealed with.
     pub(crate) keys: TenantKeys,
     pub(crate) priority: Priority,
+    /// How urgent it is now that it was claimed: less than its priority when a deadline woke it.
+    pub(crate) level: Priority,
     /// When it was started, in the tenant's time.
     pub(crate) started_at: DateTime<Utc>,
     /// The database's time, real.
@@ -185,6 +187,11 @@ pub(crate) struct ClaimedRun {
 }
 
 impl ClaimedRun {
+    /// Whether it is less urgent than others of its priority.
+    pub(crate) fn is_later(&self) -> bool {
+        self.level > self.priority
+    }
+
     /// Opens its payloads with its tenant's keys; what cannot be read stays as it is stored.
     pub(crate) fn open(&mut self, keys: TenantKeys) -> Result<(), Unreadable> {
         self.keys = keys;

@@ -3,20 +3,25 @@
 //! A pool serves who comes first. With hundreds of visits in flight whose steps are transactions,
 //! everybody would stand behind all of them: the committers, without which no visit ends, the claim, the
 //! renewal of the lease, and the one transaction of whoever started something a moment ago. So some
-//! connections are kept from visits, tenants take turns for the rest, and while a queue stands there a
-//! worker claims no more than will soon be served.
+//! connections are kept from visits; the more urgent level comes first for the rest, and within a level
+//! tenants take turns; and while a queue stands there a worker claims no more than will soon be served, but
+//! for what is more urgent than who waits.
 //!
 //! It is `transact` that takes a seat. A step that opens a connection of its own stands where all stand.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
 use crate::id::TenantId;
 use crate::lanes::Lanes;
+use crate::priority::Priority;
 
 /// Connections that are kept for the engine's own statements, where there are as many.
 const KEPT: usize = 6;
+/// One seat in so many goes to the least urgent who wait, so that nobody waits for ever.
+const BLIND: usize = 8;
 /// How many may wait for each seat before nothing more is claimed.
 const QUEUE: usize = 2;
 
@@ -33,9 +38,44 @@ pub(crate) struct Seats {
 struct State {
     /// None while somebody waits.
     free: usize,
-    waiting: Lanes<oneshot::Sender<Seat>>,
+    waiting: Levels,
     /// Whether somebody had to wait since the room was last asked for.
     crowded: bool,
+}
+
+type Turn = oneshot::Sender<Seat>;
+
+/// Who waits, the most urgent first.
+#[derive(Debug, Default)]
+struct Levels {
+    levels: BTreeMap<Priority, Lanes<Turn>>,
+    taken: usize,
+}
+
+impl Levels {
+    fn len(&self) -> usize {
+        self.up_to(Priority::Lowest)
+    }
+
+    /// How many wait on a level and on those before it.
+    fn up_to(&self, level: Priority) -> usize {
+        let levels = self.levels.range(..=level);
+        levels.map(|(_, lanes)| lanes.len()).sum()
+    }
+
+    fn push(&mut self, tenant: TenantId, level: Priority, turn: Turn) {
+        self.levels.entry(level).or_default().push(tenant, turn);
+    }
+
+    fn pop(&mut self) -> Option<Turn> {
+        self.taken = (self.taken + 1) % BLIND;
+        let mut waiting = self.levels.values_mut().filter(|lanes| lanes.len() > 0);
+        let lanes = match self.taken {
+            0 => waiting.next_back(),
+            _ => waiting.next(),
+        };
+        lanes?.take(1).pop()
+    }
 }
 
 /// The right to one connection; whoever waits gets it when this is dropped.
@@ -51,7 +91,7 @@ impl Seats {
             count,
             state: Mutex::new(State {
                 free: count,
-                waiting: Lanes::default(),
+                waiting: Levels::default(),
                 crowded: false,
             }),
             shorter: Notify::new(),
@@ -63,8 +103,8 @@ impl Seats {
         self.shorter.notified().await;
     }
 
-    /// Takes a seat, when it is the tenant's turn.
-    pub(crate) async fn take(self: &Arc<Self>, tenant: TenantId) -> Seat {
+    /// Takes a seat, when it is the tenant's turn on its level.
+    pub(crate) async fn take(self: &Arc<Self>, tenant: TenantId, level: Priority) -> Seat {
         loop {
             let turn = {
                 let mut state = self.lock();
@@ -74,7 +114,7 @@ impl Seats {
                 }
                 state.crowded = true;
                 let (give, turn) = oneshot::channel();
-                state.waiting.push(tenant, give);
+                state.waiting.push(tenant, level, give);
                 turn
             };
             if let Ok(seat) = turn.await {
@@ -83,18 +123,20 @@ impl Seats {
         }
     }
 
-    /// How many runs more are worth claiming; without a bound where nobody has to wait. None, rather than
-    /// a few: a claim costs as much however little it takes.
-    pub(crate) fn room(&self) -> usize {
+    /// How many runs more are worth claiming, and up to which level; without a bound where nobody has to
+    /// wait. None, rather than a few: a claim costs as much however little it takes.
+    pub(crate) fn room(&self) -> (usize, Priority) {
         let mut state = self.lock();
         let crowded = std::mem::take(&mut state.crowded);
-        match state.waiting.len() {
-            0 if !crowded => usize::MAX,
-            waiting => match (self.count * QUEUE).saturating_sub(waiting) {
-                room if room < self.count => 0,
-                room => room,
-            },
+        if state.waiting.len() == 0 && !crowded {
+            return (usize::MAX, Priority::Lowest);
         }
+        let rooms = Priority::ALL.iter().rev().map(|level| {
+            let room = (self.count * QUEUE).saturating_sub(state.waiting.up_to(*level));
+            (room, *level)
+        });
+        let mut enough = rooms.filter(|(room, _)| *room >= self.count);
+        enough.next().unwrap_or((0, Priority::Highest))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -106,7 +148,7 @@ impl Seats {
         let mut seat = Seat(None);
         loop {
             let mut state = self.lock();
-            let next = state.waiting.take(1).pop();
+            let next = state.waiting.pop();
             if state.waiting.len() == self.count * (QUEUE - 1) {
                 self.shorter.notify_one();
             }
@@ -160,7 +202,11 @@ mod tests {
     }
 
     fn turn(seats: &Arc<Seats>, number: u128) -> Turn<'_> {
-        Box::pin(seats.take(tenant(number)))
+        turn_of(seats, number, Priority::Normal)
+    }
+
+    fn turn_of(seats: &Arc<Seats>, number: u128, level: Priority) -> Turn<'_> {
+        Box::pin(seats.take(tenant(number), level))
     }
 
     #[test]
@@ -200,19 +246,56 @@ mod tests {
     }
 
     #[test]
+    fn the_more_urgent_come_first_and_one_in_eight_is_of_the_others() {
+        let seats = Seats::of(1);
+        let mut held = ask(&mut turn(&seats, 1));
+        let mut turns: Vec<(Priority, Turn<'_>)> = Vec::new();
+        for level in [Priority::Low, Priority::Normal] {
+            turns.extend((0..8).map(|number| (level, turn_of(&seats, number, level))));
+        }
+        for (_, turn) in &mut turns {
+            assert!(ask(turn).is_none());
+        }
+        let mut served = Vec::new();
+        while !turns.is_empty() {
+            held = None;
+            let mut at = 0;
+            while held.is_none() {
+                held = ask(&mut turns[at].1);
+                at += 1;
+            }
+            served.push(turns.remove(at - 1).0);
+        }
+        drop(held);
+        let low = |from: usize| {
+            served[from..]
+                .iter()
+                .position(|level| *level == Priority::Low)
+        };
+        assert_eq!(
+            (served.len(), low(0), low(8)),
+            (16, Some(7), Some(1)),
+            "{served:?}"
+        );
+    }
+
+    #[test]
     fn while_some_wait_no_more_is_claimed_than_will_soon_be_served() {
         let seats = Seats::of(4);
-        assert_eq!(seats.room(), usize::MAX);
+        assert_eq!(seats.room(), (usize::MAX, Priority::Lowest));
         let held: Vec<Seat> = (0..2).map(|_| ask(&mut turn(&seats, 1)).unwrap()).collect();
-        assert_eq!(seats.room(), usize::MAX, "nobody waits");
+        let free = (usize::MAX, Priority::Lowest);
+        assert_eq!(seats.room(), free, "nobody waits");
         let mut waiting: Vec<Turn<'_>> = (0..6).map(|_| turn(&seats, 1)).collect();
         assert!(waiting.iter_mut().all(|turn| ask(turn).is_none()));
-        assert_eq!(seats.room(), 0, "more wait than twice the seats");
+        let level = Priority::High;
+        assert_eq!(seats.room(), (4, level), "more wait than twice the seats");
         waiting.push(turn(&seats, 2));
         assert!(waiting.iter_mut().all(|turn| ask(turn).is_none()));
         drop(waiting);
         drop(held);
-        assert_eq!(seats.room(), 4, "somebody had to wait just before");
-        assert_eq!(seats.room(), usize::MAX);
+        let room = (4, Priority::Lowest);
+        assert_eq!(seats.room(), room, "somebody had to wait just before");
+        assert_eq!(seats.room(), free);
     }
 }

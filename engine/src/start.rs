@@ -56,6 +56,8 @@ pub(crate) struct Origin {
     pub(crate) close: ClosePolicy,
     /// A fan-out starts it: it is told how the run ended, not what it left behind.
     pub(crate) gathered: bool,
+    /// What a deadline woke starts it: it is due a level later.
+    pub(crate) later: bool,
 }
 
 /// The version of a run whose data is its input: a worker makes the first state of it.

@@ -30,6 +30,7 @@ use crate::journal::Entry;
 use crate::lease::Lease;
 use crate::memory::Memory;
 use crate::pool;
+use crate::priority::Priority;
 use crate::registry::Registry;
 use crate::retention::{self, RetentionConfig};
 use crate::run::{ClaimedRun, InboxItem, RunKey};
@@ -57,6 +58,10 @@ const GATHERED: usize = 4;
 /// What part of a batch is claimed for a ring amid a rush. Tenants take turns in a claim, so who
 /// rang is in it however small it is.
 const QUICK: usize = 4;
+/// How soon a worker that claims nothing because many wait glances again at what is more urgent, and after
+/// so many times as long as a glance took.
+const URGENT: Duration = Duration::from_millis(10);
+const GLANCES: u32 = 10;
 /// How soon a worker looks again at nudges that its claim left.
 const NUDGES_LEFT: Duration = Duration::from_millis(5);
 
@@ -362,24 +367,31 @@ impl Station {
                 }
             }
             let wanted = self.room(hall, behind, &mut quick).await;
-            let room = wanted.min(seats.room());
+            let (seated, most) = seats.room();
+            let room = wanted.min(seated);
+            let held_back = room == 0 || most < Priority::Lowest;
             let quiet_before = hall.in_flight() == 0;
             let look = self.look_first(&mut polls, hall, &round).await;
-            let claimed = if room == 0 || look.is_idle {
+            let glance = self.glance((room, most), &round).await;
+            let claimed = if room == 0 || look.is_idle || !glance.is_due {
                 Ok(0)
             } else {
                 batch += 1;
-                self.claim(lease, hall, (batch, room), &mut round).await
+                let scope = (batch, room, most);
+                self.claim(lease, hall, scope, &mut round).await
             };
             let full = matches!(claimed, Ok(taken) if taken > 0 && taken == wanted);
             self.falls_behind(&mut behind, full).await;
             // A worker that is never idle looks at schedules all the same.
-            let busy = room == 0 || matches!(claimed, Ok(1..));
+            let busy = held_back || matches!(claimed, Ok(1..));
             if busy {
                 self.look_when_busy(&mut looked).await;
             }
             let wait = match claimed {
-                Ok(0) if room == 0 => Duration::from_secs(1),
+                Ok(0) if held_back => {
+                    self.pause(seats, glance.pause).await;
+                    glance.wait
+                }
                 Ok(0) => {
                     let look = if look.is_idle {
                         look
@@ -407,13 +419,22 @@ impl Station {
             tokio::select! {
                 () = self.bell.heard() => polls = false,
                 () = self.look.notified() => polls = false,
-                () = hall.freed(), if room == 0 => {}
-                () = seats.shorter(), if room == 0 => {}
+                () = hall.freed(), if held_back => {}
+                () = seats.shorter(), if held_back => {}
                 () = hall.spending() => {}
                 () = clock::sleep(wait) => {}
                 () = self.stop.cancelled() => {}
                 () = lost.cancelled() => {}
             }
+        }
+    }
+
+    /// Rests a little before the next glance: whoever rings may do so often.
+    async fn pause(&self, seats: &Seats, pause: Duration) {
+        tokio::select! {
+            () = clock::sleep(pause) => {}
+            () = self.stop.cancelled() => {}
+            () = seats.shorter() => self.look.notify_one(),
         }
     }
 
@@ -470,12 +491,35 @@ impl Station {
         self.analyze_grown().await;
     }
 
-    /// Takes due runs into the hall; how many.
+    /// Looks whether there is something that is more urgent than who waits, where less urgent work may not be
+    /// claimed.
+    async fn glance(&self, (room, most): (usize, Priority), round: &Round) -> Glance {
+        if room == 0 || most == Priority::Lowest {
+            return Glance::NONE;
+        }
+        let began = clock::monotonic();
+        let floor = round.lookout.floor(began);
+        let due = match self.pool.acquire().await {
+            Ok(mut conn) => store::claim::is_due(&mut conn, most, floor).await,
+            Err(error) => Err(error),
+        };
+        Glance {
+            is_due: due.as_ref().is_ok_and(|due| *due),
+            pause: URGENT.max(began.elapsed() * GLANCES),
+            // What is due and was not taken, or could not be seen, is looked for again.
+            wait: match due {
+                Ok(false) => Glance::NONE.wait,
+                _ => Duration::ZERO,
+            },
+        }
+    }
+
+    /// Takes due runs up to a level into the hall; how many.
     async fn claim(
         &self,
         lease: &Lease,
         hall: &Hall,
-        (batch, limit): (i64, usize),
+        (batch, limit, most): (i64, usize, Priority),
         round: &mut Round,
     ) -> sqlx::Result<usize> {
         let mut conn = self.pool.acquire().await?;
@@ -489,12 +533,12 @@ impl Station {
         }
         let runs = match self.config.claim_scope {
             ClaimScope::Database => {
-                self.claim_from(&mut conn, lease, (batch, limit), round)
+                self.claim_from(&mut conn, lease, (batch, limit, most), round)
                     .await?
             }
             ClaimScope::Shard => {
                 let shards = &mut round.shards;
-                self.claim_round(&mut conn, lease, (batch, limit), shards)
+                self.claim_round(&mut conn, lease, (batch, limit, most), shards)
                     .await?
             }
         };
@@ -536,15 +580,17 @@ impl Station {
         &self,
         conn: &mut sqlx::PgConnection,
         lease: &Lease,
-        (batch, limit): (i64, i64),
+        (batch, limit, most): (i64, i64, Priority),
         round: &mut Round,
     ) -> sqlx::Result<Vec<ClaimedRun>> {
         let began = clock::monotonic();
         round.floor = round.lookout.floor(began);
-        let (weights, scope) = (self.weights.now(), (batch, limit));
+        let (weights, scope) = (self.weights.now(), (batch, limit, most));
         let claim = store::claim::claim(conn, lease.worker, scope, weights, round.floor).await?;
         let took = began.elapsed();
-        if round.floor.is_whole() && Lookout::is_slow(took, claim.runs.len()) {
+        // What was met on some levels tells nothing of the others.
+        let whole = round.floor.is_whole() && most == Priority::Lowest;
+        if whole && Lookout::is_slow(took, claim.runs.len()) {
             // Without it the next look is whole again.
             if let Ok(end) = store::claim::find_end(conn).await {
                 let full = i64::try_from(claim.runs.len()).is_ok_and(|taken| taken >= limit);
@@ -560,7 +606,7 @@ impl Station {
         &self,
         conn: &mut sqlx::PgConnection,
         lease: &Lease,
-        (batch, limit): (i64, i64),
+        (batch, limit, most): (i64, i64, Priority),
         shards: &mut VecDeque<ShardId>,
     ) -> sqlx::Result<Vec<ClaimedRun>> {
         if shards.is_empty() {
@@ -568,7 +614,7 @@ impl Station {
         }
         while let Some(shard) = shards.pop_front() {
             let weights = self.weights.now();
-            let scope = (shard, batch, limit);
+            let scope = (shard, batch, limit, most);
             let floor = Floor::default();
             let claim =
                 store::claim_shard::claim(conn, lease.worker, scope, weights, floor).await?;
@@ -749,6 +795,25 @@ impl Look {
         is_clear: false,
         slots_due: false,
         is_poll: false,
+    };
+}
+
+/// What a worker saw that may claim only what is more urgent than who waits.
+struct Glance {
+    /// Whether there is something to claim.
+    is_due: bool,
+    /// How long it does not look again.
+    pause: Duration,
+    /// How long after that, if nothing wakes it.
+    wait: Duration,
+}
+
+impl Glance {
+    /// None was needed.
+    const NONE: Self = Self {
+        is_due: true,
+        pause: Duration::ZERO,
+        wait: Duration::from_secs(1),
     };
 }
 

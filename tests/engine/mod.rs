@@ -30,5 +30,6 @@ mod sql_doors;
 mod steps;
 mod tenants;
 mod undo;
+mod urgency;
 mod versions;
 pub(crate) mod workflows;

@@ -121,5 +121,6 @@ pub(crate) struct Grant {
 pub(crate) struct Waiting {
     pub(crate) run: RunKey,
     pub(crate) tenant_id: TenantId,
+    pub(crate) later: bool,
     pub(crate) door: Door,
 }

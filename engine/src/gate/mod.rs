@@ -127,6 +127,7 @@ async fn decide(
                 waiting.push(Waiting {
                     run,
                     tenant_id: held.run.tenant_id,
+                    later: held.run.is_later(),
                     door,
                 });
             }

@@ -44,6 +44,7 @@ pub(crate) async fn park(
         let waiting = Waiting {
             run,
             tenant_id: settlement.run.tenant_id,
+            later: settlement.run.is_later(),
             door: Door::Breaker {
                 name: dependency.to_owned(),
             },

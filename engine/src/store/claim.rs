@@ -37,9 +37,6 @@ pub(crate) const FAIRNESS_WINDOW: i64 = 2;
 /// One in so many is taken whatever its priority.
 pub(crate) const BLIND: i64 = 8;
 
-/// The priorities, as stored.
-pub(crate) const LEVELS: [i16; 5] = [1, 2, 3, 4, 5];
-
 /// The lease row that claims lock; who writes for a worker locks those from 0 up.
 pub(crate) const CLAIM_SLOT: i16 = -1;
 
@@ -67,12 +64,12 @@ pub(crate) async fn find_end(conn: &mut PgConnection) -> sqlx::Result<End> {
     .await
 }
 
-/// Claims up to `limit` due runs and up to `limit` nudged ones.
+/// Claims up to `limit` due runs and up to `limit` nudged ones, those up to a level.
 #[expect(clippy::too_many_lines, reason = "one statement")]
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     worker: WorkerId,
-    (batch, limit): (i64, i64),
+    (batch, limit, most): (i64, i64, Priority),
     (tenants, weights): (Vec<Uuid>, Vec<i16>),
     floor: Floor,
 ) -> sqlx::Result<Claim> {
@@ -156,10 +153,10 @@ pub(crate) async fn claim(
           -- Locked one by one in their order, so that no more are looked at than are taken. A shard
           -- lies in one partition, so row and shard name one row on any layout. Written so that no
           -- index serves the shard: one that has it second would be read whole for each row.
-          select due.row_id, due.run_id, due.shard_id, due.due_at
+          select due.row_id, due.run_id, due.shard_id, due.due_at, due.priority
           from place
           cross join lateral (
-            select due.ctid as row_id, due.run_id, due.shard_id, due.due_at
+            select due.ctid as row_id, due.run_id, due.shard_id, due.due_at, due.priority
             from engine.due
             where due.ctid = place.row_id
               and due.shard_id + 0 = place.shard_id
@@ -167,24 +164,26 @@ pub(crate) async fn claim(
           ) as due
           limit $3
         ), heard as materialized (
-          select nudge.ctid as row_id, nudge.run_id, nudge.shard_id
+          select nudge.ctid as row_id, nudge.run_id, nudge.shard_id, nudge.later
           from lease
           cross join engine.nudge
           where nudge.ctid >= ('(' || $11::bigint || ',0)')::tid
+            and case when nudge.later then 2 else 1 end <= $12
           limit $3
           for update of nudge skip locked
         ), wanted as (
           -- A run may have been nudged many times.
-          select run_id, shard_id, max(due_at) as due_at
+          select
+            run_id, shard_id, max(due_at) as due_at, max(level) as level, bool_and(later) as later
           from (
-            select run_id, shard_id, due_at from chosen
+            select run_id, shard_id, due_at, priority as level, null as later from chosen
             union all
-            select run_id, shard_id, null from heard
+            select run_id, shard_id, null, null, later from heard
           ) as each
           group by run_id, shard_id
         ), locked as materialized (
           -- Run by run through the key: a lock inside keeps the planner from joining whole tables.
-          select run.*, wanted.due_at as claimed_due_at
+          select run.*, wanted.due_at as claimed_due_at, wanted.level, wanted.later
           from wanted
           cross join lateral (
             select run.*
@@ -258,6 +257,13 @@ pub(crate) async fn claim(
           locked.undo,
           locked.begun,
           locked.priority,
+          -- Later if all that woke it is.
+          case
+            when not locked.later then locked.priority
+            when locked.level is not null then locked.level
+            when locked.later then least(locked.priority + 1, 5)::smallint
+            else locked.priority
+          end as "level!",
           locked.started_at,
           (select engine.now()) as "now!",
           coalesce(test_clock.now_at, (select engine.now())) as "tenant_now!",
@@ -273,12 +279,13 @@ pub(crate) async fn claim(
         limit,
         FAIRNESS_WINDOW,
         CLAIM_SLOT,
-        &LEVELS,
+        most.up_to(),
         &tenants,
         &weights,
         BLIND,
         floor.due_at,
         floor.nudge_page,
+        hears(most),
     )
     .fetch_all(conn)
     .await?;
@@ -308,6 +315,7 @@ pub(crate) async fn claim(
             closes: row.closes,
             begun: row.begun,
             priority: Priority::from_code(row.priority),
+            level: Priority::from_code(row.level),
             started_at: row.started_at,
             undo: None,
             stored_undo: row.undo,
@@ -375,9 +383,54 @@ pub(crate) async fn find_ahead(
           ($4::boolean and exists (select from engine.nudge)) as "nudged!"
         "#,
         workflows,
-        &LEVELS,
+        Priority::Lowest.up_to(),
         floor.due_at,
         floor.is_whole(),
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Which nudges a claim up to a level hears: none, those that are as urgent as most runs, or all, those too
+/// that follow from what a deadline woke.
+pub(crate) const fn hears(most: Priority) -> i32 {
+    match most {
+        Priority::Highest | Priority::High => 0,
+        Priority::Normal => 1,
+        Priority::Low | Priority::Lowest => 2,
+    }
+}
+
+/// Whether a claim up to a level would take something.
+pub(crate) async fn is_due(
+    conn: &mut PgConnection,
+    most: Priority,
+    floor: Floor,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+          select
+          from unnest($1::smallint[]) as level (priority)
+          cross join lateral (
+            select
+            from engine.due
+            where due.priority = level.priority
+              and due.due_at <= engine.now()
+              and due.due_at >= coalesce($2::timestamptz, '-infinity')
+            limit 1
+          ) as due
+        ) or exists (
+          select
+          from engine.nudge
+          where nudge.ctid >= ('(' || $3::bigint || ',0)')::tid
+            and case when nudge.later then 2 else 1 end <= $4
+        ) as "is_due!"
+        "#,
+        most.up_to(),
+        floor.due_at,
+        floor.nudge_page,
+        hears(most),
     )
     .fetch_one(conn)
     .await

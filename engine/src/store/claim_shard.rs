@@ -11,7 +11,7 @@ use crate::id::{ClockId, Epoch, RunId, ShardId, TenantId, WorkerId};
 use crate::priority::Priority;
 use crate::run::{ClaimedRun, RunKey, decode_deadlines};
 use crate::seal::TenantKeys;
-use crate::store::claim::{BLIND, CLAIM_SLOT, Claim, FAIRNESS_WINDOW, LEVELS, decode_error};
+use crate::store::claim::{BLIND, CLAIM_SLOT, Claim, FAIRNESS_WINDOW, decode_error, hears};
 
 /// How many due runs, and nudges, are looked at to find the shards that they are in.
 const LOOK: i64 = 1_000;
@@ -60,7 +60,7 @@ pub(crate) async fn find_shards(conn: &mut PgConnection) -> sqlx::Result<Vec<Sha
         group by shard_id
         order by min(due_at)
         "#,
-        &LEVELS,
+        Priority::Lowest.up_to(),
         LOOK,
     )
     .fetch_all(conn)
@@ -72,7 +72,7 @@ pub(crate) async fn find_shards(conn: &mut PgConnection) -> sqlx::Result<Vec<Sha
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     worker: WorkerId,
-    (shard, batch, limit): (ShardId, i64, i64),
+    (shard, batch, limit, most): (ShardId, i64, i64, Priority),
     (tenants, weights): (Vec<Uuid>, Vec<i16>),
     floor: Floor,
 ) -> sqlx::Result<Claim> {
@@ -93,7 +93,7 @@ pub(crate) async fn claim(
             select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
             from engine.due
             where due.priority = level.priority
-              and due.shard_id = $12
+              and due.shard_id = $13
               and due.due_at <= engine.now()
               and due.due_at >= coalesce($10::timestamptz, '-infinity')
             order by due.due_at
@@ -113,7 +113,7 @@ pub(crate) async fn claim(
             select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
             from engine.due
             where due.priority = level.priority
-              and due.shard_id = $12
+              and due.shard_id = $13
               and due.due_at <= engine.now()
               and due.due_at >= level.due_at
             order by due.due_at desc
@@ -158,44 +158,46 @@ pub(crate) async fn claim(
           -- Locked one by one in their order, so that no more are looked at than are taken. A shard
           -- lies in one partition, so row and shard name one row on any layout. Written so that no
           -- index serves the shard: one that has it second would be read whole for each row.
-          select due.row_id, due.run_id, due.shard_id, due.due_at
+          select due.row_id, due.run_id, due.shard_id, due.due_at, due.priority
           from place
           cross join lateral (
-            select due.ctid as row_id, due.run_id, due.shard_id, due.due_at
+            select due.ctid as row_id, due.run_id, due.shard_id, due.due_at, due.priority
             from engine.due
             where due.ctid = place.row_id
               and due.shard_id + 0 = place.shard_id
-              and due.shard_id = $12
+              and due.shard_id = $13
             for update skip locked
           ) as due
           limit $3
         ), heard as materialized (
-          select nudge.ctid as row_id, nudge.run_id, nudge.shard_id
+          select nudge.ctid as row_id, nudge.run_id, nudge.shard_id, nudge.later
           from lease
           cross join engine.nudge
           where nudge.ctid >= ('(' || $11::bigint || ',0)')::tid
-            and nudge.shard_id = $12
+            and case when nudge.later then 2 else 1 end <= $12
+            and nudge.shard_id = $13
           limit $3
           for update of nudge skip locked
         ), wanted as (
           -- A run may have been nudged many times.
-          select run_id, shard_id, max(due_at) as due_at
+          select
+            run_id, shard_id, max(due_at) as due_at, max(level) as level, bool_and(later) as later
           from (
-            select run_id, shard_id, due_at from chosen
+            select run_id, shard_id, due_at, priority as level, null as later from chosen
             union all
-            select run_id, shard_id, null from heard
+            select run_id, shard_id, null, null, later from heard
           ) as each
           group by run_id, shard_id
         ), locked as materialized (
           -- Run by run through the key: a lock inside keeps the planner from joining whole tables.
-          select run.*, wanted.due_at as claimed_due_at
+          select run.*, wanted.due_at as claimed_due_at, wanted.level, wanted.later
           from wanted
           cross join lateral (
             select run.*
             from engine.run
             where run.run_id = wanted.run_id
               and run.shard_id = wanted.shard_id
-              and run.shard_id = $12
+              and run.shard_id = $13
             for no key update skip locked
           ) as run
         ), ready as (
@@ -203,22 +205,22 @@ pub(crate) async fn claim(
           using chosen
           where due.ctid = chosen.row_id
             and due.shard_id + 0 = chosen.shard_id
-            and due.shard_id = $12
+            and due.shard_id = $13
             -- The second is never so, unless somebody deleted a run by hand.
             and (chosen.run_id in (select run_id from locked)
               or (
                 select run.status from engine.run
-                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id and run.shard_id = $12) is null)
+                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id and run.shard_id = $13) is null)
         ), signalled as (
           delete from engine.nudge
           using heard
           where nudge.ctid = heard.row_id
             and nudge.shard_id + 0 = heard.shard_id
-            and nudge.shard_id = $12
+            and nudge.shard_id = $13
             and (heard.run_id in (select run_id from locked)
               or (
                 select run.status from engine.run
-                where run.run_id = heard.run_id and run.shard_id = heard.shard_id and run.shard_id = $12) is null)
+                where run.run_id = heard.run_id and run.shard_id = heard.shard_id and run.shard_id = $13) is null)
         ), taken as (
           update engine.run
           set
@@ -235,7 +237,7 @@ pub(crate) async fn claim(
             and run.shard_id + 0 = any ((
               select array_agg(distinct shard_id) from locked
             )::integer[])
-            and run.shard_id = $12
+            and run.shard_id = $13
           returning run.run_id, run.shard_id, run.nudged
         ), booked as (
           insert into engine.claimed (worker_id, batch, run_ids, shard_ids)
@@ -266,6 +268,13 @@ pub(crate) async fn claim(
           locked.undo,
           locked.begun,
           locked.priority,
+          -- Later if all that woke it is.
+          case
+            when not locked.later then locked.priority
+            when locked.level is not null then locked.level
+            when locked.later then least(locked.priority + 1, 5)::smallint
+            else locked.priority
+          end as "level!",
           locked.started_at,
           (select engine.now()) as "now!",
           coalesce(test_clock.now_at, (select engine.now())) as "tenant_now!",
@@ -281,12 +290,13 @@ pub(crate) async fn claim(
         limit,
         FAIRNESS_WINDOW,
         CLAIM_SLOT,
-        &LEVELS,
+        most.up_to(),
         &tenants,
         &weights,
         BLIND,
         floor.due_at,
         floor.nudge_page,
+        hears(most),
         shard.0,
     )
     .fetch_all(conn)
@@ -317,6 +327,7 @@ pub(crate) async fn claim(
             closes: row.closes,
             begun: row.begun,
             priority: Priority::from_code(row.priority),
+            level: Priority::from_code(row.level),
             started_at: row.started_at,
             undo: None,
             stored_undo: row.undo,

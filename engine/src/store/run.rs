@@ -176,7 +176,7 @@ pub(crate) async fn insert(
         ), armed as (
           insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
           select run_id, $2, case when $3::uuid is null then coalesce(next_at, (select engine.now())) else (select engine.now()) end,
-            $1, case when next_at is null then priority else least(priority + 1, 5) end
+            $1, case when next_at is null and not $18 then priority else least(priority + 1, 5) end
           from started
           left join engine.test_clock on test_clock.clock_id = $3
           where $3::uuid is null or next_at is null or next_at <= test_clock.now_at
@@ -207,6 +207,7 @@ pub(crate) async fn insert(
         &priorities,
         &starts as &[Option<DateTime<Utc>>],
         &deadlines as &[Option<Value>],
+        origin.later,
     )
     .fetch_all(conn)
     .await

@@ -130,6 +130,7 @@ struct Columns<'a> {
     undo: Vec<Option<Vec<u8>>>,
     begun: Vec<bool>,
     attributes: Vec<Option<&'a Value>>,
+    later: Vec<bool>,
     mark_run: Vec<Uuid>,
     mark_signal: Vec<&'a str>,
     mark_outcome: Vec<Option<i16>>,
@@ -191,6 +192,7 @@ impl<'a> Columns<'a> {
         self.undo.push(undo.or_else(|| run.stored_undo.clone()));
         self.begun.push(run.begun && !settlement.cut);
         self.attributes.push(settlement.attributes.as_ref());
+        self.later.push(run.is_later());
         for mark in &settlement.marks {
             self.mark_run.push(run.key.run_id.0);
             self.mark_signal.push(&mark.signal_id);
@@ -255,11 +257,11 @@ pub(crate) async fn apply(
             $14::integer[], $15::text[], $16::bytea[], $17::jsonb[], $18::timestamptz[],
             $19::bigint[], $20::timestamptz[], $21::timestamptz[], $22::text[], $23::jsonb[],
             $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[],
-            $34::timestamptz[], $35::boolean[], $36::bytea[], $37::boolean[], $38::jsonb[]
+            $34::timestamptz[], $35::boolean[], $36::bytea[], $37::boolean[], $38::jsonb[], $39::boolean[]
           ) as t (
             run_id, shard_id, epoch, visit, cut, status, keep, had_due, entered, version, attempt,
             losses, state, data, deadlines, due_at, delay_us, clocked_at, next_at, stuck, error,
-            output, finished, event, from_state, outcome, detail, tenant_now, closes, undo, begun, attributes
+            output, finished, event, from_state, outcome, detail, tenant_now, closes, undo, begun, attributes, later
           )
         ), settled as (
           update engine.run
@@ -301,7 +303,7 @@ pub(crate) async fn apply(
             and run.worker_id = $1
           returning
             run.run_id, run.shard_id, run.tenant_id, run.workflow, run.clock_id, run.parent_run_id, run.watchers,
-            run.nudged, run.status, run.key, run.gathered, run.priority, run.worker_id is not null as held, input.visit, input.had_due,
+            run.nudged, run.status, run.key, run.gathered, run.priority, run.worker_id is not null as held, input.visit, input.had_due, input.later,
             case when run.status <> 5 then input.clocked_at end as clocked_at, input.stuck, input.finished, input.event, input.from_state, run.state, input.outcome,
             input.detail,
             case
@@ -313,9 +315,9 @@ pub(crate) async fn apply(
             end as due_at
         ), armed as (
           insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
-          -- What a deadline wakes, a level later.
+          -- What a deadline wakes, a level later; and what follows from it, until it rests.
           select run_id, shard_id, due_at, tenant_id,
-            case when status = 2 then least(priority + 1, 5) else priority end
+            case when status = 2 or later then least(priority + 1, 5) else priority end
           from settled
           where due_at is not null
           on conflict (run_id, shard_id) do update set due_at = excluded.due_at, priority = excluded.priority
@@ -376,12 +378,12 @@ pub(crate) async fn apply(
                 when 10 then 'completed' when 11 then 'failed' when 12 then 'cancelled'
                 else 'terminated' end)::text, 'UTF8')
               else finished end as finished,
-            clock_id
+            clock_id, later
           from settled
           where finished is not null
             and parent_run_id is not null
           union
-          select unnest(watchers), settled.run_id, shard_id, tenant_id, workflow, finished, clock_id
+          select unnest(watchers), settled.run_id, shard_id, tenant_id, workflow, finished, clock_id, later
           from settled
           where finished is not null
             and watchers is not null
@@ -395,11 +397,13 @@ pub(crate) async fn apply(
           from hearer
           left join engine.test_clock on test_clock.clock_id = hearer.clock_id
           on conflict (run_id, shard_id, signal_id) do nothing
-          returning run_id, shard_id, tenant_id
+          returning run_id, shard_id, tenant_id, signal_id
         ), nudged as (
-          insert into engine.nudge (run_id, shard_id, tenant_id)
-          select run_id, shard_id, tenant_id
+          insert into engine.nudge (run_id, shard_id, tenant_id, later)
+          select told.run_id, told.shard_id, told.tenant_id, hearer.later
           from told
+          join hearer on hearer.hearer_id = told.run_id
+            and told.signal_id = 'finished:' || hearer.run_id
         )
         select
           settled.run_id as "run_id!: RunId",
@@ -448,6 +452,7 @@ pub(crate) async fn apply(
         &c.undo as &[Option<Vec<u8>>],
         &c.begun,
         &c.attributes as &[Option<&Value>],
+        &c.later,
     )
     .fetch_all(conn)
     .await?;

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::id::{Epoch, TenantId};
+use crate::id::Epoch;
 use crate::run::RunKey;
 
 /// One answered step, to be recorded.
@@ -16,15 +16,6 @@ pub(crate) struct StepRecord {
     pub(crate) name: String,
     pub(crate) event: Option<String>,
     pub(crate) answer: Vec<u8>,
-}
-
-/// Speaks for the tenant until the transaction ends. The id is a UUID, so the text is safe.
-pub(crate) async fn enter_tenant(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Result<()> {
-    let text = format!("set local role tenure_tenant; set local app.tenant = '{tenant}'");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(text))
-        .execute(conn)
-        .await?;
-    Ok(())
 }
 
 /// Goes back to the engine's role, within the same transaction.

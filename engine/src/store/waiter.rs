@@ -17,14 +17,16 @@ pub(crate) async fn insert(conn: &mut PgConnection, waiting: &[Waiting]) -> sqlx
     let gates: Vec<&str> = waiting.iter().map(|one| one.door.gate()).collect();
     let names: Vec<&str> = waiting.iter().map(|one| one.door.name()).collect();
     let keys: Vec<&str> = waiting.iter().map(|one| one.door.key()).collect();
+    let later: Vec<bool> = waiting.iter().map(|one| one.later).collect();
     sqlx::query!(
         r#"
-        insert into engine.waiter (run_id, shard_id, tenant_id, gate, name, key, since)
-        select t.run_id, t.shard_id, t.tenant_id, t.gate, t.name, t.key, engine.now()
-        from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[])
-          as t (run_id, shard_id, tenant_id, gate, name, key)
+        insert into engine.waiter (run_id, shard_id, tenant_id, gate, name, key, since, later)
+        select t.run_id, t.shard_id, t.tenant_id, t.gate, t.name, t.key, engine.now(), t.later
+        from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::boolean[])
+          as t (run_id, shard_id, tenant_id, gate, name, key, later)
         on conflict (run_id, shard_id) do update
-        set gate = excluded.gate, name = excluded.name, key = excluded.key, since = excluded.since
+        set gate = excluded.gate, name = excluded.name, key = excluded.key, since = excluded.since,
+          later = excluded.later
         where (waiter.gate, waiter.name, waiter.key) <> (excluded.gate, excluded.name, excluded.key)
         "#,
         &run_ids,
@@ -33,6 +35,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, waiting: &[Waiting]) -> sqlx
         &gates as &[&str],
         &names as &[&str],
         &keys as &[&str],
+        &later,
     )
     .execute(conn)
     .await?;
@@ -87,10 +90,10 @@ pub(crate) async fn wake_first(
           using first
           where waiter.run_id = first.run_id
             and waiter.shard_id = first.shard_id
-          returning waiter.run_id, waiter.shard_id, waiter.tenant_id
+          returning waiter.run_id, waiter.shard_id, waiter.tenant_id, waiter.later
         ), woken as (
-          insert into engine.nudge (run_id, shard_id, tenant_id)
-          select run_id, shard_id, tenant_id
+          insert into engine.nudge (run_id, shard_id, tenant_id, later)
+          select run_id, shard_id, tenant_id, later
           from gone
         )
         select

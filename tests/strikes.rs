@@ -8,6 +8,7 @@ use tenure_client::{
     StartRestore, StartSweep, TenancyModel,
 };
 use tenure_workflows::certificate::{self, LocalSigningKey, SigningKey as _};
+use tenure_workflows::product::{OnceKey, ProductError};
 use uuid::Uuid;
 
 use self::stage::{Life, Stage, World, ends_the_same, summed};
@@ -25,6 +26,39 @@ async fn rests(stage: &Stage, run: Uuid) -> Result<bool, ClientError> {
     assert_ne!(status, RunStatus::Stuck, "{:?}", run.why);
     assert_ne!(state, "Halted", "{:?}", run.data);
     Ok(status == RunStatus::Completed || (state == "Window" && status == RunStatus::Waiting))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_wait_for_no_disk_are_there_when_they_are_said_to_be() {
+    let mut stage = Stage::set().await;
+    let site = stage.alone("calm").await;
+    let job = Uuid::from_u128(9);
+    let keys = ["one", "two", "three"].map(|name| OnceKey::new(job, name));
+    let book = async |key: &OnceKey| {
+        site.once_in_memory(key, async |_| Ok(key.name.clone()))
+            .await
+    };
+    let booked = async |key: &OnceKey| site.recorded::<String>(key).await.unwrap();
+    for key in &keys[..2] {
+        book(key).await.unwrap();
+    }
+    stage.stop().await;
+    assert_eq!(booked(&keys[0]).await, None, "it was in memory only");
+    // Work went on after the stop, and would be taken for all of it.
+    book(&keys[2]).await.unwrap();
+    let flushed = site.flush(&keys).await;
+    assert!(
+        matches!(flushed, Err(ProductError::LostCommits(2))),
+        "{flushed:?}"
+    );
+    for key in &keys {
+        book(key).await.unwrap();
+    }
+    site.flush(&keys).await.unwrap();
+    stage.stop().await;
+    for key in &keys {
+        assert_eq!(booked(key).await.as_ref(), Some(&key.name));
+    }
 }
 
 async fn counted(world: &World) -> Vec<String> {

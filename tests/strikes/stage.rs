@@ -13,8 +13,11 @@ use stripe_sandbox::{Sandbox, SandboxConfig, SandboxHandle};
 use tempfile::TempDir;
 use tenure_api::postgres::Cluster;
 use tenure_client::{Client, ClientError, Place, TenancyModel};
+use tenure_engine::TenantId;
 use tenure_workflows::archive::Manifest;
+use tenure_workflows::as_control;
 use tenure_workflows::data_map::Model;
+use tenure_workflows::product::{self as places, Site, Sources, maps};
 
 use crate::deletions::second_token;
 use crate::support::app::{CERTIFICATE_KEY, SANDBOX_KEY, seed};
@@ -169,6 +172,32 @@ impl Stage {
         }
     }
 
+    /// A world's tenant, opened as a step opens it, with nobody else at work on the cluster, and nothing on
+    /// its disk but what a commit waited for.
+    pub(super) async fn alone(&mut self, name: &'static str) -> Site {
+        let world = self.make(name, 1).await;
+        self.server.kill();
+        let options = self.cluster.connect_options("tenure");
+        let mut conn = support::connect(&options).await;
+        let slow = "alter system set wal_writer_delay = '10s'";
+        sqlx::query(slow).execute(&mut conn).await.unwrap();
+        self.stop().await;
+        let mut conn = support::connect(&options).await;
+        let mut tx = sqlx::Connection::begin(&mut conn).await.unwrap();
+        as_control(&mut tx).await.unwrap();
+        let tenant = TenantId(world.oak.tenant);
+        let placement = places::door::find(&mut tx, tenant).await.unwrap();
+        let map = maps::current(&mut tx, name).await.unwrap();
+        let sources = Sources::parse(self.sources.split(' ')).unwrap();
+        Site::open(&sources, &placement, &map).await.unwrap()
+    }
+
+    /// Stops the database at once, and starts it again.
+    pub(super) async fn stop(&mut self) {
+        self.cluster.stop_immediate().await;
+        self.cluster.restart().await.unwrap();
+    }
+
     async fn strike(&mut self, strike: Strike) {
         match strike {
             Strike::Kill => {
@@ -176,8 +205,7 @@ impl Stage {
                 self.start().await;
             }
             Strike::Stop => {
-                self.cluster.stop_immediate().await;
-                self.cluster.restart().await.unwrap();
+                self.stop().await;
                 let client = &self.client;
                 eventually("the server is ready again, by itself", async || {
                     client.readyz().await.is_ok()

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tenure_engine::{
     Context, Event, Exhausted, Guard, GuardNeed, Reception, RetryPolicy, StepError, TenantId,
     Transition, Workflow,
@@ -452,14 +453,39 @@ struct Batch<'a> {
     rest: Duration,
 }
 
+/// Why no more statements are done in a visit.
+enum Stopped {
+    /// The range is at its end.
+    AtTheEnd,
+    /// The next visit goes on.
+    Between,
+    /// Something is in the way.
+    With(Answer),
+}
+
 impl Batch<'_> {
     async fn fill(mut self) -> Result<Answer, StepError> {
+        let mut keys = Vec::new();
+        let stopped = self.fill_some(&mut keys).await?;
+        self.opened.site.flush(&keys).await?;
+        Ok(match stopped {
+            Stopped::With(answer) => answer,
+            Stopped::AtTheEnd => {
+                self.rest_at_the_end().await;
+                self.walked(true)
+            }
+            Stopped::Between => self.walked(false),
+        })
+    }
+
+    /// Does some statements, and says under which keys. The product's commits would wait for each flush of
+    /// theirs, so they are flushed together.
+    async fn fill_some(&mut self, keys: &mut Vec<OnceKey>) -> Result<Stopped, StepError> {
         let of = &self.backfill.definition;
         for _ in 0..of.pace.sub_batches {
             let asked = self.pace.rows;
-            let name = format!("{}/{}/{}", self.of.range_id, self.of.pass, self.at.seq);
-            let key = OnceKey::new(self.of.backfill_id, name);
             let (shape, after) = (self.shape, self.after());
+            let key = self.key(after.as_ref());
             let span = Span {
                 after: after.as_ref(),
                 to: self.range.to.as_ref(),
@@ -468,18 +494,18 @@ impl Batch<'_> {
                 store::fill(conn, shape, of, span, asked).await
             };
             let began = Instant::now();
-            let filled = self.opened.site.once(&key, fill).await;
+            let filled = self.opened.site.once_in_memory(&key, fill).await;
             self.rest = of.pace.rest(began.elapsed(), self.at_work);
             match filled {
                 Ok(filled) => {
+                    keys.push(key);
                     if self.take(filled, asked) {
-                        self.rest_at_the_end().await;
-                        return Ok(self.walked(true));
+                        return Ok(Stopped::AtTheEnd);
                     }
                 }
                 Err(error) => {
                     if let Some(answer) = self.judge(error, asked).await? {
-                        return Ok(answer);
+                        return Ok(Stopped::With(answer));
                     }
                 }
             }
@@ -487,7 +513,16 @@ impl Batch<'_> {
                 break;
             }
         }
-        Ok(self.walked(false))
+        Ok(Stopped::Between)
+    }
+
+    /// What the next statement is known by: where it begins. Of what was lost in memory other spans may come
+    /// the second time, and what stands in the ledger from the first answers only who comes to its place.
+    fn key(&self, after: Option<&Key>) -> OnceKey {
+        let place = Sha256::digest(serde_json::to_vec(&after).unwrap_or_default());
+        let place = hex::encode(&place[..16]);
+        let name = format!("{}/{}/{place}", self.of.range_id, self.of.pass);
+        OnceKey::new(self.of.backfill_id, name)
     }
 
     fn after(&self) -> Option<Key> {

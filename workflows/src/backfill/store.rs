@@ -214,17 +214,6 @@ pub(super) async fn bounds(
         .await
 }
 
-/// Sets what a transaction of a batch may take, and tells the product's trigger whose it is.
-async fn limit(conn: &mut PgConnection, timeout_ms: u64) -> sqlx::Result<()> {
-    sqlx::query(
-        "select set_config('statement_timeout', $1, true), set_config('tenure.backfill', 'on', true)",
-    )
-    .bind(timeout_ms.to_string())
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// Fills the next rows of a span.
 pub(super) async fn fill(
     conn: &mut PgConnection,
@@ -233,8 +222,7 @@ pub(super) async fn fill(
     span: Span<'_>,
     rows: u32,
 ) -> Result<Filled, ProductError> {
-    limit(conn, of.pace.timeout_ms).await?;
-    let began = meter(conn).await?;
+    let began = meter(conn, of.pace.timeout_ms).await?;
     let Some((count, last)) = page(conn, shape, span, rows).await? else {
         return Ok(Filled {
             last: None,
@@ -294,8 +282,7 @@ pub(super) async fn compare(
     span: Span<'_>,
     rows: u32,
 ) -> Result<Compared, ProductError> {
-    limit(conn, of.pace.timeout_ms).await?;
-    let began = meter(conn).await?;
+    let began = meter(conn, of.pace.timeout_ms).await?;
     let mut query = sqlx::query(AssertSqlSafe(shape.verify(of, ends(span))));
     for text in span.after.into_iter().chain(span.to).flatten() {
         query = query.bind(text);
@@ -325,10 +312,13 @@ struct Meter {
     seconds: f64,
 }
 
-async fn meter(conn: &mut PgConnection) -> sqlx::Result<Meter> {
+/// Sets what a statement of a batch may take, tells the product's trigger whose it is, and reads the meter.
+async fn meter(conn: &mut PgConnection, timeout_ms: u64) -> sqlx::Result<Meter> {
     let row = sqlx::query(
-        "select pg_current_wal_insert_lsn()::text, extract(epoch from clock_timestamp())::float8",
+        "select pg_current_wal_insert_lsn()::text, extract(epoch from clock_timestamp())::float8,
+           set_config('statement_timeout', $1, true), set_config('tenure.backfill', 'on', true)",
     )
+    .bind(timeout_ms.to_string())
     .fetch_one(conn)
     .await?;
     Ok(Meter {

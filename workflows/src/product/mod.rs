@@ -25,6 +25,13 @@
 //! the key taken, or is waited for by who comes after it. Keys name the job; [`Site::forget`] and
 //! [`Source::forget`] drop them when it is over.
 //!
+//! **Small commits that wait for no disk.** Work in many small transactions, which would have the product's
+//! own commits stand behind one flush each, commits by [`Site::once_in_memory`] and is on disk when
+//! [`Site::flush`] has returned, which comes before our journal says that it was done. Such commits are lost,
+//! if at all, from some one on, each with its key; so whoever finds all keys there when a commit of the
+//! ordinary kind follows them has all of their work. What came after those that are lost may be there, and
+//! answers; so a key says all that its work depends on, such as the row after which it begins.
+//!
 //! Statements over a product's tables are built from names that its catalog told, quoted; values
 //! are bound. They are in rooms called `store.rs`, as all SQL is.
 
@@ -92,6 +99,9 @@ pub enum ProductError {
     /// What stands in the ledger under this key is no such answer.
     #[error("the ledger holds another kind of answer under {0}")]
     OtherAnswer(String, #[source] serde_json::Error),
+    /// A database that was restarted has lost commits that were not on its disk yet.
+    #[error("the product's database was restarted and lost {0} commits that were not on disk yet")]
+    LostCommits(u64),
     /// A rule of the work itself forbids it; what was written in the transaction is undone.
     #[error("{0}")]
     Refused(String),

@@ -10,7 +10,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::ledger::{self, OnceKey};
+use super::ledger::{self, Commit, OnceKey};
 use super::maps::Map;
 use super::source::{Base, Sources};
 use super::{Place, Placement, ProductError, quoted};
@@ -126,10 +126,17 @@ impl Site {
     /// # Errors
     /// [`ProductError::Database`].
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, ProductError> {
+        self.begin_as(Commit::OnDisk).await
+    }
+
+    async fn begin_as(
+        &self,
+        commit: Commit,
+    ) -> Result<Transaction<'static, Postgres>, ProductError> {
         let mut tx = self.base.pool.begin().await?;
-        ledger::set_limits(&mut tx).await?;
         let setting = self.map.map.setting.as_deref();
-        ledger::narrow(&mut tx, &self.search_path, &self.place.key, setting).await?;
+        let (path, key) = (&self.search_path, &self.place.key);
+        ledger::narrow(&mut tx, path, key, setting, commit).await?;
         Ok(tx)
     }
 
@@ -179,6 +186,34 @@ impl Site {
     {
         let tx = self.begin().await?;
         ledger::once(tx, key, &self.subject, work).await
+    }
+
+    /// As [`Site::once`], but its commit does not wait until it is on disk: [`Site::flush`] does.
+    ///
+    /// # Errors
+    /// As [`Site::once`].
+    pub async fn once_in_memory<T, F>(&self, key: &OnceKey, work: F) -> Result<T, ProductError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: AsyncFnOnce(&mut PgConnection) -> Result<T, ProductError>,
+    {
+        let tx = self.begin_as(Commit::InMemory).await?;
+        ledger::once(tx, key, &self.subject, work).await
+    }
+
+    /// Waits until the work under these keys of one job is on disk.
+    ///
+    /// # Errors
+    /// [`ProductError::LostCommits`] when some of it is gone, so that all is to be done again under the same
+    /// keys; [`ProductError::Database`].
+    pub async fn flush(&self, keys: &[OnceKey]) -> Result<(), ProductError> {
+        let Some(first) = keys.first() else {
+            return Ok(());
+        };
+        let mut tx = self.begin().await?;
+        ledger::flush(&mut tx, first.job, keys, &self.subject).await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     /// What came of work that was done once, if it was.

@@ -32,6 +32,15 @@ pub struct OnceKey {
     pub name: String,
 }
 
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commit {
+    /// What the server is set up to wait for.
+    OnDisk,
+    /// Nothing.
+    InMemory,
+}
+
 impl OnceKey {
     /// The work `name` of a job.
     #[must_use]
@@ -85,6 +94,22 @@ pub(crate) async fn mark(
         store::answer(conn, key, subject, answer).await?;
     }
     Ok(())
+}
+
+/// Writes to what stands under the keys of a job, so that the commit of the transaction waits until
+/// theirs are on disk, too.
+pub(super) async fn flush(
+    conn: &mut PgConnection,
+    job: Uuid,
+    keys: &[OnceKey],
+    subject: &str,
+) -> Result<(), ProductError> {
+    let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+    let found = store::touch(conn, job, &names, subject).await?;
+    match (names.len() as u64).saturating_sub(found) {
+        0 => Ok(()),
+        lost => Err(ProductError::LostCommits(lost)),
+    }
 }
 
 /// What the ledger says of a key, if it is there.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::OnceKey;
+use super::{Commit, OnceKey};
 use crate::product::ProductError;
 
 /// How long a statement waits for a lock, in milliseconds: the product goes first.
@@ -64,20 +64,29 @@ pub(in crate::product) async fn set_limits(conn: &mut PgConnection) -> sqlx::Res
 }
 
 /// Lets a transaction see one tenant only: the search path, the key that conditions read, and the
-/// product's own setting, if it has one.
+/// product's own setting, if it has one. Sets its limits, too, and whether its commit waits for the disk as
+/// the server is set up to do.
 pub(in crate::product) async fn narrow(
     conn: &mut PgConnection,
     search_path: &str,
     key: &str,
     setting: Option<&str>,
+    commit: Commit,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "select set_config('search_path', $1, true), set_config('tenure.tenant_key', $2, true),
-           case when $3::text is not null then set_config($3, $2, true) end",
+           case when $3::text is not null then set_config($3, $2, true) end,
+           case when not $4 then set_config('synchronous_commit', 'off', true) end,
+           set_config('lock_timeout', $5, true), set_config('statement_timeout', $6, true),
+           set_config('idle_in_transaction_session_timeout', $7, true)",
     )
     .bind(search_path)
     .bind(key)
     .bind(setting)
+    .bind(commit == Commit::OnDisk)
+    .bind(LOCK_TIMEOUT)
+    .bind(STATEMENT_TIMEOUT)
+    .bind(IDLE_TIMEOUT)
     .execute(conn)
     .await?;
     Ok(())
@@ -191,6 +200,25 @@ pub(super) async fn answer(
     } else {
         Err(sqlx::Error::RowNotFound)
     }
+}
+
+/// Writes to those of the keys that are there; how many that are.
+pub(super) async fn touch(
+    conn: &mut PgConnection,
+    job: Uuid,
+    names: &[&str],
+    subject: &str,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query(
+        "update tenure.done set done_at = done_at
+         where job = $1 and subject = $2 and name = any($3::text[])",
+    )
+    .bind(job)
+    .bind(subject)
+    .bind(names)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// The answer under a key that is taken.

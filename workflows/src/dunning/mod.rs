@@ -399,6 +399,7 @@ fn clear(debt: &Debt, given_up: Vec<Uuid>) -> Transition<DunningWorkflow> {
     let key = format!("recovered/{currency}/{}", debt.since.timestamp());
     let recovered = notice::Input::Recovered {
         currency: Some(currency),
+        since: Some(debt.since),
         subscription_id: debt.subscription_id,
     };
     Transition::go(clear).launch::<NoticeWorkflow>(key, &recovered)

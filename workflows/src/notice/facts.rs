@@ -175,10 +175,14 @@ pub(super) async fn look(
         }
         Input::Recovered {
             currency: Some(currency),
+            since,
             ..
         } => {
             let state = store::find_debt_state(conn, tenant, shard, *currency).await?;
             facts.moot = state.is_some_and(|state| state != "clear");
+            if let Some(since) = since {
+                facts.moot |= !store::is_paid_since(conn, tenant, shard, *currency, *since).await?;
+            }
         }
         // What has ended is told whatever came after; what only waits may have been paid.
         Input::Final {

@@ -135,6 +135,10 @@ pub enum Input {
         /// In which currency; owed anew, the mail is moot. Version 2 did not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         currency: Option<Currency>,
+        /// Since when it was owed: where nothing has been paid since, but was void or written off, the mail is
+        /// moot. Older versions did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<DateTime<Utc>>,
         /// What the oldest of it is for, whose policy it goes by; older versions did not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subscription_id: Option<Uuid>,

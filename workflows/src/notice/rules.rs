@@ -144,6 +144,7 @@ mod tests {
         assert_eq!(
             told(&Input::Recovered {
                 currency,
+                since: None,
                 subscription_id: None,
             }),
             Verdict::At(at("2027-02-02T08:00:00Z"))

@@ -155,6 +155,42 @@ pub(super) async fn find_debt_state(
     .await
 }
 
+/// Whether an invoice was paid since an instant, or stayed paid because a dispute was settled so.
+pub(super) async fn is_paid_since(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    currency: Currency,
+    since: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+          select
+          from app.invoice
+          where tenant_id = $1
+            and shard_id = $2
+            and currency = $3
+            and paid_at >= $4
+        ) or exists (
+          select
+          from app.dispute
+          where tenant_id = $1
+            and shard_id = $2
+            and currency = $3
+            and standing in ('won', 'closed')
+            and settled_at >= $4
+        ) as "is_paid!"
+        "#,
+        tenant.0,
+        shard.0,
+        currency.code(),
+        since,
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// Finds one mail with its HTML part and what it was told once by.
 pub(super) async fn find(
     conn: &mut PgConnection,

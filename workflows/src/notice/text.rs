@@ -379,6 +379,7 @@ fn samples(price: Money) -> [Input; 12] {
         },
         Input::Recovered {
             currency: Some(currency),
+            since: None,
             subscription_id: None,
         },
         Input::Limit {

@@ -12,6 +12,8 @@ use super::load::Bench;
 
 /// Rows that are filled.
 const ROWS: u32 = 10_000_000;
+/// As seldom as a console does: looks are no load of the backfill's.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a phase may take.
 const PATIENCE: Duration = Duration::from_secs(7_200);
 
@@ -48,7 +50,7 @@ longest_transaction = "off"
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Measured> {
     let rows = bench.scaled(ROWS);
     let ground = Ground::make(bench, 1, rows).await?;
-    let alone = ground.alone(bench).await?;
+    let alone = ground.alone().await?;
     let (beside, took) = backfill(&ground, rows, DEFINITION).await?;
     let fast = format!("{DEFINITION}{UNTHROTTLED}");
     let (beside_fast, took_fast) = backfill(&ground, rows, &fast).await?;
@@ -108,7 +110,7 @@ async fn fill(ground: &Ground, name: &str) -> anyhow::Result<(Vec<f64>, f64)> {
                 "fill" => first = first.or(Some(Instant::now())),
                 _ => return Ok(first.unwrap_or(began).elapsed().as_secs_f64()),
             }
-            tenure_engine::sleep(Duration::from_millis(20)).await;
+            tenure_engine::sleep(LOOK_EVERY).await;
         }
     };
     tokio::pin!(filled);

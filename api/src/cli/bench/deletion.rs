@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Measured> {
     let each = (bench.scaled(ROWS) / TABLES as usize).max(1);
     let ground = Ground::make(bench, TABLES, each).await?;
-    let alone = ground.alone(bench).await?;
+    let alone = ground.alone().await?;
     let began = Instant::now();
     let id = begin(&ground).await?;
     let (beside, longest) = watch(&ground, id, began).await?;

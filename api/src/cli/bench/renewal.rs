@@ -3,12 +3,14 @@
 //! what another tenant feels of it. Before that a tenth of them against one that takes 100: how close to
 //! what it allows.
 //!
-//! The customers have no test clocks: it is the engine's own time that is moved, over the day on which
-//! all are due. The provider is the sandbox, as a process of its own (`tenure bench provider`), so that
-//! what it keeps is not counted as ours. It has no limit itself: what is measured is how well ours is used
-//! and kept.
+//! The customers have no test clocks: the engine's own time is behind while they are made, so that all are
+//! due when it is served without that. Time that is moved costs a round trip for each connection, so the
+//! small day has that, and the large one, and what another tenant feels of it, has not. The provider is the
+//! sandbox, as a process of its own (`tenure bench provider`), so that what it keeps is not counted as ours.
+//! It has no limit itself: what is measured is how well ours is used and kept.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,8 +22,8 @@ use serde::Deserialize;
 use sqlx::{Executor as _, PgPool};
 use stripe_sandbox::{Sandbox, SandboxConfig, WebhookEndpoint};
 use tenure_client::{
-    AttachPaymentMethod, CancelSubscription, Client, FlowRate, IdempotencyKey, NewSubscription,
-    NewTenant, Role, SetFlowLimit, When,
+    AttachPaymentMethod, Client, FlowRate, IdempotencyKey, NewSubscription, NewTenant, Role,
+    SetFlowLimit,
 };
 use tenure_engine::{PoolConfig, WorkerConfig};
 use tenure_workflows::webhook::EVENTS;
@@ -69,15 +71,14 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Measured> {
     day.provider_takes(TAKES_LESS).await?;
     let few = day.renew(false).await?;
     day.prepare(wanted - wanted.div_ceil(10)).await?;
-    let mut alone = Vec::new();
-    for _ in 0..LOOKS_ALONE {
-        alone.extend(day.others().await?);
-    }
-    day.end_others().await?;
     day.provider_takes(TAKES).await?;
     let memory = resident_bytes()?;
     let all = day.renew(true).await?;
     let memory = (resident_bytes()? - memory) / (1024.0 * 1024.0);
+    let mut alone = Vec::new();
+    for _ in 0..LOOKS_ALONE {
+        alone.extend(day.others().await?);
+    }
     day.end().await?;
     let (alone_p99, beside_p99) = (percentile(&alone, 0.99), percentile(&all.others, 0.99));
     Ok(vec![
@@ -111,15 +112,17 @@ struct Day {
     client: Client,
     provider: Child,
     provider_url: String,
-    running: Running,
-    /// By how many milliseconds the engine's time is ahead.
+    running: Option<Running>,
+    /// Where it is served.
+    address: SocketAddr,
+    /// By how many milliseconds the engine's time is ahead of what it is: never positive.
     ahead: Arc<AtomicI64>,
     pool: PgPool,
     subscriptions: usize,
     /// Whose invoices are counted: those of this round.
     since: Uuid,
     other: Uuid,
-    _mails: tempfile::TempDir,
+    mails: tempfile::TempDir,
 }
 
 fn fresh() -> IdempotencyKey {
@@ -129,43 +132,53 @@ fn fresh() -> IdempotencyKey {
 impl Day {
     async fn begin(bench: &Bench) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let address = listener.local_addr()?;
+        let url = format!("http://{address}");
         let (provider, provider_url) = start_provider(&url).await?;
         let pool = bench.pool().clone();
         publish(&pool).await?;
-        let mails = tempfile::tempdir()?;
-        let ahead = Arc::new(AtomicI64::new(0));
-        let config = served(&pool, listener, mails.path());
+        let client = Client::new(&url, &token(&pool, "bench", Role::Admin).await?)?;
+        let mut day = Self {
+            client,
+            provider,
+            provider_url,
+            running: None,
+            address,
+            ahead: Arc::new(AtomicI64::new(-2 * A_MONTH_MS)),
+            pool,
+            subscriptions: 0,
+            since: Uuid::nil(),
+            other: Uuid::nil(),
+            mails: tempfile::tempdir()?,
+        };
+        day.move_provider(-2 * A_MONTH_MS).await?;
+        day.serve(listener, true).await?;
+        let (another, key) = (tenant("Another"), fresh());
+        let other = day.client.create_tenant(&another, &key).await?;
+        (day.since, day.other) = (other.tenant_id, other.tenant_id);
+        Ok(day)
+    }
+
+    /// Serves, with the engine's time moved or not.
+    async fn serve(&mut self, listener: TcpListener, moved: bool) -> anyhow::Result<()> {
+        let config = served(&self.pool, listener, self.mails.path());
         let running = start(ServeConfig {
             worker: Some(WorkerConfig::default()),
             stripe: StripeConfig {
-                url: provider_url.clone(),
+                url: self.provider_url.clone(),
                 secret_key: KEY.to_owned(),
                 webhook_secrets: vec![SECRET.to_owned()],
             },
             // Runs of the bench's own workflows may be left of other workloads.
             allow_stranding: true,
             pool: PoolConfig {
-                clock_offset_ms: Some(ahead.clone()),
+                clock_offset_ms: moved.then(|| self.ahead.clone()),
                 ..config.pool
             },
             ..config
-        })
-        .await?;
-        let client = Client::new(&url, &token(&pool, "bench", Role::Admin).await?)?;
-        let other = client.create_tenant(&tenant("Another"), &fresh()).await?;
-        Ok(Self {
-            client,
-            provider,
-            provider_url,
-            running,
-            ahead,
-            pool,
-            subscriptions: 0,
-            since: other.tenant_id,
-            other: other.tenant_id,
-            _mails: mails,
-        })
+        });
+        self.running = Some(running.await?);
+        Ok(())
     }
 
     /// So many subscriptions more, which have paid for their first month.
@@ -273,27 +286,45 @@ impl Day {
     }
 
     /// Moves the engine's time, and with it the provider's, whose webhooks bear it.
-    async fn go_on_a_month(&self) -> anyhow::Result<()> {
+    async fn go_on_a_month(&mut self) -> anyhow::Result<()> {
         let ahead = self.ahead.load(Ordering::Relaxed) + A_MONTH_MS;
+        self.move_provider(ahead).await?;
+        self.ahead.store(ahead, Ordering::Relaxed);
+        if ahead == 0 {
+            self.stop().await;
+            let listener = TcpListener::bind(self.address).await?;
+            self.serve(listener, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn move_provider(&self, ahead: i64) -> anyhow::Result<()> {
         let url = format!("{}/sandbox/clock", self.provider_url.trim_end_matches('/'));
         let moved = reqwest::Client::new()
             .put(url)
             .json(&serde_json::json!({ "ahead_milliseconds": ahead }))
             .send();
         moved.await?.error_for_status()?;
-        self.ahead.store(ahead, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown().await;
+        }
     }
 
     /// Moves the time over the day on which all are due, and waits until everything is paid; what another
     /// tenant feels of it, if that is wanted.
-    async fn renew(&self, with_others: bool) -> anyhow::Result<Renewed> {
+    async fn renew(&mut self, with_others: bool) -> anyhow::Result<Renewed> {
         let (paid, requests) = (self.paid().await?, self.requests().await?);
         let renewals = self.subscriptions as f64;
+        // With the start of a node, where that is needed.
         let began = Instant::now();
         self.go_on_a_month().await?;
+        let day = &*self;
         let renewed = async {
-            self.until_paid(paid + renewals).await?;
+            day.until_paid(paid + renewals).await?;
             anyhow::Ok(began.elapsed().as_secs_f64())
         };
         tokio::pin!(renewed);
@@ -302,7 +333,7 @@ impl Day {
             if !with_others {
                 break renewed.await?;
             }
-            let look = self.others();
+            let look = day.others();
             tokio::pin!(look);
             tokio::select! {
                 seconds = &mut renewed => {
@@ -315,7 +346,7 @@ impl Day {
         Ok(Renewed {
             renewals,
             seconds,
-            requests: self.requests().await? - requests,
+            requests: day.requests().await? - requests,
             others,
         })
     }
@@ -353,24 +384,8 @@ impl Day {
         }
     }
 
-    /// Cancels the other's trials, so that their end is no work of the day.
-    async fn end_others(&self) -> anyhow::Result<()> {
-        let cancel = CancelSubscription {
-            when: When::Now,
-            ..CancelSubscription::default()
-        };
-        for of in self.client.list_subscriptions(self.other).await? {
-            let (id, key) = (of.subscription_id, fresh());
-            let client = &self.client;
-            client
-                .cancel_subscription(self.other, id, &cancel, &key)
-                .await?;
-        }
-        Ok(())
-    }
-
     async fn end(mut self) -> anyhow::Result<()> {
-        self.running.shutdown().await;
+        self.stop().await;
         self.provider.kill().await?;
         Ok(())
     }

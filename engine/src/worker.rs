@@ -416,16 +416,36 @@ impl Station {
                     return;
                 }
             };
-            tokio::select! {
-                () = self.bell.heard() => polls = false,
-                () = self.look.notified() => polls = false,
-                () = hall.freed(), if held_back => {}
-                () = seats.shorter(), if held_back => {}
-                () = hall.spending() => {}
-                () = clock::sleep(wait) => {}
-                () = self.stop.cancelled() => {}
-                () = lost.cancelled() => {}
+            let crowded = held_back.then_some(seats);
+            polls &= !self.is_woken(wait, lost, (hall, crowded)).await;
+        }
+    }
+
+    /// Waits until somebody rings, there is room for who waits for it, or the time is over; whether somebody
+    /// rang.
+    async fn is_woken(
+        &self,
+        wait: Duration,
+        lost: &CancellationToken,
+        (hall, crowded): (&Hall, Option<&Seats>),
+    ) -> bool {
+        let room = async {
+            match crowded {
+                Some(seats) => tokio::select! {
+                    () = hall.freed() => {}
+                    () = seats.shorter() => {}
+                },
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            () = self.bell.heard() => true,
+            () = self.look.notified() => true,
+            () = room => false,
+            () = hall.spending() => false,
+            () = clock::sleep(wait) => false,
+            () = self.stop.cancelled() => false,
+            () = lost.cancelled() => false,
         }
     }
 

@@ -460,7 +460,7 @@ enum Stopped {
     /// The next visit goes on.
     Between,
     /// Something is in the way.
-    With(Answer),
+    With(Box<Answer>),
 }
 
 impl Batch<'_> {
@@ -469,7 +469,7 @@ impl Batch<'_> {
         let stopped = self.fill_some(&mut keys).await?;
         self.opened.site.flush(&keys).await?;
         Ok(match stopped {
-            Stopped::With(answer) => answer,
+            Stopped::With(answer) => *answer,
             Stopped::AtTheEnd => {
                 self.rest_at_the_end().await;
                 self.walked(true)
@@ -505,7 +505,7 @@ impl Batch<'_> {
                 }
                 Err(error) => {
                     if let Some(answer) = self.judge(error, asked).await? {
-                        return Ok(Stopped::With(answer));
+                        return Ok(Stopped::With(Box::new(answer)));
                     }
                 }
             }

@@ -178,11 +178,7 @@ pub(super) async fn look(
             since,
             ..
         } => {
-            let state = store::find_debt_state(conn, tenant, shard, *currency).await?;
-            facts.moot = state.is_some_and(|state| state != "clear");
-            if let Some(since) = since {
-                facts.moot |= !store::is_paid_since(conn, tenant, shard, *currency, *since).await?;
-            }
+            facts.moot = !is_recovered(conn, tenant, shard, *currency, *since).await?;
         }
         // What has ended is told whatever came after; what only waits may have been paid.
         Input::Final {
@@ -209,6 +205,24 @@ pub(super) async fn look(
         | Input::Cancelled { .. } => {}
     }
     Ok(facts)
+}
+
+/// Whether nothing is owed any more, and something was paid since it was.
+async fn is_recovered(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    shard: ShardId,
+    currency: Currency,
+    since: Option<DateTime<Utc>>,
+) -> sqlx::Result<bool> {
+    let state = store::find_debt_state(conn, tenant, shard, currency).await?;
+    if state.is_some_and(|state| state != "clear") {
+        return Ok(false);
+    }
+    match since {
+        Some(since) => store::is_paid_since(conn, tenant, shard, currency, since).await,
+        None => Ok(true),
+    }
 }
 
 /// Looks at a debt that stands as the mail says.

@@ -75,6 +75,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Measured> {
     let memory = resident_bytes()?;
     let all = day.renew(true).await?;
     let memory = (resident_bytes()? - memory) / (1024.0 * 1024.0);
+    day.until_quiet().await?;
     let mut alone = Vec::new();
     for _ in 0..LOOKS_ALONE {
         alone.extend(day.others().await?);
@@ -283,6 +284,18 @@ impl Day {
             anyhow::ensure!(began.elapsed() < PATIENCE, "{paid} of {wanted} are paid");
             tenure_engine::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Waits until the mails that tell of it are sent, too.
+    async fn until_quiet(&self) -> anyhow::Result<()> {
+        let busy = "select exists (select from engine.due where due_at <= engine.now())
+             or exists (select from engine.nudge)";
+        let began = Instant::now();
+        while sqlx::query_scalar(busy).fetch_one(&self.pool).await? {
+            anyhow::ensure!(began.elapsed() < PATIENCE, "there is always something due");
+            tenure_engine::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Moves the engine's time, and with it the provider's, whose webhooks bear it.

@@ -499,7 +499,7 @@ impl Batch<'_> {
             match filled {
                 Ok(filled) => {
                     keys.push(key);
-                    if self.take(filled, asked) {
+                    if self.take(filled) {
                         return Ok(Stopped::AtTheEnd);
                     }
                 }
@@ -530,7 +530,7 @@ impl Batch<'_> {
     }
 
     /// Takes what a statement did; whether the range has come to its end.
-    fn take(&mut self, filled: Filled, asked: u32) -> bool {
+    fn take(&mut self, filled: Filled) -> bool {
         self.at.seq += 1;
         self.at.busy = 0;
         let Some(last) = filled.last else {
@@ -538,7 +538,7 @@ impl Batch<'_> {
         };
         self.advance(last, filled.rows, filled.ms, filled.wal_bytes);
         self.at.written += i64::try_from(filled.written).unwrap_or(i64::MAX);
-        filled.rows < asked
+        filled.short
     }
 
     fn advance(&mut self, last: Key, rows: u32, ms: f64, wal_bytes: f64) {

@@ -32,6 +32,10 @@ pub(super) struct Filled {
     pub(super) last: Option<Key>,
     /// Rows that it covered.
     pub(super) rows: u32,
+    /// Whether there were fewer than it was to cover: the end. Kept with the answer, because whoever finds that
+    /// in the ledger may have come with another size.
+    #[serde(default)]
+    pub(super) short: bool,
     /// Rows that it wrote.
     pub(super) written: u64,
     pub(super) ms: f64,
@@ -227,6 +231,7 @@ pub(super) async fn fill(
         return Ok(Filled {
             last: None,
             rows: 0,
+            short: true,
             written: 0,
             ms: 0.0,
             wal_bytes: 0.0,
@@ -245,6 +250,7 @@ pub(super) async fn fill(
     Ok(Filled {
         last: Some(last),
         rows: u32::try_from(count).unwrap_or(u32::MAX),
+        short: count < i64::from(rows),
         written,
         ms,
         wal_bytes,

@@ -204,8 +204,8 @@ impl Site {
     /// Waits until the work under these keys of one job is on disk.
     ///
     /// # Errors
-    /// [`ProductError::LostCommits`] when some of it is gone, so that all is to be done again under the same
-    /// keys; [`ProductError::Database`].
+    /// [`ProductError::LostCommits`] when some of it is gone, so that all is to be done again;
+    /// [`ProductError::Database`].
     pub async fn flush(&self, keys: &[OnceKey]) -> Result<(), ProductError> {
         let Some(first) = keys.first() else {
             return Ok(());

@@ -10,11 +10,18 @@
 //! A settlement that starts, watches or signals other runs has a transaction of its own, and so
 //! does not stand in the committers' way: followers write those, several at a time.
 //!
+//! A visit does not wait for the record of its last step: the record is on its way (a [`Landing`])
+//! while the visit ends, and the settlement is written with it, in one commit, or after it.
+//!
 //! A commit whose answer was lost (the connection broke) is neither done nor failed: it is read
 //! again before anybody is told.
 
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -24,7 +31,7 @@ use crate::bell::Bell;
 use crate::clock;
 use crate::error::StepError;
 use crate::follow;
-use crate::id::TenantId;
+use crate::id::{RunId, TenantId};
 use crate::lanes::Lanes;
 use crate::lease::Lease;
 use crate::memory::Memory;
@@ -52,16 +59,73 @@ pub(crate) enum SettleResult {
     Settled(Box<Settlement>, Settled),
     Fenced,
     Failed(StepError),
+    /// The database will never take the record of a step before it: nothing was settled.
+    Unrecorded(Unrecorded),
+}
+
+/// Whether a record is durable; false when it was fenced.
+pub(crate) type Landed = Result<bool, Unrecorded>;
+
+/// A record that the database will never take.
+#[derive(Debug)]
+pub(crate) struct Unrecorded {
+    pub(crate) step: String,
+    pub(crate) message: String,
+}
+
+/// A record on its way.
+#[derive(Debug)]
+pub(crate) struct Landing {
+    step: String,
+    answer: oneshot::Receiver<Result<bool, String>>,
+}
+
+impl Landing {
+    /// Whether it is durable, once that is known; false when it was fenced. Not to be asked again then.
+    pub(crate) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Landed> {
+        Pin::new(&mut self.answer).poll(cx).map(|answer| {
+            let answer = answer.unwrap_or(Ok(false));
+            let step = std::mem::take(&mut self.step);
+            answer.map_err(|message| Unrecorded { step, message })
+        })
+    }
+
+    /// Waits until it is known whether it is durable.
+    pub(crate) async fn done(mut self) -> Landed {
+        poll_fn(|cx| self.poll(cx)).await
+    }
 }
 
 type RecordReply = oneshot::Sender<Result<bool, String>>;
-type SettleReply = oneshot::Sender<SettleResult>;
-type FollowUp = (Box<Settlement>, SettleReply);
+type Recording = (Vec<StepRecord>, RecordReply);
+
+/// A settlement, and the record that is to be durable before it or with it.
+struct Settling {
+    settlement: Box<Settlement>,
+    after: Option<Landing>,
+    reply: oneshot::Sender<SettleResult>,
+}
+
+impl Settling {
+    /// Waits for the record that it comes after; whoever need not go on is told.
+    async fn landed(mut self) -> Option<Self> {
+        let Some(landing) = self.after.take() else {
+            return Some(self);
+        };
+        let refused = match landing.done().await {
+            Ok(true) => return Some(self),
+            Ok(false) => SettleResult::Fenced,
+            Err(error) => SettleResult::Unrecorded(error),
+        };
+        let _ = self.reply.send(refused);
+        None
+    }
+}
 
 enum Request {
     Record(Vec<StepRecord>, RecordReply),
     Report(Report, RecordReply),
-    Settle(Box<Settlement>, SettleReply),
+    Settle(Settling),
 }
 
 /// The way in; each visit waits for its answer, so no more wait here than are in flight.
@@ -86,7 +150,7 @@ impl Drop for Door {
 #[derive(Default)]
 struct Queue {
     lanes: Mutex<Lanes<Request>>,
-    follow_ups: Mutex<Lanes<FollowUp>>,
+    follow_ups: Mutex<Lanes<Settling>>,
     closed: AtomicBool,
     /// Wakes the first committer.
     asked: Notify,
@@ -147,16 +211,13 @@ impl Committer {
         self.lease.is_trusted()
     }
 
-    /// Records steps; true when they are durable, false when fenced, an error when the database
-    /// will never take them.
-    pub(crate) async fn record(
-        &self,
-        tenant: TenantId,
-        records: Vec<StepRecord>,
-    ) -> Result<bool, String> {
+    /// Sends the records of steps on their way.
+    pub(crate) fn record(&self, tenant: TenantId, records: Vec<StepRecord>) -> Landing {
         let (reply, answer) = oneshot::channel();
+        let last = records.last();
+        let step = last.map(|record| record.name.clone()).unwrap_or_default();
         self.ask(tenant, Request::Record(records, reply));
-        answer.await.unwrap_or(Ok(false))
+        Landing { step, answer }
     }
 
     /// Keeps a report of progress; false when fenced.
@@ -166,15 +227,23 @@ impl Committer {
         answer.await.unwrap_or(Ok(false))
     }
 
-    /// Settles a run.
-    pub(crate) async fn settle(&self, settlement: Settlement) -> SettleResult {
+    /// Settles a run, once the record of its last step is durable, or with it.
+    pub(crate) async fn settle(
+        &self,
+        settlement: Settlement,
+        after: Option<Landing>,
+    ) -> SettleResult {
         let (reply, answer) = oneshot::channel();
         let tenant = settlement.run.tenant_id;
-        let settlement = Box::new(settlement);
-        if follow::has_follow_up(&settlement) {
-            self.door.0.push_follow_up(tenant, (settlement, reply));
+        let settling = Settling {
+            settlement: Box::new(settlement),
+            after,
+            reply,
+        };
+        if follow::has_follow_up(&settling.settlement) {
+            self.door.0.push_follow_up(tenant, settling);
         } else {
-            self.ask(tenant, Request::Settle(settlement, reply));
+            self.ask(tenant, Request::Settle(settling));
         }
         answer.await.unwrap_or(SettleResult::Fenced)
     }
@@ -226,13 +295,13 @@ impl Queue {
         }
     }
 
-    fn push_follow_up(&self, tenant: TenantId, follow_up: FollowUp) {
+    fn push_follow_up(&self, tenant: TenantId, follow_up: Settling) {
         lock(&self.follow_ups).push(tenant, follow_up);
         self.follow.notify_one();
     }
 
     /// Waits for a follower's next settlement; none when the queue is closed and served.
-    async fn next_follow_up(&self) -> Option<FollowUp> {
+    async fn next_follow_up(&self) -> Option<Settling> {
         loop {
             let closed = self.closed.load(Ordering::Acquire);
             let (taken, left) = {
@@ -271,9 +340,11 @@ async fn serve(desk: Desk, queue: Arc<Queue>) {
 
 /// One follower.
 async fn follow_up(desk: Desk, queue: Arc<Queue>) {
-    while let Some((settlement, reply)) = queue.next_follow_up().await {
-        let result = desk.settle_alone(settlement).await;
-        let _ = reply.send(result);
+    while let Some(settling) = queue.next_follow_up().await {
+        if let Some(settling) = settling.landed().await {
+            let result = desk.settle_alone(settling.settlement).await;
+            let _ = settling.reply.send(result);
+        }
     }
 }
 
@@ -286,21 +357,60 @@ impl Desk {
             match request {
                 Request::Record(record, reply) => records.push((record, reply)),
                 Request::Report(report, reply) => reports.push((report, reply)),
-                Request::Settle(settlement, reply) => plain.push((settlement, reply)),
+                Request::Settle(settling) => plain.push(settling),
             }
         }
-        if !records.is_empty() {
-            self.write_records(records).await;
-        }
-        if !plain.is_empty() {
-            self.write_settlements(plain).await;
+        match (records.is_empty(), plain.is_empty()) {
+            (false, false) => self.write_both(records, plain).await,
+            (false, true) => self.write_records(records).await,
+            (true, false) => self.write_settlements(landed(plain).await).await,
+            (true, true) => {}
         }
         if !reports.is_empty() {
             self.write_reports(reports).await;
         }
     }
 
-    async fn write_records(&self, mut requests: Vec<(Vec<StepRecord>, RecordReply)>) {
+    /// Records and settlements in one commit, those of one run among them.
+    async fn write_both(&self, records: Vec<Recording>, settlings: Vec<Settling>) {
+        // Another committer may be at what one of them comes after.
+        let runs = records.iter().flat_map(|(rows, _)| rows);
+        let here: HashSet<RunId> = runs.map(|row| row.key.run_id).collect();
+        let (mut plain, elsewhere): (Vec<_>, Vec<_>) = settlings
+            .into_iter()
+            .partition(|one| one.after.is_none() || here.contains(&one.settlement.run.key.run_id));
+        plain.extend(landed(elsewhere).await);
+        if plain.is_empty() {
+            return self.write_records(records).await;
+        }
+        let rows: Vec<&StepRecord> = records.iter().flat_map(|(rows, _)| rows).collect();
+        let settlements: Vec<&Settlement> = plain.iter().map(|one| &*one.settlement).collect();
+        let (worker, slot) = (self.lease.worker, self.slot);
+        let written = match self.pool.acquire().await {
+            Ok(mut conn) => {
+                store::settle::apply_with(&mut conn, worker, slot, (&rows, &settlements)).await
+            }
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok((written, applied)) => {
+                self.tell_recorded(records, &written);
+                self.tell_settled(plain, &applied);
+            }
+            Err(error) if is_lost(&error) && !is_undone(&error) => {
+                self.record_each_after_loss(records).await;
+                self.settle_each_after_loss(landed(plain).await).await;
+            }
+            // One of them is bad, or waited too long for a run that somebody has locked: those of a kind
+            // find it among themselves, and no record waits for a settlement.
+            Err(_) => {
+                self.write_records(records).await;
+                self.write_settlements(landed(plain).await).await;
+            }
+        }
+    }
+
+    async fn write_records(&self, mut requests: Vec<Recording>) {
         let rows: Vec<&StepRecord> = requests.iter().flat_map(|(rows, _)| rows).collect();
         let written = match self.pool.acquire().await {
             Ok(mut conn) => {
@@ -309,28 +419,8 @@ impl Desk {
             Err(error) => Err(error),
         };
         match written {
-            Ok(written) => {
-                tally::committed(Commit::Steps, rows.len());
-                tally::fenced(rows.len().saturating_sub(written.len()));
-                let first = rows
-                    .iter()
-                    .find(|row| written.contains(&(row.key.run_id, row.seq)));
-                if let Some(first) = first {
-                    self.memory.recorded(first, written.len());
-                }
-                for (rows, reply) in requests {
-                    let durable = rows
-                        .iter()
-                        .all(|row| written.contains(&(row.key.run_id, row.seq)));
-                    let _ = reply.send(Ok(durable));
-                }
-            }
-            Err(error) if is_lost(&error) => {
-                for (rows, reply) in requests {
-                    let result = self.record_after_loss(&rows).await;
-                    let _ = reply.send(result);
-                }
-            }
+            Ok(written) => self.tell_recorded(requests, &written),
+            Err(error) if is_lost(&error) => self.record_each_after_loss(requests).await,
             Err(error) if requests.len() == 1 => {
                 for (_, reply) in requests {
                     let _ = reply.send(Err(error.to_string()));
@@ -341,6 +431,28 @@ impl Desk {
                 Box::pin(self.write_records(requests)).await;
                 Box::pin(self.write_records(second)).await;
             }
+        }
+    }
+
+    /// Tells what was recorded to those who asked for it.
+    fn tell_recorded(&self, requests: Vec<Recording>, written: &HashSet<(RunId, i32)>) {
+        let rows = || requests.iter().flat_map(|(rows, _)| rows);
+        let is_written = |row: &StepRecord| written.contains(&(row.key.run_id, row.seq));
+        let count = rows().count();
+        tally::committed(Commit::Steps, count);
+        tally::fenced(count.saturating_sub(written.len()));
+        if let Some(first) = rows().find(|row| is_written(row)) {
+            self.memory.recorded(first, written.len());
+        }
+        for (rows, reply) in requests {
+            let _ = reply.send(Ok(rows.iter().all(is_written)));
+        }
+    }
+
+    async fn record_each_after_loss(&self, requests: Vec<Recording>) {
+        for (rows, reply) in requests {
+            let result = self.record_after_loss(&rows).await;
+            let _ = reply.send(result);
         }
     }
 
@@ -362,8 +474,11 @@ impl Desk {
         }
     }
 
-    async fn write_settlements(&self, mut requests: Vec<(Box<Settlement>, SettleReply)>) {
-        let rows: Vec<&Settlement> = requests.iter().map(|(row, _)| &**row).collect();
+    async fn write_settlements(&self, mut requests: Vec<Settling>) {
+        if requests.is_empty() {
+            return;
+        }
+        let rows: Vec<&Settlement> = requests.iter().map(|one| &*one.settlement).collect();
         let applied = match self.pool.acquire().await {
             Ok(mut conn) => {
                 store::settle::apply(&mut conn, self.lease.worker, self.slot, &rows).await
@@ -371,37 +486,12 @@ impl Desk {
             Err(error) => Err(error),
         };
         match applied {
-            Ok(applied) => {
-                tally::committed(Commit::Settlements, rows.len());
-                tally::fenced(rows.len().saturating_sub(applied.len()));
-                let is_applied =
-                    |row: &&&Settlement| applied.iter().any(|(run, _)| *run == row.run.key.run_id);
-                if let Some(first) = rows.iter().find(is_applied) {
-                    self.memory.settled(first, applied.len());
-                }
-                for (settlement, reply) in requests {
-                    let key = settlement.run.key.run_id;
-                    let settled = applied.iter().find(|(run, _)| *run == key);
-                    let result = match settled {
-                        Some((_, settled)) => {
-                            self.ring_for(&settlement);
-                            SettleResult::Settled(settlement, *settled)
-                        }
-                        None => SettleResult::Fenced,
-                    };
-                    let _ = reply.send(result);
-                }
-            }
-            Err(error) if is_lost(&error) => {
-                for (settlement, reply) in requests {
-                    let result = self.settle_after_loss(settlement).await;
-                    let _ = reply.send(result);
-                }
-            }
+            Ok(applied) => self.tell_settled(requests, &applied),
+            Err(error) if is_lost(&error) => self.settle_each_after_loss(requests).await,
             Err(error) if requests.len() == 1 => {
-                for (_, reply) in requests {
+                for one in requests {
                     let error = StepError::retryable(follow::NOT_SETTLEABLE, &error);
-                    let _ = reply.send(SettleResult::Failed(error));
+                    let _ = one.reply.send(SettleResult::Failed(error));
                 }
             }
             Err(_) => {
@@ -409,6 +499,36 @@ impl Desk {
                 Box::pin(self.write_settlements(requests)).await;
                 Box::pin(self.write_settlements(second)).await;
             }
+        }
+    }
+
+    /// Tells what was settled to those who asked for it.
+    fn tell_settled(&self, requests: Vec<Settling>, applied: &HashMap<RunId, Settled>) {
+        tally::committed(Commit::Settlements, requests.len());
+        tally::fenced(requests.len().saturating_sub(applied.len()));
+        let is_applied = |one: &&Settling| applied.contains_key(&one.settlement.run.key.run_id);
+        if let Some(first) = requests.iter().find(is_applied) {
+            self.memory.settled(&first.settlement, applied.len());
+        }
+        for Settling {
+            settlement, reply, ..
+        } in requests
+        {
+            let result = match applied.get(&settlement.run.key.run_id) {
+                Some(settled) => {
+                    self.ring_for(&settlement);
+                    SettleResult::Settled(settlement, *settled)
+                }
+                None => SettleResult::Fenced,
+            };
+            let _ = reply.send(result);
+        }
+    }
+
+    async fn settle_each_after_loss(&self, requests: Vec<Settling>) {
+        for one in requests {
+            let result = self.settle_after_loss(one.settlement).await;
+            let _ = one.reply.send(result);
         }
     }
 
@@ -498,7 +618,12 @@ impl Desk {
                     return self.settle_alone(settlement).await;
                 }
                 let (reply, answer) = oneshot::channel();
-                Box::pin(self.write_settlements(vec![(settlement, reply)])).await;
+                let again = Settling {
+                    settlement,
+                    after: None,
+                    reply,
+                };
+                Box::pin(self.write_settlements(vec![again])).await;
                 return answer.await.unwrap_or(SettleResult::Fenced);
             }
             let applied = standing.epoch == settlement.run.epoch.0;
@@ -534,6 +659,23 @@ impl Desk {
             self.bell.ring_here();
         }
     }
+}
+
+/// Those whose records are durable; the others have been told.
+async fn landed(settlings: Vec<Settling>) -> Vec<Settling> {
+    let mut landed = Vec::with_capacity(settlings.len());
+    for settling in settlings {
+        landed.extend(settling.landed().await);
+    }
+    landed
+}
+
+/// Whether the server said that the statement was rolled back: it waited too long, or for a ring of others.
+fn is_undone(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == "55P03" || code == "57014" || code.starts_with("40"))
 }
 
 /// Whether the error leaves open if the statement was committed.

@@ -5,13 +5,18 @@
 //! the visit is cut off, and comes back when the delay has passed. What is recorded without an
 //! outside effect (`now`, `uuid`) rides with the next record, and is durable before the next
 //! outside effect starts, so that a repeated effect is the same to the letter.
+//!
+//! The answer of a step is on its way to the disk when the handler has it. The next effect waits
+//! until it is there, and the end of the visit is settled with it or after it; so whatever follows
+//! from an answer is preceded by it, and the last step of a visit costs no wait of its own.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -19,6 +24,7 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::Mutex;
 use tokio::time::error::Elapsed;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
@@ -26,7 +32,7 @@ use uuid::Uuid;
 
 use crate::breaker::Breakers;
 use crate::clock;
-use crate::committer::Committer;
+use crate::committer::{Committer, Landed, Landing, Unrecorded};
 use crate::error::{ErrorRecord, Retry, StepError};
 use crate::gate;
 use crate::id::{self, RunId, ShardId, TenantId};
@@ -52,6 +58,10 @@ pub struct Context {
     pin: String,
     journal: RefCell<Journal>,
     riders: RefCell<Vec<StepRecord>>,
+    /// The records that are on their way, in their order.
+    landings: RefCell<VecDeque<Landing>>,
+    /// Who waits for them holds it, so that nobody passes.
+    gate: Mutex<()>,
     reverses: RefCell<Vec<Reverse>>,
     suspension: RefCell<Option<Suspension>>,
     event_recorded: Cell<bool>,
@@ -135,6 +145,8 @@ impl Context {
             received_at: occasion.received_at,
             journal: RefCell::new(Journal::new(entries)),
             riders: RefCell::default(),
+            landings: RefCell::default(),
+            gate: Mutex::default(),
             reverses: RefCell::default(),
             suspension: RefCell::default(),
             tools,
@@ -204,6 +216,11 @@ impl Context {
         self.reverses.take()
     }
 
+    /// The records that the visit's end comes after.
+    pub(crate) fn take_landings(&self) -> VecDeque<Landing> {
+        self.landings.take()
+    }
+
     /// What the tenant's payloads are sealed with.
     pub(crate) fn keys(&self) -> &TenantKeys {
         &self.run.keys
@@ -228,6 +245,9 @@ impl Context {
     /// `work` may run more than once, with the same [`Step::key`]; a refusal by the outside is an
     /// answer, not an error. Retryable errors do not come back here while the policy allows
     /// another attempt: the visit is cut off and repeated later.
+    ///
+    /// The answer is durable before the next step's effect starts and before anything of the
+    /// transition is, but not yet when this returns: an effect belongs into a step.
     ///
     /// # Errors
     /// A terminal error of `work`, or its last one when the policy is exhausted and says
@@ -277,7 +297,7 @@ impl Context {
             Ok(value) => {
                 self.pass(Moment::Answered, name).await?;
                 let answer = self.encode(name, &value).await;
-                self.record(self.entry(name, seq, false, answer)).await;
+                self.record(self.entry(name, seq, false, answer));
                 Ok(value)
             }
             Err(error) => self.failed(name, seq, policy, &tries, error).await,
@@ -382,6 +402,7 @@ impl Context {
             Err(entry) => return self.replay(entry).await,
         };
         let policy = RetryPolicy::DEFAULT;
+        self.landed().await;
         // Before anything is counted: whose turn has not come is not late.
         let seat = self
             .tools
@@ -471,7 +492,7 @@ impl Context {
             return self.suspend(Suspension::Stuck { kind, error }).await;
         }
         let answer = self.encode(name, &error.record).await;
-        self.record(self.entry(name, seq, true, answer)).await;
+        self.record(self.entry(name, seq, true, answer));
         Err(StepError::terminal(error.record.code, error.record.message))
     }
 
@@ -563,40 +584,45 @@ impl Context {
         }
     }
 
-    /// Makes the riders durable: an outside effect is about to start.
+    /// Makes durable what has been recorded, and the riders: an outside effect is about to start.
     async fn flush(&self) {
         let riders = std::mem::take(&mut *self.riders.borrow_mut());
         if !riders.is_empty() {
-            self.write(riders).await;
+            self.send(riders);
         }
+        self.landed().await;
     }
 
-    async fn record(&self, record: StepRecord) {
+    /// Records with the riders, and waits for nothing.
+    fn record(&self, record: StepRecord) {
         let mut records = std::mem::take(&mut *self.riders.borrow_mut());
         records.push(record);
-        self.write(records).await;
+        self.send(records);
     }
 
-    async fn write(&self, records: Vec<StepRecord>) {
-        let name = records.last().map(|record| record.name.clone());
-        match self
-            .tools
-            .committer
-            .record(self.run.tenant_id, records)
-            .await
-        {
-            Ok(true) => {}
-            Ok(false) => self.suspend(Suspension::Abandon).await,
-            Err(message) => {
-                let error = StoredError {
-                    code: "not_recordable".to_owned(),
-                    message,
-                    step: name,
-                    event: None,
-                    began: None,
+    fn send(&self, records: Vec<StepRecord>) {
+        let landing = self.tools.committer.record(self.run.tenant_id, records);
+        self.landings.borrow_mut().push_back(landing);
+    }
+
+    /// Waits until what has been recorded is durable. A landing stays where it is until it is known what
+    /// came of it: whoever drops this loses none.
+    async fn landed(&self) {
+        let _gate = self.gate.lock().await;
+        let next = || {
+            std::future::poll_fn(|cx| {
+                let mut landings = self.landings.borrow_mut();
+                let Some(first) = landings.front_mut() else {
+                    return Poll::Ready(None);
                 };
-                let kind = "not_recordable";
-                self.suspend(Suspension::Stuck { kind, error }).await
+                let landed = ready!(first.poll(cx));
+                landings.pop_front();
+                Poll::Ready(Some(landed))
+            })
+        };
+        while let Some(landed) = next().await {
+            if let Some(suspension) = cut_off_by(landed) {
+                self.suspend(suspension).await
             }
         }
     }
@@ -668,6 +694,29 @@ fn stored(step: &str, record: ErrorRecord) -> StoredError {
         step: Some(step.to_owned()),
         event: None,
         began: None,
+    }
+}
+
+/// How a visit is cut off by what came of a record, if it is.
+pub(crate) fn cut_off_by(landed: Landed) -> Option<Suspension> {
+    match landed {
+        Ok(true) => None,
+        Ok(false) => Some(Suspension::Abandon),
+        Err(error) => Some(not_recordable(error)),
+    }
+}
+
+/// What becomes of a visit whose answer the database will never take.
+pub(crate) fn not_recordable(error: Unrecorded) -> Suspension {
+    Suspension::Stuck {
+        kind: "not_recordable",
+        error: StoredError {
+            code: "not_recordable".to_owned(),
+            message: error.message,
+            step: Some(error.step),
+            event: None,
+            began: None,
+        },
     }
 }
 

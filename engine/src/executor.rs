@@ -16,8 +16,8 @@ use tracing::field::Empty;
 use crate::breaker::Breakers;
 use crate::choose::{self, Mark, NextEvent};
 use crate::clock;
-use crate::committer::{Committer, SettleResult};
-use crate::context::{Context, Occasion, Tools, panic_text};
+use crate::committer::{Committer, Landing, SettleResult};
+use crate::context::{self, Context, Occasion, Tools, panic_text};
 use crate::error::EngineError;
 use crate::gate::{self, Place};
 use crate::gather;
@@ -52,6 +52,8 @@ pub(crate) struct Held {
     pub(crate) batch: Option<Vec<Vec<u8>>>,
     /// Why its payloads could not be opened, if they could not.
     pub(crate) sealed: Option<Sealed>,
+    /// The record of its last step, while it is on its way.
+    pub(crate) landing: Option<Landing>,
 }
 
 /// Why a run's payloads are not open.
@@ -152,10 +154,14 @@ impl Executor {
                 let (name, event) = (handler.name(), &settlement.log.event);
                 let moment = Moment::Settling;
                 self.registry.pass(moment, name, event).await.ok()?;
-                self.settle(&held, settlement).await
+                self.settle(&mut held, settlement).await
             };
             let written = written.instrument(span.clone()).await;
             let Some((settlement, settled)) = written else {
+                // Whoever has the run next reads its journal: nothing of this hold may come after.
+                if let Some(landing) = held.landing.take() {
+                    let _ = landing.done().await;
+                }
                 span.record("outcome", tally::UNSETTLED);
                 tally::visited(handler.name(), tally::UNSETTLED, begun.elapsed());
                 return Departure::Unclear;
@@ -237,6 +243,7 @@ impl Executor {
             ),
         };
         let occasion = Occasion::of(pin.clone(), consumed.first());
+        held.pin = Some(pin.clone());
         let (end, reverses) = self.run_handler(handler, held, occasion, erased).await;
         let answered = matches!(end, VisitEnd::Answered(_));
         let mut settlement =
@@ -277,6 +284,7 @@ impl Executor {
         let visit = handler.visit(&cx, held.run.version, &held.run.data, event);
         let answered = |answer| VisitEnd::Answered(Box::new(answer));
         let end = run_to_end(&cx, visit, answered).await;
+        let end = land(&cx, held, end).await;
         (end, cx.take_reverses())
     }
 
@@ -288,7 +296,8 @@ impl Executor {
         reverse: &Reverse,
     ) -> VisitEnd {
         let cx = self.context(handler, held, Occasion::of(pin, None));
-        run_to_end(&cx, handler.undo(&cx, reverse), |()| VisitEnd::Undone).await
+        let end = run_to_end(&cx, handler.undo(&cx, reverse), |()| VisitEnd::Undone).await;
+        land(&cx, held, end).await
     }
 
     fn context(&self, handler: &dyn Handler, held: &mut Held, occasion: Occasion) -> Context {
@@ -313,22 +322,28 @@ impl Executor {
     /// attempt of the visit, and one that can never be made (a ring of children) its end.
     async fn settle(
         &self,
-        held: &Held,
+        held: &mut Held,
         mut settlement: Settlement,
     ) -> Option<(Box<Settlement>, Settled)> {
+        let landing = held.landing.take();
         if let Some(dependency) = settlement.shut {
             return self.park(settlement, dependency).await;
         }
         let label = settlement.log.event.clone();
         let reverses = std::mem::take(&mut settlement.reverses);
         let marks = (!reverses.is_empty()).then(|| settlement.marks.clone());
-        let error = match self.committer.settle(settlement).await {
+        let end = match self.committer.settle(settlement, landing).await {
             SettleResult::Settled(settlement, settled) => return Some((settlement, settled)),
             SettleResult::Fenced => return None,
-            SettleResult::Failed(error) => error,
+            SettleResult::Failed(error) => {
+                tracing::warn!(error = %error, "a settlement was refused");
+                VisitEnd::Failed(error)
+            }
+            SettleResult::Unrecorded(error) => {
+                tracing::warn!(error = %error.message, "the record of a step was refused");
+                VisitEnd::Suspended(context::not_recordable(error))
+            }
         };
-        tracing::warn!(error = %error, "a settlement was refused");
-        let end = VisitEnd::Failed(error);
         let mut failed = plan::settle(&held.run, &label, None, end, clock::chance())?;
         if failed.stuck == Some("terminal_error") {
             failed = plan::begin_undo(failed, reverses);
@@ -336,9 +351,12 @@ impl Executor {
         if failed.status == Status::Undoing {
             failed.marks = marks.unwrap_or_default();
         }
+        if let Some(error) = &mut failed.run.error {
+            error.event = error.event.take().or(held.pin.take());
+        }
         // It is let go, so there is nothing to go on with.
         plan::rest_or_keep(&mut failed, false, false);
-        if let SettleResult::Failed(error) = self.committer.settle(failed).await {
+        if let SettleResult::Failed(error) = self.committer.settle(failed, None).await {
             tracing::error!(error = %error, "cannot settle a failed attempt; the lease will tell");
         }
         None
@@ -401,9 +419,9 @@ impl Executor {
         } else {
             plan::no_handler(run)
         };
-        match self.committer.settle(settlement).await {
+        match self.committer.settle(settlement, None).await {
             SettleResult::Settled(..) => {}
-            SettleResult::Fenced | SettleResult::Failed(_) => return Departure::Unclear,
+            _ => return Departure::Unclear,
         }
         // A worker that came up in between has looked for parked runs before this one was there.
         if !handled && let Err(error) = self.unpark_if_handled(run).await {
@@ -422,11 +440,11 @@ impl Executor {
     async fn leave_sealed(&self, run: &ClaimedRun, sealed: &Sealed) -> Departure {
         match self
             .committer
-            .settle(plan::sealed(run, sealed, clock::chance()))
+            .settle(plan::sealed(run, sealed, clock::chance()), None)
             .await
         {
             SettleResult::Settled(..) => Departure::Settled,
-            SettleResult::Fenced | SettleResult::Failed(_) => Departure::Unclear,
+            _ => Departure::Unclear,
         }
     }
 
@@ -545,6 +563,21 @@ async fn run_to_end<T>(
         Ok(Err(suspension)) => VisitEnd::Suspended(suspension),
         Err(panic) => VisitEnd::Panicked(panic_text(&*panic)),
     }
+}
+
+/// Waits for what a visit has recorded. Only the newest record of one that answered is left on its way, for
+/// the settlement to go with it; whatever else ended it comes after all of them.
+async fn land(cx: &Context, held: &mut Held, end: VisitEnd) -> VisitEnd {
+    let mut landings = cx.take_landings();
+    if matches!(end, VisitEnd::Answered(_) | VisitEnd::Undone) {
+        held.landing = landings.pop_back();
+    }
+    let mut cut_off = None;
+    for landing in landings {
+        let landed = landing.done().await;
+        cut_off = cut_off.or(context::cut_off_by(landed));
+    }
+    cut_off.map_or(end, VisitEnd::Suspended)
 }
 
 /// Completes a plan: see [`finish_plan`].

@@ -87,7 +87,7 @@ pub(crate) async fn settle(
 ) -> Result<Option<Settled>, FollowError> {
     let mut tx = crate::pool::begin(pool).await?;
     let applied = store::settle::apply(&mut tx, worker, slot, &[settlement]).await?;
-    let Some((_, settled)) = applied.into_iter().next() else {
+    let Some(settled) = applied.into_values().next() else {
         return Ok(None);
     };
     let follow = &settlement.follow;

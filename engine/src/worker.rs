@@ -884,6 +884,7 @@ async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Res
             permits: Vec::new(),
             batch,
             sealed: None,
+            landing: None,
         });
     }
     Ok(held)

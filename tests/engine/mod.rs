@@ -12,6 +12,7 @@ mod gather;
 mod given_up;
 mod idle;
 mod inspect;
+mod landing;
 mod locks;
 mod operator;
 mod panics;

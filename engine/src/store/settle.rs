@@ -6,7 +6,7 @@
 //! updates the run on its epoch and visit. Rows that are not returned were fenced.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -33,6 +33,38 @@ pub(crate) struct Settled {
     pub(crate) tenant_now: DateTime<Utc>,
 }
 
+/// Records of steps, column by column.
+#[derive(Default)]
+struct Steps<'a> {
+    run_id: Vec<Uuid>,
+    shard_id: Vec<i16>,
+    seq: Vec<i32>,
+    visit: Vec<i64>,
+    version: Vec<i32>,
+    failed: Vec<bool>,
+    name: Vec<&'a str>,
+    event: Vec<Option<&'a str>>,
+    answer: Vec<&'a [u8]>,
+}
+
+impl<'a> Steps<'a> {
+    fn of(records: &[&'a StepRecord]) -> Self {
+        let mut columns = Self::default();
+        for record in records {
+            columns.run_id.push(record.key.run_id.0);
+            columns.shard_id.push(record.key.shard_id.0);
+            columns.seq.push(record.seq);
+            columns.visit.push(record.visit);
+            columns.version.push(record.version);
+            columns.failed.push(record.failed);
+            columns.name.push(&record.name);
+            columns.event.push(record.event.as_deref());
+            columns.answer.push(&record.answer);
+        }
+        columns
+    }
+}
+
 /// Records steps; returns which were written, by run and place.
 pub(crate) async fn record(
     conn: &mut PgConnection,
@@ -40,26 +72,7 @@ pub(crate) async fn record(
     slot: i16,
     records: &[&StepRecord],
 ) -> sqlx::Result<HashSet<(RunId, i32)>> {
-    let mut run_ids = Vec::with_capacity(records.len());
-    let mut shard_ids = Vec::with_capacity(records.len());
-    let mut seqs = Vec::with_capacity(records.len());
-    let mut visits = Vec::with_capacity(records.len());
-    let mut versions = Vec::with_capacity(records.len());
-    let mut failed = Vec::with_capacity(records.len());
-    let mut names = Vec::with_capacity(records.len());
-    let mut events = Vec::with_capacity(records.len());
-    let mut answers = Vec::with_capacity(records.len());
-    for record in records {
-        run_ids.push(record.key.run_id.0);
-        shard_ids.push(record.key.shard_id.0);
-        seqs.push(record.seq);
-        visits.push(record.visit);
-        versions.push(record.version);
-        failed.push(record.failed);
-        names.push(record.name.as_str());
-        events.push(record.event.as_deref());
-        answers.push(record.answer.as_slice());
-    }
+    let steps = Steps::of(records);
     let rows = sqlx::query!(
         r#"
         with lease as materialized (
@@ -80,15 +93,15 @@ pub(crate) async fn record(
         "#,
         worker.0,
         slot,
-        &run_ids,
-        &shard_ids,
-        &seqs,
-        &visits,
-        &versions,
-        &failed,
-        &names as &[&str],
-        &events as &[Option<&str>],
-        &answers as &[&[u8]],
+        &steps.run_id,
+        &steps.shard_id,
+        &steps.seq,
+        &steps.visit,
+        &steps.version,
+        &steps.failed,
+        &steps.name as &[&str],
+        &steps.event as &[Option<&str>],
+        &steps.answer as &[&[u8]],
     )
     .fetch_all(conn)
     .await?;
@@ -231,14 +244,25 @@ pub(crate) fn why_failed(status: Status, error: Option<&StoredError>) -> Option<
 }
 
 /// Applies settlements; returns what each one that was not fenced came to.
-#[expect(clippy::too_many_lines, reason = "one statement")]
 pub(crate) async fn apply(
     conn: &mut PgConnection,
     worker: WorkerId,
     slot: i16,
     settlements: &[&Settlement],
-) -> sqlx::Result<Vec<(RunId, Settled)>> {
-    let c = Columns::of(settlements);
+) -> sqlx::Result<HashMap<RunId, Settled>> {
+    let (_, applied) = apply_with(conn, worker, slot, (&[], settlements)).await?;
+    Ok(applied)
+}
+
+/// Applies settlements and records steps, of the same runs or others; as [`apply`] and [`record`].
+#[expect(clippy::too_many_lines, reason = "one statement")]
+pub(crate) async fn apply_with(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    slot: i16,
+    (records, settlements): (&[&StepRecord], &[&Settlement]),
+) -> sqlx::Result<(HashSet<(RunId, i32)>, HashMap<RunId, Settled>)> {
+    let (c, steps) = (Columns::of(settlements), Steps::of(records));
     let data: Vec<&[u8]> = c.data.iter().map(|data| &**data).collect();
     let output: Vec<Option<&[u8]>> = c.output.iter().map(Option::as_deref).collect();
     let rows = sqlx::query!(
@@ -248,6 +272,15 @@ pub(crate) async fn apply(
           where worker_id = $1
             and slot = $2
           for no key update
+        ), recorded as (
+          insert into engine.step
+            (run_id, shard_id, seq, visit, recorded_at, version, failed, name, event, answer)
+          select t.run_id, t.shard_id, t.seq, t.visit, (select engine.now()), t.version, t.failed, t.name, t.event, t.answer
+          from lease
+          cross join unnest(
+            $40::uuid[], $41::smallint[], $42::integer[], $43::bigint[], $44::integer[], $45::boolean[],
+            $46::text[], $47::text[], $48::bytea[]
+          ) as t (run_id, shard_id, seq, visit, version, failed, name, event, answer)
         ), input as materialized (
           select t.*
           from lease
@@ -405,13 +438,15 @@ pub(crate) async fn apply(
           join hearer on hearer.hearer_id = told.run_id
             and told.signal_id = 'finished:' || hearer.run_id
         )
+        -- A row without a run says that the lease is held, though all were fenced.
         select
-          settled.run_id as "run_id!: RunId",
-          settled.nudged as "nudged!",
-          settled.held as "held!",
+          settled.run_id as "run_id?: RunId",
+          coalesce(settled.nudged, false) as "nudged!",
+          coalesce(settled.held, false) as "held!",
           (select engine.now()) as "now!",
           coalesce(test_clock.now_at, (select engine.now())) as "tenant_now!"
-        from settled
+        from lease
+        left join settled on true
         left join engine.test_clock on test_clock.clock_id = settled.clock_id
         "#,
         worker.0,
@@ -453,21 +488,33 @@ pub(crate) async fn apply(
         &c.begun,
         &c.attributes as &[Option<&Value>],
         &c.later,
+        &steps.run_id,
+        &steps.shard_id,
+        &steps.seq,
+        &steps.visit,
+        &steps.version,
+        &steps.failed,
+        &steps.name as &[&str],
+        &steps.event as &[Option<&str>],
+        &steps.answer as &[&[u8]],
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let settled = Settled {
-                nudged: row.nudged,
-                held: row.held,
-                now: row.now,
-                tenant_now: row.tenant_now,
-            };
-            (row.run_id, settled)
-        })
-        .collect())
+    let held = !rows.is_empty();
+    let written = records.iter().filter(|_| held);
+    let applied = rows.into_iter().filter_map(|row| {
+        let settled = Settled {
+            nudged: row.nudged,
+            held: row.held,
+            now: row.now,
+            tenant_now: row.tenant_now,
+        };
+        Some((row.run_id?, settled))
+    });
+    Ok((
+        written.map(|row| (row.key.run_id, row.seq)).collect(),
+        applied.collect(),
+    ))
 }
 
 /// Where a run stands, to tell what became of a commit whose answer was lost.

@@ -144,7 +144,7 @@ async fn start_child(
                 parent: child.watched.then_some(settlement.run.key.run_id),
                 close: child.close,
                 gathered: false,
-                later: settlement.run.is_later(),
+                later: settlement.run.woken_by_deadline(),
             },
             options: StartOptions::default(),
         },

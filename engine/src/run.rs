@@ -192,6 +192,11 @@ impl ClaimedRun {
         self.level > self.priority
     }
 
+    /// If it is, when the deadline was that woke it.
+    pub(crate) fn woken_by_deadline(&self) -> Option<DateTime<Utc>> {
+        self.is_later().then(|| self.due_at.unwrap_or(self.now))
+    }
+
     /// Opens its payloads with its tenant's keys; what cannot be read stays as it is stored.
     pub(crate) fn open(&mut self, keys: TenantKeys) -> Result<(), Unreadable> {
         self.keys = keys;

@@ -56,8 +56,10 @@ pub(crate) struct Origin {
     pub(crate) close: ClosePolicy,
     /// A fan-out starts it: it is told how the run ended, not what it left behind.
     pub(crate) gathered: bool,
-    /// What a deadline woke starts it: it is due a level later.
-    pub(crate) later: bool,
+    /// What a deadline woke starts it: it is due a level later, just before what else was due at that
+    /// deadline, so that what has been begun is finished before more is begun. What a message woke
+    /// after that has no such instant, and what it starts is due now.
+    pub(crate) later: Option<DateTime<Utc>>,
 }
 
 /// The version of a run whose data is its input: a worker makes the first state of it.

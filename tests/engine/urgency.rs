@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
 use tenure_engine::{
-    Context, Event, Limit, Need, Priority, Registry, RunId, Status, StepError, Transition, Workflow,
+    Context, Event, Limit, Need, Priority, Registry, RunId, Status, StepError, Transition, Worker,
+    WorkerConfig, Workflow,
 };
 
 use super::workflows::Nothing;
@@ -202,6 +203,53 @@ async fn who_has_waited_for_room_is_as_late_as_before() {
             .all(|(_, level)| level == "4" || level == "told, later: true"),
         "{seen:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_been_begun_is_finished_before_more_is_begun() {
+    let engine = engine().await;
+    let offices: Vec<_> = (0..20)
+        .map(|n| (format!("office-{n}"), (false, format!("books-{n}"))))
+        .collect();
+    let mut conn = conn_of(&engine).await;
+    let started = engine
+        .client
+        .start_many::<Office>(&mut conn, engine.tenant, &offices);
+    started.await.unwrap();
+    engine.drain().await;
+    engine.advance(Duration::from_secs(3_601));
+    let one_by_one = WorkerConfig {
+        in_flight: 1,
+        claim_batch: 1,
+        lease: Duration::from_secs(20),
+        ..WorkerConfig::default()
+    };
+    let mut worker = Worker::start(&engine.client, one_by_one).await.unwrap();
+    worker.idle().await;
+    worker.shutdown().await;
+    // Each of them: an office begins, or the teller that it asked for has booked.
+    let order: Vec<bool> = sqlx::query_scalar(
+        "select run.workflow = 'teller'
+        from engine.transition
+        join engine.run using (run_id, shard_id)
+        where run.key like 'books-%' and transition.outcome = 'completed'
+          or transition.to_state = 'Booking' and transition.from_state = 'Closed'
+        order by transition.at",
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
+    assert_eq!(order.len(), 40);
+    let (mut begun, mut most) = (0, 0);
+    for booked in &order {
+        begun += if *booked { -1 } else { 1 };
+        most = most.max(begun);
+    }
+    assert!(
+        most <= 3,
+        "{most} offices waited for their tellers: {order:?}"
+    );
+    engine.assert_nothing_lost().await;
 }
 
 /// How many of a workflow's runs have a status.

@@ -61,7 +61,7 @@ pub(crate) async fn begin(
         parent: Some(parent.run_id),
         close: fan_out.close,
         gathered: false,
-        later: settlement.run.is_later(),
+        later: settlement.run.woken_by_deadline(),
     };
     let place = follow::place(settlement);
     store::run::insert(conn, settlement.tenant_id(), &place, origin, &[new]).await?;
@@ -112,7 +112,7 @@ pub(crate) async fn start_batch(
         parent: Some(fan_out.run_id),
         close: batch.close,
         gathered: true,
-        later: settlement.run.is_later(),
+        later: settlement.run.woken_by_deadline(),
     };
     let (tenant, place) = (settlement.tenant_id(), follow::place(settlement));
     let started = store::run::insert(conn, tenant, &place, origin, &children).await?;

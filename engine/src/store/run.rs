@@ -175,8 +175,12 @@ pub(crate) async fn insert(
           returning run_id, priority, next_at
         ), armed as (
           insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
-          select run_id, $2, case when $3::uuid is null then coalesce(next_at, (select engine.now())) else (select engine.now()) end,
-            $1, case when next_at is null and not $18 then priority else least(priority + 1, 5) end
+          select run_id, $2,
+            case
+              when $3::uuid is null and next_at is not null then next_at
+              else coalesce($18::timestamptz - interval '1 microsecond', (select engine.now()))
+            end,
+            $1, case when next_at is null and $18 is null then priority else least(priority + 1, 5) end
           from started
           left join engine.test_clock on test_clock.clock_id = $3
           where $3::uuid is null or next_at is null or next_at <= test_clock.now_at

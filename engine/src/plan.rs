@@ -127,7 +127,8 @@ impl Settlement {
             cut: true,
             status,
             keep: false,
-            had_due: true,
+            // The claim deletes the row through which it takes a run.
+            had_due: run.due_at.is_none(),
             due_at: None,
             delay: None,
             clocked_at: None,

@@ -23,8 +23,10 @@ const REST_AT_MOST: Duration = Duration::from_secs(10);
 /// The floor lies this much before the oldest work: a transaction may have written some, under the
 /// time at which it began, and not have committed yet.
 const SLACK: TimeDelta = TimeDelta::seconds(5);
-/// As much for nudges, which have no order but their place in the table.
-const SLACK_PAGES: i64 = 64;
+/// As much for nudges, which have no order but their place in the table. Where Postgres can clear them away
+/// it puts new ones into earlier pages; a table of so many is read in some milliseconds, and none larger
+/// comes about unless it cannot.
+const SLACK_PAGES: i64 = 512;
 
 /// Work before this is not looked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +66,12 @@ impl Lookout {
             Some(whole_at) if now < whole_at => self.floor,
             _ => Floor::default(),
         }
+    }
+
+    /// How long it is until the next whole look, while looks are not.
+    pub(crate) fn whole_in(&self, now: Instant) -> Option<Duration> {
+        let left = self.whole_at?.checked_duration_since(now)?;
+        (!left.is_zero()).then_some(left)
     }
 
     /// Whether a look of so long was slow for what it took.
@@ -106,13 +114,14 @@ mod tests {
     fn end() -> End {
         End {
             now: at(1_000),
-            nudge_pages: 100,
+            nudge_pages: 1_000,
         }
     }
 
     #[test]
     fn quick_looks_are_whole() {
         let lookout = Lookout::default();
+        assert_eq!(lookout.whole_in(Instant::now()), None);
         assert!(lookout.floor(Instant::now()).is_whole());
         assert!(!Lookout::is_slow(Duration::from_millis(20), 0));
         assert!(Lookout::is_slow(Duration::from_millis(30), 0));
@@ -126,7 +135,10 @@ mod tests {
         lookout.rest((now, took), None, end(), false);
         let floor = lookout.floor(now + Duration::from_millis(999));
         assert_eq!(floor.due_at, Some(at(995)));
-        assert_eq!(floor.nudge_page, 36);
+        assert_eq!(floor.nudge_page, 488);
+        let whole_in = lookout.whole_in(now + Duration::from_millis(999));
+        assert_eq!(whole_in, Some(Duration::from_millis(1)));
+        assert_eq!(lookout.whole_in(now + Duration::from_secs(1)), None);
         assert!(lookout.floor(now + Duration::from_secs(1)).is_whole());
         lookout.rest((now, Duration::from_secs(60)), None, end(), false);
         assert!(!lookout.floor(now + Duration::from_secs(9)).is_whole());

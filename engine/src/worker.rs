@@ -727,14 +727,15 @@ impl Station {
     async fn look_first(&self, polls: &mut bool, hall: &Hall, round: &Round) -> Look {
         let floor = round.lookout.floor(clock::monotonic());
         if std::mem::take(polls) && hall.is_empty() && floor.is_whole() {
-            self.look_ahead(floor).await
+            self.look_ahead(&Round::default()).await
         } else {
             Look::BLIND
         }
     }
 
     /// What there will be to do, and when.
-    async fn look_ahead(&self, floor: Floor) -> Look {
+    async fn look_ahead(&self, round: &Round) -> Look {
+        let floor = round.floor;
         let jitter = 0.75 + 0.5 * clock::chance();
         let poll = self.config.poll.mul_f64(jitter);
         let ahead = match self.pool.acquire().await {
@@ -766,7 +767,9 @@ impl Station {
         let next = next.into_iter().flatten().min();
         let wait = next.map_or(poll, |at| (at - ahead.now).to_std().unwrap_or_default());
         let poll = if ahead.nudged { NUDGES_LEFT } else { poll };
-        look.wait = wait.min(poll);
+        // What lies below a floor is seen by the next whole look alone.
+        let whole = round.lookout.whole_in(clock::monotonic());
+        look.wait = wait.min(poll).min(whole.unwrap_or(poll));
         look.is_poll = wait >= poll;
         look
     }

@@ -392,18 +392,18 @@ impl Station {
                     self.pause(seats, glance.pause).await;
                     glance.wait
                 }
-                Ok(0) => {
+                Ok(taken) if taken == 0 || self.is_all(taken, room, held_back) => {
                     let look = if look.is_idle {
                         look
                     } else {
-                        self.look_ahead(round.floor).await
+                        self.look_ahead(&round).await
                     };
                     looked = clock::monotonic();
                     polls = look.is_poll;
-                    let at_rest = quiet_before && hall.in_flight() == 0;
+                    let at_rest = taken == 0 && quiet_before && hall.in_flight() == 0;
                     match self.rest(&look, at_rest).await {
-                        Some(wait) => wait,
-                        None => continue,
+                        Some(wait) if taken == 0 || !wait.is_zero() => wait,
+                        _ => continue,
                     }
                 }
                 Ok(_) => continue,
@@ -419,6 +419,13 @@ impl Station {
             let crowded = held_back.then_some(seats);
             polls &= !self.is_woken(wait, lost, (hall, crowded)).await;
         }
+    }
+
+    /// Whether a claim took all that there was for it: then a look tells what comes next, and costs less than
+    /// another claim, which takes nothing and is a commit for all that.
+    fn is_all(&self, taken: usize, room: usize, held_back: bool) -> bool {
+        let all_shards = self.config.claim_scope == ClaimScope::Database;
+        taken < room && !held_back && all_shards
     }
 
     /// Waits until somebody rings, there is room for who waits for it, or the time is over; whether somebody

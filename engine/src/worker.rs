@@ -553,21 +553,12 @@ impl Station {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         // A batch stays booked until those of it that nobody settled are free: what is booked is taken
         // over if this worker ends in between, and nothing else is.
-        let finished = hall.take_finished_batches();
+        round.finished.extend(hall.take_finished_batches());
         self.let_go(&mut conn, lease, hall).await?;
-        if !finished.is_empty() {
-            store::lease::delete_batches(&mut conn, lease.worker, &finished).await?;
-        }
+        let scope = (batch, limit, most);
         let runs = match self.config.claim_scope {
-            ClaimScope::Database => {
-                self.claim_from(&mut conn, lease, (batch, limit, most), round)
-                    .await?
-            }
-            ClaimScope::Shard => {
-                let shards = &mut round.shards;
-                self.claim_round(&mut conn, lease, (batch, limit, most), shards)
-                    .await?
-            }
+            ClaimScope::Database => self.claim_from(&mut conn, lease, scope, round).await?,
+            ClaimScope::Shard => self.claim_round(&mut conn, lease, scope, round).await?,
         };
         if runs.is_empty() {
             return Ok(0);
@@ -613,7 +604,9 @@ impl Station {
         let began = clock::monotonic();
         round.floor = round.lookout.floor(began);
         let (weights, scope) = (self.weights.now(), (batch, limit, most));
-        let claim = store::claim::claim(conn, lease.worker, scope, weights, round.floor).await?;
+        let known = (round.floor, &*round.finished);
+        let claim = store::claim::claim(conn, lease.worker, scope, weights, known).await?;
+        round.finished.clear();
         let took = began.elapsed();
         // What was met on some levels tells nothing of the others.
         let whole = round.floor.is_whole() && most == Priority::Lowest;
@@ -634,17 +627,19 @@ impl Station {
         conn: &mut sqlx::PgConnection,
         lease: &Lease,
         (batch, limit, most): (i64, i64, Priority),
-        shards: &mut VecDeque<ShardId>,
+        round: &mut Round,
     ) -> sqlx::Result<Vec<ClaimedRun>> {
-        if shards.is_empty() {
-            shards.extend(store::claim_shard::find_shards(conn).await?);
+        if round.shards.is_empty() {
+            let shards = store::claim_shard::find_shards(conn).await?;
+            round.shards.extend(shards);
         }
-        while let Some(shard) = shards.pop_front() {
+        while let Some(shard) = round.shards.pop_front() {
             let weights = self.weights.now();
             let scope = (shard, batch, limit, most);
-            let floor = Floor::default();
+            let known = (Floor::default(), &*round.finished);
             let claim =
-                store::claim_shard::claim(conn, lease.worker, scope, weights, floor).await?;
+                store::claim_shard::claim(conn, lease.worker, scope, weights, known).await?;
+            round.finished.clear();
             if !claim.runs.is_empty() {
                 return Ok(claim.runs);
             }
@@ -855,6 +850,8 @@ struct Round {
     lookout: Lookout,
     /// From where this look looks.
     floor: Floor,
+    /// The batches of which nothing is held any more, and that the next claim forgets.
+    finished: Vec<i64>,
 }
 
 async fn load(conn: &mut sqlx::PgConnection, runs: Vec<ClaimedRun>) -> sqlx::Result<Vec<Held>> {

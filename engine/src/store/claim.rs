@@ -64,14 +64,15 @@ pub(crate) async fn find_end(conn: &mut PgConnection) -> sqlx::Result<End> {
     .await
 }
 
-/// Claims up to `limit` due runs and up to `limit` nudged ones, those up to a level.
+/// Claims up to `limit` due runs and up to `limit` nudged ones, those up to a level, and forgets the batches
+/// that are finished.
 #[expect(clippy::too_many_lines, reason = "one statement")]
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     worker: WorkerId,
     (batch, limit, most): (i64, i64, Priority),
     (tenants, weights): (Vec<Uuid>, Vec<i16>),
-    floor: Floor,
+    (floor, finished): (Floor, &[i64]),
 ) -> sqlx::Result<Claim> {
     let rows = sqlx::query!(
         r#"
@@ -234,6 +235,11 @@ pub(crate) async fn claim(
           from taken
           where not nudged
           having count(*) > 0
+        ), forgotten as (
+          -- Batches of which nothing is held any more.
+          delete from engine.claimed
+          where worker_id = $1
+            and batch = any($13)
         )
         select
           locked.run_id as "run_id: RunId",
@@ -286,6 +292,7 @@ pub(crate) async fn claim(
         floor.due_at,
         floor.nudge_page,
         hears(most),
+        finished,
     )
     .fetch_all(conn)
     .await?;

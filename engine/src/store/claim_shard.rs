@@ -74,7 +74,7 @@ pub(crate) async fn claim(
     worker: WorkerId,
     (shard, batch, limit, most): (ShardId, i64, i64, Priority),
     (tenants, weights): (Vec<Uuid>, Vec<i16>),
-    floor: Floor,
+    (floor, finished): (Floor, &[i64]),
 ) -> sqlx::Result<Claim> {
     let rows = sqlx::query!(
         r#"
@@ -245,6 +245,11 @@ pub(crate) async fn claim(
           from taken
           where not nudged
           having count(*) > 0
+        ), forgotten as (
+          -- Batches of which nothing is held any more.
+          delete from engine.claimed
+          where worker_id = $1
+            and batch = any($14)
         )
         select
           locked.run_id as "run_id: RunId",
@@ -298,6 +303,7 @@ pub(crate) async fn claim(
         floor.nudge_page,
         hears(most),
         shard.0,
+        finished,
     )
     .fetch_all(conn)
     .await?;

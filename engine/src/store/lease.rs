@@ -264,22 +264,6 @@ pub(crate) async fn delete_worker(conn: &mut PgConnection, worker: WorkerId) -> 
     Ok(())
 }
 
-/// Forgets claims whose runs have all been settled.
-pub(crate) async fn delete_batches(
-    conn: &mut PgConnection,
-    worker: WorkerId,
-    batches: &[i64],
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "delete from engine.claimed where worker_id = $1 and batch = any($2)",
-        worker.0,
-        batches,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// Whether some live worker knows the workflow in this version or a newer one.
 pub(crate) async fn is_handled(
     conn: &mut PgConnection,

@@ -90,6 +90,14 @@ impl Landing {
         })
     }
 
+    /// Waits until it is known whether it is durable, and leaves that to be asked.
+    pub(crate) async fn known(&mut self) {
+        let (reply, answer) = oneshot::channel();
+        let known = (&mut self.answer).await.unwrap_or(Ok(false));
+        let _ = reply.send(known);
+        self.answer = answer;
+    }
+
     /// Waits until it is known whether it is durable.
     pub(crate) async fn done(mut self) -> Landed {
         poll_fn(|cx| self.poll(cx)).await
@@ -133,6 +141,7 @@ enum Request {
 pub(crate) struct Committer {
     door: Arc<Door>,
     lease: Arc<Lease>,
+    bell: Bell,
 }
 
 /// Closes the queue when nobody can ask any more.
@@ -204,11 +213,17 @@ impl Committer {
         Self {
             door: Arc::new(Door(queue)),
             lease: lease.clone(),
+            bell: bell.clone(),
         }
     }
 
     pub(crate) fn is_trusted(&self) -> bool {
         self.lease.is_trusted()
+    }
+
+    /// Something may be due.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
     }
 
     /// Sends the records of steps on their way.
@@ -516,7 +531,7 @@ impl Desk {
         {
             let result = match applied.get(&settlement.run.key.run_id) {
                 Some(settled) => {
-                    self.ring_for(&settlement);
+                    self.ring_for(&settlement, *settled);
                     SettleResult::Settled(settlement, *settled)
                 }
                 None => SettleResult::Fenced,
@@ -635,6 +650,8 @@ impl Desk {
             let settled = Settled {
                 nudged: true,
                 held: true,
+                due: false,
+                told: false,
                 now: settlement.run.now,
                 tenant_now: settlement.run.tenant_now,
             };
@@ -644,17 +661,10 @@ impl Desk {
     }
 
     /// A parent, a watcher or the run itself may be due now.
-    fn ring_for(&self, settlement: &Settlement) {
-        let waiting = settlement.status == Status::Waiting && settlement.due_at.is_none();
-        if settlement.status.is_finished() && settlement.run.parent_run_id.is_none() {
-            return;
-        }
-        if settlement.keep || waiting {
-            return;
-        }
-        if settlement.status.is_finished() || settlement.status == Status::Due {
+    fn ring_for(&self, settlement: &Settlement, settled: Settled) {
+        if settled.due || settled.told {
             self.bell.ring();
-        } else {
+        } else if settlement.due_at.is_some() || settlement.delay.is_some() {
             // A new deadline may be earlier than what the idle worker waits for.
             self.bell.ring_here();
         }

@@ -271,6 +271,9 @@ impl Context {
             None => false,
         };
         if !self.riders.borrow().is_empty() {
+            if self.tools.registry.is_played() {
+                self.landed().await;
+            }
             self.pass(Moment::Riding, name).await?;
         }
         self.flush().await;
@@ -450,7 +453,9 @@ impl Context {
             return self.suspend(Suspension::Abandon).await;
         }
         tx.commit().await?;
-        self.riders.borrow_mut().clear();
+        // Another one may have been drawn meanwhile.
+        let written = |rider: &StepRecord| records.iter().any(|record| record.seq == rider.seq);
+        self.riders.borrow_mut().retain(|rider| !written(rider));
         Ok(value)
     }
 

@@ -152,6 +152,9 @@ impl Executor {
             let written = async {
                 let settlement = self.visit(&*handler, &mut held, may_keep).await?;
                 let (name, event) = (handler.name(), &settlement.log.event);
+                if let Some(landing) = held.landing.as_mut().filter(|_| self.registry.is_played()) {
+                    landing.known().await;
+                }
                 let moment = Moment::Settling;
                 self.registry.pass(moment, name, event).await.ok()?;
                 self.settle(&mut held, settlement).await
@@ -369,7 +372,11 @@ impl Executor {
         dependency: &str,
     ) -> Option<(Box<Settlement>, Settled)> {
         match gate::park(&self.pool, self.worker, &settlement, dependency).await {
-            Ok(settled) => settled.map(|settled| (Box::new(settlement), settled)),
+            Ok(settled) => {
+                // It may be the one that probes.
+                self.committer.ring();
+                settled.map(|settled| (Box::new(settlement), settled))
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "cannot leave a run at a breaker");
                 None

@@ -7,8 +7,9 @@
 //!
 //! So a look that took long is not taken again at once. For ten times as long, claims look from a
 //! *floor*: a little before the oldest work that there was. What lies below, such as work that a
-//! transaction wrote which had been open for long, is found by the next whole look, and a whole look
-//! never costs more than a tenth of the time. Where looks are quick every look is whole.
+//! transaction wrote which had been open for long, or the child of a run whose deadline is long past, is
+//! found by the next whole look, and a whole look never costs more than a tenth of the time. Where looks
+//! are quick every look is whole.
 
 use std::time::{Duration, Instant};
 

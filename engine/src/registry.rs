@@ -248,6 +248,11 @@ impl Registry {
         self.handlers.contains_key(name)
     }
 
+    /// Whether a play of the test kit breaks visits: at each moment it knows what is written by then.
+    pub(crate) fn is_played(&self) -> bool {
+        self.faults.is_some()
+    }
+
     /// Passes a moment at which a play of the test kit may break a visit.
     pub(crate) async fn pass(
         &self,

@@ -160,7 +160,6 @@ pub(crate) struct ClaimedRun {
     pub(crate) deadlines: Vec<Deadline>,
     pub(crate) error: Option<StoredError>,
     pub(crate) clock_id: Option<ClockId>,
-    pub(crate) parent_run_id: Option<RunId>,
     /// It has children that end with it.
     pub(crate) closes: bool,
     /// The visit was begun before: it may have a journal, and what it did may repeat.

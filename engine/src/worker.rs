@@ -357,21 +357,15 @@ impl Station {
                 return;
             }
             self.give_back_permits(&hall.take_spent()).await;
-            if hall.take_handed_over() {
-                // It can do all that this worker can: while it is behind, its work is not passed
-                // around.
-                let pause = clock::sleep(AFTER_HANDING_OVER);
-                let pause = self.stop.run_until_cancelled(pause);
-                if lost.run_until_cancelled(pause).await.flatten().is_none() {
-                    return;
-                }
+            if hall.take_handed_over() && !self.leaves_to_newer(lost).await {
+                return;
             }
             let wanted = self.room(hall, behind, &mut quick).await;
             let (seated, most) = seats.room();
             let room = wanted.min(seated);
             let held_back = room == 0 || most < Priority::Lowest;
             let quiet_before = hall.in_flight() == 0;
-            let look = self.look_first(&mut polls, hall, &round).await;
+            let look = self.look_first(&mut polls, hall, &mut round).await;
             let glance = self.glance((room, most), &round).await;
             let claimed = if room == 0 || look.is_idle || !glance.is_due {
                 Ok(0)
@@ -398,12 +392,17 @@ impl Station {
                     } else {
                         self.look_ahead(&round).await
                     };
-                    looked = clock::monotonic();
+                    if taken == 0 {
+                        looked = clock::monotonic();
+                    } else if !look.is_clear || look.slots_due || look.wait.is_zero() {
+                        // There is something, or it could not be seen.
+                        continue;
+                    }
                     polls = look.is_poll;
                     let at_rest = taken == 0 && quiet_before && hall.in_flight() == 0;
                     match self.rest(&look, at_rest).await {
-                        Some(wait) if taken == 0 || !wait.is_zero() => wait,
-                        _ => continue,
+                        Some(wait) => wait,
+                        None => continue,
                     }
                 }
                 Ok(_) => continue,
@@ -419,6 +418,14 @@ impl Station {
             let crowded = held_back.then_some(seats);
             polls &= !self.is_woken(wait, lost, (hall, crowded)).await;
         }
+    }
+
+    /// Claims nothing for a while: a newer worker can do all that this one can, and while it is behind, its work
+    /// is not passed around. False when this one ends meanwhile.
+    async fn leaves_to_newer(&self, lost: &CancellationToken) -> bool {
+        let pause = clock::sleep(AFTER_HANDING_OVER);
+        let pause = self.stop.run_until_cancelled(pause);
+        lost.run_until_cancelled(pause).await.flatten().is_some()
     }
 
     /// Whether a claim took all that there was for it: then a look tells what comes next, and costs less than
@@ -726,10 +733,10 @@ impl Station {
 
     /// Looks before it claims, where nobody rang and nothing was foreseen: there is mostly nothing, and a
     /// look costs less.
-    async fn look_first(&self, polls: &mut bool, hall: &Hall, round: &Round) -> Look {
-        let floor = round.lookout.floor(clock::monotonic());
-        if std::mem::take(polls) && hall.is_empty() && floor.is_whole() {
-            self.look_ahead(&Round::default()).await
+    async fn look_first(&self, polls: &mut bool, hall: &Hall, round: &mut Round) -> Look {
+        if std::mem::take(polls) && hall.is_empty() {
+            round.floor = round.lookout.floor(clock::monotonic());
+            self.look_ahead(round).await
         } else {
             Look::BLIND
         }
@@ -755,7 +762,7 @@ impl Station {
         let is_past = |at: Option<DateTime<Utc>>| at.is_some_and(|at| at <= ahead.now);
         let mut look = Look {
             wait: Duration::ZERO,
-            is_idle: floor.is_whole() && !ahead.nudged && !is_past(ahead.due_at),
+            is_idle: !ahead.nudged && !is_past(ahead.due_at),
             is_clear: floor.is_whole() && !ahead.nudged,
             slots_due: is_past(ahead.look_at),
             is_poll: false,
@@ -769,9 +776,12 @@ impl Station {
         let next = next.into_iter().flatten().min();
         let wait = next.map_or(poll, |at| (at - ahead.now).to_std().unwrap_or_default());
         let poll = if ahead.nudged { NUDGES_LEFT } else { poll };
-        // What lies below a floor is seen by the next whole look alone.
-        let whole = round.lookout.whole_in(clock::monotonic());
-        look.wait = wait.min(poll).min(whole.unwrap_or(poll));
+        look.wait = wait.min(poll);
+        if !floor.is_whole() {
+            // What lies below it is seen by the next whole look alone.
+            let whole_in = round.lookout.whole_in(clock::monotonic());
+            look.wait = look.wait.min(whole_in.unwrap_or_default());
+        }
         look.is_poll = wait >= poll;
         look
     }
@@ -802,7 +812,7 @@ impl Station {
 struct Look {
     /// How long nothing is due, at most one poll.
     wait: Duration,
-    /// All was looked at, and nothing is there to be claimed.
+    /// Nothing is there to be claimed from where it looked.
     is_idle: bool,
     /// All was looked at, and no nudge is left.
     is_clear: bool,

@@ -10,6 +10,7 @@ mod fence;
 mod flow;
 mod gather;
 mod given_up;
+mod heard_at_once;
 mod idle;
 mod inspect;
 mod landing;

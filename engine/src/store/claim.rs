@@ -258,7 +258,6 @@ pub(crate) async fn claim(
           locked.deadlines,
           locked.error,
           locked.clock_id as "clock_id: ClockId",
-          locked.parent_run_id as "parent_run_id: RunId",
           locked.closes,
           locked.undo,
           locked.begun,
@@ -318,7 +317,6 @@ pub(crate) async fn claim(
             deadlines: decode_deadlines(row.deadlines),
             error: decode_error(row.error),
             clock_id: row.clock_id,
-            parent_run_id: row.parent_run_id,
             closes: row.closes,
             begun: row.begun,
             priority: Priority::from_code(row.priority),
@@ -353,8 +351,7 @@ pub(crate) struct Ahead {
     /// The earliest instant at which somebody who is blocked may pass.
     pub(crate) gate_at: Option<DateTime<Utc>>,
     pub(crate) now: DateTime<Utc>,
-    /// Whether nudges wait: more than one claim takes, or of a run that somebody had locked. Not looked
-    /// for from a floor, which is there to walk past fewer of them.
+    /// Whether nudges wait: more than one claim takes, or of a run that somebody had locked.
     pub(crate) nudged: bool,
 }
 
@@ -387,12 +384,16 @@ pub(crate) async fn find_ahead(
             (select min(probe_at) from engine.breaker)
           ) as gate_at,
           engine.now() as "now!",
-          ($4::boolean and exists (select from engine.nudge)) as "nudged!"
+          exists (
+            select
+            from engine.nudge
+            where nudge.ctid >= ('(' || $4::bigint || ',0)')::tid
+          ) as "nudged!"
         "#,
         workflows,
         Priority::Lowest.up_to(),
         floor.due_at,
-        floor.is_whole(),
+        floor.nudge_page,
     )
     .fetch_one(conn)
     .await

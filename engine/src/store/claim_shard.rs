@@ -93,7 +93,7 @@ pub(crate) async fn claim(
             select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
             from engine.due
             where due.priority = level.priority
-              and due.shard_id = $13
+              and due.shard_id = $14
               and due.due_at <= engine.now()
               and due.due_at >= coalesce($10::timestamptz, '-infinity')
             order by due.due_at
@@ -113,7 +113,7 @@ pub(crate) async fn claim(
             select due.ctid as row_id, due.shard_id, due.tenant_id, due.due_at, due.priority
             from engine.due
             where due.priority = level.priority
-              and due.shard_id = $13
+              and due.shard_id = $14
               and due.due_at <= engine.now()
               and due.due_at >= level.due_at
             order by due.due_at desc
@@ -165,7 +165,7 @@ pub(crate) async fn claim(
             from engine.due
             where due.ctid = place.row_id
               and due.shard_id + 0 = place.shard_id
-              and due.shard_id = $13
+              and due.shard_id = $14
             for update skip locked
           ) as due
           limit $3
@@ -175,7 +175,7 @@ pub(crate) async fn claim(
           cross join engine.nudge
           where nudge.ctid >= ('(' || $11::bigint || ',0)')::tid
             and case when nudge.later then 2 else 1 end <= $12
-            and nudge.shard_id = $13
+            and nudge.shard_id = $14
           limit $3
           for update of nudge skip locked
         ), wanted as (
@@ -197,7 +197,7 @@ pub(crate) async fn claim(
             from engine.run
             where run.run_id = wanted.run_id
               and run.shard_id = wanted.shard_id
-              and run.shard_id = $13
+              and run.shard_id = $14
             for no key update skip locked
           ) as run
         ), ready as (
@@ -205,22 +205,22 @@ pub(crate) async fn claim(
           using chosen
           where due.ctid = chosen.row_id
             and due.shard_id + 0 = chosen.shard_id
-            and due.shard_id = $13
+            and due.shard_id = $14
             -- The second is never so, unless somebody deleted a run by hand.
             and (chosen.run_id in (select run_id from locked)
               or (
                 select run.status from engine.run
-                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id and run.shard_id = $13) is null)
+                where run.run_id = chosen.run_id and run.shard_id = chosen.shard_id and run.shard_id = $14) is null)
         ), signalled as (
           delete from engine.nudge
           using heard
           where nudge.ctid = heard.row_id
             and nudge.shard_id + 0 = heard.shard_id
-            and nudge.shard_id = $13
+            and nudge.shard_id = $14
             and (heard.run_id in (select run_id from locked)
               or (
                 select run.status from engine.run
-                where run.run_id = heard.run_id and run.shard_id = heard.shard_id and run.shard_id = $13) is null)
+                where run.run_id = heard.run_id and run.shard_id = heard.shard_id and run.shard_id = $14) is null)
         ), taken as (
           update engine.run
           set
@@ -237,7 +237,7 @@ pub(crate) async fn claim(
             and run.shard_id + 0 = any ((
               select array_agg(distinct shard_id) from locked
             )::integer[])
-            and run.shard_id = $13
+            and run.shard_id = $14
           returning run.run_id, run.shard_id, run.nudged
         ), booked as (
           insert into engine.claimed (worker_id, batch, run_ids, shard_ids)
@@ -249,7 +249,7 @@ pub(crate) async fn claim(
           -- Batches of which nothing is held any more.
           delete from engine.claimed
           where worker_id = $1
-            and batch = any($14)
+            and batch = any($13)
         )
         select
           locked.run_id as "run_id: RunId",
@@ -268,7 +268,6 @@ pub(crate) async fn claim(
           locked.deadlines,
           locked.error,
           locked.clock_id as "clock_id: ClockId",
-          locked.parent_run_id as "parent_run_id: RunId",
           locked.closes,
           locked.undo,
           locked.begun,
@@ -302,8 +301,8 @@ pub(crate) async fn claim(
         floor.due_at,
         floor.nudge_page,
         hears(most),
-        shard.0,
         finished,
+        shard.0,
     )
     .fetch_all(conn)
     .await?;
@@ -329,7 +328,6 @@ pub(crate) async fn claim(
             deadlines: decode_deadlines(row.deadlines),
             error: decode_error(row.error),
             clock_id: row.clock_id,
-            parent_run_id: row.parent_run_id,
             closes: row.closes,
             begun: row.begun,
             priority: Priority::from_code(row.priority),

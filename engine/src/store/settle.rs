@@ -28,6 +28,10 @@ pub(crate) struct Settled {
     pub(crate) nudged: bool,
     /// The worker still holds the run: it was to keep it, and nobody asked for a pause.
     pub(crate) held: bool,
+    /// It is due now, perhaps because a signal came in while it was held.
+    pub(crate) due: bool,
+    /// It has ended, and a parent or a watcher has been told.
+    pub(crate) told: bool,
     /// The database's time, real and the tenant's.
     pub(crate) now: DateTime<Utc>,
     pub(crate) tenant_now: DateTime<Utc>,
@@ -443,6 +447,9 @@ pub(crate) async fn apply_with(
           settled.run_id as "run_id?: RunId",
           coalesce(settled.nudged, false) as "nudged!",
           coalesce(settled.held, false) as "held!",
+          coalesce(settled.status = 0, false) as "due!",
+          settled.finished is not null and (settled.parent_run_id is not null or settled.watchers is not null)
+            as "told!",
           (select engine.now()) as "now!",
           coalesce(test_clock.now_at, (select engine.now())) as "tenant_now!"
         from lease
@@ -506,6 +513,8 @@ pub(crate) async fn apply_with(
         let settled = Settled {
             nudged: row.nudged,
             held: row.held,
+            due: row.due,
+            told: row.told,
             now: row.now,
             tenant_now: row.tenant_now,
         };

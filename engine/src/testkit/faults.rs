@@ -10,7 +10,8 @@ use crate::error::StepError;
 
 /// A moment of a visit at which a crash leaves something different behind. One after a step's record is
 /// none of its own: between it and the next step's effect, or the settlement, nothing is written but what
-/// rides with it. Before a settlement, and before what rides is written, the record may be there or not.
+/// rides with it. A play waits for the record first, which a worker does not before a settlement: without it
+/// a crash leaves what one between the effect and the record does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     /// What was drawn before a step (the time, an id, a reverse) is about to be written down.

@@ -6,9 +6,9 @@
 //!
 //! [`fault_matrix`] plays a script once undisturbed and writes down every moment at which something
 //! could go wrong: before each step's effect (which is after the record of the one before it) and before
-//! what was drawn for it is written, between the effect and its record, before each settlement (the last
-//! step's record is there by then, or not). Then it plays the script again for each of them and breaks it
-//! there: the worker crashes and another takes over once the lease has run out; the step fails once; the
+//! what was drawn for it is written, between the effect and its record, before each settlement (when the
+//! last step's record is there). Then it plays the script again for each of them and breaks it there: the
+//! worker crashes and another takes over once the lease has run out; the step fails once; the
 //! signal comes twice; two signals whose order does not matter change places. What the script finds in
 //! the end must be what it found undisturbed.
 //!

@@ -136,7 +136,8 @@ enum Request {
     Settle(Settling),
 }
 
-/// The way in; each visit waits for its answer, so no more wait here than are in flight.
+/// The way in. A visit waits for its record before the next step, and for its settlement, so no more than two
+/// requests of each that is in flight wait here.
 #[derive(Clone)]
 pub(crate) struct Committer {
     door: Arc<Door>,

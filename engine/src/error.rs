@@ -93,12 +93,7 @@ impl fmt::Display for StepError {
 /// connection that the pool kept would burn one.
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for StepError {
     fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
+        let message = with_causes(&error);
         let (code, retry) = if says_away(&error) {
             ("database_away", Retry::Away)
         } else {
@@ -106,6 +101,17 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for StepError {
         };
         Self::new(code.to_owned(), message, retry)
     }
+}
+
+/// An error and what caused it, in words.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    message
 }
 
 fn says_away(error: &dyn Any) -> bool {

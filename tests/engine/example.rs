@@ -151,6 +151,23 @@ async fn an_approval_bears_every_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_plays_of_a_matrix_begin_on_the_same_morning() {
+    let script = async |play: &mut Play, _: &Notebook| {
+        let run = play.start::<Tested>("r-1", &request()).await?;
+        play.settle().await?;
+        let deadlines = play.detail(run).await?.deadlines;
+        let days = deadlines
+            .iter()
+            .map(|one| one.at.format("%F %H").to_string());
+        Ok(days.collect::<Vec<_>>())
+    };
+    let report = fault_matrix(scene, script).await;
+    let report = report.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.expected.contains(" 09\""), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_matrix_names_the_faults_that_a_workflow_does_not_bear() {
     // This outside takes no keys, so what comes twice is done twice.
     let script = async |play: &mut Play, desk: &Notebook| {

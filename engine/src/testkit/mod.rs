@@ -12,6 +12,10 @@
 //! signal comes twice; two signals whose order does not matter change places. What the script finds in
 //! the end must be what it found undisturbed.
 //!
+//! All plays of a matrix begin at the same instant of the engine's time, the next day at nine in the morning
+//! (UTC) or a little later: what hangs on the day, such as the price of the rest of a month, is the same in
+//! each, also when a midnight passes while they are played.
+//!
 //! Where several runs are in flight the moments may come in another order from play to play; each
 //! number is broken at all the same.
 
@@ -26,6 +30,7 @@ use sqlx::postgres::PgConnectOptions;
 pub(crate) use faults::{Faults, Moment};
 pub use play::{Play, PlayError};
 
+use crate::error::with_causes;
 use crate::registry::RegistryBuilder;
 
 /// What one play needs.
@@ -93,7 +98,9 @@ pub async fn fault_matrix<D, T: PartialEq + Debug>(
 ) -> Result<Report, PlayError> {
     let undisturbed = Arc::new(Faults::default());
     let scene = set().await;
-    let mut play = Play::with(scene.database, scene.workflows, undisturbed.clone()).await?;
+    let mut begins_at = None;
+    let stage = (scene.database, scene.workflows);
+    let mut play = Play::on_stage(stage, undisturbed.clone(), &mut begins_at).await?;
     let expected = script(&mut play, &scene.outside).await?;
     play.close().await;
     let mut report = Report {
@@ -104,11 +111,12 @@ pub async fn fault_matrix<D, T: PartialEq + Debug>(
     for (fault, name) in undisturbed.possible() {
         let scene = set().await;
         let faults = Arc::new(Faults::planned(fault));
-        let mut play = Play::with(scene.database, scene.workflows, faults).await?;
+        let stage = (scene.database, scene.workflows);
+        let mut play = Play::on_stage(stage, faults, &mut begins_at).await?;
         let found = match script(&mut play, &scene.outside).await {
             Ok(found) if found == expected => None,
             Ok(found) => Some(format!("{found:?}")),
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(with_causes(&*error)),
         };
         play.close().await;
         report.plays += 1;

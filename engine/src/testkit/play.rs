@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,10 @@ use crate::workflow::Workflow;
 const LEASE: Duration = Duration::from_secs(60);
 /// After so many turns a play that still tries again never comes to rest.
 const MAX_TURNS: u32 = 1_000;
+
+/// Nine in the morning in seconds, and a little: no zone's day begins near it, for offsets from UTC are whole
+/// quarters of an hour.
+const MORNING: i64 = (9 * 60 + 7) * 60;
 
 /// What ends a script before its time: the engine's errors, the database's, or the author's own.
 pub type PlayError = Box<dyn std::error::Error + Send + Sync>;
@@ -52,10 +57,27 @@ impl Play {
         options: PgConnectOptions,
         workflows: RegistryBuilder,
     ) -> Result<Self, PlayError> {
-        Self::with(options, workflows, Arc::default()).await
+        let play = Self::with(options, workflows, Arc::default()).await?;
+        play.register().await?;
+        Ok(play)
     }
 
-    pub(crate) async fn with(
+    /// Opens a play on a stage where all plays begin at the same instant, whatever the time is: on the day
+    /// after the stage was set, at nine in the morning.
+    pub(crate) async fn on_stage(
+        (options, workflows): (PgConnectOptions, RegistryBuilder),
+        faults: Arc<Faults>,
+        begins_at: &mut Option<DateTime<Utc>>,
+    ) -> Result<Self, PlayError> {
+        let play = Self::with(options, workflows, faults).await?;
+        let now = play.now().await?;
+        let begins_at = *begins_at.get_or_insert_with(|| morning_after(now));
+        play.advance((begins_at - now).to_std().unwrap_or_default());
+        play.register().await?;
+        Ok(play)
+    }
+
+    async fn with(
         options: PgConnectOptions,
         workflows: RegistryBuilder,
         faults: Arc<Faults>,
@@ -71,18 +93,27 @@ impl Play {
         let registry = workflows.faults(faults.clone()).build()?;
         let stop = CancellationToken::new();
         let client = Client::new(pool, registry, stop.clone());
-        let shard = ShardId::any();
-        let tenant = TenantId::new(shard);
-        let mut conn = client.pool().acquire().await?;
-        tenant::register(&mut conn, tenant, shard, None).await?;
-        drop(conn);
         Ok(Self {
             client,
-            tenant,
+            tenant: TenantId::new(ShardId::any()),
             offset,
             stop,
             faults,
         })
+    }
+
+    async fn register(&self) -> Result<(), PlayError> {
+        let mut conn = self.client.pool().acquire().await?;
+        tenant::register(&mut conn, self.tenant, self.tenant.shard(), None).await?;
+        Ok(())
+    }
+
+    /// The engine's time.
+    async fn now(&self) -> Result<DateTime<Utc>, PlayError> {
+        let mut conn = self.client.pool().acquire().await?;
+        Ok(store::claim::find_ahead(&mut conn, &[], Floor::default())
+            .await?
+            .now)
     }
 
     /// The engine's door, for what the play has no verb for.
@@ -281,4 +312,12 @@ impl Play {
         self.stop.cancel();
         self.client.pool().close().await;
     }
+}
+
+/// The morning of the day after.
+fn morning_after(now: DateTime<Utc>) -> DateTime<Utc> {
+    let morning = NaiveTime::MIN + TimeDelta::seconds(MORNING);
+    (now.date_naive() + Days::new(1))
+        .and_time(morning)
+        .and_utc()
 }

@@ -456,6 +456,16 @@ fn sweeps(plan: &str) -> Vec<&str> {
     found
 }
 
+/// The lines of a plan that go through all runs of a tenant in search of one by its key.
+fn searches(plan: &str) -> Vec<&str> {
+    if !plan.contains("using run_by_tenant") {
+        return Vec::new();
+    }
+    let compares = |line: &&str| line.contains("Filter:") || line.contains("Hash Cond:");
+    let by_key = |line: &&str| line.contains("key = ") && !line.contains("key = ANY");
+    plan.lines().filter(compares).filter(by_key).collect()
+}
+
 /// Plans are made once for a connection's life, perhaps on the day on which everything is empty and
 /// reading all is cheapest; a worker's statements keep to keys then, too.
 #[tokio::test(flavor = "multi_thread")]
@@ -466,16 +476,23 @@ async fn a_plan_made_while_the_tables_are_empty_goes_by_keys() {
     let mut conn = pool.acquire().await.unwrap();
     let everything = "select run.run_id from engine.run join engine.due using (run_id, shard_id)";
     assert!(!sweeps(&plan(&mut conn, everything).await).is_empty());
+    let one = "select run_id from engine.run
+        where key = $1 and workflow = $2 and tenant_id = $3 and shard_id = $4";
+    assert!(!searches(&plan(&mut conn, one).await).is_empty());
     let mut complaints = Vec::new();
     let mut judged = 0;
-    for statement in &statements() {
+    let of_engine = |statement: &String| !statement.contains("app.");
+    for statement in statements().iter().filter(|one| of_engine(one)) {
+        let plan = plan(&mut conn, statement).await;
+        for search in searches(&plan) {
+            complaints.push(format!("{search}\nof {statement}\n{plan}"));
+        }
         let is_of_worker = statement.starts_with("with lease as materialized")
             || statement.contains("as wanted (run_id, shard_id");
         if !is_of_worker {
             continue;
         }
         judged += 1;
-        let plan = plan(&mut conn, statement).await;
         for sweep in sweeps(&plan) {
             complaints.push(format!("{sweep}\nof {statement}\n{plan}"));
         }

@@ -155,9 +155,9 @@ pub(crate) async fn list_children(
           run.error as "error?"
         from engine.fan_item as item
         left join engine.run
-          on run.key = item.key
-          and run.workflow = $4
-          and run.tenant_id = $3
+          -- Not as equalities: see `run::find_by_key`.
+          on (run.key, run.workflow, run.tenant_id) >= (item.key, $4, $3)
+          and (run.key, run.workflow, run.tenant_id) <= (item.key, $4, $3)
           and run.shard_id = $2
           and item.refused is null
         where item.run_id = $1

@@ -217,7 +217,8 @@ pub(crate) async fn insert(
     .await
 }
 
-/// Finds the run that holds a key.
+/// Finds the run that holds a key. Not as equalities: in a plan that was made while there were no runs,
+/// all runs of the tenant would be read.
 pub(crate) async fn find_by_key(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -229,9 +230,8 @@ pub(crate) async fn find_by_key(
         r#"
         select run_id as "run_id: RunId", input_digest, status
         from engine.run
-        where key = $1
-          and workflow = $2
-          and tenant_id = $3
+        where (key, workflow, tenant_id) >= ($1, $2, $3)
+          and (key, workflow, tenant_id) <= ($1, $2, $3)
           and shard_id = $4
         "#,
         key,

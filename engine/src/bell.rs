@@ -1,8 +1,9 @@
 //! The bell: wake-ups within the process at once, between processes by coalesced NOTIFY.
 //!
 //! NOTIFY takes a lock that all committing transactions share, so it never rides in a step's or a
-//! caller's transaction: one task per process sends at most one every few milliseconds. Losing a
-//! ring loses nothing but time: polling is the truth.
+//! caller's transaction: one task per process sends at most one every few milliseconds. Each names its
+//! bell, which has rung here already and would only make the worker look for nothing. Losing a ring
+//! loses nothing but time: polling is the truth.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::id;
 
 const CHANNEL: &str = "tenure_due";
 const QUIET: Duration = Duration::from_millis(5);
@@ -23,6 +25,8 @@ const RECONNECT: Duration = Duration::from_secs(1);
 pub(crate) struct Bell {
     here: Arc<Notify>,
     elsewhere: Arc<Notify>,
+    /// What its rings elsewhere are known by.
+    name: Arc<str>,
 }
 
 impl Bell {
@@ -31,14 +35,16 @@ impl Bell {
         let bell = Self {
             here: Arc::new(Notify::new()),
             elsewhere: Arc::new(Notify::new()),
+            name: id::random_uuid().simple().to_string().into(),
         };
-        let elsewhere = bell.elsewhere.clone();
+        let (elsewhere, name) = (bell.elsewhere.clone(), bell.name.clone());
         tokio::spawn(async move {
             let send = async {
                 loop {
                     elsewhere.notified().await;
-                    let sent = sqlx::query("select pg_notify($1, '')")
+                    let sent = sqlx::query("select pg_notify($1, $2)")
                         .bind(CHANNEL)
+                        .bind(&*name)
                         .execute(&pool)
                         .await;
                     if let Err(error) = sent {
@@ -82,8 +88,9 @@ impl Bell {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(CHANNEL).await?;
         loop {
-            listener.recv().await?;
-            self.here.notify_one();
+            if listener.recv().await?.payload() != &*self.name {
+                self.here.notify_one();
+            }
         }
     }
 }

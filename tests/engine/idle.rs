@@ -1,11 +1,14 @@
-//! Idling: what a worker with nothing due asks of the database.
+//! Idling: what a worker with nothing due asks of the database, and one with little.
 
 use std::time::Duration;
 
-use tenure_engine::{Client, PoolConfig, Worker, WorkerConfig};
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tenure_engine::{Client, PoolConfig, Status, Worker, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
-use super::workflows::{Outside, registry};
+use super::workflows::{Errand, Outside, registry};
+use crate::support::engine::TestEngine;
 use crate::support::wire::{Tally, WireTap};
 use crate::support::{self, eventually};
 
@@ -78,4 +81,50 @@ async fn a_worker_with_nothing_due_asks_little() {
         + 2.0 * RENEWALS_PER_LEASE / real.lease.as_secs_f64()
         + 1.0 / real.retention.look_every.as_secs_f64();
     assert!(per_second <= STATEMENTS_PER_SECOND, "{per_second}");
+}
+
+/// Whoever starts a run wakes the worker of its own process at once, and those of others by a message, which
+/// comes back to it, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_looks_once_for_what_its_own_process_rang_for() {
+    const ROUNDS: usize = 10;
+    let direct = support::database().await;
+    let (tap, options) = WireTap::on(&direct).await;
+    let engine = TestEngine::on(options, registry(&Outside::default())).await;
+    let config = WorkerConfig {
+        poll: Duration::from_secs(3_600),
+        lease: Duration::from_secs(60),
+        ..WorkerConfig::default()
+    };
+    let mut worker = Worker::start(&engine.client, config).await.unwrap();
+    for number in 0..20 {
+        engine
+            .start::<Errand>(&format!("before-{number}"), &0)
+            .await;
+        worker.idle().await;
+    }
+    let beside = PgPool::connect_with(direct).await.unwrap();
+    let mut rings = PgListener::connect_with(&beside).await.unwrap();
+    rings.listen("tenure_due").await.unwrap();
+    tap.reset();
+    for number in 0..ROUNDS {
+        let before = looks(&tap.tally());
+        let run = engine.start::<Errand>(&format!("one-{number}"), &0).await;
+        eventually("the run has ended", async || {
+            engine.status(run).await == Status::Completed
+        })
+        .await;
+        while rings.recv().await.unwrap().payload().is_empty() {}
+        // One from elsewhere is heard, and after the other.
+        let ring = sqlx::query("select pg_notify('tenure_due', '')");
+        ring.execute(&beside).await.unwrap();
+        eventually("it has looked for both", async || {
+            looks(&tap.tally()) >= before + 2
+        })
+        .await;
+    }
+    let claims = executions(&tap.tally(), "A worker that lost its lease takes nothing");
+    worker.shutdown().await;
+    // A look that was asked for before the counting began may have come after.
+    assert!(claims <= 2 * ROUNDS + 1, "{claims} claims");
 }

@@ -223,7 +223,8 @@ async fn commits_that_a_failover_lost_are_noticed_and_reported() {
                 Ok(conn) => conn,
                 Err(_) => return false,
             };
-            let found = tenure_engine::inspect::detail(&mut conn, engine.keyring(), *run).await;
+            let found =
+                tenure_engine::inspect::detail(&mut conn, engine.client.registry(), *run).await;
             if !found.is_ok_and(|detail| detail.summary.status == Status::Completed) {
                 return false;
             }

@@ -482,6 +482,7 @@ impl Context {
         if let Some(delay) = delay {
             let error = StoredError {
                 began: Some(tries.began),
+                max_attempts: Some(policy.max_attempts),
                 ..stored(name, error.record)
             };
             let again = Suspension::Retry {
@@ -551,6 +552,7 @@ impl Context {
                     step: Some(entry.name.clone()),
                     event: None,
                     began: None,
+                    max_attempts: None,
                 };
                 let kind = "undecodable";
                 self.suspend(Suspension::Stuck { kind, error }).await
@@ -568,6 +570,7 @@ impl Context {
                     step: Some(name.to_owned()),
                     event: None,
                     began: None,
+                    max_attempts: None,
                 };
                 let kind = "payload_too_large";
                 self.suspend(Suspension::Stuck { kind, error }).await
@@ -699,6 +702,7 @@ fn stored(step: &str, record: ErrorRecord) -> StoredError {
         step: Some(step.to_owned()),
         event: None,
         began: None,
+        max_attempts: None,
     }
 }
 
@@ -721,6 +725,7 @@ pub(crate) fn not_recordable(error: Unrecorded) -> Suspension {
             step: Some(error.step),
             event: None,
             began: None,
+            max_attempts: None,
         },
     }
 }
@@ -737,6 +742,7 @@ fn mismatch(asked: &str, unasked: &str) -> Suspension {
             step: Some(asked.to_owned()),
             event: None,
             began: None,
+            max_attempts: None,
         },
     }
 }

@@ -17,6 +17,7 @@ use crate::gate::Door;
 use crate::id::{ClockId, RunId, TenantId};
 use crate::operator;
 use crate::priority::Priority;
+use crate::registry::Registry;
 use crate::retention::Hold;
 use crate::ring::{self, Ring};
 use crate::run::{Deadline, InboxKind, RunKey, SignalOutcome, Status, StoredError};
@@ -25,6 +26,7 @@ use crate::store;
 use crate::store::inspect::RunRow;
 use crate::store::waiter::Standing;
 use crate::undo::Undo;
+use crate::workflow::Reception;
 
 /// The most lines of one kind that a detail shows.
 const MAX_LINES: i64 = 500;
@@ -164,7 +166,7 @@ impl ProgressLine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
     /// Stable: `waiting_for_signal`, `waiting_for_children`, `waiting_in_ring`,
-    /// `waiting_for_deadline`, `due`, `running`, `no_worker`,
+    /// `waiting_for_deadline`, `starts_later`, `due`, `running`, `no_worker`,
     /// `worker_lost`, `retrying`, `stuck`, `no_handler`, `paused`, `blocked`, `blocked_by_limit`,
     /// `blocked_by_breaker`, `blocked_by_pause`, `undoing`, `ended`.
     pub kind: &'static str,
@@ -254,13 +256,13 @@ impl SignalLine {
 /// [`EngineError::RunNotFound`].
 pub async fn detail(
     conn: &mut PgConnection,
-    keyring: &Keyring,
+    registry: &Registry,
     run: RunId,
 ) -> Result<RunDetail, EngineError> {
     let mut row = store::inspect::find(conn, run, run.shard())
         .await?
         .ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
-    let keys = keyring.reader(row.summary.tenant_id).await?;
+    let keys = registry.keyring().reader(row.summary.tenant_id).await?;
     if let Ok(Cow::Owned(opened)) = keys.open(&row.data) {
         row.data = opened;
     }
@@ -277,6 +279,18 @@ pub async fn detail(
     } else {
         store::progress::list(conn, run, run.shard(), visit, &keys).await?
     };
+    let heard = match row.summary.status {
+        Status::Waiting => heard(registry, workflow, version, &keys.show(&row.data)),
+        _ => Vec::new(),
+    };
+    let mut workers = Workers {
+        live,
+        able,
+        wanted: false,
+    };
+    if row.pending > 0 && workers.none() {
+        workers.wanted = store::inspect::is_nudged(conn, run, run.shard()).await?;
+    }
     let mut why = match row.summary.status {
         Status::Blocked => blocked(&row, store::waiter::find(conn, run, run.shard()).await?),
         Status::Waiting if row.summary.next_at.is_none() => {
@@ -287,10 +301,10 @@ pub async fn detail(
             let ring = ring::around(conn, key).await?;
             match ring {
                 Some(ring) => in_a_ring(&row, &ring),
-                None => with_progress(why(&row, live, able), &progress, row.now),
+                None => with_progress(why(&row, workers, &heard), &progress, row.now),
             }
         }
-        _ => with_progress(why(&row, live, able), &progress, row.now),
+        _ => with_progress(why(&row, workers, &heard), &progress, row.now),
     };
     let holds =
         store::retention::list_holds_of(conn, row.summary.tenant_id, run, run.shard()).await?;
@@ -394,21 +408,54 @@ pub async fn counts(conn: &mut PgConnection) -> Result<Vec<(String, Status, i64)
     Ok(store::inspect::count(conn).await?)
 }
 
-/// Says why the run is where it is. `live` workers are up, `able` of them know the workflow.
-fn why(row: &RunRow, live: i64, able: i64) -> Why {
+/// Which signals a run that waits would handle at once, as far as this process knows its workflow.
+fn heard(registry: &Registry, workflow: &str, version: i32, data: &Value) -> Vec<&'static str> {
+    let kinds = registry.signals(workflow, version, data).into_iter();
+    let handled = kinds.filter(|kind| kind.reception == Some(Reception::Accept));
+    handled.map(|kind| kind.name).collect()
+}
+
+/// So many are up, and so many of those know the run's workflow in its version.
+#[derive(Clone, Copy)]
+struct Workers {
+    live: i64,
+    able: i64,
+    /// A message waits for one of them, not for another state of the run.
+    wanted: bool,
+}
+
+impl Workers {
+    fn none(self) -> bool {
+        self.able == 0
+    }
+
+    fn evidence(self, row: &RunRow) -> (&'static str, String) {
+        let (Self { live, able, .. }, summary) = (self, &row.summary);
+        let (workflow, version) = (&summary.workflow, summary.version);
+        let words =
+            format!("{live} live, {able} know workflow {workflow} in version {version} or newer");
+        ("workers", words)
+    }
+
+    /// Why nobody takes up a run, as far as it is for want of a worker.
+    fn missing(self, row: &RunRow, what: &str, mut evidence: Vec<(&'static str, String)>) -> Why {
+        evidence.push(self.evidence(row));
+        Why {
+            kind: "no_worker",
+            summary: format!("{what}, but no worker that knows its workflow is running."),
+            evidence,
+        }
+    }
+}
+
+/// Says why the run is where it is, and which signals it would handle at once.
+fn why(row: &RunRow, workers: Workers, heard: &[&str]) -> Why {
     let summary = &row.summary;
-    let workers = (
-        "workers",
-        format!(
-            "{live} live, {able} know workflow {} in version {} or newer",
-            summary.workflow, summary.version
-        ),
-    );
     match summary.status {
-        Status::Due => due(row, able, workers),
+        Status::Due => due(row, workers),
         Status::Running => running(row),
-        Status::Waiting => waiting(row, able, workers),
-        Status::Retrying => retrying(row),
+        Status::Waiting => waiting(row, workers, heard),
+        Status::Retrying => retrying(row, workers),
         Status::Stuck => stuck(row),
         Status::NoHandler => Why {
             kind: "no_handler",
@@ -417,9 +464,9 @@ fn why(row: &RunRow, live: i64, able: i64) -> Why {
                  soon as one does.",
                 summary.workflow, summary.version
             ),
-            evidence: vec![workers, since(row)],
+            evidence: vec![workers.evidence(row), since(row)],
         },
-        Status::Undoing => undoing(row),
+        Status::Undoing => undoing(row, workers),
         Status::Paused => simple("paused", "An operator has paused it.", row),
         Status::Blocked => blocked(row, None),
         Status::Completed | Status::Failed | Status::Cancelled | Status::Terminated => {
@@ -457,7 +504,7 @@ fn since(row: &RunRow) -> (&'static str, String) {
     ("since", rfc3339(since))
 }
 
-fn due(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
+fn due(row: &RunRow, workers: Workers) -> Why {
     if let Some(at) = row.due_at.filter(|at| *at > row.now) {
         return Why {
             kind: "due",
@@ -465,21 +512,17 @@ fn due(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
                 "Its schedule spreads its runs over time: it begins at {}.",
                 rfc3339(at)
             ),
-            evidence: vec![("due at", rfc3339(at)), workers],
+            evidence: vec![("due at", rfc3339(at)), workers.evidence(row)],
         };
     }
     let since = ("due since", row.due_at.map_or_else(String::new, rfc3339));
-    if able == 0 {
-        return Why {
-            kind: "no_worker",
-            summary: "It is due, but no worker that knows its workflow is running.".to_owned(),
-            evidence: vec![since, workers],
-        };
+    if workers.none() {
+        return workers.missing(row, "It is due", vec![since]);
     }
     Why {
         kind: "due",
         summary: "It is due: the next free worker takes it.".to_owned(),
-        evidence: vec![since, workers],
+        evidence: vec![since, workers.evidence(row)],
     }
 }
 
@@ -509,7 +552,7 @@ fn running(row: &RunRow) -> Why {
     }
 }
 
-fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
+fn waiting(row: &RunRow, workers: Workers, heard: &[&str]) -> Why {
     let deadlines = row.deadlines();
     let next = deadlines.iter().min_by_key(|deadline| deadline.at);
     let mut evidence = vec![("since", rfc3339(row.summary.changed_at))];
@@ -525,12 +568,20 @@ fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
     if let Some(going) = fan_out::read(&row.summary.workflow, &row.data) {
         return children(&going, evidence);
     }
+    let state = &row.summary.state;
+    if workers.wanted {
+        return workers.missing(row, "There is a message for it", evidence);
+    }
+    let signals = match heard {
+        [] => "a signal".to_owned(),
+        names => format!("signal {}", names.join(" or ")),
+    };
     let Some(next) = next else {
         return Why {
             kind: "waiting_for_signal",
             summary: format!(
-                "State {} waits for a signal or another run's end; it has no deadline.",
-                row.summary.state
+                "State {state} waits since {} for {signals} or another run's end; it has no deadline.",
+                rfc3339(row.summary.changed_at)
             ),
             evidence,
         };
@@ -539,14 +590,15 @@ fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
         "next deadline",
         format!("{} {}", next.name, rfc3339(next.at)),
     ));
-    if next.at <= row.tenant_now && able == 0 {
-        evidence.push(workers);
+    if next.at <= row.tenant_now {
+        let what = format!("Deadline {} has passed", next.name);
+        if workers.none() {
+            return workers.missing(row, &what, evidence);
+        }
+        evidence.push(workers.evidence(row));
         return Why {
-            kind: "no_worker",
-            summary: format!(
-                "Deadline {} has passed, but no worker that knows its workflow is running.",
-                next.name
-            ),
+            kind: "due",
+            summary: format!("{what}: the next free worker takes it."),
             evidence,
         };
     }
@@ -563,8 +615,8 @@ fn waiting(row: &RunRow, able: i64, workers: (&'static str, String)) -> Why {
     Why {
         kind: "waiting_for_deadline",
         summary: format!(
-            "State {} waits until {}{clock} for deadline {}; a signal may come first.",
-            row.summary.state,
+            "State {state} waits since {} until {}{clock} for deadline {}; {signals} may come first.",
+            rfc3339(row.summary.changed_at),
             rfc3339(next.at),
             next.name
         ),
@@ -605,7 +657,7 @@ fn children(going: &Going, mut evidence: Vec<(&'static str, String)>) -> Why {
     }
 }
 
-fn retrying(row: &RunRow) -> Why {
+fn retrying(row: &RunRow, workers: Workers) -> Why {
     let summary = &row.summary;
     let error = summary.error.as_ref();
     let at = row.due_at.or(summary.next_at);
@@ -615,21 +667,28 @@ fn retrying(row: &RunRow) -> Why {
     let reason = error.map_or(String::new(), |error| {
         format!("{}: {}", error.code, error.message)
     });
-    let happened = match summary.attempt {
-        0 => "was cut off".to_owned(),
-        attempts => format!("failed {attempts} time(s)"),
+    let most = error.and_then(|error| error.max_attempts);
+    let happened = match (summary.attempt, most) {
+        (0, _) => "was cut off".to_owned(),
+        (attempts, Some(most)) => format!("failed in {attempts} of {most} attempts"),
+        (attempts, None) => format!("failed in {attempts} attempts"),
     };
+    let evidence = vec![
+        ("failed attempts", summary.attempt.to_string()),
+        ("next attempt", at.map_or_else(String::new, rfc3339)),
+        ("last error", reason.clone()),
+    ];
+    if at.is_some_and(|at| at <= row.now) && workers.none() {
+        let what = format!("{step} {happened} because: {reason}. Its next attempt is due");
+        return workers.missing(row, &what, evidence);
+    }
     Why {
         kind: "retrying",
         summary: format!(
             "{step} {happened}; it is tried again at {} because: {reason}",
             at.map_or_else(String::new, rfc3339),
         ),
-        evidence: vec![
-            ("failed attempts", summary.attempt.to_string()),
-            ("next attempt", at.map_or_else(String::new, rfc3339)),
-            ("last error", reason),
-        ],
+        evidence,
     }
 }
 
@@ -677,10 +736,14 @@ fn blocked(row: &RunRow, place: Option<Standing>) -> Why {
     }
 }
 
-fn undoing(row: &RunRow) -> Why {
+fn undoing(row: &RunRow, workers: Workers) -> Why {
     let left = row.undo.iter().flat_map(|undo| &undo.left);
     let left: Vec<_> = left.rev().map(|reverse| reverse.name.as_str()).collect();
     let mut evidence = vec![("left to reverse", left.join(", ")), since(row)];
+    if row.due_at.is_some_and(|at| at <= row.now) && workers.none() {
+        let what = "What a failed visit did is to be reversed";
+        return workers.missing(row, what, evidence);
+    }
     let summary = match &row.summary.error {
         None => "A visit failed for good; it reverses what that did, newest first.".to_owned(),
         Some(error) => {
@@ -712,6 +775,7 @@ fn stuck(row: &RunRow) -> Why {
         "journal_mismatch" => "The code changed in the middle of a visit",
         "worker_lost" => "It was in the hands of a worker that died, too many times in a row",
         "payload_too_large" => "It produced a payload over the limit",
+        "not_recordable" => "The database will never take the answer of a step",
         "panicked" => "Its code panicked",
         _ => "It cannot go on",
     };

@@ -279,6 +279,7 @@ fn stored(code: &str, message: String) -> StoredError {
         step: None,
         event: None,
         began: None,
+        max_attempts: None,
     }
 }
 
@@ -547,7 +548,10 @@ fn failed_attempt(
         Retry::ByPolicy | Retry::Away => RetryPolicy::DEFAULT.delay(attempt.unsigned_abs(), chance),
     });
     match delay {
-        Some(delay) => retrying(run, event, delay, error, uncounted.is_none()),
+        Some(delay) => {
+            error.max_attempts = Some(RetryPolicy::DEFAULT.max_attempts);
+            retrying(run, event, delay, error, uncounted.is_none())
+        }
         None => stuck(run, event, kind, error),
     }
 }

@@ -225,6 +225,9 @@ pub struct StoredError {
     /// When the first attempt at the step began, in real time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<DateTime<Utc>>,
+    /// How many attempts there are in all, the first one included, while another follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
 }
 
 /// A message in a run's inbox.

@@ -1,10 +1,12 @@
 //! `why`, lists and logs tell the truth.
 
+use std::time::Duration;
+
 use tenure_engine::inspect;
 use tenure_engine::search::{self, RunFilter, Wanted};
 use tenure_engine::{RunId, Status, Worker, WorkerConfig};
 
-use super::workflows::{Door, Errand, Outside, registry};
+use super::workflows::{Door, DoorSignal, Errand, House, HouseSignal, Outside, registry};
 use crate::support::engine::TestEngine;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +49,56 @@ async fn a_busy_worker_is_told_apart_from_none() {
     assert!(why.summary.contains("next free worker"), "{why:?}");
     outside.release();
     worker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_names_the_signals_that_it_would_handle() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let run = engine.start::<Door>("a", &()).await;
+    engine.drain().await;
+    let why = engine.detail(run).await.why;
+    assert_eq!(why.kind, "waiting_for_signal");
+    let since = engine.detail(run).await.summary.changed_at;
+    let since = since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let words = format!("State Closed waits since {since} for signal Open");
+    assert!(why.summary.starts_with(&words), "{why:?}");
+    // What the state leaves for later is none of them.
+    assert!(!why.summary.contains("Knock"), "{why:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_wants_a_worker_says_so_where_there_is_none() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    let door = engine.start::<Door>("a", &()).await;
+    outside.fail("second", 1);
+    let errand = engine.start::<Errand>("b", &0).await;
+    let house = engine.start::<House>("c", &()).await;
+    engine.drain().await;
+    // A message that its state leaves for later wants none.
+    let knock = DoorSignal::Knock("ada".to_owned());
+    engine.signal::<Door>(door, "1", &knock).await;
+    engine.drain().await;
+    assert_eq!(engine.detail(door).await.why.kind, "waiting_for_signal");
+    assert_eq!(engine.detail(errand).await.why.kind, "retrying");
+    engine.signal::<Door>(door, "2", &DoorSignal::Open).await;
+    engine
+        .signal::<House>(house, "1", &HouseSignal::Leave)
+        .await;
+    engine.advance(Duration::from_secs(700));
+    for (run, words) in [
+        (door, "There is a message for it"),
+        (house, "There is a message for it"),
+        (errand, "Step second failed in 1 of 3 attempts because: "),
+    ] {
+        let why = engine.detail(run).await.why;
+        assert_eq!(why.kind, "no_worker", "{why:?}");
+        assert!(why.summary.starts_with(words), "{why:?}");
+        assert!(why.summary.contains("no worker that knows"), "{why:?}");
+    }
+    engine.drain().await;
+    assert_eq!(engine.detail(door).await.why.kind, "waiting_for_signal");
+    assert_eq!(engine.detail(errand).await.why.kind, "ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,7 +49,7 @@ fn act(reason: &str) -> Act {
 
 async fn exists(engine: &TestEngine, run: RunId) -> bool {
     let mut conn = engine.pool().acquire().await.unwrap();
-    match inspect::detail(&mut conn, engine.keyring(), run).await {
+    match inspect::detail(&mut conn, engine.client.registry(), run).await {
         Ok(_) => true,
         Err(EngineError::RunNotFound(_)) => false,
         Err(error) => panic!("{error:?}"),

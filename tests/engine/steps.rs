@@ -28,7 +28,10 @@ async fn a_failed_step_is_tried_again_and_answered_ones_are_not() {
     assert_eq!(detail.summary.attempt, 1);
     assert_eq!(detail.why.kind, "retrying");
     assert!(
-        detail.why.summary.contains("Step second failed 1 time"),
+        detail
+            .why
+            .summary
+            .contains("Step second failed in 1 of 3 attempts"),
         "{}",
         detail.why.summary
     );

@@ -56,7 +56,7 @@ async fn a_tenant_sees_and_writes_its_own_rows_only() {
         .unwrap();
     assert!(seen.is_empty());
     assert!(
-        inspect::detail(&mut tx, engine.keyring(), mine)
+        inspect::detail(&mut tx, engine.client.registry(), mine)
             .await
             .is_err()
     );

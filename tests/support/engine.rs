@@ -163,7 +163,7 @@ impl TestEngine {
 
     pub(crate) async fn detail(&self, run: RunId) -> RunDetail {
         let mut conn = self.pool().acquire().await.unwrap();
-        inspect::detail(&mut conn, self.keyring(), run)
+        inspect::detail(&mut conn, self.client.registry(), run)
             .await
             .unwrap()
     }

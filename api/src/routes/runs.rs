@@ -73,7 +73,7 @@ async fn start(
             None => client.start_named(conn, tenant, name, input, options).await?,
         };
         trace::tell_run(tenant, started.run_id);
-        let found = inspect::detail(conn, state.keyring(), started.run_id).await?;
+        let found = inspect::detail(conn, state.client().registry(), started.run_id).await?;
         let answer = detail(found, state.client().registry(), &caller);
         Ok(if started.created {
             Done::created(answer)

@@ -91,7 +91,7 @@ async fn show(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<RunDetail>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    let found = inspect::detail(&mut tx, state.keyring(), run_id).await?;
+    let found = inspect::detail(&mut tx, state.client().registry(), run_id).await?;
     Ok(Json(detail(found, state.client().registry(), &caller)))
 }
 
@@ -154,7 +154,7 @@ async fn signals(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<Vec<Signal>>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    let run = inspect::detail(&mut tx, state.keyring(), run_id)
+    let run = inspect::detail(&mut tx, state.client().registry(), run_id)
         .await?
         .summary;
     let lines = inspect::signals(&mut tx, state.keyring(), run_id).await?;

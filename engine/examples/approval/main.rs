@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     worker.idle().await;
     worker.shutdown().await;
     let mut conn = client.pool().acquire().await?;
-    let detail = inspect::detail(&mut conn, client.registry().keyring(), run).await?;
+    let detail = inspect::detail(&mut conn, client.registry(), run).await?;
     println!("{}: {}", detail.summary.status, detail.why.summary);
     Ok(())
 }

@@ -180,6 +180,27 @@ pub(crate) async fn count_workers(
     Ok((row.live, row.able))
 }
 
+/// Whether a run has a message that no worker has looked at. Goes through those of all runs.
+pub(crate) async fn is_nudged(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+          select from engine.nudge
+          where run_id = $1
+            and shard_id = $2
+        ) as "nudged!"
+        "#,
+        run.0,
+        shard.0,
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// Lists the steps of a run, newest first.
 pub(crate) async fn list_steps(
     conn: &mut PgConnection,

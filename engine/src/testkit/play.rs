@@ -292,7 +292,7 @@ impl Play {
     /// As [`inspect::detail`].
     pub async fn detail(&self, run: RunId) -> Result<RunDetail, PlayError> {
         let mut conn = self.client.pool().acquire().await?;
-        Ok(inspect::detail(&mut conn, self.client.registry().keyring(), run).await?)
+        Ok(inspect::detail(&mut conn, self.client.registry(), run).await?)
     }
 
     /// Reads what a completed run left behind.

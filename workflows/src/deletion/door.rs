@@ -306,7 +306,7 @@ async fn try_again(
         .execute(&mut *conn)
         .await?;
     let registry = client.registry();
-    let found = inspect::detail(conn, registry.keyring(), row.run_id).await?;
+    let found = inspect::detail(conn, registry, row.run_id).await?;
     let is_stuck = found.summary.status == Status::Stuck;
     if is_stuck {
         let act = Act {

@@ -185,3 +185,169 @@ async fn a_rotated_token_counts_for_a_while_beside_the_new_one_and_then_no_more(
     assert!(!done && text.contains("see `tenure token list`"), "{text}");
     app.finish().await;
 }
+
+/// The run of a workflow that a filter finds first.
+fn first(app: &TestApp, filter: &str) -> String {
+    let page = json(app, &["run", "list", "--filter", filter]);
+    page["items"][0]["run_id"].as_str().unwrap().to_owned()
+}
+
+fn lines(app: &TestApp, args: &[&str]) -> Vec<String> {
+    let (done, text) = ask(app, args);
+    assert!(done, "{text}");
+    text.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_counted_shown_and_mended() {
+    let app = TestApp::new().await;
+    app.customer().starter().await;
+    let filter = "workflow:subscription";
+    assert_eq!(lines(&app, &["run", "count", "--filter", filter]), ["1"]);
+    let run = first(&app, filter);
+    let shown = lines(&app, &["run", "show", &run]);
+    assert!(shown[0].starts_with("subscription "), "{shown:?}");
+    assert!(
+        shown.iter().any(|line| line.starts_with("why: State ")),
+        "{shown:?}"
+    );
+    for (words, told) in [("transitions", "entered"), ("steps", "start-trial")] {
+        let told_of = lines(&app, &["run", words, &run]);
+        assert!(
+            told_of.iter().any(|line| line.contains(told)),
+            "{told_of:?}"
+        );
+        let same = json(&app, &["run", words, &run]);
+        assert_eq!(same.as_array().unwrap().len(), told_of.len());
+    }
+    let tenant = first(&app, "workflow:tenant");
+    let messages = lines(&app, &["run", "signals", &tenant]);
+    assert!(
+        messages[0].contains("accepted") && messages[0].contains("AttachMethod"),
+        "{messages:?}"
+    );
+    let unknown = uuid::Uuid::nil().to_string();
+    for words in ["transitions", "steps", "signals"] {
+        let (done, text) = ask(&app, &["run", words, &unknown]);
+        assert!(!done && text.contains("no run 0000"), "{words}: {text}");
+    }
+
+    let status = || json(&app, &["run", "show", &run])["status"].clone();
+    let pause = ["run", "act", "pause", &run, "--reason", "a look"];
+    let dry = lines(&app, &[&pause[..], &["--dry-run"]].concat());
+    assert!(dry.last().unwrap().contains("dry run"), "{dry:?}");
+    assert_eq!(status(), "waiting");
+    let (done, text) = ask(&app, &[&pause[..], &["--revision", "0"]].concat());
+    assert!(!done && text.contains("revision"), "{text}");
+    assert_eq!(status(), "waiting");
+    let paused = lines(&app, &pause);
+    assert!(
+        paused.last().unwrap().starts_with("done, revision "),
+        "{paused:?}"
+    );
+    assert_eq!(status(), "paused");
+    lines(&app, &["run", "act", "resume", &run, "--reason", "seen"]);
+    assert_eq!(status(), "waiting");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_pauses_and_breakers_are_set_and_lifted() {
+    let app = TestApp::new().await;
+    let because = ["--reason", "the provider asked for it"];
+    let with = |args: &[&str]| lines(&app, &[args, &because].concat());
+    with(&[
+        "flow",
+        "set-limit",
+        "stripe-charges",
+        "--concurrency",
+        "3",
+        "--rate",
+        "40/s",
+    ]);
+    let limits = lines(&app, &["flow", "limits"]);
+    let charges = limits.iter().find(|line| line.contains("stripe-charges"));
+    assert!(
+        charges.unwrap().contains("3 at once, 40 every 1 s"),
+        "{limits:?}"
+    );
+    let (done, text) = ask(
+        &app,
+        &[
+            &["flow", "set-limit", "stripe-charges", "--rate", "fast"],
+            &because[..],
+        ]
+        .concat(),
+    );
+    assert!(!done && text.contains("--rate"), "{text}");
+
+    assert!(lines(&app, &["flow", "pauses"]).is_empty());
+    with(&["flow", "pause", "workflow", "payment"]);
+    let pauses = lines(&app, &["flow", "pauses"]);
+    assert!(
+        pauses[0].contains("payment") && pauses[0].contains(because[1]),
+        "{pauses:?}"
+    );
+    with(&["flow", "lift", "workflow", "payment"]);
+    assert!(lines(&app, &["flow", "pauses"]).is_empty());
+
+    with(&["flow", "open-breaker", "stripe"]);
+    let breakers = json(&app, &["flow", "breakers"]);
+    assert_eq!(breakers[0]["name"], "stripe", "{breakers}");
+    assert_eq!(breakers[0]["state"], "open", "{breakers}");
+    with(&["flow", "close-breaker", "stripe"]);
+    let breakers = json(&app, &["flow", "breakers"]);
+    assert_ne!(breakers[0]["state"], "open", "{breakers}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_verb_is_done_to_many_runs_that_were_counted_before() {
+    let app = TestApp::new().await;
+    for _ in 0..3 {
+        app.customer().starter().await;
+    }
+    let filter = ["--filter", "workflow:subscription", "--reason", "a look"];
+    let made = json(
+        &app,
+        &[
+            &["bulk", "prepare", "pause"],
+            &filter[..],
+            &["--pace", "100"],
+        ]
+        .concat(),
+    );
+    let id = made["bulk_operation_id"].as_str().unwrap().to_owned();
+    assert_eq!(made["selected"], 3, "{made}");
+    let confirm = |runs| {
+        [
+            "bulk", "confirm", &id, "--runs", runs, "--reason", "a look", "--wait",
+        ]
+        .map(str::to_owned)
+    };
+    let confirmed = |runs: &'static str| {
+        let args = confirm(runs);
+        ask(&app, &args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let (done, text) = confirmed("2");
+    assert!(!done && text.contains('3'), "{text}");
+    let (done, text) = confirmed("3");
+    assert!(done, "{text}");
+    let results = lines(&app, &["bulk", "results", &id, "--outcome", "done"]);
+    assert_eq!(results.len(), 3, "{results:?}");
+    assert!(lines(&app, &["bulk", "show", &id])[0].contains(&id));
+    assert!(lines(&app, &["bulk", "list"])[0].contains(&id));
+    let (done, text) = ask(&app, &["bulk", "abort", &id, "--reason", "too late"]);
+    assert!(!done && text.contains("the operation is done"), "{text}");
+    let paused = lines(
+        &app,
+        &[
+            "run",
+            "count",
+            "--filter",
+            "workflow:subscription status:paused",
+        ],
+    );
+    assert_eq!(paused, ["3"]);
+    app.finish().await;
+}

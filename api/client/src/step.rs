@@ -86,3 +86,16 @@ pub enum SignalOutcome {
     /// The run had ended.
     Late,
 }
+
+impl SignalOutcome {
+    /// The word that JSON has for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Late => "late",
+        }
+    }
+}

@@ -97,6 +97,12 @@ pub(super) enum RunCommand {
         #[arg(long, value_name = "FILE")]
         archive: Option<PathBuf>,
     },
+    /// Show the visits of a run, oldest first: what came, and where it went.
+    Transitions(OfRun),
+    /// Show the steps that a run has been answered, oldest first.
+    Steps(OfRun),
+    /// Show the messages to a run, oldest first, and what became of each.
+    Signals(OfRun),
     /// Send a run a signal.
     Signal {
         #[command(flatten)]
@@ -117,6 +123,15 @@ pub(super) enum RunCommand {
     /// Do a verb to a run: retry, skip-step, fail-step, pause, resume, edit-state, move,
     /// move-deadline, fire-deadline, cancel, terminate or restart.
     Act(Box<ActArgs>),
+}
+
+/// Which run.
+#[derive(Debug, clap::Args)]
+pub(super) struct OfRun {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// The run.
+    run_id: Uuid,
 }
 
 /// `tenure run start`.
@@ -339,9 +354,65 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             let sent = api.client()?.send_signal(run_id, &send, &key).await?;
             print(&api, &sent, || println!("sent {}", sent.signal_id))
         }
+        RunCommand::Transitions(of) => transitions(of).await,
+        RunCommand::Steps(of) => steps(of).await,
+        RunCommand::Signals(of) => signals(of).await,
         RunCommand::Start(args) => start(args).await,
         RunCommand::Act(act) => do_verb(*act).await,
     }
+}
+
+async fn transitions(OfRun { api, run_id }: OfRun) -> anyhow::Result<()> {
+    let lines = api.client()?.list_transitions(run_id).await?;
+    print(&api, &lines, || {
+        for line in &lines {
+            let from = line.from_state.as_deref().unwrap_or("-");
+            let to = line.to_state.as_deref().unwrap_or("-");
+            let detail = line.detail.as_ref().map_or(String::new(), words);
+            let at = rfc3339(line.at);
+            println!(
+                "{:>5}  {at}  {:<24} {from} -> {to}  {}  {detail}",
+                line.visit, line.event, line.outcome
+            );
+        }
+    })
+}
+
+async fn steps(OfRun { api, run_id }: OfRun) -> anyhow::Result<()> {
+    let lines = api.client()?.list_steps(run_id).await?;
+    print(&api, &lines, || {
+        for line in &lines {
+            let answer = match (&line.answer, &line.error) {
+                (_, Some(error)) => format!("failed: {}", words(error)),
+                (Some(answer), None) => words(answer),
+                (None, None) => String::new(),
+            };
+            let at = rfc3339(line.recorded_at);
+            println!("{:>5}  {at}  {:<24} {answer}", line.visit, line.name);
+        }
+    })
+}
+
+async fn signals(OfRun { api, run_id }: OfRun) -> anyhow::Result<()> {
+    let lines = api.client()?.list_signals(run_id).await?;
+    print(&api, &lines, || {
+        for line in &lines {
+            let reason = line.reason.as_deref().unwrap_or_default();
+            let (at, outcome) = (rfc3339(line.received_at), line.outcome.as_str());
+            let payload = words(&line.payload);
+            println!(
+                "{at}  {outcome:<9} {:<16} {}  {payload}  {reason}",
+                line.name, line.signal_id
+            );
+        }
+    })
+}
+
+/// A text as it is, anything else as JSON.
+fn words(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 async fn start(args: StartArgs) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use tenure_engine::flow::{self, Author, Numbers, Scope};
 use tenure_engine::operator::{self, Act, Verb};
 use tenure_engine::{
     Context, EngineError, Event, Limit, Need, Rate, Registry, RetryPolicy, RunId, Status,
-    StepError, Transition, Worker, WorkerConfig, Workflow,
+    StepError, TenantId, Transition, Worker, WorkerConfig, Workflow,
 };
 
 use super::workflows::{Outside, POLICY};
@@ -29,6 +29,7 @@ struct Caller(Outside);
 struct CallerInput {
     limits: Vec<String>,
     key: String,
+    tenant: TenantId,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,6 +58,7 @@ impl Workflow for Caller {
         let need = |name: &String| match name.as_str() {
             "slots" => SLOTS.shared(),
             "own-slot" => OWN_SLOT.for_key(of.key.clone()),
+            "tenant-slot" => OWN_SLOT.for_tenant(of.tenant),
             _ => METER.shared(),
         };
         of.limits.iter().map(need).collect()
@@ -100,11 +102,21 @@ impl Scene {
     }
 
     async fn start(&self, key: &str, limits: &[&str]) -> RunId {
+        self.start_for(self.engine.tenant, key, limits).await
+    }
+
+    async fn start_for(&self, tenant: TenantId, key: &str, limits: &[&str]) -> RunId {
         let input = CallerInput {
             limits: limits.iter().map(ToString::to_string).collect(),
             key: key.split('-').next().unwrap().to_owned(),
+            tenant,
         };
-        self.engine.start::<Caller>(key, &input).await
+        let client = &self.engine.client;
+        let mut conn = self.engine.pool().acquire().await.unwrap();
+        let started = client.start::<Caller>(&mut conn, tenant, key, &input);
+        let run = started.await.unwrap().run_id;
+        client.ring();
+        run
     }
 
     async fn start_some(&self, count: usize, limits: &[&str]) -> Vec<RunId> {
@@ -271,6 +283,33 @@ async fn each_key_has_its_own_count() {
     let worker = scene.engine.worker().await;
     scene.eventually_blocked(&runs, 2).await;
     eventually("one of each key is inside", async || scene.inside() == 3).await;
+    scene.outside.release();
+    scene.all_complete(&runs).await;
+    worker.shutdown().await;
+    scene.assert_at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tenant_has_its_own_count_and_why_says_whose_is_full() {
+    let scene = Scene::set().await;
+    scene.outside.hold();
+    let mut runs = Vec::new();
+    for tenant in [scene.engine.tenant, scene.engine.add_tenant(None).await] {
+        for key in ["a", "b"] {
+            runs.push(scene.start_for(tenant, key, &["tenant-slot"]).await);
+        }
+    }
+    let worker = scene.engine.worker().await;
+    scene.eventually_blocked(&runs, 2).await;
+    eventually("one of each tenant is inside", async || scene.inside() == 2).await;
+    for run in &runs {
+        let detail = scene.engine.detail(*run).await;
+        if detail.summary.status == Status::Blocked {
+            let tenant = detail.summary.tenant_id;
+            let words = format!("Blocked by limit own-slot, key {tenant}, 0 ahead of it.");
+            assert_eq!(detail.why.summary, words);
+        }
+    }
     scene.outside.release();
     scene.all_complete(&runs).await;
     worker.shutdown().await;

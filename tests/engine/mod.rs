@@ -17,6 +17,7 @@ mod landing;
 mod locks;
 mod operator;
 mod panics;
+mod payloads;
 mod plans;
 mod priorities;
 mod progress;

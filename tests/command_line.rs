@@ -8,7 +8,7 @@ use tenure_client::{Client, ClientError, Role, SubscriptionStatus};
 
 use crate::support::app::{TestApp, token};
 use crate::support::process::tenure;
-use crate::support::{connect, url};
+use crate::support::{connect, eventually, url};
 
 /// Runs the program; whether it ended well, and what it printed.
 fn run(args: &[&str]) -> (bool, String) {
@@ -247,7 +247,7 @@ async fn runs_are_counted_shown_and_mended() {
     );
     assert_eq!(status(), "paused");
     lines(&app, &["run", "act", "resume", &run, "--reason", "seen"]);
-    assert_eq!(status(), "waiting");
+    eventually("it waits again", async || status() == "waiting").await;
     app.finish().await;
 }
 

@@ -499,6 +499,29 @@ async fn a_plan_made_while_the_tables_are_empty_goes_by_keys() {
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
     assert!(judged >= 5, "only {judged} statements are a worker's");
+    // Whoever speaks for a tenant is held to its rows besides, which another index serves.
+    let find = |one: &&String| {
+        one.contains("workflow, tenant_id, shard_id) >=")
+            || one.contains("run.tenant_id, run.shard_id) >=")
+    };
+    let known = statements();
+    let finds: Vec<&String> = known.iter().filter(find).collect();
+    assert_eq!(finds.len(), 2);
+    for role in ["tenure_engine", "tenure_tenant"] {
+        let speak = AssertSqlSafe(format!("set role {role}"));
+        sqlx::raw_sql(speak).execute(&mut *conn).await.unwrap();
+        for statement in &finds {
+            let plan = plan(&mut conn, statement).await;
+            assert!(
+                plan.contains("using run_key on run"),
+                "{role}: {statement}\n{plan}"
+            );
+            assert!(
+                !plan.contains("run_by_tenant"),
+                "{role}: {statement}\n{plan}"
+            );
+        }
+    }
 }
 
 /// Statements that look at a whole table at scale, by their words, and why they may.

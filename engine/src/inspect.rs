@@ -288,8 +288,9 @@ pub async fn detail(
         able,
         wanted: false,
     };
-    if row.pending > 0 && workers.none() {
-        workers.wanted = store::inspect::is_nudged(conn, run, run.shard()).await?;
+    if row.summary.status == Status::Waiting && row.pending > 0 && workers.none() {
+        let pending = store::inspect::list_pending(conn, run, run.shard()).await?;
+        workers.wanted = wants_a_visit(&pending, &heard, &row.deadlines());
     }
     let mut why = match row.summary.status {
         Status::Blocked => blocked(&row, store::waiter::find(conn, run, run.shard()).await?),
@@ -413,6 +414,17 @@ fn heard(registry: &Registry, workflow: &str, version: i32, data: &Value) -> Vec
     let kinds = registry.signals(workflow, version, data).into_iter();
     let handled = kinds.filter(|kind| kind.reception == Some(Reception::Accept));
     handled.map(|kind| kind.name).collect()
+}
+
+/// Whether a run that waits would do something about one of its messages: what its state leaves for later
+/// waits for another state, and before its start a run hears only what ends it.
+fn wants_a_visit(pending: &[(InboxKind, String)], heard: &[&str], deadlines: &[Deadline]) -> bool {
+    let is_early = deadlines.iter().any(|one| one.name == RUN_START);
+    pending.iter().any(|(kind, name)| match kind {
+        InboxKind::Signal => !is_early && heard.contains(&name.as_str()),
+        InboxKind::RunFinished => !is_early,
+        InboxKind::Cancel | InboxKind::Terminate => true,
+    })
 }
 
 /// So many are up, and so many of those know the run's workflow in its version.
@@ -741,6 +753,10 @@ fn undoing(row: &RunRow, workers: Workers) -> Why {
     let left: Vec<_> = left.rev().map(|reverse| reverse.name.as_str()).collect();
     let mut evidence = vec![("left to reverse", left.join(", ")), since(row)];
     if row.due_at.is_some_and(|at| at <= row.now) && workers.none() {
+        if let Some(error) = &row.summary.error {
+            evidence.push(("failed attempts", row.summary.attempt.to_string()));
+            evidence.push(("last error", format!("{}: {}", error.code, error.message)));
+        }
         let what = "What a failed visit did is to be reversed";
         return workers.missing(row, what, evidence);
     }

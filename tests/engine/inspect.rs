@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tenure_engine::inspect;
 use tenure_engine::search::{self, RunFilter, Wanted};
-use tenure_engine::{RunId, Status, Worker, WorkerConfig};
+use tenure_engine::{RunId, StartOptions, Status, Worker, WorkerConfig};
 
 use super::workflows::{Door, DoorSignal, Errand, House, HouseSignal, Outside, registry};
 use crate::support::engine::TestEngine;
@@ -71,7 +72,7 @@ async fn whatever_wants_a_worker_says_so_where_there_is_none() {
     let outside = Outside::default();
     let engine = TestEngine::new(registry(&outside)).await;
     let door = engine.start::<Door>("a", &()).await;
-    outside.fail("second", 1);
+    outside.fail("second", 2);
     let errand = engine.start::<Errand>("b", &0).await;
     let house = engine.start::<House>("c", &()).await;
     engine.drain().await;
@@ -89,12 +90,40 @@ async fn whatever_wants_a_worker_says_so_where_there_is_none() {
     for (run, words) in [
         (door, "There is a message for it"),
         (house, "There is a message for it"),
-        (errand, "Step second failed in 1 of 3 attempts because: "),
+        (errand, "Step second failed in "),
     ] {
         let why = engine.detail(run).await.why;
         assert_eq!(why.kind, "no_worker", "{why:?}");
         assert!(why.summary.starts_with(words), "{why:?}");
         assert!(why.summary.contains("no worker that knows"), "{why:?}");
+    }
+    // Whoever speaks for the tenant is told the same.
+    let mut tx = engine.pool().begin().await.unwrap();
+    tenure_workflows::as_tenant(&mut tx, engine.tenant)
+        .await
+        .unwrap();
+    let told = inspect::detail(&mut tx, engine.client.registry(), door)
+        .await
+        .unwrap();
+    assert_eq!(told.why.kind, "no_worker");
+    drop(tx);
+    // What has not started yet keeps its signals, worker or not.
+    let at = Some(told.summary.changed_at + TimeDelta::days(2));
+    let options = StartOptions {
+        at,
+        ..StartOptions::default()
+    };
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let started = engine
+        .client
+        .start_with::<Door>(&mut conn, engine.tenant, "later", &(), options);
+    let later = started.await.unwrap().run_id;
+    drop(conn);
+    engine.signal::<Door>(later, "1", &DoorSignal::Open).await;
+    assert_eq!(engine.detail(later).await.why.kind, "starts_later");
+    for _ in 0..2 {
+        engine.drain().await;
+        engine.advance(Duration::from_secs(700));
     }
     engine.drain().await;
     assert_eq!(engine.detail(door).await.why.kind, "waiting_for_signal");

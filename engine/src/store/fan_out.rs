@@ -154,12 +154,17 @@ pub(crate) async fn list_children(
           run.run_id as "run_id?: RunId", run.status as "status?", run.output as "output?",
           run.error as "error?"
         from engine.fan_item as item
-        left join engine.run
-          -- Not as equalities: see `run::find_by_key`.
-          on (run.key, run.workflow, run.tenant_id) >= (item.key, $4, $3)
-          and (run.key, run.workflow, run.tenant_id) <= (item.key, $4, $3)
-          and run.shard_id = $2
-          and item.refused is null
+        left join lateral (
+          -- One by one through the key; the whole of it as in `run::find_by_key`.
+          select run.run_id, run.status, run.output, run.error
+          from engine.run
+          where run.key = item.key
+            and run.workflow = $4
+            and run.tenant_id = $3
+            and run.shard_id = $2
+            and (run.key, run.workflow, run.tenant_id, run.shard_id) >= (item.key, $4, $3, $2)
+          limit 1
+        ) as run on item.refused is null
         where item.run_id = $1
           and item.shard_id = $2
           and item.tenant_id = $3

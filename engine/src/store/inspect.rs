@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::id::{ClockId, RunId, ShardId, TenantId};
 use crate::inspect::{RunSummary, SignalLine, StepLine, TransitionLine};
 use crate::priority::Priority;
-use crate::run::{SignalOutcome, Status, StoredError, decode_deadlines};
+use crate::run::{InboxKind, SignalOutcome, Status, StoredError, decode_deadlines};
 use crate::seal::Reader;
 use crate::store::claim::decode_error;
 use crate::undo::Undo;
@@ -180,25 +180,29 @@ pub(crate) async fn count_workers(
     Ok((row.live, row.able))
 }
 
-/// Whether a run has a message that no worker has looked at. Goes through those of all runs.
-pub(crate) async fn is_nudged(
+/// Lists of what kinds and names the pending messages of a run are.
+pub(crate) async fn list_pending(
     conn: &mut PgConnection,
     run: RunId,
     shard: ShardId,
-) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
+) -> sqlx::Result<Vec<(InboxKind, String)>> {
+    let rows = sqlx::query!(
         r#"
-        select exists (
-          select from engine.nudge
-          where run_id = $1
-            and shard_id = $2
-        ) as "nudged!"
+        select distinct kind, name
+        from engine.inbox
+        where run_id = $1
+          and shard_id = $2
+          and outcome is null
         "#,
         run.0,
         shard.0,
     )
-    .fetch_one(conn)
-    .await
+    .fetch_all(conn)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (InboxKind::from_code(row.kind), row.name))
+        .collect())
 }
 
 /// Lists the steps of a run, newest first.
@@ -306,7 +310,7 @@ pub(crate) async fn list_signals(
             };
             SignalLine {
                 signal_id: row.signal_id,
-                kind: crate::run::InboxKind::from_code(row.kind),
+                kind: InboxKind::from_code(row.kind),
                 name: row.name,
                 payload: keys.show(&row.payload),
                 received_at: row.received_at,

@@ -217,8 +217,8 @@ pub(crate) async fn insert(
     .await
 }
 
-/// Finds the run that holds a key. Not as equalities: in a plan that was made while there were no runs,
-/// all runs of the tenant would be read.
+/// Finds the run that holds a key. The comparison of the whole key adds nothing but that only its own index
+/// serves it: in a plan that was made while there were no runs, all of the tenant would be read.
 pub(crate) async fn find_by_key(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -230,9 +230,11 @@ pub(crate) async fn find_by_key(
         r#"
         select run_id as "run_id: RunId", input_digest, status
         from engine.run
-        where (key, workflow, tenant_id) >= ($1, $2, $3)
-          and (key, workflow, tenant_id) <= ($1, $2, $3)
+        where key = $1
+          and workflow = $2
+          and tenant_id = $3
           and shard_id = $4
+          and (key, workflow, tenant_id, shard_id) >= ($1, $2, $3, $4)
         "#,
         key,
         workflow,

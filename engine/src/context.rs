@@ -546,14 +546,7 @@ impl Context {
         match serde_json::from_slice(&entry.answer) {
             Ok(value) => value,
             Err(error) => {
-                let error = StoredError {
-                    code: "undecodable_answer".to_owned(),
-                    message: error.to_string(),
-                    step: Some(entry.name.clone()),
-                    event: None,
-                    began: None,
-                    max_attempts: None,
-                };
+                let error = stored(&entry.name, record("undecodable_answer", error.to_string()));
                 let kind = "undecodable";
                 self.suspend(Suspension::Stuck { kind, error }).await
             }
@@ -564,14 +557,7 @@ impl Context {
         match payload::to_bytes("answer", value, self.payload_limit()) {
             Ok(bytes) => bytes,
             Err(error) => {
-                let error = StoredError {
-                    code: "payload_too_large".to_owned(),
-                    message: error.to_string(),
-                    step: Some(name.to_owned()),
-                    event: None,
-                    began: None,
-                    max_attempts: None,
-                };
+                let error = stored(name, record("payload_too_large", error.to_string()));
                 let kind = "payload_too_large";
                 self.suspend(Suspension::Stuck { kind, error }).await
             }
@@ -695,6 +681,13 @@ fn told<T>(
     }
 }
 
+fn record(code: &str, message: String) -> ErrorRecord {
+    ErrorRecord {
+        code: code.to_owned(),
+        message,
+    }
+}
+
 fn stored(step: &str, record: ErrorRecord) -> StoredError {
     StoredError {
         code: record.code,
@@ -719,31 +712,18 @@ pub(crate) fn cut_off_by(landed: Landed) -> Option<Suspension> {
 pub(crate) fn not_recordable(error: Unrecorded) -> Suspension {
     Suspension::Stuck {
         kind: "not_recordable",
-        error: StoredError {
-            code: "not_recordable".to_owned(),
-            message: error.message,
-            step: Some(error.step),
-            event: None,
-            began: None,
-            max_attempts: None,
-        },
+        error: stored(&error.step, record("not_recordable", error.message)),
     }
 }
 
 fn mismatch(asked: &str, unasked: &str) -> Suspension {
+    let message = format!(
+        "the visit asks for {asked:?}, but its journal holds an answer of {unasked:?} \
+         that it has not asked for: the code has changed in the middle of a visit"
+    );
     Suspension::Stuck {
         kind: "journal_mismatch",
-        error: StoredError {
-            code: "journal_mismatch".to_owned(),
-            message: format!(
-                "the visit asks for {asked:?}, but its journal holds an answer of {unasked:?} \
-                 that it has not asked for: the code has changed in the middle of a visit"
-            ),
-            step: Some(asked.to_owned()),
-            event: None,
-            began: None,
-            max_attempts: None,
-        },
+        error: stored(asked, record("journal_mismatch", message)),
     }
 }
 

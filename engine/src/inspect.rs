@@ -571,11 +571,12 @@ fn waiting(row: &RunRow, workers: Workers, heard: &[&str]) -> Why {
     if row.pending > 0 {
         evidence.push(("signals in the inbox", row.pending.to_string()));
     }
-    let clock = if row.summary.clock_id.is_some() {
+    // Beside the time of a test clock the real one would mislead.
+    let (clock, since) = if row.summary.clock_id.is_some() {
         evidence.push(("test clock stands at", rfc3339(row.tenant_now)));
-        " on its test clock"
+        (" on its test clock", String::new())
     } else {
-        ""
+        ("", format!(" since {}", rfc3339(row.summary.changed_at)))
     };
     if let Some(going) = fan_out::read(&row.summary.workflow, &row.data) {
         return children(&going, evidence);
@@ -592,8 +593,7 @@ fn waiting(row: &RunRow, workers: Workers, heard: &[&str]) -> Why {
         return Why {
             kind: "waiting_for_signal",
             summary: format!(
-                "State {state} waits since {} for {signals} or another run's end; it has no deadline.",
-                rfc3339(row.summary.changed_at)
+                "State {state} waits{since} for {signals} or another run's end; it has no deadline."
             ),
             evidence,
         };
@@ -627,8 +627,7 @@ fn waiting(row: &RunRow, workers: Workers, heard: &[&str]) -> Why {
     Why {
         kind: "waiting_for_deadline",
         summary: format!(
-            "State {state} waits since {} until {}{clock} for deadline {}; {signals} may come first.",
-            rfc3339(row.summary.changed_at),
+            "State {state} waits{since} until {}{clock} for deadline {}; {signals} may come first.",
             rfc3339(next.at),
             next.name
         ),

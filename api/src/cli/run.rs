@@ -370,10 +370,11 @@ async fn transitions(OfRun { api, run_id }: OfRun) -> anyhow::Result<()> {
             let to = line.to_state.as_deref().unwrap_or("-");
             let detail = line.detail.as_ref().map_or(String::new(), words);
             let at = rfc3339(line.at);
-            println!(
+            let line = format!(
                 "{:>5}  {at}  {:<24} {from} -> {to}  {}  {detail}",
                 line.visit, line.event, line.outcome
             );
+            println!("{}", line.trim_end());
         }
     })
 }
@@ -388,7 +389,8 @@ async fn steps(OfRun { api, run_id }: OfRun) -> anyhow::Result<()> {
                 (None, None) => String::new(),
             };
             let at = rfc3339(line.recorded_at);
-            println!("{:>5}  {at}  {:<24} {answer}", line.visit, line.name);
+            let line = format!("{:>5}  {at}  {:<24} {answer}", line.visit, line.name);
+            println!("{}", line.trim_end());
         }
     })
 }
@@ -400,10 +402,11 @@ async fn signals(OfRun { api, run_id }: OfRun) -> anyhow::Result<()> {
             let reason = line.reason.as_deref().unwrap_or_default();
             let (at, outcome) = (rfc3339(line.received_at), line.outcome.as_str());
             let payload = words(&line.payload);
-            println!(
+            let line = format!(
                 "{at}  {outcome:<9} {:<16} {}  {payload}  {reason}",
                 line.name, line.signal_id
             );
+            println!("{}", line.trim_end());
         }
     })
 }

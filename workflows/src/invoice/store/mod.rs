@@ -636,7 +636,9 @@ pub(crate) async fn list(
         from app.invoice
         where tenant_id = $1
           and shard_id = $2
-          and ($3::uuid is null or invoice_id = $3)
+          -- A span, so that a plan for any values goes along the tenant's to the one or to all.
+          and invoice_id >= coalesce($3::uuid, '00000000-0000-0000-0000-000000000000')
+          and invoice_id <= coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
         order by created_at desc, invoice_id desc
         "#,
         tenant.0,

@@ -1,0 +1,2 @@
+-- no-transaction
+drop index concurrently app.invoice_by_tenant;

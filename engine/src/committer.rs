@@ -31,7 +31,7 @@ use crate::bell::Bell;
 use crate::clock;
 use crate::error::StepError;
 use crate::follow;
-use crate::id::{RunId, TenantId};
+use crate::id::{RunId, TenantId, WorkerId};
 use crate::lanes::Lanes;
 use crate::lease::Lease;
 use crate::memory::Memory;
@@ -220,6 +220,11 @@ impl Committer {
 
     pub(crate) fn is_trusted(&self) -> bool {
         self.lease.is_trusted()
+    }
+
+    /// For whom it writes.
+    pub(crate) fn worker(&self) -> WorkerId {
+        self.lease.worker
     }
 
     /// Something may be due.

@@ -447,7 +447,8 @@ impl Context {
         let mut records = self.riders.borrow().clone();
         records.push(self.entry(name, seq, false, answer));
         // Fence last: the run's row lock is held only from here to the commit.
-        if !store::step::record_in_transaction(&mut tx, self.run.epoch, &records).await? {
+        let hold = (self.tools.committer.worker(), self.run.epoch);
+        if !store::step::record_in_transaction(&mut tx, hold, &records).await? {
             drop(tx);
             tally::fenced(records.len());
             return self.suspend(Suspension::Abandon).await;

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use tenure_engine::{Registry, Status};
+use serde::{Deserialize, Serialize};
+use tenure_engine::{
+    Context, Event, Registry, Status, StepError, Transition, Worker, WorkerConfig, Workflow,
+};
 
-use super::workflows::{Door, Errand, ErrandOutput, Outside, registry};
+use super::workflows::{Door, Errand, ErrandOutput, Nothing, Outside, registry};
 use crate::support::engine::TestEngine;
 use crate::support::eventually;
 
@@ -179,5 +182,114 @@ async fn a_run_that_nobody_settled_stays_booked_until_it_is_free() {
         .await
         .unwrap();
     assert!(faults > 2, "the faults came: {faults}");
+    engine.assert_nothing_lost().await;
+}
+
+/// Writes a row that says who wrote it, once the outside has answered.
+struct Clerk {
+    name: &'static str,
+    outside: Outside,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ClerkState {
+    Writing,
+}
+
+impl Workflow for Clerk {
+    const NAME: &'static str = "clerk";
+    const VERSION: i32 = 1;
+    type Input = ();
+    type State = ClerkState;
+    type Signal = Nothing;
+    type Output = ();
+
+    fn start(&self, (): ()) -> ClerkState {
+        ClerkState::Writing
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        _state: ClerkState,
+        _event: Event<Nothing>,
+    ) -> Result<Transition<Self>, StepError> {
+        self.outside.call("ask", String::new()).await?;
+        let (tenant, shard) = (cx.tenant_id().0, cx.shard_id().0);
+        cx.transact("write", async |tx| {
+            sqlx::query(
+                "insert into app.debt (tenant_id, currency, shard_id, state)
+                 values ($1, $2, $3, 'clear')",
+            )
+            .bind(tenant)
+            .bind(self.name)
+            .bind(shard)
+            .execute(&mut *tx)
+            .await?;
+            Ok(())
+        })
+        .await?;
+        Ok(Transition::complete(()))
+    }
+}
+
+fn clerk(name: &'static str) -> (Registry, Outside) {
+    let outside = Outside::default();
+    outside.hold();
+    let clerk = Clerk {
+        name,
+        outside: outside.clone(),
+    };
+    let registry = Registry::builder().register(clerk).build().unwrap();
+    (registry, outside)
+}
+
+/// A standby that was behind knows nothing of the last claim: another worker claims under the same epoch.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_made_a_claim_that_a_failover_lost_commits_no_transact() {
+    let (registry, first) = clerk("first");
+    let engine = TestEngine::new(registry).await;
+    // With its one hand full it claims nothing else.
+    let config = WorkerConfig {
+        in_flight: 1,
+        claim_batch: 1,
+        ..WorkerConfig::default()
+    };
+    let lost = Worker::start(&engine.client, config).await.unwrap();
+    let run = engine.start::<Clerk>("a", &()).await;
+    first.arrived().await;
+    let (registry, second) = clerk("second");
+    let other = engine.beside(registry).await;
+    let mut conn = crate::support::connect(&engine.options).await;
+    sqlx::raw_sql(
+        "delete from engine.claimed;
+         insert into engine.due (run_id, shard_id, due_at, tenant_id, priority)
+           select run_id, shard_id, engine.now(), tenant_id, priority from engine.run;
+         update engine.run set status = 0, worker_id = null, nudged = false, epoch = epoch - 1",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    let worker = other.worker().await;
+    second.arrived().await;
+    first.release();
+    lost.shutdown().await;
+    let writers = "select currency from app.debt";
+    let wrote: Vec<String> = sqlx::query_scalar(writers)
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+    assert!(wrote.is_empty(), "{wrote:?}");
+    second.release();
+    eventually("the run completes", async || {
+        engine.status(run).await == Status::Completed
+    })
+    .await;
+    worker.shutdown().await;
+    let wrote: Vec<String> = sqlx::query_scalar(writers)
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(wrote, ["second"]);
     engine.assert_nothing_lost().await;
 }

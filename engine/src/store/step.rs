@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::id::Epoch;
+use crate::id::{Epoch, WorkerId};
 use crate::run::RunKey;
 
 /// One answered step, to be recorded.
@@ -26,11 +26,14 @@ pub(crate) async fn leave_tenant(conn: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Records steps inside the caller's transaction, fenced by the run's epoch under its row lock;
-/// false when the run was taken away. Comes last in the transaction, so that the lock is short.
+/// Records steps inside the caller's transaction, fenced by who holds the run and its epoch under its row
+/// lock; false when the run was taken away. Comes last in the transaction, so that the lock is short.
+///
+/// The epoch alone is no fence: two workers may have claimed under the same one, if the first claim is gone
+/// with a failover to a standby that was behind.
 pub(crate) async fn record_in_transaction(
     conn: &mut PgConnection,
-    epoch: Epoch,
+    (worker, epoch): (WorkerId, Epoch),
     records: &[StepRecord],
 ) -> sqlx::Result<bool> {
     let Some(first) = records.first() else {
@@ -49,6 +52,7 @@ pub(crate) async fn record_in_transaction(
           where run.run_id = $1
             and run.shard_id = $2
             and run.epoch = $3
+            and run.worker_id = $11
           for no key update
         )
         insert into engine.step
@@ -68,6 +72,7 @@ pub(crate) async fn record_in_transaction(
         &names,
         &events as &[Option<String>],
         &answers,
+        worker.0,
     )
     .execute(conn)
     .await?;

@@ -11,6 +11,10 @@ use uuid::Uuid;
 use crate::support::app::{TestApp, token};
 use crate::support::{connect, eventually};
 
+mod counter;
+mod starts;
+mod verbs;
+
 /// A tenant whose run is at rest.
 async fn tenant_run(app: &TestApp) -> Uuid {
     let new = NewTenant {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use sqlx::Connection as _;
-use tenure_client::{Client, ClientError, Role, SubscriptionStatus};
+use tenure_client::{Client, ClientError, Role, SubscriptionStatus, Workflow};
 
 use crate::support::app::{TestApp, token};
 use crate::support::process::tenure;
@@ -302,6 +302,48 @@ async fn limits_pauses_and_breakers_are_set_and_lifted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_people_did_is_listed_with_who_and_why() {
+    let app = TestApp::new().await;
+    app.customer().starter().await;
+    let run = first(&app, "workflow:subscription");
+    lines(&app, &["run", "act", "pause", &run, "--reason", "a look"]);
+    lines(&app, &["run", "act", "resume", &run, "--reason", "seen"]);
+    let weekend = ["--reason", "a quiet weekend"];
+    let close = ["flow", "set-limit", "stripe-charges", "--concurrency", "0"];
+    lines(&app, &[&close[..], &weekend].concat());
+
+    let all = lines(&app, &["audit", "list"]);
+    let ends = [
+        "  suite admin (admin)  set limit  stripe-charges: a quiet weekend".to_owned(),
+        format!("  suite admin (admin)  resume  run {run}: seen"),
+        format!("  suite admin (admin)  pause  run {run}: a look"),
+    ];
+    assert_eq!(all.len(), ends.len(), "{all:?}");
+    for (line, end) in all.iter().zip(&ends) {
+        assert!(line.ends_with(end.as_str()), "{line}");
+    }
+    let of_run = lines(&app, &["audit", "list", "--run", &run]);
+    assert_eq!(of_run, all[1..]);
+    let verb = ["audit", "list", "--action", "set limit"];
+    assert_eq!(lines(&app, &verb), all[..1]);
+    let (done, text) = ask(&app, &["audit", "list", "--limit", "1"]);
+    assert!(done && text.contains("may be more: --cursor "), "{text}");
+    let cursor = text.split_whitespace().last().unwrap();
+    let rest = lines(&app, &["audit", "list", "--cursor", cursor]);
+    assert_eq!(rest, all[1..]);
+
+    let page = json(&app, &["audit", "list", "--subject", "stripe-charges"]);
+    assert_eq!(page["items"][0]["before"]["rate"]["count"], 80, "{page}");
+    assert_eq!(page["items"][0]["after"]["concurrency"], 0, "{page}");
+    let from = page["items"][0]["at"].as_str().unwrap();
+    assert_eq!(lines(&app, &["audit", "list", "--from", from]), all[..1]);
+    assert_eq!(lines(&app, &["audit", "list", "--to", from]), all[1..]);
+    let (done, text) = ask(&app, &["audit", "list", "--from", "yesterday"]);
+    assert!(!done && text.contains("--from"), "{text}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_verb_is_done_to_many_runs_that_were_counted_before() {
     let app = TestApp::new().await;
     for _ in 0..3 {
@@ -349,5 +391,80 @@ async fn one_verb_is_done_to_many_runs_that_were_counted_before() {
         ],
     );
     assert_eq!(paused, ["3"]);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workflows_are_listed_with_what_a_filter_may_ask_for() {
+    let app = TestApp::new().await;
+    app.customer().starter().await;
+    let told = lines(&app, &["workflow", "list"]);
+    let head = |line: &String| {
+        line.starts_with("subscription  version ") && line.ends_with(", queue default")
+    };
+    let at = told.iter().position(head).unwrap();
+    let of_it = &told[at + 1..at + 4];
+    assert!(of_it[0].starts_with("  states      Starting, "), "{told:?}");
+    assert_eq!(of_it[1], "  runs        1 waiting");
+    assert!(of_it[2].contains("currency (text), "), "{told:?}");
+    assert!(of_it[2].contains("period_ends (time)"), "{told:?}");
+    let listed = json(&app, &["workflow", "list"]);
+    let listed: Vec<Workflow> = serde_json::from_value(listed).unwrap();
+    assert_eq!(told.len(), 4 * listed.len());
+    let of = |name: &str| listed.iter().find(|one| one.workflow == name).unwrap();
+    assert_eq!(of("dunning").states, ["Clear", "PastDue", "UnderWay"]);
+    assert!(of("notice").attributes.is_empty());
+    let notice = told.iter().position(|line| line.starts_with("notice  "));
+    assert_eq!(told[notice.unwrap() + 3], "  attributes  none");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_done_to_many_runs_is_listed_with_what_each_verb_takes() {
+    let app = TestApp::new().await;
+    let told = lines(&app, &["bulk", "verbs"]);
+    let of = |told: &[String], verb: &str| {
+        let start = format!("{verb} ");
+        told.iter()
+            .find(|line| line.starts_with(&start))
+            .unwrap()
+            .clone()
+    };
+    for (verb, takes) in [
+        ("skip-step", "--answer"),
+        ("fail-step", "--code --message"),
+        ("move-deadline", "--name --at"),
+        ("restart", "[--state] [--input]"),
+        ("signal", "--signal"),
+    ] {
+        let line = of(&told, verb);
+        assert!(line.contains(takes), "{line}");
+    }
+    assert!(!of(&told, "restart").contains("--key"), "{told:?}");
+    let refused = |line: &String| line.contains("refused:");
+    assert!(!told.iter().any(refused), "an admin may do all: {told:?}");
+    let listed = json(&app, &["bulk", "verbs"]);
+    assert_eq!(listed.as_array().unwrap().len(), told.len());
+    // What is listed is what the other command takes.
+    for verb in listed.as_array().unwrap() {
+        let verb = verb["action"].as_str().unwrap();
+        let prepare = [
+            "bulk", "prepare", verb, "--filter", "age:>1d", "--reason", "r",
+        ];
+        let (_, text) = ask(&app, &prepare);
+        assert!(!text.contains("no verb for many runs"), "{text}");
+    }
+    let mut conn = connect(&app.options).await;
+    let support = token(&mut conn, Role::Support, None).await;
+    let verbs = ["bulk", "verbs", "--url", &app.url, "--token", &support];
+    let (done, text) = run(&verbs);
+    assert!(
+        done && text.contains("refused: needs role operator"),
+        "{text}"
+    );
+    let told: Vec<String> = text.lines().map(str::to_owned).collect();
+    let at = told.iter().position(|line| line.starts_with("signal "));
+    let next = told.get(at.unwrap() + 1).unwrap();
+    assert!(!next.contains("refused:"), "support may send signals");
     app.finish().await;
 }

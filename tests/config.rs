@@ -263,16 +263,18 @@ fn a_secrets_file_that_is_missing_empty_or_besides_the_secret_is_refused() {
     let missing = files.0.path().join("missing");
     let database = ("DATABASE_URL_FILE", good.to_str().unwrap());
     let key = ("TENURE_STRIPE_SECRET_KEY", "sk_test_suite");
+    let mail = ("TENURE_SMTP_URL", "smtp://127.0.0.1:1");
     for (path, expected) in [
         (&missing, format!("cannot read {}", missing.display())),
         (&empty, format!("{} holds no secret", empty.display())),
     ] {
         let path = path.to_str().unwrap();
-        let variables: [&[(&str, &str)]; 4] = [
+        let variables: [&[(&str, &str)]; 5] = [
             &[("DATABASE_URL_FILE", path)],
             &[database, ("TENURE_STRIPE_SECRET_KEY_FILE", path)],
             &[database, key, ("TENURE_STRIPE_WEBHOOK_SECRETS_FILE", path)],
             &[database, key, ("TENURE_SMTP_URL_FILE", path)],
+            &[database, key, mail, ("TENURE_MASTER_KEY_FILE", path)],
         ];
         for variables in variables {
             let refused = refusal(&config, &[], variables);

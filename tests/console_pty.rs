@@ -9,8 +9,12 @@ use nix::unistd::Pid;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
 use serde_json::json;
 use sqlx::PgConnection;
-use tenure_client::{IdempotencyKey, NewTenant, RunFilter, RunStatus, StartRun, Tenant};
+use tenure_client::{
+    CatchUpPolicy, IdempotencyKey, NewSchedule, NewTenant, OverlapPolicy, RunFilter, RunStatus,
+    Schedule, StartRun, Tenant,
+};
 
+use crate::console_verbs::{EMPTY, back_to, choose, fill};
 use crate::support::app::TestApp;
 use crate::support::process::tenure;
 use crate::support::{connect, eventually, eventually_or_tell};
@@ -394,5 +398,93 @@ async fn a_panic_gives_the_terminal_back_and_can_be_read() {
         .sees(&["panicked at", "the console fell, as it was told to"])
         .await;
     assert!(!console.text().contains("q quit"), "nothing of it is left");
+    app.finish().await;
+}
+
+/// A schedule of Acme's.
+async fn nightly(app: &TestApp) -> Schedule {
+    let tenant = acme(app).await;
+    let nightly = NewSchedule {
+        tenant_id: tenant.tenant_id,
+        name: "nightly".to_owned(),
+        workflow: "notice".to_owned(),
+        input: json!({"recovered": {}}),
+        cron: "30 2 * * *".to_owned(),
+        zone: "UTC".to_owned(),
+        overlap: OverlapPolicy::Skip,
+        catch_up: CatchUpPolicy::One,
+        jitter_seconds: 0,
+        reason: "they want it".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    app.client.create_schedule(&nightly, &key).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_is_changed_and_the_audit_tells_who_did_so() {
+    let app = TestApp::new().await;
+    let made = nightly(&app).await;
+    let id = made.schedule_id;
+    let mut console = Console::open(&app, size(40, 120));
+    console.sees(&["suite", "live", "tenant"]).await;
+    console.press("s");
+    console.sees(&["SCHEDULES, newest first", "nightly"]).await;
+    // What can be done to it is known once it is known closely.
+    console.press(ENTER);
+    console
+        .sees(&["30 2 * * * UTC, overlap skip", "coming  [10]"])
+        .await;
+    choose(&mut console, "change").await;
+    console.press(ENTER);
+    fill(&mut console, "0 1 * * *").await;
+    console.press(ENTER);
+    fill(&mut console, "queue").await;
+    console.press(&ENTER.repeat(2));
+    fill(&mut console, "earlier").await;
+    console
+        .sees(&[
+            "cron: 30 2 * * * -> 0 1 * * *",
+            "overlap: skip -> queue",
+            "> [ Do it: change ]",
+        ])
+        .await;
+    let shown = app.client.schedule(id).await.unwrap().schedule;
+    assert_eq!(shown, made, "it was only shown");
+    console.press(ENTER);
+    console.sees(&["0 1 * * * UTC, overlap queue"]).await;
+    let set = app.client.schedule(id).await.unwrap().schedule;
+    assert_eq!(
+        (set.cron.as_str(), set.overlap, set.catch_up),
+        ("0 1 * * *", OverlapPolicy::Queue, CatchUpPolicy::One)
+    );
+
+    back_to(&mut console, &["WORKFLOW"]).await;
+    console.press("u");
+    console
+        .sees(&["AUDIT: what people did", "suite admin", "schedule update"])
+        .await;
+    console.press(" ");
+    console
+        .sees(&[
+            "by suite admin (admin)",
+            "earlier",
+            "cron: 30 2 * * * -> 0 1 * * *",
+        ])
+        .await;
+    console.press("/");
+    console.sees(&["fields: actor, action"]).await;
+    console.press("actor:nobody");
+    console.press(ENTER);
+    console.sees(&["Nobody did anything that passes."]).await;
+    console.press("/");
+    console.press(EMPTY);
+    let subject = format!("subject:{id}");
+    console.press(&subject);
+    console.press(ENTER);
+    console
+        .sees(&[&format!("/ {subject}"), "schedule update", "they want it"])
+        .await;
+    console.press("q");
+    assert_eq!(console.ended().await, 0);
     app.finish().await;
 }

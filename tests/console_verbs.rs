@@ -330,7 +330,7 @@ async fn runs_and_schedules_are_started_and_one_that_ended_is_started_over() {
     console.press(ENTER);
     fill(&mut console, "welcome-back").await;
     fill(&mut console, "{\"recovered\": {}}").await;
-    console.press(&ENTER.repeat(2));
+    console.press(&ENTER.repeat(5));
     console
         .sees(&["with key welcome-back starts at once."])
         .await;

@@ -57,7 +57,7 @@ const DOORS: &[(&str, Way, Way)] = &[
     ("POST /v1/deletions/{deletion_id}/retry", At("deletion retry", ""), SCRIPT),
     ("PUT /v1/dunning-assignments", At("dunning-policy assign", ""), SCRIPT),
     ("PUT /v1/dunning-policies/{policy}", At("dunning-policy load", ""), FILE),
-    ("POST /v1/keys/actions/rewrap", At("key rewrap", ""), Not("a rotation of the master key is done where the key is")),
+    ("POST /v1/keys/actions/rewrap", At("key rewrap", ""), At("tenant", "rewrap-keys")),
     ("POST /v1/legal-holds", At("retention hold", ""), At("retention", "place-hold")),
     ("DELETE /v1/legal-holds/{hold_id}", At("retention lift", ""), At("retention", "lift-hold")),
     ("POST /v1/limits/{name}/actions/set", At("flow set-limit", ""), At("flow", "set-limit")),
@@ -70,7 +70,7 @@ const DOORS: &[(&str, Way, Way)] = &[
     ("POST /v1/runs/{run_id}/signals", At("run signal", ""), At("run", "signal")),
     ("POST /v1/schedules", At("schedule create", ""), At("schedules", "create")),
     ("DELETE /v1/schedules/{schedule_id}", At("schedule delete", ""), At("schedules", "delete")),
-    ("PATCH /v1/schedules/{schedule_id}", At("schedule update", ""), SCRIPT),
+    ("PATCH /v1/schedules/{schedule_id}", At("schedule update", ""), At("schedules", "change")),
     ("POST /v1/schedules/{schedule_id}/actions/pause", At("schedule pause", ""), At("schedules", "pause")),
     ("POST /v1/schedules/{schedule_id}/actions/resume", At("schedule resume", ""), At("schedules", "resume")),
     ("POST /v1/schedules/{schedule_id}/actions/run-now", At("schedule run-now", ""), At("schedules", "run-now")),
@@ -210,7 +210,7 @@ fn places() -> BTreeMap<&'static str, Desk> {
     let mut schedules = Desk::of("admin");
     schedules.key(KeyCode::Char('s'));
     let mut close = schedule_detail(1);
-    let slots = ["pause", "resume", "run-now", "delete"]
+    let slots = ["update", "pause", "resume", "run-now", "delete"]
         .map(|word| parse(json!({"action": word, "allowed": true, "help": "Does it."})));
     close.allowed_actions = slots.to_vec();
     schedules.answer(Answer::Schedules(vec![schedule(1)], Some(Box::new(close))));
@@ -315,6 +315,7 @@ async fn every_field(app: &TestApp, tenant: uuid::Uuid) {
             "status" => "waiting",
             "tenant" => id.as_str(),
             "key" => "none",
+            "parent" => id.as_str(),
             "age" => ">1s",
             "attempt" | "visit" => ">=0",
             "started" => ">=2020-01-01",
@@ -395,7 +396,7 @@ async fn every_verb_on_a_run_and_every_filter_has_all_three_doors() {
 /// one is in the source of `why` alone.
 #[test]
 fn every_reason_of_why_is_documented_for_operators() {
-    let source = include_str!("../engine/src/inspect.rs");
+    let source = include_str!("../engine/src/inspect/why.rs");
     let operating = include_str!("../docs/operating.md");
     let kinds = source.split("kind: \"").skip(1);
     let mut kinds: BTreeSet<&str> = kinds.filter_map(|rest| rest.split('"').next()).collect();

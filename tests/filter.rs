@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use tenure_client::{
-    Client, ClientError, IdempotencyKey, NewTenant, Role, RunCountFilter, RunFilter, RunSummary,
+    AssignDunningPolicy, Client, ClientError, DunningScope, IdempotencyKey, LoadDunningPolicy,
+    NewTenant, Role, RunCountFilter, RunFilter, RunSummary,
 };
 use tenure_engine::TenantId;
 
@@ -159,7 +160,7 @@ async fn a_filter_that_cannot_be_met_is_refused_with_what_there_is() {
         (
             "workflow:dunning state:grace",
             "unknown_state",
-            "no state is called \"grace\"; there are Clear, PastDue, UnderWay; see /v1/workflows",
+            "no state is called \"grace\"; there are Clear, PastDue, UnderWay, and the attributes currency, rungs, since, stage; see /v1/workflows",
         ),
         (
             "workflow:dunning plan:x",
@@ -188,5 +189,85 @@ async fn a_filter_that_cannot_be_met_is_refused_with_what_there_is() {
     };
     let twice = client.list_runs(&twice).await.unwrap_err();
     assert_eq!(twice.problem().unwrap().code, "invalid_query");
+    app.finish().await;
+}
+
+/// Lets all tenants go by a policy: grace on the second day of a debt, the end on the fourteenth.
+async fn give_grace(client: &Client) {
+    let load = LoadDunningPolicy {
+        document: json!({
+            "ladders": { "soft": { "days": [1, 3, 5, 7] } },
+            "steps": [{ "name": "time to pay", "day": 2, "action": "grace" }],
+            "end": { "day": 14, "action": "cancel" },
+        }),
+        reason: "a story".to_owned(),
+    };
+    let once = IdempotencyKey::generate();
+    let loaded = client.load_dunning_policy("story", &load, &once).await;
+    loaded.unwrap();
+    let assign = AssignDunningPolicy {
+        scope: DunningScope::Default,
+        subject: String::new(),
+        policy: Some("story".to_owned()),
+        reason: "a story".to_owned(),
+    };
+    let once = IdempotencyKey::generate();
+    let assigned = client.assign_dunning_policy(&assign, &once).await;
+    assigned.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debt_in_grace_is_found_by_its_stage_which_is_no_state() {
+    let app = TestApp::new().await;
+    let client = &app.client;
+    give_grace(client).await;
+    let make = app.customer();
+    let acme = make.team("pm_card_visa").await;
+    acme.attach("pm_sandbox_insufficient_funds").await;
+    acme.advance("30d").await;
+    let found = "workflow:dunning stage:grace age:>1d tenant:acme";
+    assert_eq!(workflows(client, found).await, [""; 0], "not yet");
+    acme.advance("4d").await;
+    assert_eq!(workflows(client, found).await, ["dunning PastDue"]);
+    let both = "workflow:dunning state:past-due stage:grace age:>3d attempt:>2 tenant:acme";
+    assert_eq!(workflows(client, both).await, [""; 0], "no attempt failed");
+    // Grace is how a debt stands, and PastDue is where its run is: who asks for the one by the name
+    // of the other is told both.
+    let state = "workflow:dunning state:grace age:>3d attempt:>2 tenant:acme";
+    let (code, told) = refusal(client, state).await;
+    assert_eq!(code, "unknown_state");
+    assert!(told.contains("there are Clear, PastDue"), "{told}");
+    assert!(told.contains("the attributes currency,"), "{told}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_started_is_found_by_its_id() {
+    let app = TestApp::new().await;
+    let customer = app.customer().starter().await;
+    customer.advance("15d").await;
+    let [subscription] = &find(&app.client, "workflow:subscription").await.unwrap()[..] else {
+        panic!("one subscription");
+    };
+    let of = |parent: uuid::Uuid| format!("parent:{parent}");
+    let started = find(&app.client, &of(subscription.run_id)).await.unwrap();
+    let invoice = started.iter().find(|run| run.workflow == "invoice");
+    let invoice = invoice.expect("its invoice");
+    let paid = workflows(&app.client, &of(invoice.run_id)).await;
+    assert!(
+        paid.iter().any(|run| run.starts_with("payment ")),
+        "{paid:?}"
+    );
+    let detail = app.client.run(invoice.run_id).await.unwrap();
+    assert_eq!(detail.parent_run_id, Some(subscription.run_id));
+    // All others, also those that nobody's run started.
+    let others = format!("-{}", of(subscription.run_id));
+    let others = find(&app.client, &others).await.unwrap();
+    let all = find(&app.client, "").await.unwrap();
+    assert_eq!(others.len() + started.len(), all.len());
+    assert_eq!(find(&app.client, &of(uuid::Uuid::nil())).await.unwrap(), []);
+    let (code, detail) = refusal(&app.client, "parent:invoice").await;
+    assert_eq!(code, "invalid_filter");
+    assert!(detail.contains("no id of a run"), "{detail}");
     app.finish().await;
 }

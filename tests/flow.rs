@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use tenure_client::{
-    ActOnBreaker, ActOnPause, Client, FlowRate, IdempotencyKey, PauseScope, RunFilter, RunPriority,
-    RunStatus, SetFlowLimit,
+    ActOnBreaker, ActOnPause, Client, ClientError, FlowRate, IdempotencyKey, PauseScope, RunFilter,
+    RunPriority, RunStatus, SetFlowLimit,
 };
 
 use crate::support::app::TestApp;
@@ -27,6 +27,7 @@ async fn a_payment_waits_while_its_limit_is_closed_and_goes_on_when_it_is_opened
         concurrency,
         rate,
         reason: BECAUSE.to_owned(),
+        seen: None,
     };
     let closed = set(Some(0), None);
     let line = app
@@ -88,6 +89,7 @@ async fn a_paused_tenant_rests_alone_and_goes_on_where_it_stood() {
         scope: PauseScope::Tenant,
         name: one.tenant.tenant_id.to_string(),
         reason: BECAUSE.to_owned(),
+        seen: None,
     };
     let pauses = app.client.pause_scope(&act, &key()).await.unwrap();
     assert_eq!((pauses.len(), pauses[0].waiting), (1, 0));
@@ -105,11 +107,51 @@ async fn a_paused_tenant_rests_alone_and_goes_on_where_it_stood() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_paused_queue_holds_its_workflows_and_no_others() {
+    let app = TestApp::new().await;
+    let customer = app.customer().starter().await;
+    let workflows = app.client.list_workflows().await.unwrap();
+    let in_queue = |queue: &str| -> Vec<&str> {
+        let of_it = workflows.iter().filter(|one| one.queue == queue);
+        of_it.map(|one| one.workflow.as_str()).collect()
+    };
+    assert_eq!(in_queue("payments"), ["charge", "payment", "refund"]);
+    assert_eq!(in_queue("mails"), ["notice"]);
+    let act = ActOnPause {
+        scope: PauseScope::Queue,
+        name: "payments".to_owned(),
+        reason: BECAUSE.to_owned(),
+        seen: None,
+    };
+    app.client.pause_scope(&act, &key()).await.unwrap();
+    customer.begin_advance("15d").await;
+    eventually("its payment stands in the queue", async || {
+        app.client.list_pauses().await.unwrap()[0].waiting == 1
+    })
+    .await;
+    let blocked = RunFilter {
+        filter: Some("status:blocked".to_owned()),
+        ..RunFilter::default()
+    };
+    let blocked = app.client.list_runs(&blocked).await.unwrap().items;
+    let blocked: Vec<&str> = blocked.iter().map(|run| run.workflow.as_str()).collect();
+    assert_eq!(blocked, ["payment"]);
+    app.client.lift_pause(&act, &key()).await.unwrap();
+    eventually("the clock is ready", async || {
+        customer.is_ready().await.unwrap()
+    })
+    .await;
+    assert!(customer.ledger().await[0].contains("Paid"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_left_alone_is_asked_again_when_the_breaker_is_closed() {
     let app = TestApp::new().await;
     let customer = app.customer().starter().await;
     let act = ActOnBreaker {
         reason: BECAUSE.to_owned(),
+        seen: None,
     };
     let open = app
         .client
@@ -140,6 +182,7 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
             scope,
             name: name.to_owned(),
             reason: reason.to_owned(),
+            seen: None,
         };
         let refused = app.client.pause_scope(&act, &key()).await.unwrap_err();
         refused.to_string()
@@ -158,6 +201,7 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
             burst: 1,
         }),
         reason: BECAUSE.to_owned(),
+        seen: None,
     };
     let none = app.client.set_limit("stripe-charges", &set, &key()).await;
     assert!(none.unwrap_err().to_string().contains("at least 1"));
@@ -167,6 +211,133 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
     assert!(app.client.list_pauses().await.unwrap().is_empty());
     let stranger = Client::new(&app.url, "tnr_wrong").unwrap();
     assert!(stranger.list_limits().await.is_err());
+    app.finish().await;
+}
+
+/// Status, code, pointer and words of a refusal.
+fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (u16, String, String, String) {
+    let refused = answer.unwrap_err();
+    let problem = refused.problem().unwrap();
+    let pointer = problem.errors.first().map(|error| error.pointer.clone());
+    (
+        problem.status,
+        problem.code.clone(),
+        pointer.unwrap_or_default(),
+        refused.to_string(),
+    )
+}
+
+/// A refusal of what changed since it was seen, which tells how it is now.
+fn assert_moved<T: std::fmt::Debug>(answer: Result<T, ClientError>, now: &str) {
+    let (status, code, pointer, words) = refusal(answer);
+    assert_eq!(
+        (status, code.as_str(), pointer.as_str()),
+        (409, "moved", "/seen"),
+        "{words}"
+    );
+    assert!(words.contains(now), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_set_a_limit_that_both_saw_one_is_told_what_the_other_did() {
+    const LIMIT: &str = "stripe-charges";
+    let app = TestApp::new().await;
+    let limit = async || {
+        let limits = app.client.list_limits().await.unwrap();
+        limits.into_iter().find(|one| one.name == LIMIT).unwrap()
+    };
+    let seen = limit().await.seen();
+    let set = |most: u32| SetFlowLimit {
+        concurrency: Some(most),
+        rate: None,
+        reason: BECAUSE.to_owned(),
+        seen: Some(seen),
+    };
+    let (five, nine) = (set(5), set(9));
+    let keys = (key(), key());
+    let (one, other) = tokio::join!(
+        app.client.set_limit(LIMIT, &five, &keys.0),
+        app.client.set_limit(LIMIT, &nine, &keys.1),
+    );
+    let (won, lost) = match (one, other) {
+        (Ok(won), lost) => (won, lost),
+        (lost, Ok(won)) => (won, lost),
+        neither => panic!("{neither:?}"),
+    };
+    let now = format!("it is now: {} at once, by suite", won.concurrency.unwrap());
+    assert_moved(lost, &now);
+    assert_eq!(
+        limit().await.seen(),
+        won.seen(),
+        "what was refused did nothing"
+    );
+
+    // With what is there now it is done.
+    let again = SetFlowLimit {
+        seen: Some(won.seen()),
+        ..set(7)
+    };
+    let done = app.client.set_limit(LIMIT, &again, &key()).await.unwrap();
+    assert_eq!(done.concurrency, Some(7));
+    let unknown = app.client.set_limit("nope", &again, &key()).await;
+    assert_eq!(refusal(unknown).0, 404);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_somebody_else_placed_meanwhile_is_not_lifted() {
+    let app = TestApp::new().await;
+    let act = |reason: &str, seen| ActOnPause {
+        scope: PauseScope::Workflow,
+        name: "payment".to_owned(),
+        reason: reason.to_owned(),
+        seen,
+    };
+    let first = act("the provider is down", None);
+    let first = app.client.pause_scope(&first, &key()).await.unwrap();
+    let seen = first[0].seen();
+    // Somebody lifts it, and another one is placed.
+    let lift = act("it is up", Some(seen.clone()));
+    assert_eq!(app.client.lift_pause(&lift, &key()).await.unwrap(), []);
+    let second = act("an audit of ours", None);
+    let second = app.client.pause_scope(&second, &key()).await.unwrap();
+    let stale = app.client.lift_pause(&lift, &key()).await;
+    assert_moved(stale, "by suite admin: an audit of ours");
+    assert_eq!(app.client.list_pauses().await.unwrap(), second);
+    let lift = act("it is over", Some(second[0].seen()));
+    assert_eq!(app.client.lift_pause(&lift, &key()).await.unwrap(), []);
+    let gone = app.client.lift_pause(&lift, &key()).await;
+    assert_eq!(refusal(gone).0, 404);
+    // One that stands keeps its author and reason, so that there is nothing to overwrite.
+    let placed = act("again", Some(seen));
+    let refused = app.client.pause_scope(&placed, &key()).await;
+    let (status, _, pointer, _) = refusal(refused);
+    assert_eq!((status, pointer.as_str()), (422, "/seen"));
+    assert_eq!(app.client.list_pauses().await.unwrap(), []);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breaker_is_set_only_as_it_was_seen() {
+    let app = TestApp::new().await;
+    let act = |seen| ActOnBreaker {
+        reason: BECAUSE.to_owned(),
+        seen,
+    };
+    let any = act(None);
+    let open = app.client.open_breaker("stripe", &any, &key()).await;
+    let seen = act(Some(open.unwrap().seen()));
+    let closed = app.client.close_breaker("stripe", &seen, &key()).await;
+    let closed = closed.unwrap();
+    let stale = app.client.close_breaker("stripe", &seen, &key()).await;
+    assert_moved(stale, "it is now: closed, by suite admin");
+    let seen = act(Some(closed.seen()));
+    let held = app.client.open_breaker("stripe", &seen, &key()).await;
+    assert!(held.unwrap().forced);
+    let never = app.client.open_breaker("nope", &seen, &key()).await;
+    let (status, _, _, words) = refusal(never);
+    assert_eq!(status, 404, "{words}");
+    assert!(words.contains("see /v1/breakers"), "{words}");
     app.finish().await;
 }
 
@@ -223,5 +394,50 @@ async fn the_command_line_starts_runs_later_and_gives_tenants_weight() {
     let much = ["flow", "set-weight", &tenant, "101", "--reason", "more"];
     let (done, text) = command(&app, &much);
     assert!(!done && text.contains("1 to 100"), "{text}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_sends_along_what_was_seen() {
+    let app = TestApp::new().await;
+    let line = |limits: &str| {
+        let limits: Vec<serde_json::Value> = serde_json::from_str(limits).unwrap();
+        let one = limits.iter().find(|one| one["name"] == "stripe-charges");
+        one.unwrap().to_string()
+    };
+    let (done, limits) = command(&app, &["flow", "limits", "--json"]);
+    assert!(done, "{limits}");
+    let seen = line(&limits);
+    let set = |most: &str, seen: &str| {
+        let limit = ["flow", "set-limit", "stripe-charges", "--reason", "r"];
+        let how = ["--concurrency", most, "--seen", seen];
+        command(&app, &[&limit[..], &how].concat())
+    };
+    let (done, text) = set("5", &seen);
+    assert!(done && text.contains("5 at once"), "{text}");
+    let (done, text) = set("9", &seen);
+    assert!(!done && text.contains("it is now: 5 at once"), "{text}");
+    let (done, text) = set("9", "5");
+    assert!(!done && text.contains("not as --json prints it"), "{text}");
+    let (_, limits) = command(&app, &["flow", "limits", "--json"]);
+    let (done, text) = set("9", &line(&limits));
+    assert!(done && text.contains("9 at once"), "{text}");
+
+    let pause = ["flow", "pause", "workflow", "payment", "--reason", "r"];
+    let (done, pauses) = command(&app, &[&pause[..], &["--json"]].concat());
+    assert!(done, "{pauses}");
+    let pauses: Vec<serde_json::Value> = serde_json::from_str(&pauses).unwrap();
+    let mut other = pauses[0].clone();
+    other["reason"] = "another".into();
+    let lift = |seen: &serde_json::Value| {
+        let lift = ["flow", "lift", "workflow", "payment", "--reason", "r"];
+        let seen = seen.to_string();
+        command(&app, &[&lift[..], &["--seen", &seen]].concat())
+    };
+    let (done, text) = lift(&other);
+    assert!(!done && text.contains("changed since you saw it"), "{text}");
+    let (done, text) = lift(&pauses[0]);
+    assert!(done, "{text}");
+    assert_eq!(app.client.list_pauses().await.unwrap(), []);
     app.finish().await;
 }

@@ -1,15 +1,17 @@
 //! Keys that seal tenants' payloads, through the API, the client and the command line.
 
+use std::path::Path;
 use std::process::Command;
 
 use tenure_client::{
-    ClientError, DestroyKeys, IdempotencyKey, RewrapKeys, Role, RotateKey, RunFilter,
+    Client, ClientError, DestroyKeys, IdempotencyKey, NewTenant, RewrapKeys, Role, RotateKey,
+    RunFilter,
 };
 use tenure_engine::TenantId;
 
 use crate::support;
-use crate::support::app::{TestApp, token};
-use crate::support::process::tenure;
+use crate::support::app::{TestApp, seed, token};
+use crate::support::process::{Server, tenure};
 
 fn code<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (u16, String) {
     match answer.unwrap_err() {
@@ -185,4 +187,122 @@ async fn a_process_that_could_not_read_what_is_stored_does_not_begin() {
         assert!(!done && text.contains(says), "{says}: {text}");
     }
     app.finish().await;
+}
+
+/// What makes `tenure serve` whole but for what seals; it has no database to reach.
+const SERVE: [&str; 10] = [
+    "serve",
+    "--no-workers",
+    "--listen",
+    "127.0.0.1:0",
+    "--database-url",
+    "postgres://tenure@127.0.0.1:1/x",
+    "--stripe-secret-key",
+    "sk_test_x",
+    "--smtp-url",
+    "smtp://127.0.0.1:9",
+];
+const VARIABLE: &str = "TENURE_MASTER_KEY";
+const FILE_VARIABLE: &str = "TENURE_MASTER_KEY_FILE";
+
+fn new_master_key(name: &str) -> String {
+    let (done, pair) = command(&["key", "new", name]);
+    assert!(done, "{pair}");
+    pair.trim().to_owned()
+}
+
+/// What the program says when it refuses a line under these variables.
+fn refusal(args: &[&str], variables: &[(&str, &Path)]) -> String {
+    let output = Command::new(tenure())
+        .args(args)
+        .env_remove(VARIABLE)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert!(!output.status.success(), "{variables:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_key_in_a_file_seals_what_a_server_stores_and_opens_it_for_others() {
+    let database = support::database_url().await;
+    let admin = seed(&database.parse().unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("master-key");
+    // As an editor leaves it; the second key would open what an older one wrapped.
+    let (newer, older) = (new_master_key("newer"), new_master_key("older"));
+    std::fs::write(&file, format!("{newer}\n{older}\n")).unwrap();
+    let nowhere = "http://127.0.0.1:1/".to_owned();
+    let nobody = "smtp://127.0.0.1:1".to_owned();
+    let mut server = Server::new(database.clone(), nowhere, nobody);
+    let mut line = server.command();
+    line.arg("--no-workers").env(FILE_VARIABLE, &file);
+    server.start_by(line);
+    let client = Client::new(&server.url(), &admin).unwrap();
+    server.ready(&client).await;
+    let new = NewTenant {
+        name: "Acme".to_owned(),
+        email: "billing@acme.example".to_owned(),
+        zone: "UTC".to_owned(),
+        locale: None,
+        test_clock: None,
+        legal_entity: None,
+    };
+    let once = IdempotencyKey::generate();
+    let tenant = client.create_tenant(&new, &once).await.unwrap();
+    let keys = client.list_keys(tenant.tenant_id).await.unwrap();
+    let names: Vec<&str> = keys.iter().map(|key| key.master_key.as_str()).collect();
+    assert_eq!(names, ["newer"], "the first wraps");
+    let mut conn = support::connect(&database.parse().unwrap()).await;
+    let sealed: Vec<bool> = sqlx::query_scalar("select get_byte(data, 0) = 1 from engine.run")
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(sealed, [true], "the tenant's run");
+
+    let plan = ["plan-deploy", "--database-url", &database];
+    let without = refusal(&plan, &[]);
+    assert!(without.contains("no master key is"), "{without}");
+    let file = file.to_str().unwrap();
+    let (done, text) = command(&[&plan[..], &["--master-key-file", file]].concat());
+    assert!(done && text.contains("would strand nothing"), "{text}");
+}
+
+#[test]
+fn a_file_that_holds_no_master_key_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = new_master_key("good");
+    let short = "short:c2hvcnQ=";
+    let twice = format!("{good}\n{good}\n");
+    for (name, content, says) in [
+        ("empty", &b" \n"[..], "empty holds no secret"),
+        ("words", &b"open sesame"[..], "master key 1 is no name:key"),
+        ("short", short.as_bytes(), "master key \"short\" is not 32"),
+        ("twice", twice.as_bytes(), "two master keys are called"),
+        ("bytes", &b"\xff\xfe"[..], "cannot read "),
+    ] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).unwrap();
+        let refused = refusal(&SERVE, &[(FILE_VARIABLE, file.as_path())]);
+        assert!(refused.contains(says), "{name}: {refused}");
+        assert!(!refused.contains("c2hvcnQ"), "{name}: {refused}");
+    }
+    let missing = folder.path().join("missing");
+    for nothing in [missing.as_path(), folder.path()] {
+        let refused = refusal(&SERVE, &[(FILE_VARIABLE, nothing)]);
+        let says = format!("cannot read {}", nothing.display());
+        assert!(refused.contains(&says), "{refused}");
+    }
+
+    let file = folder.path().join("good");
+    std::fs::write(&file, &good).unwrap();
+    let variables = [
+        (FILE_VARIABLE, file.as_path()),
+        (VARIABLE, Path::new(&good)),
+    ];
+    let twice = refusal(&SERVE, &variables);
+    assert!(twice.contains("cannot be used with"), "{twice}");
+    let flagged = [&SERVE[..], &["--master-key", &good]].concat();
+    let twice = refusal(&flagged, &variables[..1]);
+    assert!(twice.contains("cannot be used with"), "{twice}");
 }

@@ -409,6 +409,7 @@ async fn a_draft_of_which_something_was_given_back_keeps_who_numbered_that() {
         scope: PauseScope::Workflow,
         name: "invoice".to_owned(),
         reason: "the month is being closed".to_owned(),
+        seen: None,
     };
     app.client.pause_scope(&pause, &key()).await.unwrap();
     customer.subscription = subscribes(&customer).await;

@@ -6,6 +6,7 @@
 mod acts;
 mod aftermath;
 mod api;
+mod audit;
 mod backfills;
 mod bench;
 mod billing;

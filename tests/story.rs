@@ -309,7 +309,7 @@ async fn an_operators_retry_looks_a_charge_up_before_it_is_sent_again() {
         let key = IdempotencyKey::generate();
         if seen.summary.status == RunStatus::Blocked {
             // The provider failed so often that nobody asks it any more.
-            let close = ActOnBreaker { reason };
+            let close = ActOnBreaker { reason, seen: None };
             let closed = app.client.close_breaker("stripe", &close, &key).await;
             assert!(closed.is_ok(), "{closed:?}");
             return false;

@@ -241,6 +241,7 @@ fn engine(error: &EngineError) -> Verdict {
         EngineError::KeyTaken { .. } => conflict("key_taken", text).at("/key"),
         EngineError::RunFinished { .. } => conflict("run_finished", text),
         EngineError::Moved { .. } => conflict("moved", text).at("/revision"),
+        EngineError::Changed { .. } => conflict("moved", text).at("/seen"),
         EngineError::NotAllowed { .. } => conflict("not_allowed", text),
         EngineError::OwnDoor { .. } => conflict("own_door", text),
         EngineError::NeedsRole { .. } => Verdict::new(
@@ -275,6 +276,7 @@ fn where_to_look(what: &str) -> &'static str {
         "limit" => "see /v1/limits",
         "workflow" | "queue" => "see /v1/workflows",
         "tenant" => "see /v1/tenants",
+        "breaker" => "see /v1/breakers",
         _ => "see /v1/pauses",
     }
 }

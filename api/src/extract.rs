@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use chrono::{DateTime, Utc};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::ApiError;
 use crate::idempotency::Fingerprint;
@@ -71,10 +71,20 @@ fn read<'de, T: DeserializeOwned>(
             let detail = of_instant(bytes, &pointer, &detail).unwrap_or(detail);
             let pointer = pointer + &missing(&detail);
             ApiError::Invalid { pointer, detail }
+        } else if is_no_choice(bytes, &error) {
+            let detail = "one of its choices is wanted here, and that one alone".to_owned();
+            ApiError::Invalid { pointer, detail }
         } else {
             malformed(&error)
         }
     })
+}
+
+/// Whether more than one choice was given, or something that is none: of that `serde_json` says, as of
+/// a text that breaks off, that it had expected a value there.
+fn is_no_choice(bytes: &[u8], refusal: &serde_json::Error) -> bool {
+    let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+    is_json && refusal.to_string().starts_with("expected value")
 }
 
 /// What a text should have been, when it was refused as an instant: chrono's words name neither the

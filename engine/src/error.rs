@@ -256,6 +256,14 @@ pub enum EngineError {
         /// The revision now.
         current: i64,
     },
+    /// What is decided on is not as somebody saw it any more.
+    #[error("{what} changed since you saw it; it is now: {now}")]
+    Changed {
+        /// What it is, such as `limit charges`.
+        what: String,
+        /// How it is now, in words.
+        now: String,
+    },
     /// The verb makes no sense in the run's status.
     #[error("{verb} is not possible: {reason}")]
     NotAllowed {

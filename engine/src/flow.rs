@@ -109,6 +109,17 @@ pub struct PauseLine {
     pub waiting: i64,
 }
 
+/// A pause as somebody saw it: the next one of its scope differs in one of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PauseSeen {
+    /// When, in real time.
+    pub since: DateTime<Utc>,
+    /// Who.
+    pub paused_by: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// The breaker of an outside dependency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BreakerLine {
@@ -128,6 +139,17 @@ pub struct BreakerLine {
     pub changed_by: Option<String>,
     /// Runs that wait.
     pub waiting: i64,
+}
+
+/// A breaker as somebody saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerSeen {
+    /// `closed`, `open` or `probing`.
+    pub state: String,
+    /// An operator holds it open.
+    pub forced: bool,
+    /// The operator who set it; `None` when steps did.
+    pub changed_by: Option<String>,
 }
 
 /// Lists the limits.
@@ -171,6 +193,46 @@ pub async fn set_limit(
         after: describe(numbers),
     };
     audit(conn, author, &act).await
+}
+
+/// Refuses a limit whose numbers are not those that somebody saw, and keeps others from setting them
+/// until the caller's transaction ends: [`set_limit`] in it overwrites nothing unseen.
+///
+/// # Errors
+/// [`EngineError::Changed`] with the numbers as they are; [`EngineError::NoSuchGate`] when no workflow
+/// names the limit.
+pub async fn expect_limit(
+    conn: &mut PgConnection,
+    name: &str,
+    seen: Numbers,
+) -> Result<(), EngineError> {
+    // Read after the lock: what another transaction set until then counts.
+    store::limit::lock(conn, &[name]).await?;
+    let limits = store::limit::list(conn).await?;
+    let found = limits.into_iter().find(|limit| limit.name == name);
+    let Some(found) = found else {
+        return Err(no_such("limit", name));
+    };
+    if found.numbers == seen {
+        return Ok(());
+    }
+    let by = found.changed_by.zip(found.reason);
+    let what = format!("limit {name}");
+    Err(changed(what, &in_words(found.numbers), by))
+}
+
+/// The numbers of a limit, for people.
+pub(crate) fn in_words(numbers: Numbers) -> String {
+    let concurrency = numbers.concurrency.map(|most| format!("{most} at once"));
+    let rate = numbers.rate.map(|rate| {
+        let (count, seconds, burst) = (rate.count, rate.period_seconds, rate.burst);
+        format!("{count} per {seconds} s, burst {burst}")
+    });
+    let bounds: Vec<String> = concurrency.into_iter().chain(rate).collect();
+    if bounds.is_empty() {
+        return "not bounded".to_owned();
+    }
+    bounds.join(", ")
 }
 
 fn describe(numbers: Numbers) -> Value {
@@ -257,6 +319,29 @@ pub async fn lift(
     audit(conn, author, &act).await
 }
 
+/// Refuses a pause that is not the one that somebody saw, and keeps others from lifting it until the
+/// caller's transaction ends: [`lift`] in it lifts no pause of somebody else.
+///
+/// # Errors
+/// [`EngineError::Changed`] with the pause that stands; [`EngineError::NoSuchGate`] when none does.
+pub async fn expect_pause(
+    conn: &mut PgConnection,
+    scope: Scope,
+    name: &str,
+    seen: &PauseSeen,
+) -> Result<(), EngineError> {
+    let subject = format!("{} {name}", scope.word());
+    let Some(found) = store::pause::lock(conn, scope.word(), name).await? else {
+        return Err(no_such("pause of", &subject));
+    };
+    if found == *seen {
+        return Ok(());
+    }
+    let by = Some((found.paused_by, found.reason));
+    let since = format!("since {}", found.since.to_rfc3339());
+    Err(changed(format!("pause of {subject}"), &since, by))
+}
+
 /// Lists the breakers of dependencies that ever failed, or that an operator has held open.
 ///
 /// # Errors
@@ -318,6 +403,42 @@ pub async fn set_breaker(
         after: json!({ "state": state.word(), "forced": open }),
     };
     audit(conn, author, &act).await
+}
+
+/// Refuses a breaker that is not as somebody saw it, and keeps steps and others from setting it until
+/// the caller's transaction ends: [`set_breaker`] in it overwrites nothing unseen.
+///
+/// # Errors
+/// [`EngineError::Changed`] with how it is; [`EngineError::NoSuchGate`] when the dependency never
+/// failed and nobody ever held it open.
+pub async fn expect_breaker(
+    conn: &mut PgConnection,
+    name: &str,
+    seen: &BreakerSeen,
+) -> Result<(), EngineError> {
+    let Some(row) = store::breaker::lock(conn, name).await? else {
+        return Err(no_such("breaker", name));
+    };
+    let found = BreakerSeen {
+        state: row.state.word().to_owned(),
+        forced: row.forced,
+        changed_by: row.changed_by,
+    };
+    if found == *seen {
+        return Ok(());
+    }
+    let by = found.changed_by.map(|by| (by, row.reason));
+    Err(changed(format!("breaker {name}"), &found.state, by))
+}
+
+/// Says how something is now, and who decided that, and why, where somebody did.
+fn changed(what: String, now: &str, by: Option<(String, String)>) -> EngineError {
+    let by = by.map(|(by, reason)| format!(", by {by}: {reason}"));
+    let by = by.unwrap_or_default();
+    EngineError::Changed {
+        what,
+        now: format!("{now}{by}"),
+    }
 }
 
 /// Wakes whoever may go on after a change that was committed.

@@ -191,7 +191,8 @@ impl Registry {
     }
 
     /// The queue of a workflow's runs; of one that is not known, the default one.
-    pub(crate) fn queue(&self, workflow: &str) -> &'static str {
+    #[must_use]
+    pub fn queue(&self, workflow: &str) -> &'static str {
         self.handlers
             .get(workflow)
             .map_or(DEFAULT_QUEUE, |handler| handler.queue())

@@ -29,6 +29,8 @@ pub struct RunFilter {
     pub tenant: Wanted<TenantId>,
     /// By key.
     pub key: Wanted<String>,
+    /// By the run that started it.
+    pub parent: Wanted<RunId>,
     /// By seconds since the start, in the tenant's time.
     pub age_seconds: Bounds<i64>,
     /// By failed attempts of the current visit.

@@ -6,8 +6,8 @@ use super::life_samples::{
     placement, placements, ranges,
 };
 use super::samples::{
-    bulk, detail_answer, flow, id, mails, page, results, retention, run, schedule, schedule_detail,
-    signals, steps, tenant_answer, tenants, transitions, verbs, would,
+    audit, bulk, detail_answer, flow, id, mails, page, results, retention, run, schedule,
+    schedule_detail, signals, steps, tenant_answer, tenants, transitions, verbs, would,
 };
 use chrono::TimeDelta;
 use serde_json::json;
@@ -78,7 +78,7 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
         KeyCode::F(1),
         KeyCode::F(5),
     ];
-    const LETTERS: &str = "/SRBNaswtbdfhmnpyezjkgGq?12345 {}\":a1[]\u{202e}東é";
+    const LETTERS: &str = "/SRBNaswtbdfhmnpyezjkguGq?12345 {}\":a1[]\u{202e}東é";
     match dice.below(11) {
         0..=2 => press(KEYS[dice.below(KEYS.len())]),
         3..=5 => {
@@ -132,7 +132,7 @@ fn random_event(dice: &mut Dice, desk: &Desk) -> Event {
 }
 
 fn random_answer(dice: &mut Dice) -> Answer {
-    match dice.below(22) {
+    match dice.below(23) {
         7 => Answer::Flow(Box::new(flow())),
         8 => Answer::Retention(Box::new(retention())),
         9 => {
@@ -153,6 +153,11 @@ fn random_answer(dice: &mut Dice) -> Answer {
             Answer::Deletion(Box::new(erasing()), certificate, names())
         }
         20 => Answer::Export(Box::new(export("ready"))),
+        21 => {
+            let mut acts = page(audit());
+            acts.next_cursor = Some("more".to_owned());
+            Answer::Audit(acts, names())
+        }
         0 | 1 => {
             let runs = (0..dice.below(40)).map(|_| {
                 let number = u8::try_from(dice.below(60)).unwrap() + 1;

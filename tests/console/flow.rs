@@ -3,7 +3,9 @@
 use super::desk::{Desk, refused};
 use super::samples::{flow, id, parse};
 use serde_json::json;
-use tenure_client::{ActOnBreaker, ActOnPause, FlowRate, PauseScope, SetFlowLimit};
+use tenure_client::{
+    ActOnBreaker, ActOnPause, BreakerSeen, FlowRate, LimitSeen, PauseScope, PauseSeen, SetFlowLimit,
+};
 use tenure_console::crossterm::event::KeyCode;
 use tenure_console::event::{Act, Answer, Done, FlowAct};
 
@@ -63,6 +65,10 @@ fn a_limit_is_given_other_numbers_after_it_was_told_what_changes() {
         concurrency: Some(0),
         rate: Some(rate),
         reason: "we look into it".to_owned(),
+        seen: Some(LimitSeen {
+            concurrency: Some(5),
+            rate: Some(rate),
+        }),
     };
     assert_eq!(sent(&desk), FlowAct::SetLimit("charges".to_owned(), wanted));
     desk.done(Ok(Done::Did(
@@ -126,30 +132,47 @@ fn a_breaker_is_closed_and_a_tenant_goes_on() {
     desk.key(KeyCode::End);
     desk.key(KeyCode::Up);
     desk.choose("close-breaker");
+    let text = desk.text();
+    assert!(text.contains("As you saw it: open, by steps"), "{text}");
     desk.type_text("they are back");
     desk.key(KeyCode::Enter);
     assert!(desk.text().contains("3 runs that wait for stripe go on"));
     desk.key(KeyCode::Enter);
     let body = ActOnBreaker {
         reason: "they are back".to_owned(),
+        seen: Some(BreakerSeen {
+            state: "open".to_owned(),
+            forced: false,
+            changed_by: None,
+        }),
     };
     assert_eq!(
         sent(&desk),
         FlowAct::CloseBreaker("stripe".to_owned(), body)
     );
-    desk.done(Err(refused("Conflict: it probes right now")));
-    assert!(desk.text().contains("! Conflict: it probes right now"));
+    desk.done(Err(refused("Conflict: it is now: probing (/seen)")));
+    assert!(
+        desk.text()
+            .contains("! Conflict: it is now: probing (/seen)")
+    );
     desk.key(KeyCode::Esc);
 
     desk.key(KeyCode::Up);
     desk.key(KeyCode::Up);
     desk.choose("lift-pause");
+    let words = "As you saw it: by ada, 2026-11-23 12:00:00: they move house";
+    assert!(desk.text().contains(words), "{}", desk.text());
     desk.type_text("they moved");
     desk.enters(2);
     let body = ActOnPause {
         scope: PauseScope::Tenant,
         name: id(101).to_string(),
         reason: "they moved".to_owned(),
+        seen: Some(PauseSeen {
+            since: "2026-11-23T12:00:00Z".parse().unwrap(),
+            paused_by: "ada".to_owned(),
+            reason: "they move house".to_owned(),
+        }),
     };
     assert_eq!(sent(&desk), FlowAct::Lift(body));
 }

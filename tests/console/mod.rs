@@ -1,6 +1,7 @@
 //! The console: what events change, what it draws at every size, and that nothing from outside
 //! reaches the terminal unescaped. No server and no terminal is needed: `update` and `render` are pure.
 
+mod audit;
 mod bulk;
 mod change;
 mod chaos;

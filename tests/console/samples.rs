@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenure_client::{
-    AllowedAction, BulkOperation, BulkResult, LegalHold, Mail, Page, RunDetail, RunSummary,
-    Schedule, ScheduleDetail, Signal, Step, Tenant, Transition,
+    AllowedAction, AuditLine, BulkOperation, BulkResult, LegalHold, Mail, Page, RunDetail,
+    RunSummary, Schedule, ScheduleDetail, Signal, Step, Tenant, Transition,
 };
 use tenure_console::event::{
     Answer, BillingAnswer, Content, Done, FlowAnswer, RetentionAnswer, RunAnswer, TenantAnswer,
@@ -235,6 +235,21 @@ pub(crate) fn retention() -> RetentionAnswer {
         ]))),
         holds: Ok(vec![hold(1), hold(2)]),
     }
+}
+
+pub(crate) fn audit() -> Vec<AuditLine> {
+    parse(json!([
+        {"audit_id": id(203), "at": "2026-11-23T14:00:00Z", "actor": "ada", "role": "operator",
+            "action": "set limit", "reason": "the provider \u{1b}[31m asked us to", "subject": "charges",
+            "before": {"concurrency": 5, "rate": null}, "after": {"concurrency": 7, "rate": null}},
+        {"audit_id": id(202), "at": "2026-11-23T13:30:00Z", "actor": "maria", "role": "support",
+            "action": "retry", "reason": "the card is fixed", "run_id": id(1), "tenant_id": id(102),
+            "revision": 41, "before": {"status": "stuck", "data": {"tries": 3}, "revision": 41},
+            "after": {"status": "due", "data": {"tries": 0}, "revision": 42}},
+        {"audit_id": id(201), "at": "2026-11-22T09:00:00Z", "actor": "ada", "role": "admin",
+            "action": "rotate key", "reason": "once a year", "tenant_id": id(101),
+            "before": null, "after": {"version": 2}},
+    ]))
 }
 
 pub(crate) fn verbs() -> Vec<AllowedAction> {

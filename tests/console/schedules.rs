@@ -2,7 +2,8 @@
 
 use super::desk::Desk;
 use super::samples::{id, schedule, schedule_detail};
-use tenure_client::ActOnSchedule;
+use serde_json::json;
+use tenure_client::{ActOnSchedule, ChangeSchedule, OverlapPolicy};
 use tenure_console::crossterm::event::KeyCode;
 use tenure_console::event::{Act, Action, Answer, Done, Request, ScheduleVerb};
 use tenure_console::keymap::Context;
@@ -62,7 +63,7 @@ fn a_schedule_is_paused_with_a_reason_and_the_revision_that_was_seen() {
         text.contains("act on schedule nightly-1 of Acme GmbH"),
         "{text}"
     );
-    assert!(!text.contains("update"), "that takes a form of its own");
+    assert!(!text.contains("update"), "it is called a change here");
     desk.key(KeyCode::Enter);
     desk.type_text("the report is wrong");
     desk.key(KeyCode::Enter);
@@ -106,4 +107,98 @@ fn a_schedule_that_changed_meanwhile_is_left_alone() {
         text.contains("the schedule changed since you opened this (7 -> 8)"),
         "{text}"
     );
+}
+
+#[test]
+fn a_change_of_a_schedule_begins_with_what_is_set_and_sends_only_what_differs() {
+    let mut desk = desk();
+    desk.choose("change");
+    let text = desk.text();
+    assert!(
+        text.contains(&format!("schedule {}, revision 7", id(1))),
+        "{text}"
+    );
+    for set in [
+        "{\"recovered\":{}}",
+        "30 2 * * *",
+        "Europe/Berlin",
+        "skip",
+        "one",
+    ] {
+        assert!(text.contains(set), "{set}: {text}");
+    }
+    // Nothing is sent where nothing differs.
+    desk.enters(6);
+    desk.type_text("earlier");
+    desk.key(KeyCode::Enter);
+    let text = desk.text();
+    assert!(text.contains("! all of it is set so already"), "{text}");
+    assert_eq!(desk.acted(), None);
+
+    for _ in 0..5 {
+        desk.key(KeyCode::BackTab);
+    }
+    desk.retype("0 1 * * *");
+    desk.enters(2);
+    desk.retype("queue");
+    desk.enters(4);
+    assert_eq!(desk.acted(), None, "it tells first");
+    let text = desk.text();
+    assert!(text.contains("- cron: 30 2 * * * -> 0 1 * * *"), "{text}");
+    assert!(text.contains("- overlap: skip -> queue"), "{text}");
+    assert!(
+        text.contains("Its next slot is the first after now"),
+        "{text}"
+    );
+    assert!(!text.contains("- zone"), "that stays: {text}");
+    desk.key(KeyCode::Enter);
+    let wanted = Act::ChangeSchedule {
+        schedule_id: id(1),
+        body: Box::new(ChangeSchedule {
+            cron: Some("0 1 * * *".to_owned()),
+            overlap: Some(OverlapPolicy::Queue),
+            reason: "earlier".to_owned(),
+            revision: 7,
+            ..ChangeSchedule::default()
+        }),
+    };
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted));
+    desk.done(Ok(Done::Did("Schedule nightly-1 is changed.".to_owned())));
+    assert_eq!(desk.model.toast(), Some("Schedule nightly-1 is changed."));
+}
+
+#[test]
+fn an_input_that_is_set_to_nothing_is_sent_as_that() {
+    let mut desk = desk();
+    desk.choose("change");
+    desk.retype("null");
+    desk.enters(6);
+    desk.type_text("it takes none");
+    desk.enters(2);
+    let Some((_, Act::ChangeSchedule { body, .. })) = desk.acted() else {
+        panic!("{}", desk.text());
+    };
+    let sent = serde_json::to_value(&body).unwrap();
+    assert_eq!(
+        sent,
+        json!({"input": null, "reason": "it takes none", "revision": 7})
+    );
+    let read: ChangeSchedule = serde_json::from_value(sent).unwrap();
+    assert_eq!(read, *body, "the server is told the same");
+}
+
+#[test]
+fn who_may_not_change_a_schedule_is_told_why() {
+    let mut desk = Desk::new();
+    desk.key(KeyCode::Char('s'));
+    desk.answer(Answer::Schedules(vec![schedule(1)], None));
+    let mut detail = schedule_detail(1);
+    let update = &mut detail.allowed_actions[0];
+    update.allowed = false;
+    update.reason = Some("needs role operator".to_owned());
+    desk.answer(Answer::Schedules(vec![schedule(1)], Some(Box::new(detail))));
+    desk.choose("change");
+    assert!(!desk.model.has_dialog());
+    let words = "You cannot change this schedule now: needs role operator";
+    assert_eq!(desk.model.toast(), Some(words));
 }

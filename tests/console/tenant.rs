@@ -163,6 +163,47 @@ fn a_tenant_is_held_and_its_keys_are_destroyed_only_by_its_name() {
 }
 
 #[test]
+fn the_keys_of_all_tenants_are_wrapped_anew_by_who_means_all_of_them() {
+    let mut desk = desk("admin");
+    desk.choose("rewrap-keys");
+    let text = desk.text();
+    assert!(
+        text.contains("dev: rewrap-keys, keys of all tenants"),
+        "{text}"
+    );
+    desk.type_text("Acme GmbH");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.acted(), None);
+    let text = desk.text();
+    assert!(
+        text.contains("! of_whom: to go on, type all tenants"),
+        "{text}"
+    );
+    desk.retype("all tenants");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.acted(), None, "it tells first");
+    let text = desk.text();
+    assert!(text.contains("the old master key can go."), "{text}");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(Act::RewrapKeys));
+    let words = "3 keys are wrapped anew; none is left.";
+    desk.done(Ok(Done::Did(words.to_owned())));
+    assert_eq!(desk.model.toast(), Some(words));
+}
+
+#[test]
+fn a_tenant_leads_to_what_people_did_to_it() {
+    let mut desk = desk("viewer");
+    desk.key(KeyCode::Char('u'));
+    assert_eq!(desk.model.context(), Context::Audit);
+    let asked = desk.question();
+    assert!(
+        asked.contains(&format!("run_id: None, tenant_id: Some({})", id(101))),
+        "{asked}"
+    );
+}
+
+#[test]
 fn who_only_looks_changes_nothing_of_a_tenant() {
     let mut desk = desk("viewer");
     desk.key(KeyCode::Char('a'));

@@ -1,13 +1,16 @@
 //! Starting and signalling from SQL, in a transaction of the product's own.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use serde_json::json;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tenure_engine::{RunId, Status, TenantId};
 use uuid::Uuid;
 
 use super::workflows::{Door, Errand, Outside, registry};
-use crate::support::connect;
 use crate::support::engine::TestEngine;
+use crate::support::{binaries, connect, unique, url};
 
 /// A connection of the product, which may start and signal and nothing else.
 async fn product(engine: &TestEngine) -> PgConnection {
@@ -246,4 +249,138 @@ async fn a_start_whose_keys_holder_is_dropped_at_that_moment_has_a_run() {
     .unwrap();
     let second = start(&mut conn, tenant, "errand", "k", json!(0)).await;
     assert_ne!(second.unwrap(), first.unwrap());
+}
+
+/// The URL of a login of a product's own, with the one grant that the operator's guide names.
+async fn product_url(engine: &TestEngine) -> String {
+    let login = format!("product_{}", unique());
+    let make = format!("create role {login} login; grant tenure_client to {login}");
+    sqlx::raw_sql(AssertSqlSafe(make))
+        .execute(&mut connect(&engine.options).await)
+        .await
+        .unwrap();
+    let owner = url(&engine.options).await;
+    let (_, server) = owner.split_once('@').unwrap();
+    format!("postgres://{login}@{server}")
+}
+
+/// Runs statements in one session of `psql`, up to the first that is refused; whether all were done,
+/// and the lines that it printed.
+fn psql(url: &str, statements: &[String]) -> (bool, Vec<String>) {
+    let own = binaries().bin_dir.join("psql");
+    // Some packages bring the server alone; then the one on PATH is meant.
+    let program = if own.is_file() {
+        own
+    } else {
+        PathBuf::from("psql")
+    };
+    let mut command = Command::new(program);
+    command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url]);
+    for statement in statements {
+        command.args(["-c", statement]);
+    }
+    let output = command.output().expect("psql is there");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).unwrap();
+    let lines = text.lines().map(str::to_owned).collect();
+    (output.status.success(), lines)
+}
+
+/// Both doors in one transaction, and how it ends.
+fn opened_door(tenant: TenantId, key: &str, end: &str) -> [String; 4] {
+    let run = format!("'{tenant}', 'door', '{key}'");
+    [
+        "begin".to_owned(),
+        format!("select engine.start_run({run}, 'null')"),
+        format!("select engine.send_signal({run}, 's1', '\"Open\"')"),
+        end.to_owned(),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_starts_and_signals_in_a_transaction_that_is_committed_or_not() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let url = product_url(&engine).await;
+    let (done, told) = psql(&url, &opened_door(engine.tenant, "gone", "rollback"));
+    assert!(done && told.len() == 2, "{told:?}");
+    let (done, told) = psql(&url, &opened_door(engine.tenant, "kept", "commit"));
+    assert!(done && told[1] == "accepted", "{told:?}");
+    let run = RunId(told[0].parse().unwrap());
+    engine.drain().await;
+    let detail = engine.detail(run).await;
+    assert_eq!(detail.summary.key, "kept");
+    assert_eq!(detail.data, json!({"Open": {"heard": []}}));
+    let runs: i64 = sqlx::query_scalar("select count(*) from engine.run")
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(runs, 1, "what was rolled back was never there");
+
+    // Both doors know what was done before, and the bell may be rung.
+    let (done, again) = psql(&url, &opened_door(engine.tenant, "kept", "commit"));
+    assert!(done, "{again:?}");
+    assert_eq!(again, [told[0].as_str(), "repeated"]);
+    let finish = format!(
+        "select engine.send_signal('{}', '{}', 's2', '\"Finish\"')",
+        engine.tenant, run
+    );
+    let ring = "select engine.ring()".to_owned();
+    let (done, told) = psql(&url, &[finish, ring]);
+    assert!(done && told[0] == "accepted", "{told:?}");
+    engine.drain().await;
+    assert_eq!(engine.status(run).await, Status::Completed);
+    engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_is_told_what_does_not_fit_and_nothing_of_its_transaction_stays() {
+    let engine = TestEngine::new(registry(&Outside::default())).await;
+    let url = product_url(&engine).await;
+    let tenant = engine.tenant;
+    let nobody = Uuid::nil();
+    let long = "k".repeat(256);
+    for (statement, says) in [
+        (
+            "select engine.start_run('acme', 'door', 'k', 'null')".to_owned(),
+            "invalid input syntax for type uuid: \"acme\"".to_owned(),
+        ),
+        (
+            format!("select engine.start_run('{tenant}', 'door', 'k', '{{broken')"),
+            "invalid input syntax for type json".to_owned(),
+        ),
+        (
+            format!("select engine.start_run('{nobody}', 'door', 'k', 'null')"),
+            format!("no tenant {nobody} is registered"),
+        ),
+        (
+            format!("select engine.start_run('{tenant}', 'door', '{long}', 'null')"),
+            "a key has 1 to 255 bytes".to_owned(),
+        ),
+        (
+            format!("select engine.send_signal('{tenant}', 'door', 'lost', 's', '\"Open\"')"),
+            "no run of door with key 'lost' exists".to_owned(),
+        ),
+        (
+            format!("select engine.send_signal('{tenant}', 'door', 'half', 's', '3')"),
+            "a signal is a name, or an object with one member of that name".to_owned(),
+        ),
+        (
+            "select count(*) from engine.run".to_owned(),
+            "permission denied for".to_owned(),
+        ),
+    ] {
+        let good = format!("select engine.start_run('{tenant}', 'door', 'half', 'null')");
+        let begin = "begin".to_owned();
+        let commit = "commit".to_owned();
+        let (done, told) = psql(&url, &[begin, good, statement.clone(), commit]);
+        let error = told.iter().find(|line| line.contains("ERROR:"));
+        assert!(!done, "{statement}");
+        let error = error.unwrap_or_else(|| panic!("{statement}: {told:?}"));
+        assert!(error.contains(&says), "{statement}: {error}");
+    }
+    let runs: i64 = sqlx::query_scalar("select count(*) from engine.run")
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(runs, 0);
 }

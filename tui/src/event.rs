@@ -7,19 +7,19 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tenure_client::{
     AbortBulk, ActOnBackfill, ActOnBackfillRange, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun,
-    ActOnSchedule, ActionAccepted, AllowedAction, AttachPaymentMethod, Backfill, BackfillRange,
-    Breaker, BulkOperation, BulkOutcome, BulkResult, CancelSubscription, ChangeLegalEntity,
-    ChangeSubscription, ChangeTax, ChangeZone, ClearOverride, ConfirmBulk, Credit, CreditNote,
-    DataArchive, DataExport, DataHold, DataKey, Debt, Deletion, DeletionAct, DeletionCertificate,
-    DeletionDetail, DestroyKeys, Entitlements, ExemptFromDunning, FlowLimit, GrantCredit, Holds,
-    Invoice, KeepingPolicy, LegalHold, LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, Mail,
-    MigrationPlace, MoveAnchor, MovePlacement, NewCreditNote, NewSchedule, Page, Pause,
-    PauseSubscription, PlaceDataHold, PlaceHold, PlaceLegalHold, Placement, Plan, PrepareBulk,
-    ProductMigration, PutRetention, RequestDeletion, ResumeSubscription, RetentionPolicy,
-    RotateKey, RunCount, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDetail, SetFlowLimit,
-    SetOverride, SetTenantWeight, Signal, StartExport, StartRestore, StartRun, StartSweep, Step,
-    Subscription, SubscriptionDetail, Tenant, TenantWeight, TestClock, Transition, UndoIntent,
-    Usage,
+    ActOnSchedule, ActionAccepted, AllowedAction, AttachPaymentMethod, AuditLine, AuditQuery,
+    Backfill, BackfillRange, Breaker, BulkOperation, BulkOutcome, BulkResult, CancelSubscription,
+    ChangeLegalEntity, ChangeSchedule, ChangeSubscription, ChangeTax, ChangeZone, ClearOverride,
+    ConfirmBulk, Credit, CreditNote, DataArchive, DataExport, DataHold, DataKey, Debt, Deletion,
+    DeletionAct, DeletionCertificate, DeletionDetail, DestroyKeys, Entitlements, ExemptFromDunning,
+    FlowLimit, GrantCredit, Holds, Invoice, KeepingPolicy, LegalHold, LiftDataHold, LiftExemption,
+    LiftHold, LiftLegalHold, Mail, MigrationPlace, MoveAnchor, MovePlacement, NewCreditNote,
+    NewSchedule, Page, Pause, PauseSubscription, PlaceDataHold, PlaceHold, PlaceLegalHold,
+    Placement, Plan, PrepareBulk, ProductMigration, PutRetention, RequestDeletion,
+    ResumeSubscription, RetentionPolicy, RotateKey, RunCount, RunDetail, RunFilter, RunSummary,
+    Schedule, ScheduleDetail, SetFlowLimit, SetOverride, SetTenantWeight, Signal, StartExport,
+    StartRestore, StartRun, StartSweep, Step, Subscription, SubscriptionDetail, Tenant,
+    TenantWeight, TestClock, Transition, UndoIntent, Usage,
 };
 use uuid::Uuid;
 
@@ -97,6 +97,8 @@ pub enum Request {
     Flow,
     /// How long runs are kept, and legal holds.
     Retention,
+    /// A page of what people did.
+    Audit(AuditQuery),
     /// How many runs pass a filter, and what can be done to many.
     Many(String),
     /// The newest operations on many runs.
@@ -170,6 +172,13 @@ pub enum Act {
     Start(Box<StartRun>),
     /// Make a schedule.
     MakeSchedule(Box<NewSchedule>),
+    /// Set a schedule otherwise.
+    ChangeSchedule {
+        /// The schedule.
+        schedule_id: Uuid,
+        /// What is set otherwise, the reason and the revision that the person saw.
+        body: Box<ChangeSchedule>,
+    },
     /// Change what flows.
     Flow(FlowAct),
     /// Do a verb to many runs.
@@ -192,6 +201,8 @@ pub enum Act {
         /// What becomes of them.
         act: KeysAct,
     },
+    /// Wrap the keys of all tenants anew that another master key than the current one wraps.
+    RewrapKeys,
     /// Change what becomes of tenants' data, or ask what that would come to.
     Life {
         /// What is done.
@@ -319,8 +330,7 @@ pub enum KeysAct {
     Destroy(DestroyKeys),
 }
 
-/// What the console can do to a schedule. To change one takes a form of its own, which the command
-/// line has.
+/// What is done to a schedule by a word alone. To change one takes a form of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleVerb {
     /// Stop its slots from coming about.
@@ -391,6 +401,8 @@ pub enum Answer {
     Flow(Box<FlowAnswer>),
     /// To [`Request::Retention`].
     Retention(Box<RetentionAnswer>),
+    /// To [`Request::Audit`].
+    Audit(Page<AuditLine>, Names),
     /// To [`Request::Many`].
     Many(RunCount, Vec<AllowedAction>),
     /// To [`Request::Bulks`].

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Time,
     /// A whole number that is not less than this.
     Number(i64),
+    /// A whole number from the first to the second.
+    Between(i64, i64),
     /// One of these words.
     Choice(Vec<String>),
     /// A signal: the name of one of these, or what is to be sent as JSON.
@@ -168,6 +170,11 @@ pub(crate) fn read(arg: &Arg, text: &str) -> Result<Option<Value>, String> {
             let number = text.parse::<i64>().ok().filter(|number| number >= least);
             json!(number.ok_or_else(|| format!("a whole number from {least} on"))?)
         }
+        Kind::Between(least, most) => {
+            let number = text.parse::<i64>().ok();
+            let number = number.filter(|number| (*least..=*most).contains(number));
+            json!(number.ok_or_else(|| format!("a whole number from {least} to {most}"))?)
+        }
         Kind::Signal(known) => signal(known, text)?,
         Kind::When => when(text)?,
         Kind::Choice(words) if words.iter().any(|word| word == text) => json!(text),
@@ -255,7 +262,7 @@ fn exactly(wanted: &str) -> String {
 }
 
 /// An instant, RFC 3339, or without a zone and seconds in UTC.
-fn instant(text: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn instant(text: &str) -> Option<DateTime<Utc>> {
     let exact = DateTime::parse_from_rfc3339(text).ok();
     exact.map(|at| at.to_utc()).or_else(|| {
         let short = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").ok()?;
@@ -357,6 +364,9 @@ mod tests {
         let table = [
             (Kind::Number(1), " 7 ", "7"),
             (Kind::Number(1), "0", "a whole number from 1 on"),
+            (Kind::Between(2, 9), "9", "9"),
+            (Kind::Between(2, 9), "10", "a whole number from 2 to 9"),
+            (Kind::Between(2, 9), "-2", "a whole number from 2 to 9"),
             (Kind::Choice(words.clone()), "drop", "\"drop\""),
             (Kind::Choice(words.clone()), "", "one of keep, drop"),
             (Kind::Choice(words), "burn", "one of keep, drop"),

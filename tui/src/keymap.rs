@@ -12,7 +12,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 pub enum Context {
     /// The list of runs.
     List,
-    /// The filter line of the list.
+    /// The filter line, of the list or of what people did.
     Filter,
     /// One run.
     Detail,
@@ -24,6 +24,8 @@ pub enum Context {
     Flow,
     /// Retention and legal holds.
     Retention,
+    /// What people did.
+    Audit,
     /// The verbs for all runs that pass a filter.
     Many,
     /// Operations on many runs.
@@ -54,7 +56,7 @@ pub enum Context {
 
 impl Context {
     /// Every context, in reading order.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::List,
         Self::Filter,
         Self::Detail,
@@ -62,6 +64,7 @@ impl Context {
         Self::Schedules,
         Self::Flow,
         Self::Retention,
+        Self::Audit,
         Self::Many,
         Self::Bulks,
         Self::Bulk,
@@ -87,6 +90,7 @@ impl Context {
             Self::Schedules => "Schedules",
             Self::Flow => "Flow",
             Self::Retention => "Retention and holds",
+            Self::Audit => "Audit",
             Self::Many => "Verbs for many runs",
             Self::Bulks => "Operations on many runs",
             Self::Bulk => "Operation",
@@ -143,6 +147,8 @@ pub enum Command {
     ShowFlow,
     /// Retention and legal holds.
     ShowRetention,
+    /// What people did: to what is on show, or all of it.
+    ShowAudit,
     /// Operations on many runs.
     ShowBulks,
     /// Look for a tenant.
@@ -257,6 +263,7 @@ const PLAIN: &[Context] = &[
 const DOORS: &[Context] = &[
     Context::Flow,
     Context::Retention,
+    Context::Audit,
     Context::Bulks,
     Context::Bulk,
     Context::Tenants,
@@ -269,6 +276,7 @@ const DOORS: &[Context] = &[
 const UNFOLDING: &[Context] = &[
     Context::Flow,
     Context::Retention,
+    Context::Audit,
     Context::Bulks,
     Context::Tenant,
     Context::Life,
@@ -281,6 +289,7 @@ const TREES: &[Context] = &[
     Context::Schedules,
     Context::Flow,
     Context::Retention,
+    Context::Audit,
     Context::Bulks,
     Context::Tenant,
     Context::Life,
@@ -294,6 +303,7 @@ const OVER: &[Context] = &[
     Context::Schedules,
     Context::Flow,
     Context::Retention,
+    Context::Audit,
     Context::Many,
     Context::Bulks,
     Context::Bulk,
@@ -311,6 +321,7 @@ const LOOKING: &[Context] = &[
     Context::Schedules,
     Context::Flow,
     Context::Retention,
+    Context::Audit,
     Context::Many,
     Context::Bulks,
     Context::Bulk,
@@ -328,6 +339,7 @@ const SCROLLING: &[Context] = &[
     Context::Schedules,
     Context::Flow,
     Context::Retention,
+    Context::Audit,
     Context::Many,
     Context::Bulks,
     Context::Bulk,
@@ -358,6 +370,7 @@ const PAGED: &[Context] = &[
     Context::Bulk,
     Context::Life,
     Context::Backfill,
+    Context::Audit,
 ];
 const EVERYWHERE: &[Context] = &Context::ALL;
 
@@ -386,6 +399,7 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::Unfold, UNFOLDING, &[Key::char(' ')], "Unfold or fold the line under the cursor", Some("unfold")),
     row(Command::EditFilter, &[Context::List], &[Key::char('/')], "Edit the filter, such as workflow:dunning status:stuck", Some("filter")),
     row(Command::EditFilter, &[Context::Tenants], &[Key::char('/')], "Look for another tenant", Some("find")),
+    row(Command::EditFilter, &[Context::Audit], &[Key::char('/')], "Edit the filter, such as actor:ada action:\"set limit\" from:2027-01-31", Some("filter")),
     row(Command::ApplyFilter, FILTERED, &[Key::plain(KeyCode::Enter)], "Use the line as typed", Some("use it")),
     row(Command::ActOnMany, &[Context::List], &[Key::char('B')], "Do a verb to all runs that pass the filter; counts and asks first", Some("act on all")),
     row(Command::StartRun, &[Context::List], &[Key::char('N')], "Start a run, like the one under the cursor; asks first", Some("new")),
@@ -394,6 +408,8 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::Signal, &[Context::Detail], &[Key::char('S')], "Send the run a signal; asks first", Some("signal")),
     row(Command::Retry, &[Context::Detail], &[Key::char('R')], "Try the run's failed step again now; asks first", Some("retry")),
     row(Command::ShowTenant, &[Context::Detail], &[Key::char('t')], "The run's tenant: what it bought and owes, and all that runs for it", Some("tenant")),
+    row(Command::ShowAudit, &[Context::Detail], &[Key::char('u')], "What people did to the run, and how it stood before and after", None),
+    row(Command::ShowAudit, &[Context::Tenant], &[Key::char('u')], "What people did to the tenant, its runs and schedules", None),
     row(Command::ToggleWhy, &[Context::Detail], &[Key::char('w')], "Show all of the explanation, or its first lines", Some("why")),
     row(Command::ShowTab(Tab::Timeline), &[Context::Detail], &[Key::char('1')], "What happened: transitions and steps, newest first", None),
     row(Command::ShowTab(Tab::Data), &[Context::Detail], &[Key::char('2')], "The data of the run's state", None),
@@ -419,6 +435,7 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::ShowLife(Shelf::Backfills), &[Context::List], &[Key::char('d')], "Data of tenants: backfills, placements, deletions, sweeps and exports", Some("data")),
     row(Command::ShowFlow, &[Context::List], &[Key::char('f')], "Flow: limits, pauses, breakers, weights", None),
     row(Command::ShowRetention, &[Context::List], &[Key::char('h')], "Legal holds, and how long finished runs are kept", None),
+    row(Command::ShowAudit, &[Context::List], &[Key::char('u')], "Audit: who did what, to what, when and why", None),
     row(Command::ShowMails, &[Context::List], &[Key::char('m')], "Mails to all tenants, newest first", None),
     row(Command::ShowSchedules, &[Context::List], &[Key::char('s')], "Schedules: what starts by itself, and what became of it", None),
     row(Command::NextPage, PAGED, &[Key::char('n')], "Next page", Some("next page")),

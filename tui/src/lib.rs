@@ -15,6 +15,7 @@ pub mod filter;
 pub mod json;
 pub mod tree;
 
+pub mod audit;
 pub mod bulk;
 pub mod bulks;
 pub mod detail;

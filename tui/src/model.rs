@@ -1,5 +1,6 @@
 //! Everything the console knows at one moment.
 
+use crate::audit::Audit;
 use crate::bulk::Bulk;
 use crate::bulks::Bulks;
 use crate::detail::Detail;
@@ -66,6 +67,8 @@ pub enum Screen {
     Flow(Flow),
     /// Retention and legal holds.
     Retention(Retention),
+    /// What people did.
+    Audit(Box<Audit>),
     /// What can be done to many runs.
     Many(Many),
     /// Operations on many runs.
@@ -95,6 +98,7 @@ impl Screen {
             Self::Schedules(screen) => screen,
             Self::Flow(screen) => screen,
             Self::Retention(screen) => screen,
+            Self::Audit(screen) => &**screen,
             Self::Many(screen) => screen,
             Self::Bulks(screen) => screen,
             Self::Bulk(screen) => &**screen,
@@ -115,6 +119,7 @@ impl Screen {
             Self::Schedules(screen) => screen,
             Self::Flow(screen) => screen,
             Self::Retention(screen) => screen,
+            Self::Audit(screen) => &mut **screen,
             Self::Many(screen) => screen,
             Self::Bulks(screen) => screen,
             Self::Bulk(screen) => &mut **screen,

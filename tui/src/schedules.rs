@@ -1,11 +1,11 @@
 //! All schedules, and closely the one under the cursor: its coming slots and what became of the last.
 
-use crate::deeds::start;
-use crate::event::{Answer, Request, ScheduleVerb};
+use crate::deeds::{schedule, start};
+use crate::event::{Answer, Request};
 use crate::keymap::Context;
 use crate::place::Place;
 use crate::slots;
-use crate::subject::{Offer, Subject, Target};
+use crate::subject::{Offer, Target};
 use crate::tree::{Folding, Node};
 use std::collections::BTreeMap;
 use tenure_client::{Schedule, ScheduleDetail, Whoami};
@@ -78,13 +78,7 @@ impl Place for Schedules {
     fn offers(&self, who: &Whoami, _columns: usize) -> Vec<Offer> {
         let mut offers = Vec::new();
         if let (Some(detail), Some(chosen)) = (self.detail(), self.chosen()) {
-            let schedule = &detail.schedule;
-            let target = Target::Schedule(schedule.schedule_id, schedule.revision);
-            let title = format!("schedule {} of {}", schedule.name, slots::owner(chosen));
-            let subject = Subject::new(target, title);
-            let verbs = detail.allowed_actions.iter();
-            let known = verbs.filter(|action| ScheduleVerb::parse(&action.action).is_some());
-            offers.extend(known.map(|action| Offer::of_server(action, &subject, None)));
+            offers.extend(schedule::offers(detail, &slots::owner(chosen)));
         }
         offers.push(start::offer_schedule(who, None));
         offers
@@ -93,7 +87,7 @@ impl Place for Schedules {
     fn latest(&self, target: &Target) -> Option<String> {
         let mut all = self.all.iter().flatten();
         all.find_map(|schedule| {
-            let now = Target::Schedule(schedule.schedule_id, schedule.revision);
+            let now = Target::Schedule(Box::new(schedule.clone()));
             now.is_same(target).then(|| now.seen())
         })
     }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use tenure_client::{
     AllowedAction, Backfill, BackfillRange, Breaker, BulkOperation, BulkStatus, DataArchive,
     DataHold, Deletion, DunningExemption, FlowLimit, Hold, Invoice, LegalHold, Pause, Placement,
-    RetentionPolicy, Role, RunDetail, SubscriptionDetail, Whoami,
+    RetentionPolicy, Role, RunDetail, Schedule, SubscriptionDetail, Whoami,
 };
 use uuid::Uuid;
 
@@ -14,8 +14,8 @@ use uuid::Uuid;
 pub(crate) enum Target {
     /// A run at a revision.
     Run(Uuid, i64),
-    /// A schedule at a revision.
-    Schedule(Uuid, i64),
+    /// A schedule.
+    Schedule(Box<Schedule>),
     /// A run that is to start.
     NewRun,
     /// A schedule that is to be made.
@@ -40,6 +40,8 @@ pub(crate) enum Target {
     Hold(Box<LegalHold>),
     /// The keys of a tenant, so many versions of them.
     Keys(Uuid, usize),
+    /// The keys of all tenants.
+    AllKeys,
     /// A tenant.
     Tenant(Uuid),
     /// A subscription.
@@ -82,7 +84,7 @@ impl Target {
             Self::Bulk(_) => "operation",
             Self::Policy(_) => "policy",
             Self::Holds | Self::Hold(_) => "hold",
-            Self::Keys(..) => "key",
+            Self::Keys(..) | Self::AllKeys => "key",
             Self::Tenant(_) => "tenant",
             Self::Subscription(_) => "subscription",
             Self::Invoice(..) => "invoice",
@@ -103,8 +105,9 @@ impl Target {
     pub(crate) fn identity(&self) -> String {
         let noun = self.noun();
         match self {
-            Self::Run(id, revision) | Self::Schedule(id, revision) => {
-                format!("{noun} {id}, revision {revision}")
+            Self::Run(id, revision) => format!("{noun} {id}, revision {revision}"),
+            Self::Schedule(one) => {
+                format!("{noun} {}, revision {}", one.schedule_id, one.revision)
             }
             Self::Limit(limit) => format!("{noun} {}, {}", limit.name, self.seen()),
             Self::Breaker(breaker) => format!("{noun} {}, {}", breaker.name, self.seen()),
@@ -135,14 +138,17 @@ impl Target {
             Self::Data(tenant) => format!("{noun} of tenant {tenant}"),
             Self::DataHold(one) => format!("{noun} {}", one.hold_id),
             Self::Archive(_, one) => format!("{noun} {}, {}", one.archive_id, self.seen()),
-            Self::NewRun | Self::NewSchedule | Self::Flow | Self::Holds => String::new(),
+            Self::NewRun | Self::NewSchedule | Self::Flow | Self::Holds | Self::AllKeys => {
+                String::new()
+            }
         }
     }
 
     /// What tells one state of it from another: acting on it is refused once this is different.
     pub(crate) fn seen(&self) -> String {
         match self {
-            Self::Run(_, revision) | Self::Schedule(_, revision) => revision.to_string(),
+            Self::Run(_, revision) => revision.to_string(),
+            Self::Schedule(one) => one.revision.to_string(),
             Self::Limit(limit) => since("set", Some(limit.changed_at)),
             Self::Breaker(breaker) => since(&breaker.state, Some(breaker.changed_at)),
             Self::Pause(pause) => since("paused", Some(pause.since)),
@@ -174,6 +180,7 @@ impl Target {
             | Self::Flow
             | Self::Many(_)
             | Self::Holds
+            | Self::AllKeys
             | Self::Tenant(_)
             | Self::Data(_) => String::new(),
         }
@@ -182,9 +189,10 @@ impl Target {
     /// Whether this and another are one and the same thing, in whatever state.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Run(one, _), Self::Run(two, _))
-            | (Self::Schedule(one, _), Self::Schedule(two, _))
-            | (Self::Keys(one, _), Self::Keys(two, _)) => one == two,
+            (Self::Run(one, _), Self::Run(two, _)) | (Self::Keys(one, _), Self::Keys(two, _)) => {
+                one == two
+            }
+            (Self::Schedule(one), Self::Schedule(two)) => one.schedule_id == two.schedule_id,
             (Self::Limit(one), Self::Limit(two)) => one.name == two.name,
             (Self::Breaker(one), Self::Breaker(two)) => one.name == two.name,
             (Self::Pause(one), Self::Pause(two)) => {

@@ -100,6 +100,7 @@ const POLICY: RetryPolicy = RetryPolicy {
 impl Workflow for RefundWorkflow {
     const NAME: &'static str = "refund";
     const VERSION: i32 = 1;
+    const QUEUE: &'static str = "payments";
     // What is stated of a refund is written into the books, and one that is ended is neither given back
     // nor credited.
     const GUARD: Guard = Guard {

@@ -4,9 +4,9 @@ use crate::transport::Transport;
 use crate::{
     AbortBulk, ActOnBackfill, ActOnBackfillRange, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun,
     ActOnSchedule, ActionAccepted, AdvanceAccepted, AdvanceTestClock, AllowedAction,
-    ApplyMigration, AssignDunningPolicy, AttachPaymentMethod, Backfill, BackfillFilter,
-    BackfillPlan, BackfillRange, BackfillRangeFilter, BackfillReads, Breaker, BulkFilter,
-    BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry,
+    ApplyMigration, AssignDunningPolicy, AttachPaymentMethod, AuditLine, AuditQuery, Backfill,
+    BackfillFilter, BackfillPlan, BackfillRange, BackfillRangeFilter, BackfillReads, Breaker,
+    BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry,
     CatalogPublished, ChangeLegalEntity, ChangeSchedule, ChangeSubscription, ChangeTax, ChangeZone,
     ClearOverride, ClientError, ConfirmBulk, Credit, CreditNote, DataArchive, DataArchiveFilter,
     DataExport, DataHold, DataHoldFilter, DataJob, DataKey, DataMapVersion, Debt, Deletion,
@@ -1359,6 +1359,14 @@ impl Client {
     ) -> Result<Page<BulkResult>, ClientError> {
         let path = format!("/v1/bulk-operations/{bulk_operation_id}/results");
         self.transport.get_with(&path, filter).await
+    }
+}
+
+/// What people did.
+impl Client {
+    /// Lists what people did to runs and to anything else, newest first, a page at a time.
+    pub async fn list_audit(&self, query: &AuditQuery) -> Result<Page<AuditLine>, ClientError> {
+        self.transport.get_with("/v1/audit", query).await
     }
 }
 

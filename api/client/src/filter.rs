@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `workflow` `state` `status` `key` | names | is one of them |
 //! | `tenant` | ids or names | belongs to one of them |
+//! | `parent` | ids | was started by one of these runs |
 //! | `age` | `>3d`, `<2h` (s, m, h, d, w) | since its start, on the tenant's clock |
 //! | `attempt` `visit` | `>2`, `0` | failed attempts of this visit, number of the visit |
 //! | `started` | `2027-01-31`, `>=2027-01-31T09:00:00Z` | when, on the tenant's clock; a date is a day in UTC |
@@ -21,6 +22,7 @@ mod text;
 mod value;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::RunStatus;
 use text::{Comparison, Term};
@@ -28,8 +30,8 @@ use text::{Comparison, Term};
 pub use check::{AttributeTest, Compare};
 
 /// The fields that every run has, as hints list them.
-pub const FIELDS: [&str; 9] = [
-    "workflow", "state", "status", "tenant", "key", "age", "attempt", "visit", "started",
+pub const FIELDS: [&str; 10] = [
+    "workflow", "state", "status", "tenant", "key", "parent", "age", "attempt", "visit", "started",
 ];
 
 /// A filter that was understood; what is not set holds for every run.
@@ -45,6 +47,8 @@ pub struct Filter {
     pub tenant: OneOf<String>,
     /// By the exact business key.
     pub key: OneOf<String>,
+    /// By the run that started it.
+    pub parent: OneOf<Uuid>,
     /// By seconds since the start.
     pub age: Span<i64>,
     /// By failed attempts of the current visit.
@@ -136,6 +140,7 @@ impl Filter {
             "status" => self.status.put(&term, value::status),
             "tenant" => self.tenant.put(&term, name),
             "key" => self.key.put(&term, name),
+            "parent" => self.parent.put(&term, value::run_id),
             "age" if term.comparison == Comparison::Is => Err(FilterError::new(
                 term.at,
                 "an age is compared, such as age:>3d or age:<2h",

@@ -42,6 +42,29 @@ pub struct FlowRate {
     pub burst: u32,
 }
 
+impl FlowLimit {
+    /// Its numbers, to be sent back with a change.
+    #[must_use]
+    pub const fn seen(&self) -> LimitSeen {
+        LimitSeen {
+            concurrency: self.concurrency,
+            rate: self.rate,
+        }
+    }
+}
+
+/// The numbers of a limit as somebody saw them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSeen {
+    /// Visits in flight at once, per key; absent when they were not bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Visits that may begin per period, per key; absent when they were not bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<FlowRate>,
+}
+
 /// New numbers for a limit; what is absent is not bounded any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +77,9 @@ pub struct SetFlowLimit {
     pub rate: Option<FlowRate>,
     /// Why, 1 to 2,000 characters; kept in the audit.
     pub reason: String,
+    /// The numbers as they were seen; with others than these it is refused (409), and says which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<LimitSeen>,
 }
 
 /// What a pause covers.
@@ -108,6 +134,30 @@ pub struct Pause {
     pub waiting: i64,
 }
 
+impl Pause {
+    /// What tells it from the next pause of its scope, to be sent back when it is lifted.
+    #[must_use]
+    pub fn seen(&self) -> PauseSeen {
+        PauseSeen {
+            since: self.since,
+            paused_by: self.paused_by.clone(),
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// A pause as somebody saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseSeen {
+    /// Since when it stood.
+    pub since: DateTime<Utc>,
+    /// Who paused.
+    pub paused_by: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// How many turns a tenant has for one of another's, when both have work due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TenantWeight {
@@ -139,6 +189,10 @@ pub struct ActOnPause {
     pub name: String,
     /// Why, 1 to 2,000 characters; kept in the audit.
     pub reason: String,
+    /// Only to lift one: the pause as it was seen. If that was lifted meanwhile and another stands, it
+    /// is refused (409), and says which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<PauseSeen>,
 }
 
 /// The breaker of an outside dependency that failed at least once.
@@ -164,10 +218,38 @@ pub struct Breaker {
     pub waiting: i64,
 }
 
+impl Breaker {
+    /// What an act on it hangs on, to be sent back with one.
+    #[must_use]
+    pub fn seen(&self) -> BreakerSeen {
+        BreakerSeen {
+            state: self.state.clone(),
+            forced: self.forced,
+            changed_by: self.changed_by.clone(),
+        }
+    }
+}
+
+/// A breaker as somebody saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BreakerSeen {
+    /// `closed`, `open` or `probing`.
+    pub state: String,
+    /// Whether an operator held it open.
+    pub forced: bool,
+    /// The operator who had set it; absent when steps had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<String>,
+}
+
 /// Opens or closes a breaker by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActOnBreaker {
     /// Why, 1 to 2,000 characters; kept in the audit.
     pub reason: String,
+    /// The breaker as it was seen; if it is not so any more, it is refused (409), and says how it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<BreakerSeen>,
 }

@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+mod audit;
 mod backfill;
 mod bulk;
 mod deletion;
@@ -47,6 +48,7 @@ mod workflow;
 mod client;
 mod transport;
 
+pub use audit::{AuditLine, AuditQuery};
 pub use backfill::{
     ActOnBackfill, ActOnBackfillRange, Backfill, BackfillFilter, BackfillObstacle, BackfillPlan,
     BackfillProgress, BackfillRange, BackfillRangeFilter, BackfillReads, BackfillStatement,
@@ -72,8 +74,8 @@ pub use entitlement::{
 };
 pub use error::{ClientError, FieldError, Problem};
 pub use flow::{
-    ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, Pause, PauseScope, SetFlowLimit,
-    SetTenantWeight, TenantWeight,
+    ActOnBreaker, ActOnPause, Breaker, BreakerSeen, FlowLimit, FlowRate, LimitSeen, Pause,
+    PauseScope, PauseSeen, SetFlowLimit, SetTenantWeight, TenantWeight,
 };
 pub use hold::{Hold, HoldBlocks, HoldFilter, HoldKind, Holds, LiftHold, PlaceHold, Service};
 pub use idempotency::IdempotencyKey;

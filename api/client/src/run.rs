@@ -465,7 +465,7 @@ impl ActionArgs {
 }
 
 /// Tells a `null` that was given from a value that was not.
-fn given<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Value>, D::Error> {
+pub(crate) fn given<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(source).map(Some)
 }
 

@@ -1,5 +1,6 @@
 //! Schedules: cron entries whose slots start runs, and the acts of a person on them.
 
+use crate::run::given;
 use crate::{AllowedAction, RunStatus};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -117,7 +118,11 @@ pub struct NewSchedule {
 #[serde(deny_unknown_fields)]
 pub struct ChangeSchedule {
     /// The workflow's input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub input: Option<Value>,
     /// Minute, hour, day of month, month, day of week.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,9 @@ pub struct Workflow {
     pub workflow: String,
     /// Newest version that a live worker handles.
     pub version: i32,
+    /// The queue that its runs stand in; what a pause of a queue names.
+    #[serde(default)]
+    pub queue: String,
     /// The states its runs can be in, in the order of its code; what a list's `state` may ask for.
     pub states: Vec<String>,
     /// Runs by status; a status without runs may be absent.
@@ -42,4 +45,16 @@ pub enum AttributeKind {
     Bool,
     /// An instant.
     Time,
+}
+
+impl AttributeKind {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Number => "number",
+            Self::Bool => "bool",
+            Self::Time => "time",
+        }
+    }
 }

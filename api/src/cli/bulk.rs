@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tenure_client::{
-    AbortBulk, BulkFilter, BulkOperation, BulkOutcome, BulkResultFilter, BulkStatus, ConfirmBulk,
-    IdempotencyKey, PrepareBulk,
+    AbortBulk, ActionArg, AllowedAction, BulkFilter, BulkOperation, BulkOutcome, BulkResultFilter,
+    BulkStatus, ConfirmBulk, IdempotencyKey, PrepareBulk,
 };
 use uuid::Uuid;
 
@@ -17,6 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What to do with operations on many runs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum BulkCommand {
+    /// List what can be done to many runs: what each verb takes and does, and why you may not.
+    Verbs(ApiArgs),
     /// Freeze the runs that a filter finds, and say how many they are. Nothing is done to them yet.
     Prepare(Box<PrepareArgs>),
     /// Confirm how many runs are acted on, and begin.
@@ -80,7 +82,7 @@ pub(super) enum BulkCommand {
 pub(super) struct PrepareArgs {
     #[command(flatten)]
     api: ApiArgs,
-    /// The verb: as in `tenure run act`, or signal.
+    /// The verb: one of `tenure bulk verbs`.
     verb: String,
     /// Which runs; see *Finding runs* in docs/operating.md.
     #[arg(long)]
@@ -106,6 +108,10 @@ fn parse_outcome(text: &str) -> Result<BulkOutcome, String> {
 #[expect(clippy::too_many_lines, reason = "one arm a command")]
 pub(super) async fn run(command: BulkCommand) -> anyhow::Result<()> {
     match command {
+        BulkCommand::Verbs(api) => {
+            let verbs = api.client()?.list_bulk_verbs().await?;
+            print(&api, &verbs, || verbs.iter().for_each(print_verb))
+        }
         BulkCommand::Prepare(asked) => prepare(*asked).await,
         BulkCommand::Confirm {
             api,
@@ -213,6 +219,23 @@ async fn prepare(asked: PrepareArgs) -> anyhow::Result<()> {
             bulk.bulk_operation_id, bulk.selected
         );
     })
+}
+
+fn print_verb(verb: &AllowedAction) {
+    let args: Vec<String> = verb.args.iter().map(flag).collect();
+    println!("{:<14} {:<20} {}", verb.action, args.join(" "), verb.help);
+    if let Some(reason) = &verb.reason {
+        println!("{:<14} refused: {reason}", "");
+    }
+}
+
+/// What `tenure bulk prepare` calls an argument; in brackets where the verb does without.
+fn flag(arg: &ActionArg) -> String {
+    if arg.required {
+        format!("--{}", arg.name)
+    } else {
+        format!("[--{}]", arg.name)
+    }
 }
 
 fn told(bulk: &BulkOperation) -> String {

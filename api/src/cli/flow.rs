@@ -1,5 +1,6 @@
 //! `tenure flow`: limits, pauses of more than one run, and breakers, through the API.
 
+use serde::de::DeserializeOwned;
 use tenure_client::{
     ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, IdempotencyKey, Pause, PauseScope,
     SetFlowLimit, SetTenantWeight, TenantWeight,
@@ -19,7 +20,7 @@ pub(super) enum FlowCommand {
     /// Pause a workflow, a queue or a tenant: what becomes due is blocked.
     Pause(PauseArgs),
     /// Lift a pause.
-    Lift(PauseArgs),
+    Lift(LiftArgs),
     /// List the tenants that get more than one turn when all have work due.
     Weights(ApiArgs),
     /// Give a tenant its weight: 1 as all have, to 100.
@@ -51,6 +52,9 @@ pub(super) struct SetLimitArgs {
     /// Why.
     #[arg(long)]
     reason: String,
+    /// The limit as `limits --json` printed it; with other numbers than these it is refused.
+    #[arg(long, value_name = "JSON", value_parser = parse_line::<FlowLimit>)]
+    seen: Option<FlowLimit>,
 }
 
 /// A pause to make or lift.
@@ -66,6 +70,16 @@ pub(super) struct PauseArgs {
     /// Why.
     #[arg(long)]
     reason: String,
+}
+
+/// A pause to lift.
+#[derive(Debug, clap::Args)]
+pub(super) struct LiftArgs {
+    #[command(flatten)]
+    pause: PauseArgs,
+    /// The pause as `pauses --json` printed it; if another stands by now, it is refused.
+    #[arg(long, value_name = "JSON", value_parser = parse_line::<Pause>)]
+    seen: Option<Pause>,
 }
 
 /// A tenant's weight.
@@ -92,6 +106,14 @@ pub(super) struct BreakerArgs {
     /// Why.
     #[arg(long)]
     reason: String,
+    /// The breaker as `breakers --json` printed it; if it is not so any more, it is refused.
+    #[arg(long, value_name = "JSON", value_parser = parse_line::<Breaker>)]
+    seen: Option<Breaker>,
+}
+
+/// Reads a line of a list as `--json` prints it.
+fn parse_line<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| format!("not as --json prints it: {error}"))
 }
 
 fn parse_scope(text: &str) -> Result<PauseScope, String> {
@@ -132,6 +154,7 @@ pub(super) async fn run(command: FlowCommand) -> anyhow::Result<()> {
                     ..rate
                 }),
                 reason: args.reason,
+                seen: args.seen.map(|limit| limit.seen()),
             };
             let done = args.api.client()?.set_limit(&args.name, &set, &key).await?;
             print(&args.api, &done, || print_limit(&done))
@@ -146,7 +169,9 @@ pub(super) async fn run(command: FlowCommand) -> anyhow::Result<()> {
             print(&api, &pauses, || pauses.iter().for_each(print_pause))
         }
         FlowCommand::Lift(args) => {
-            let (api, act) = args.act();
+            let seen = args.seen.map(|pause| pause.seen());
+            let (api, act) = args.pause.act();
+            let act = ActOnPause { seen, ..act };
             let pauses = api.client()?.lift_pause(&act, &key).await?;
             print(&api, &pauses, || pauses.iter().for_each(print_pause))
         }
@@ -172,6 +197,7 @@ pub(super) async fn run(command: FlowCommand) -> anyhow::Result<()> {
         FlowCommand::OpenBreaker(args) => {
             let act = ActOnBreaker {
                 reason: args.reason,
+                seen: args.seen.map(|breaker| breaker.seen()),
             };
             let client = args.api.client()?;
             let done = client.open_breaker(&args.name, &act, &key).await?;
@@ -180,6 +206,7 @@ pub(super) async fn run(command: FlowCommand) -> anyhow::Result<()> {
         FlowCommand::CloseBreaker(args) => {
             let act = ActOnBreaker {
                 reason: args.reason,
+                seen: args.seen.map(|breaker| breaker.seen()),
             };
             let client = args.api.client()?;
             let done = client.close_breaker(&args.name, &act, &key).await?;
@@ -194,6 +221,7 @@ impl PauseArgs {
             scope: self.scope,
             name: self.name,
             reason: self.reason,
+            seen: None,
         };
         (self.api, act)
     }
@@ -254,7 +282,21 @@ fn print_breaker(breaker: &Breaker) {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_rate;
+    use super::{parse_line, parse_rate};
+    use tenure_client::{FlowLimit, LimitSeen};
+
+    #[test]
+    fn what_was_seen_is_a_line_as_it_was_printed() {
+        let line = r#"{"name": "charges", "concurrency": 5, "in_use": 1, "waiting": 0,
+            "changed_at": "2027-01-31T09:00:00Z"}"#;
+        let seen = LimitSeen {
+            concurrency: Some(5),
+            rate: None,
+        };
+        assert_eq!(parse_line::<FlowLimit>(line).unwrap().seen(), seen);
+        let wrong = parse_line::<FlowLimit>("5").unwrap_err();
+        assert!(wrong.starts_with("not as --json prints it"), "{wrong}");
+    }
 
     #[test]
     fn a_rate_is_a_count_and_a_period() {

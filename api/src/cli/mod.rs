@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod account;
+mod audit;
 mod backfill;
 pub mod bench;
 mod bulk;
@@ -35,6 +36,7 @@ mod subscription;
 mod tenant;
 mod token;
 mod webhook;
+mod workflow;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -118,6 +120,9 @@ enum Command {
     /// Runs, through the API: list, count, show, signal, act.
     #[command(subcommand)]
     Run(run::RunCommand),
+    /// Workflows, through the API: list.
+    #[command(subcommand)]
+    Workflow(workflow::WorkflowCommand),
     /// Subscriptions, through the API: list, show, create, change, cancel, pause, resume, move-anchor,
     /// undo; each with --dry-run for what it would cost.
     #[command(subcommand)]
@@ -129,7 +134,7 @@ enum Command {
     /// roll-out, back, retry, skip, verify, pause, resume, reads.
     #[command(subcommand)]
     Backfill(backfill::BackfillCommand),
-    /// One verb to many runs, through the API: prepare, confirm, list, show, results, abort.
+    /// One verb to many runs, through the API: verbs, prepare, confirm, list, show, results, abort.
     #[command(subcommand)]
     Bulk(bulk::BulkCommand),
     /// Schedules, through the API: list, show, create, update, pause, resume, run-now, delete.
@@ -148,6 +153,9 @@ enum Command {
     /// The master key, and tenants' keys through the API: new, list, rotate, destroy, rewrap.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// What people did, through the API: list.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// The private Postgres: exec.
     #[command(subcommand)]
     Postgres(postgres::PostgresCommand),
@@ -255,6 +263,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Placement(command) => placement::run(command).await?,
         Command::Catalog(command) => catalog::run(command).await?,
         Command::Run(command) => run::run(command).await?,
+        Command::Workflow(command) => workflow::run(command).await?,
         Command::Subscription(command) => subscription::run(command).await?,
         Command::Flow(command) => flow::run(command).await?,
         Command::Backfill(command) => backfill::run(command).await?,
@@ -264,6 +273,7 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Export(command) => export::run(command).await?,
         Command::Retention(command) => retention::run(command).await?,
         Command::Key(command) => key::run(command).await?,
+        Command::Audit(command) => audit::run(command).await?,
         Command::Postgres(command) => postgres::run(command).await?,
         Command::Bench(command) => postgres::bench(command).await?,
         Command::Openapi => println!("{}", crate::openapi().to_pretty_json()?),

@@ -326,6 +326,9 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
                     summary.state,
                     run.revision
                 );
+                if let Some(parent) = run.parent_run_id {
+                    println!("started by: {parent}");
+                }
                 for (name, value) in run.attributes.iter().flat_map(Value::as_object).flatten() {
                     println!("{name}: {value}");
                 }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use tenure_client::filter::{self, Filter, FilterError, OneOf, Span};
 use tenure_client::{RunFilter, Workflow};
 use tenure_engine::search::{self, AttributeTest, Bounds, Wanted};
-use tenure_engine::{Status, TenantId};
+use tenure_engine::{RunId, Status, TenantId};
 use tenure_workflows::tenant;
 
 use super::runs_view::engine_status;
@@ -65,6 +65,7 @@ pub(super) async fn understand(
         status: statuses(&filter.status),
         tenant: tenants(caller, conn, &filter.tenant).await?,
         key: wanted(&filter.key, String::clone),
+        parent: wanted(&filter.parent, |run| RunId(*run)),
         age_seconds: bounds(filter.age),
         attempt: bounds(filter.attempt),
         visit: bounds(filter.visit),

@@ -6,8 +6,8 @@ use axum::response::Response;
 use serde::Serialize;
 use sqlx::PgConnection;
 use tenure_client::{
-    ActOnBreaker, ActOnPause, Breaker, FlowLimit, FlowRate, Pause, PauseScope, Problem, Role,
-    SetFlowLimit, SetTenantWeight, TenantWeight,
+    ActOnBreaker, ActOnPause, Breaker, BreakerSeen, FlowLimit, FlowRate, Pause, PauseScope,
+    PauseSeen, Problem, Role, SetFlowLimit, SetTenantWeight, TenantWeight,
 };
 use tenure_engine::flow::{self, Author, BreakerLine, LimitLine, Numbers, PauseLine, Scope};
 use tenure_engine::{Rate, TenantId, weight};
@@ -45,11 +45,12 @@ async fn limits(
     Ok(Json(lines.into_iter().map(limit).collect()))
 }
 
-/// Set a limit's numbers. They count at once, also for who waits.
+/// Set a limit's numbers. They count at once, also for who waits. Refused when they are not those that
+/// were seen, where that is said.
 #[utoipa::path(post, path = "/v1/limits/{name}/actions/set", tag = "Flow",
     params(("name" = String, Path)), request_body = SetFlowLimit, responses(
     (status = 200, body = FlowLimit), (status = 403, body = Problem), (status = 404, body = Problem),
-    (status = 422, body = Problem)))]
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn set_limit(
     State(state): State<AppState>,
     caller: Caller,
@@ -58,21 +59,30 @@ async fn set_limit(
     body: Body<SetFlowLimit>,
 ) -> Result<Response, ApiError> {
     let author = author(&caller, &body.value.reason);
-    let numbers = Numbers {
-        concurrency: body.value.concurrency,
-        rate: body.value.rate.map(|rate| Rate {
-            count: rate.count,
-            period_seconds: rate.period_seconds,
-            burst: rate.burst,
-        }),
-    };
+    let asked = numbers(body.value.concurrency, body.value.rate);
+    let seen = body.value.seen;
     decide(&state, &caller, &key, &body, async |conn| {
-        flow::set_limit(conn, &name, numbers, &author).await?;
+        if let Some(seen) = seen {
+            let seen = numbers(seen.concurrency, seen.rate);
+            flow::expect_limit(conn, &name, seen).await?;
+        }
+        flow::set_limit(conn, &name, asked, &author).await?;
         let lines = flow::limits(conn).await?;
         let line = lines.into_iter().find(|line| line.name == name);
         line.map(limit).ok_or(ApiError::Internal)
     })
     .await
+}
+
+fn numbers(concurrency: Option<u32>, rate: Option<FlowRate>) -> Numbers {
+    Numbers {
+        concurrency,
+        rate: rate.map(|rate| Rate {
+            count: rate.count,
+            period_seconds: rate.period_seconds,
+            burst: rate.burst,
+        }),
+    }
 }
 
 /// List the pauses of workflows, queues and tenants.
@@ -100,17 +110,27 @@ async fn pause(
 ) -> Result<Response, ApiError> {
     let author = author(&caller, &body.value.reason);
     let (scope, name) = (scope(body.value.scope), body.value.name.clone());
+    let seen = body.value.seen.is_some();
     decide(&state, &caller, &key, &body, async |conn| {
+        if seen {
+            return Err(ApiError::Invalid {
+                pointer: "/seen".to_owned(),
+                detail: "a pause that stands keeps its author and reason; only to lift one, say \
+                         which was seen"
+                    .to_owned(),
+            });
+        }
         flow::pause(conn, state.client(), scope, &name, &author).await?;
         listed(conn).await
     })
     .await
 }
 
-/// Lift a pause: what was blocked under it goes on.
+/// Lift a pause: what was blocked under it goes on. Refused when another stands than was seen, where
+/// that is said.
 #[utoipa::path(post, path = "/v1/pauses/actions/lift", tag = "Flow", request_body = ActOnPause,
     responses((status = 200, body = Vec<Pause>), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 422, body = Problem)))]
+    (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn lift(
     State(state): State<AppState>,
     caller: Caller,
@@ -119,11 +139,23 @@ async fn lift(
 ) -> Result<Response, ApiError> {
     let author = author(&caller, &body.value.reason);
     let (scope, name) = (scope(body.value.scope), body.value.name.clone());
+    let seen = body.value.seen.as_ref().map(pause_seen);
     decide(&state, &caller, &key, &body, async |conn| {
+        if let Some(seen) = &seen {
+            flow::expect_pause(conn, scope, &name, seen).await?;
+        }
         flow::lift(conn, scope, &name, &author).await?;
         listed(conn).await
     })
     .await
+}
+
+fn pause_seen(seen: &PauseSeen) -> flow::PauseSeen {
+    flow::PauseSeen {
+        since: seen.since,
+        paused_by: seen.paused_by.clone(),
+        reason: seen.reason.clone(),
+    }
 }
 
 /// List the tenants whose weight is not 1, the heaviest first.
@@ -181,10 +213,12 @@ async fn breakers(
     Ok(Json(lines.into_iter().map(breaker).collect()))
 }
 
-/// Hold a breaker open: steps on the dependency wait until it is closed by hand.
+/// Hold a breaker open: steps on the dependency wait until it is closed by hand. Refused when it is not
+/// as it was seen, where that is said.
 #[utoipa::path(post, path = "/v1/breakers/{name}/actions/open", tag = "Flow",
     params(("name" = String, Path)), request_body = ActOnBreaker, responses(
-    (status = 200, body = Breaker), (status = 403, body = Problem), (status = 422, body = Problem)))]
+    (status = 200, body = Breaker), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn open_breaker(
     State(state): State<AppState>,
     caller: Caller,
@@ -195,10 +229,12 @@ async fn open_breaker(
     set_breaker(&state, &caller, &key, &body, (&name, true)).await
 }
 
-/// Close a breaker: who waits for the dependency goes on.
+/// Close a breaker: who waits for the dependency goes on. Refused when it is not as it was seen, where
+/// that is said.
 #[utoipa::path(post, path = "/v1/breakers/{name}/actions/close", tag = "Flow",
     params(("name" = String, Path)), request_body = ActOnBreaker, responses(
-    (status = 200, body = Breaker), (status = 403, body = Problem), (status = 422, body = Problem)))]
+    (status = 200, body = Breaker), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn close_breaker(
     State(state): State<AppState>,
     caller: Caller,
@@ -217,13 +253,25 @@ async fn set_breaker(
     (name, open): (&str, bool),
 ) -> Result<Response, ApiError> {
     let author = author(caller, &body.value.reason);
+    let seen = body.value.seen.as_ref().map(breaker_seen);
     decide(state, caller, key, body, async |conn| {
+        if let Some(seen) = &seen {
+            flow::expect_breaker(conn, name, seen).await?;
+        }
         flow::set_breaker(conn, name, open, &author).await?;
         let lines = flow::breakers(conn).await?;
         let line = lines.into_iter().find(|line| line.name == name);
         line.map(breaker).ok_or(ApiError::Internal)
     })
     .await
+}
+
+fn breaker_seen(seen: &BreakerSeen) -> flow::BreakerSeen {
+    flow::BreakerSeen {
+        state: seen.state.clone(),
+        forced: seen.forced,
+        changed_by: seen.changed_by.clone(),
+    }
 }
 
 /// Acts once per key in one transaction, then wakes whoever may go on.

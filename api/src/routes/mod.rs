@@ -94,6 +94,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(schedules::router())
         .merge(flow::router())
         .merge(keys::router())
+        .merge(audit::router())
         .merge(retention::router())
         .merge(placements::router())
         .merge(backfills::router())

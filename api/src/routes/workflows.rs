@@ -48,6 +48,7 @@ pub(super) fn known(registry: &Registry) -> Vec<Workflow> {
         .map(|(name, version)| Workflow {
             workflow: name.to_owned(),
             version,
+            queue: registry.queue(name).to_owned(),
             states: registry
                 .states(name)
                 .unwrap_or_default()

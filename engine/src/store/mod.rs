@@ -4,6 +4,7 @@
 //! rows from a guarded write is an answer (*fenced*), not an error. Ids, delays and chance are
 //! bound from Rust; the only time is `engine.now()`.
 
+pub(crate) mod audit;
 pub(crate) mod breaker;
 pub(crate) mod bulk;
 pub(crate) mod claim;

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::flow::{Author, PauseLine};
+use crate::flow::{Author, PauseLine, PauseSeen};
 use crate::gate::PauseRow;
 
 /// Reads the pauses, and keeps them from being lifted before the caller's transaction ends: who
@@ -71,6 +71,28 @@ pub(crate) async fn insert(
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Reads a pause, and keeps it as it is until the caller's transaction ends; `None` when none stands.
+pub(crate) async fn lock(
+    conn: &mut PgConnection,
+    scope: &str,
+    name: &str,
+) -> sqlx::Result<Option<PauseSeen>> {
+    sqlx::query_as!(
+        PauseSeen,
+        r#"
+        select since, paused_by, reason
+        from engine.pause
+        where scope = $1
+          and name = $2
+        for update
+        "#,
+        scope,
+        name,
+    )
+    .fetch_optional(conn)
+    .await
 }
 
 /// Lifts a pause; waits for those who are beginning to wait under it.

@@ -68,6 +68,7 @@ pub(crate) async fn find(
     let state = split(&filter.state, String::clone);
     let status = split(&filter.status, |status| status.code());
     let key = split(&filter.key, String::clone);
+    let parent = split(&filter.parent, |run| run.0);
     let tests = &filter.attributes;
     let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
     let compares: Vec<i16> = tests.iter().map(|test| test.compare.code()).collect();
@@ -112,6 +113,9 @@ pub(crate) async fn find(
               ) as now_at
             ) as tenant
           ))
+          and ($31::uuid is null or parent_run_id = $31)
+          and ($32::uuid[] is null or parent_run_id = any($32))
+          and ($33::uuid[] is null or parent_run_id is null or parent_run_id <> all($33))
           and ($27::text[] is null or not exists (
             select
             from unnest($27, $28::smallint[], $29::jsonb[], $30::boolean[])
@@ -162,6 +166,9 @@ pub(crate) async fn find(
         &compares,
         &values as &[&Value],
         &negated,
+        parent.one,
+        parent.any as Option<Vec<Uuid>>,
+        parent.none as Option<Vec<Uuid>>,
     )
     .fetch_all(conn)
     .await

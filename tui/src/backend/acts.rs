@@ -3,8 +3,13 @@
 use super::{billing, life};
 use crate::deeds::retention::{held, words};
 use crate::event::{Act, BulkAct, Done, Door, FlowAct, KeysAct, RetentionAct, ScheduleVerb};
-use tenure_client::{ActOnSchedule, Client, ClientError, IdempotencyKey, SendSignal};
+use tenure_client::{
+    ActOnSchedule, Client, ClientError, IdempotencyKey, RewrapKeys, Schedule, SendSignal,
+};
 use uuid::Uuid;
+
+/// Keys that one call wraps anew: the most that the server takes.
+const REWRAPPED: u32 = 1_000;
 
 /// Carries out an act, or asks what it would do.
 pub(super) async fn carry_out(
@@ -55,15 +60,13 @@ pub(super) async fn carry_out(
         }
         Act::MakeSchedule(schedule) => {
             let made = client.create_schedule(&schedule, key).await?;
-            let next = made.next_slot.map(|at| at.format("%a %d %b %Y %H:%M UTC"));
-            let next = next.map_or_else(
-                || "no slot ever comes".to_owned(),
-                |at| format!("next {at}"),
-            );
-            Ok(Done::Did(format!(
-                "Schedule {} is made: {next}.",
-                made.name
-            )))
+            let words = format!("Schedule {} is made: {}.", made.name, next(&made));
+            Ok(Done::Did(words))
+        }
+        Act::ChangeSchedule { schedule_id, body } => {
+            let set = client.change_schedule(schedule_id, &body, key).await?;
+            let words = format!("Schedule {} is changed: {}.", set.name, next(&set));
+            Ok(Done::Did(words))
         }
         Act::Flow(act) => change_flow(client, act, key).await.map(Done::Did),
         Act::Bulk(act) => act_on_many(client, act, key).await,
@@ -76,6 +79,7 @@ pub(super) async fn carry_out(
         Act::Keys { tenant_id, act } => change_keys(client, tenant_id, act, key)
             .await
             .map(Done::Did),
+        Act::RewrapKeys => rewrap_keys(client).await.map(Done::Did),
         Act::Life { act, dry_run } => life::act(client, act, dry_run, key).await,
     }
 }
@@ -180,6 +184,30 @@ async fn change_keys(
             "The keys are destroyed.".to_owned()
         }
     })
+}
+
+/// Wraps keys anew until none is left. Each call is a wish of its own: what it comes to hangs on what
+/// is left, and one that is sent once more only does less.
+async fn rewrap_keys(client: &Client) -> Result<String, ClientError> {
+    let asked = RewrapKeys { limit: REWRAPPED };
+    let mut total = 0;
+    loop {
+        let key = IdempotencyKey::generate();
+        let done = client.rewrap_keys(&asked, &key).await?;
+        total += done.rewrapped;
+        if done.rewrapped == 0 {
+            return Ok(format!("{total} keys are wrapped anew; none is left."));
+        }
+    }
+}
+
+/// When a schedule comes about next, in words.
+fn next(schedule: &Schedule) -> String {
+    match schedule.next_slot {
+        Some(at) => format!("next {}", at.format("%a %d %b %Y %H:%M UTC")),
+        None if schedule.paused => "it is paused".to_owned(),
+        None => "no slot ever comes".to_owned(),
+    }
 }
 
 async fn act_on_schedule(

@@ -7,9 +7,9 @@ use crate::event::{
     Answer, BillingAnswer, Content, FlowAnswer, Request, RetentionAnswer, RunAnswer, TenantAnswer,
 };
 use tenure_client::{
-    BulkFilter, BulkOutcome, BulkResultFilter, Client, ClientError, HoldFilter, LegalHoldFilter,
-    MailFilter, RunCountFilter, RunFilter, RunStatus, ScheduleFilter, SubscriptionDetail, Tenant,
-    TenantFilter, TestClock,
+    AuditQuery, BulkFilter, BulkOutcome, BulkResultFilter, Client, ClientError, HoldFilter,
+    LegalHoldFilter, MailFilter, RunCountFilter, RunFilter, RunStatus, ScheduleFilter,
+    SubscriptionDetail, Tenant, TenantFilter, TestClock,
 };
 use uuid::Uuid;
 
@@ -73,6 +73,7 @@ pub(super) async fn ask(
         }
         Request::Flow => flow(client).await?,
         Request::Retention => retention(client).await?,
+        Request::Audit(query) => audit(client, known, query).await?,
         Request::Many(filter) => many(client, filter).await?,
         Request::Bulks => bulks(client).await?,
         Request::Bulk {
@@ -176,6 +177,15 @@ async fn retention(client: &Client) -> Result<Answer, ClientError> {
         policies: part(policies)?,
         holds: part(holds.map(|page| page.items))?,
     })))
+}
+
+/// A page of what people did, with what the tenants in it are called.
+async fn audit(client: &Client, known: &Known, query: AuditQuery) -> Result<Answer, ClientError> {
+    let page = client.list_audit(&query).await?;
+    let tenants = page.items.iter().filter_map(|line| line.tenant_id);
+    let tenants: Vec<_> = tenants.collect();
+    let names = known.names(client, &tenants).await?;
+    Ok(Answer::Audit(page, names))
 }
 
 /// All that is a tenant's, each part by a question of its own.

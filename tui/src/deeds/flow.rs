@@ -4,6 +4,7 @@ use super::{Deed, Preview};
 use crate::event::{Act, FlowAct};
 use crate::form::{Arg, Form, Kind};
 use crate::subject::{Needs, Offer, Subject, Target};
+use crate::time;
 use tenure_client::{
     ActOnBreaker, ActOnPause, FlowLimit, FlowRate, PauseScope, Role, SetFlowLimit, SetTenantWeight,
     Whoami,
@@ -122,11 +123,15 @@ fn weight_form(tenant: Option<Uuid>) -> Form {
 
 pub(super) fn act(deed: &Deed<'_>) -> Result<Act, String> {
     let values = deed.values;
-    let breaker = ActOnBreaker { reason: deed.why() };
-    let named = || match &deed.subject.target {
-        Target::Breaker(breaker) => breaker.name.clone(),
-        _ => values.text("name"),
+    let on = match &deed.subject.target {
+        Target::Breaker(breaker) => Some(breaker),
+        _ => None,
     };
+    let breaker = ActOnBreaker {
+        reason: deed.why(),
+        seen: on.map(|breaker| breaker.seen()),
+    };
+    let named = || on.map_or_else(|| values.text("name"), |breaker| breaker.name.clone());
     let act = match (deed.verb, &deed.subject.target) {
         (SET_LIMIT, Target::Limit(limit)) => FlowAct::SetLimit(
             limit.name.clone(),
@@ -134,12 +139,14 @@ pub(super) fn act(deed: &Deed<'_>) -> Result<Act, String> {
                 concurrency: values.number("concurrency")?,
                 rate: rate(deed)?,
                 reason: deed.why(),
+                seen: Some(limit.seen()),
             },
         ),
         (LIFT, Target::Pause(pause)) => FlowAct::Lift(ActOnPause {
             scope: pause.scope,
             name: pause.name.clone(),
             reason: deed.why(),
+            seen: Some(pause.seen()),
         }),
         (OPEN, _) => FlowAct::OpenBreaker(named(), breaker),
         (CLOSE, Target::Breaker(_)) => FlowAct::CloseBreaker(named(), breaker),
@@ -147,6 +154,7 @@ pub(super) fn act(deed: &Deed<'_>) -> Result<Act, String> {
             scope: PauseScope::parse(&values.text("scope")).ok_or("scope: it is needed")?,
             name: values.text("name"),
             reason: deed.why(),
+            seen: None,
         }),
         (WEIGH, _) => FlowAct::SetWeight(SetTenantWeight {
             tenant_id: values.id("tenant").ok_or("tenant: it is needed")?,
@@ -156,6 +164,32 @@ pub(super) fn act(deed: &Deed<'_>) -> Result<Act, String> {
         _ => return Err(deed.unknown()),
     };
     Ok(Act::Flow(act))
+}
+
+/// What is sent along as it was seen, so that the server refuses to overwrite anything else; nothing
+/// where an act hangs on nothing.
+pub(crate) fn seen(target: &Target) -> Option<String> {
+    match target {
+        Target::Limit(limit) => {
+            let once = limit.concurrency.map(|most| format!("{most} at once"));
+            let rate = limit.rate.map(|rate| rate_words(Some(rate)));
+            let bounds: Vec<_> = once.into_iter().chain(rate).collect();
+            Some(match bounds.as_slice() {
+                [] => "not bounded".to_owned(),
+                bounds => bounds.join(", "),
+            })
+        }
+        Target::Pause(pause) => {
+            let (by, since) = (&pause.paused_by, time::stamp(pause.since));
+            Some(format!("by {by}, {since}: {}", pause.reason))
+        }
+        Target::Breaker(breaker) => {
+            let held = if breaker.forced { ", held open" } else { "" };
+            let by = breaker.changed_by.as_deref().unwrap_or("steps");
+            Some(format!("{}{held}, by {by}", breaker.state))
+        }
+        _ => None,
+    }
 }
 
 /// All three numbers of a rate, or none.

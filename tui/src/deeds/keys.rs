@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 const ROTATE: &str = "rotate-key";
 const DESTROY: &str = "destroy-keys";
+const REWRAP: &str = "rewrap-keys";
 const NEEDS: Needs = Needs::all(Role::Admin);
 
 /// What can be done to a tenant's keys.
@@ -30,10 +31,24 @@ pub(crate) fn offers(who: &Whoami, tenant_id: Uuid, name: &str, keys: &[DataKey]
             Kind::Exactly(name.trim().to_owned()),
         )],
     );
+    // It is done to all at once, so that it is to be said that this is meant.
+    let rewrap = Form {
+        reason: false,
+        ..Form::new(
+            REWRAP,
+            "Wraps the keys of all tenants anew that an older master key wraps.",
+            vec![Arg::needed(
+                "of_whom",
+                Kind::Exactly("all tenants".to_owned()),
+            )],
+        )
+    };
+    let all = Subject::new(Target::AllKeys, "keys of all tenants");
     let gone = keys.iter().all(|key| key.destroyed_at.is_some());
     vec![
         Offer::of_role(rotate, &subject, who, NEEDS),
         Offer::of_role(destroy, &subject, who, NEEDS).unless(gone, "it has no keys"),
+        Offer::of_role(rewrap, &all, who, NEEDS),
     ]
 }
 
@@ -61,5 +76,13 @@ pub(super) fn preview(deed: &Deed<'_>, versions: usize) -> Preview {
         "Nothing that was sealed for this tenant can be read ever again, in backups either.",
         "The server refuses it while runs have not ended or a legal hold stands.",
         "There is no way back.",
+    ])
+}
+
+pub(super) fn preview_rewrap() -> Preview {
+    Preview::words([
+        "Each key that another master key than the current one wraps is wrapped anew.",
+        "What they sealed stays as it is, and can be read all along.",
+        "Once it is done, the old master key can go.",
     ])
 }

@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod life;
 pub(crate) mod retention;
 pub(crate) mod runs;
+pub(crate) mod schedule;
 pub(crate) mod start;
 
 use crate::changes::Change;
@@ -79,9 +80,7 @@ impl Preview {
 pub(crate) fn act(deed: &Deed<'_>, dry_run: bool) -> Result<Act, String> {
     match &deed.subject.target {
         Target::Run(run_id, revision) => runs::act(deed, *run_id, *revision, dry_run),
-        Target::Schedule(schedule_id, revision) => {
-            runs::act_on_schedule(deed, *schedule_id, *revision)
-        }
+        Target::Schedule(schedule) => schedule::act(deed, schedule),
         Target::NewRun => start::run(deed),
         Target::NewSchedule => start::schedule(deed),
         Target::Flow | Target::Limit(_) | Target::Pause(_) | Target::Breaker(_) => flow::act(deed),
@@ -89,6 +88,7 @@ pub(crate) fn act(deed: &Deed<'_>, dry_run: bool) -> Result<Act, String> {
         Target::Bulk(bulk) => bulk::act(deed, bulk),
         Target::Policy(_) | Target::Holds | Target::Hold(_) => retention::act(deed),
         Target::Keys(tenant_id, _) => keys::act(deed, *tenant_id),
+        Target::AllKeys => Ok(Act::RewrapKeys),
         Target::Tenant(_)
         | Target::Subscription(_)
         | Target::Invoice(..)
@@ -108,7 +108,8 @@ pub(crate) fn act(deed: &Deed<'_>, dry_run: bool) -> Result<Act, String> {
 /// What a deed will do, where the server is not asked beforehand.
 pub(crate) fn preview(deed: &Deed<'_>, help: &str) -> Preview {
     match &deed.subject.target {
-        Target::Run(..) | Target::Schedule(..) => Preview::words([help]),
+        Target::Run(..) => Preview::words([help]),
+        Target::Schedule(schedule) => schedule::preview(deed, schedule, help),
         Target::NewRun => start::preview_run(deed),
         Target::NewSchedule => start::preview_schedule(deed),
         Target::Flow | Target::Limit(_) | Target::Pause(_) | Target::Breaker(_) => {
@@ -118,6 +119,7 @@ pub(crate) fn preview(deed: &Deed<'_>, help: &str) -> Preview {
         Target::Bulk(bulk) => bulk::preview(deed, bulk),
         Target::Policy(_) | Target::Holds | Target::Hold(_) => retention::preview(deed),
         Target::Keys(_, versions) => keys::preview(deed, *versions),
+        Target::AllKeys => keys::preview_rewrap(),
         Target::Tenant(_)
         | Target::Subscription(_)
         | Target::Invoice(..)

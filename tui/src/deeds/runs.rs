@@ -1,10 +1,10 @@
-//! Verbs on a run or a schedule, as the server describes them. Nothing here knows a verb but `signal`,
-//! which has a path of its own.
+//! Verbs on a run, as the server describes them. Nothing here knows a verb but `signal`, which has a
+//! path of its own.
 
 use super::Deed;
-use crate::event::{Act, ScheduleVerb};
+use crate::event::Act;
 use serde_json::Value;
-use tenure_client::{ActOnRun, ActOnSchedule};
+use tenure_client::ActOnRun;
 use uuid::Uuid;
 
 /// The verb that puts a message into the run's inbox.
@@ -35,20 +35,5 @@ pub(super) fn act(
             dry_run,
             args: serde_json::from_value(args).map_err(|_| deed.unknown())?,
         }),
-    })
-}
-
-pub(super) fn act_on_schedule(
-    deed: &Deed<'_>,
-    schedule_id: Uuid,
-    revision: i64,
-) -> Result<Act, String> {
-    Ok(Act::Schedule {
-        schedule_id,
-        verb: ScheduleVerb::parse(deed.verb).ok_or_else(|| deed.unknown())?,
-        body: ActOnSchedule {
-            reason: deed.why(),
-            revision,
-        },
     })
 }

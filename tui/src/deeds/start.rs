@@ -2,10 +2,10 @@
 
 use super::{Deed, Preview};
 use crate::event::Act;
-use crate::form::{Arg, Form, Kind};
+use crate::form::{Arg, Form, Kind, Values};
 use crate::subject::{Needs, Offer, Subject, Target};
 use tenure_client::{
-    CatchUpPolicy, NewSchedule, OverlapPolicy, Role, RunPriority, StartRun, Whoami,
+    CatchUpPolicy, GatherStarts, NewSchedule, OverlapPolicy, Role, RunPriority, StartRun, Whoami,
 };
 use uuid::Uuid;
 
@@ -14,6 +14,14 @@ pub(crate) const START: &str = "start";
 /// The verb that makes a schedule.
 pub(crate) const CREATE: &str = "create";
 const NEEDS: Needs = Needs::role(Role::Operator);
+/// The fields that let many starts of a key become one run.
+const DEBOUNCE: &str = "debounce_seconds";
+const BATCH: &str = "batch_size";
+const AT_MOST: &str = "at_most_seconds";
+/// The most inputs of a batch.
+const BATCH_MAX: i64 = 1_000;
+/// The longest that starts are gathered: thirty days.
+const GATHERING_SECONDS_MAX: i64 = 30 * 86_400;
 
 /// To start a run, of a tenant and a workflow where one is at hand.
 pub(crate) fn offer_run(
@@ -33,6 +41,9 @@ pub(crate) fn offer_run(
         Arg::needed("input", Kind::Json),
         Arg::optional("priority", Kind::Choice(priorities)),
         Arg::optional("start_at", Kind::Time),
+        Arg::optional(DEBOUNCE, Kind::Between(1, GATHERING_SECONDS_MAX)),
+        Arg::optional(BATCH, Kind::Between(2, BATCH_MAX)),
+        Arg::optional(AT_MOST, Kind::Between(1, GATHERING_SECONDS_MAX)),
     ];
     let help = "Starts a run. A key that the tenant's workflow had before finds that run instead.";
     let form = Form {
@@ -48,23 +59,30 @@ pub(crate) fn offer_schedule(who: &Whoami, tenant: Option<(Uuid, &str)>) -> Offe
         || "a new schedule".to_owned(),
         |(_, name)| format!("a new schedule of {name}"),
     );
-    let overlaps = ["skip", "queue", "allow", "replace"];
-    let catch_ups = ["none", "one", "all"];
-    let choice = |words: &[&str]| Kind::Choice(words.iter().map(ToString::to_string).collect());
-    let args = vec![
+    let mut args = vec![
         Arg::needed("name", Kind::Text),
         Arg::needed("workflow", Kind::Workflow),
         tenant_arg(tenant),
+    ];
+    args.extend(rules());
+    let help = "Makes a schedule, whose slots start runs. Its first slot is the first after now.";
+    let subject = Subject::new(Target::NewSchedule, title);
+    Offer::of_role(Form::new(CREATE, help, args), &subject, who, NEEDS)
+}
+
+/// What can be set of a schedule, then and later, with what stands there at first.
+pub(super) fn rules() -> [Arg; 6] {
+    let overlaps = ["skip", "queue", "allow", "replace"];
+    let catch_ups = ["none", "one", "all"];
+    let choice = |words: &[&str]| Kind::Choice(words.iter().map(ToString::to_string).collect());
+    [
         Arg::needed("input", Kind::Json),
         Arg::needed("cron", Kind::Text),
         Arg::needed("zone", Kind::Text).begins("UTC"),
         Arg::needed("overlap", choice(&overlaps)).begins("skip"),
         Arg::needed("catch_up", choice(&catch_ups)).begins("one"),
         Arg::needed("jitter_seconds", Kind::Number(0)).begins(0),
-    ];
-    let help = "Makes a schedule, whose slots start runs. Its first slot is the first after now.";
-    let subject = Subject::new(Target::NewSchedule, title);
-    Offer::of_role(Form::new(CREATE, help, args), &subject, who, NEEDS)
+    ]
 }
 
 fn tenant_arg(tenant: Option<(Uuid, &str)>) -> Arg {
@@ -81,8 +99,46 @@ pub(super) fn run(deed: &Deed<'_>) -> Result<Act, String> {
         input: values.json("input").unwrap_or_default(),
         priority: RunPriority::parse(&values.text("priority")),
         start_at: values.time("start_at"),
-        gather: None,
+        gather: gather(values)?,
     })))
+}
+
+/// How many starts become one run, where that is asked for, or the field that is wrong.
+fn gather(values: &Values) -> Result<Option<GatherStarts>, String> {
+    let quiet: Option<u32> = values.number(DEBOUNCE)?;
+    let size: Option<u32> = values.number(BATCH)?;
+    let at_most: Option<u32> = values.number(AT_MOST)?;
+    if quiet.is_none() && size.is_none() {
+        return match at_most {
+            Some(_) => Err(format!("{AT_MOST}: it goes with {DEBOUNCE} or {BATCH}")),
+            None => Ok(None),
+        };
+    }
+    for own in ["priority", "start_at"] {
+        if values.json(own).is_some() {
+            return Err(format!(
+                "{own}: leave it out: starts that are gathered have their workflow's priority and a \
+                 time of their own"
+            ));
+        }
+    }
+    let at_most_seconds = at_most.ok_or_else(|| {
+        format!("{AT_MOST}: it is needed: the latest start, so long after the first that comes")
+    })?;
+    match (quiet, size) {
+        (Some(_), Some(_)) => Err(format!("{BATCH}: it is this or {DEBOUNCE}, not both")),
+        (Some(quiet), None) if quiet > at_most_seconds => {
+            Err(format!("{AT_MOST}: it is not less than {DEBOUNCE}"))
+        }
+        (Some(quiet_seconds), None) => Ok(Some(GatherStarts::Debounce {
+            quiet_seconds,
+            at_most_seconds,
+        })),
+        (None, size) => Ok(size.map(|size| GatherStarts::Batch {
+            size,
+            at_most_seconds,
+        })),
+    }
 }
 
 pub(super) fn schedule(deed: &Deed<'_>) -> Result<Act, String> {
@@ -114,10 +170,34 @@ pub(super) fn preview_run(deed: &Deed<'_>) -> Preview {
         },
     );
     let (workflow, key) = (values.text("workflow"), values.text("key"));
+    if let Ok(Some(gather)) = gather(values) {
+        return preview_gathered(&workflow, &key, &gather);
+    }
     Preview::words([
         format!("A run of {workflow} with key {key} starts {when}."),
         format!("If the tenant has a run of {workflow} with that key, that one is shown instead."),
     ])
+}
+
+fn preview_gathered(workflow: &str, key: &str, gather: &GatherStarts) -> Preview {
+    let starts = match gather {
+        GatherStarts::Debounce {
+            quiet_seconds,
+            at_most_seconds,
+        } => format!(
+            "A run of {workflow} starts with the last input, once no other start of {key} has come \
+             for {quiet_seconds} s, at the latest {at_most_seconds} s after the first."
+        ),
+        GatherStarts::Batch {
+            size,
+            at_most_seconds,
+        } => format!(
+            "A run of {workflow} starts with the list of all inputs, once {size} starts of {key} have \
+             come, at the latest {at_most_seconds} s after the first."
+        ),
+    };
+    let counts = "Each start counts. The run's key is this one, a slash and its id.".to_owned();
+    Preview::words([starts, counts])
 }
 
 pub(super) fn preview_schedule(deed: &Deed<'_>) -> Preview {

@@ -16,6 +16,7 @@ pub use export::ExportPage;
 
 pub(crate) use backfill::{concerns, phase, ranges, reads, rows, speed, status as backfill_status};
 pub(crate) use deletion::{due, people, state as deletion_state, way_back};
+pub(crate) use pages::Pages;
 pub(crate) use placement::words;
 pub(crate) use tenant::{
     archives, being_deleted, deletions, exports, holds, latest, on_line, product,
@@ -28,7 +29,6 @@ use crate::place::{self, Place, is_on};
 use crate::subject::{Offer, Target};
 use crate::text;
 use crate::tree::{Folding, Node};
-use pages::Pages;
 use std::collections::BTreeMap;
 use tenure_client::Whoami;
 use uuid::Uuid;

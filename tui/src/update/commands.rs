@@ -1,6 +1,7 @@
 //! What a command does in the place where it was given.
 
 use super::acts;
+use crate::audit::Audit;
 use crate::bulk::Bulk;
 use crate::bulks::Bulks;
 use crate::deeds::bulk::CONFIRM;
@@ -51,6 +52,7 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
         Command::ShowSchedules => show(model, Screen::Schedules(Schedules::default())),
         Command::ShowFlow => show(model, Screen::Flow(Flow::default())),
         Command::ShowRetention => show(model, Screen::Retention(Retention::default())),
+        Command::ShowAudit => show_audit(model),
         Command::ShowBulks => show(model, Screen::Bulks(Bulks::default())),
         Command::FindTenant => show(model, Screen::Tenants(Tenants::default())),
         Command::ShowTenant => show_tenant(model),
@@ -80,7 +82,10 @@ fn back(model: &mut Model) {
         Context::Help => model.help = None,
         Context::Dialog => acts::close(model),
         Context::Menu => model.menu = None,
-        Context::Filter => model.list.editing = None,
+        Context::Filter => match model.over.last_mut() {
+            Some(Screen::Audit(audit)) => audit.editing = None,
+            _ => model.list.editing = None,
+        },
         Context::Find if leave_typing(model) => {}
         Context::List if !model.list.filter.is_empty() => {
             model.list = RunList::default();
@@ -187,6 +192,16 @@ fn show_tenant(model: &mut Model) {
     enter(model, door);
 }
 
+/// What people did: to the run or the tenant on show, else all of it.
+fn show_audit(model: &mut Model) {
+    let audit = match model.over.last() {
+        Some(Screen::Detail(detail)) => Audit::of_run(detail.run_id),
+        Some(Screen::Tenant(page)) => Audit::of_tenant(page.tenant_id),
+        _ => Audit::default(),
+    };
+    show(model, Screen::Audit(Box::new(audit)));
+}
+
 fn act_on_many(model: &mut Model) {
     let filter = &model.list.filter;
     if filter.is_empty() {
@@ -201,6 +216,7 @@ fn edit_filter(model: &mut Model) {
         Some(Screen::Tenants(tenants)) => {
             tenants.editing = Some(Input::new(tenants.query.clone()));
         }
+        Some(Screen::Audit(audit)) => audit.edit(),
         _ => model.list.editing = Some(Input::new(model.list.filter.text.clone())),
     }
 }
@@ -238,9 +254,18 @@ fn turn_tab(model: &mut Model, by: isize) {
 
 /// Uses the filter as typed. One that is wrong stays in the line, where it is told what is wrong.
 fn apply_filter(model: &mut Model) {
-    if let Some(Screen::Tenants(tenants)) = model.over.last_mut() {
-        tenants.search();
-        return model.link.renew(model.now);
+    match model.over.last_mut() {
+        Some(Screen::Tenants(tenants)) => {
+            tenants.search();
+            return model.link.renew(model.now);
+        }
+        Some(Screen::Audit(audit)) => {
+            if audit.search() {
+                model.link.renew(model.now);
+            }
+            return;
+        }
+        _ => {}
     }
     let Some(input) = &model.list.editing else {
         return;
@@ -259,6 +284,8 @@ fn turn_page(model: &mut Model, on: bool) {
         (Some(Screen::Life(life)), false) => life.previous_page(),
         (Some(Screen::Backfill(page)), true) => page.next_page(),
         (Some(Screen::Backfill(page)), false) => page.previous_page(),
+        (Some(Screen::Audit(audit)), true) => audit.next_page(),
+        (Some(Screen::Audit(audit)), false) => audit.previous_page(),
         (_, true) => model.list.next_page(),
         (_, false) => model.list.previous_page(),
     };

@@ -47,10 +47,13 @@ fn pressed(model: &mut Model, key: &KeyEvent) -> Vec<Action> {
 fn typing(model: &mut Model, edit: impl FnOnce(&mut Input)) {
     match model.context() {
         Context::Filter => {
-            let Some(input) = &mut model.list.editing else {
-                return;
+            let editing = match model.over.last_mut() {
+                Some(Screen::Audit(audit)) => &mut audit.editing,
+                _ => &mut model.list.editing,
             };
-            edit(input);
+            if let Some(input) = editing {
+                edit(input);
+            }
         }
         Context::Dialog => {
             let intent = model.new_intent();

@@ -2,7 +2,7 @@
 
 use super::bars;
 use super::paint::{self, Paint};
-use crate::deeds::Preview;
+use crate::deeds::{Preview, flow};
 use crate::dialog::{Dialog, Field, Stage};
 use crate::form::{self, Arg, Kind};
 use crate::model::Model;
@@ -144,6 +144,9 @@ fn about(paint: &Paint<'_, '_>, area: Rect, dialog: &Dialog) -> Vec<Row<'static>
     let identity = dialog.subject.target.identity();
     let identity = Some(identity).filter(|identity| !identity.is_empty());
     let mut rows: Vec<_> = identity.iter().map(|line| words(Tone::Dim, line)).collect();
+    let seen = flow::seen(&dialog.subject.target).map(|seen| format!("As you saw it: {seen}"));
+    let seen = seen.iter().flat_map(|line| paint.wrap(area, line));
+    rows.extend(seen.map(|line| words(Tone::Dim, &line)));
     let help = paint.wrap(area, &dialog.form.help);
     rows.extend(help.iter().map(|line| words(Tone::Plain, line)));
     rows.push(words(Tone::Plain, ""));

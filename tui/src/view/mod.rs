@@ -2,6 +2,7 @@
 //!
 //! One screen a file. Everything is drawn through `paint`, which escapes all text in one place.
 
+mod audit;
 mod bars;
 mod bulk;
 mod detail;
@@ -75,6 +76,7 @@ fn screen(paint: &mut Paint<'_, '_>, area: Rect, model: &Model, screen: &Screen)
         Screen::Mails(shown) => mails::render(paint, area, model, shown),
         Screen::Flow(shown) => flow::render(paint, area, model, shown),
         Screen::Retention(shown) => retention::render(paint, area, model, shown),
+        Screen::Audit(shown) => audit::render(paint, area, model, shown),
         Screen::Many(shown) => bulk::render_many(paint, area, model, shown),
         Screen::Bulks(shown) => bulk::render_all(paint, area, model, shown),
         Screen::Bulk(shown) => bulk::render(paint, area, model, shown),

@@ -107,6 +107,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(24 * 3600);
 impl Workflow for ChargeWorkflow {
     const NAME: &'static str = "charge";
     const VERSION: i32 = 1;
+    const QUEUE: &'static str = "payments";
     type Input = Input;
     type State = State;
     type Signal = Signal;

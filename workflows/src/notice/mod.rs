@@ -312,6 +312,7 @@ impl NoticeWorkflow {
 impl Workflow for NoticeWorkflow {
     const NAME: &'static str = "notice";
     const VERSION: i32 = 3;
+    const QUEUE: &'static str = "mails";
     type Input = Input;
     type State = State;
     type Signal = Signal;

@@ -202,6 +202,7 @@ const CHARGES: Limit = Limit::named("stripe-charges").rate(Rate::per_second(80))
 impl Workflow for PaymentWorkflow {
     const NAME: &'static str = "payment";
     const VERSION: i32 = 3;
+    const QUEUE: &'static str = "payments";
     type Input = Input;
     type State = State;
     type Signal = Signal;

@@ -50,37 +50,33 @@ impl Filter {
         }
     }
 
-    /// Refuses workflows and states that none of these workflows has.
+    /// Refuses workflows and states that none of these workflows has. What people call a state may be
+    /// an attribute, such as the stage of a debt, so attributes are told with the states.
     ///
     /// # Errors
     /// The first name that is unknown; the place is that of the whole filter, because names may have
     /// come from elsewhere.
     pub fn check_names(&self, workflows: &[Workflow]) -> Result<(), FilterError> {
-        let refuse = |code, what: &str, name: &str, known: BTreeSet<&str>| FilterError {
+        let refuse = |code, what: &str, name: &str, known: &str| FilterError {
             at: 0,
             code,
-            detail: format!(
-                "no {what} is called \"{name}\"; there are {}",
-                Vec::from_iter(known).join(", ")
-            ),
+            detail: format!("no {what} is called \"{name}\"; there are {known}"),
         };
         for name in self.workflow.any.iter().chain(&self.workflow.none) {
             if !workflows.iter().any(|known| known.workflow == *name) {
                 let known = workflows.iter().map(|known| known.workflow.as_str());
-                return Err(refuse(
-                    "unknown_workflow",
-                    "workflow",
-                    name,
-                    known.collect(),
-                ));
+                let known = listed(known);
+                return Err(refuse("unknown_workflow", "workflow", name, &known));
             }
         }
+        let states = || named(&self.workflow.any, workflows).flat_map(|known| &known.states);
         for name in self.state.any.iter().chain(&self.state.none) {
-            let mut states = named(&self.workflow.any, workflows).flat_map(|known| &known.states);
-            if !states.any(|state| state == name) {
-                let states = named(&self.workflow.any, workflows).flat_map(|known| &known.states);
-                let known = states.map(String::as_str).collect();
-                return Err(refuse("unknown_state", "state", name, known));
+            if !states().any(|state| state == name) {
+                let mut known = listed(states().map(String::as_str));
+                if let Some(attributes) = attributes_of(&self.workflow.any, workflows) {
+                    known += &format!(", and {attributes}");
+                }
+                return Err(refuse("unknown_state", "state", name, &known));
             }
         }
         Ok(())
@@ -117,16 +113,8 @@ impl Filter {
             .filter(|known| known.name == name)
             .map(|known| known.kind);
         let Some(kind) = kinds.next() else {
-            let mut known: Vec<&str> = named(&self.workflow.any, workflows)
-                .flat_map(|known| &known.attributes)
-                .map(|known| known.name.as_str())
-                .collect();
-            known.sort_unstable();
-            known.dedup();
-            let known = match known.as_slice() {
-                [] => "no attributes".to_owned(),
-                known => format!("the attributes {}", known.join(", ")),
-            };
+            let known = attributes_of(&self.workflow.any, workflows);
+            let known = known.unwrap_or_else(|| "no attributes".to_owned());
             let fields = FIELDS.join(", ");
             let wrong = format!("no field \"{name}\"; there are {fields}, and {known}");
             return Err(FilterError::new(term.at, wrong));
@@ -143,6 +131,19 @@ impl Filter {
 fn named<'a>(any: &'a [String], workflows: &'a [Workflow]) -> impl Iterator<Item = &'a Workflow> {
     let meant = move |known: &&Workflow| any.is_empty() || any.contains(&known.workflow);
     workflows.iter().filter(meant)
+}
+
+/// The attributes of the workflows that a filter speaks of, in words; `None` when there are none.
+fn attributes_of(any: &[String], workflows: &[Workflow]) -> Option<String> {
+    let known = named(any, workflows).flat_map(|known| &known.attributes);
+    let known = listed(known.map(|known| known.name.as_str()));
+    (!known.is_empty()).then(|| format!("the attributes {known}"))
+}
+
+/// Names in their order, each once.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: BTreeSet<&str> = names.collect();
+    Vec::from_iter(names).join(", ")
 }
 
 fn plain(name: &str) -> String {

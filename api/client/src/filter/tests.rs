@@ -16,6 +16,7 @@ fn attribute(name: &str, kind: AttributeKind) -> SearchAttribute {
 
 fn workflows() -> Vec<Workflow> {
     let workflow = |name: &str, states: &[&str], attributes: Vec<SearchAttribute>| Workflow {
+        queue: "default".to_owned(),
         workflow: name.to_owned(),
         version: 1,
         states: states.iter().map(ToString::to_string).collect(),
@@ -53,6 +54,11 @@ fn a_line_says_what_must_hold() {
         (Some(3), None)
     );
     assert_eq!((filter.visit.from, filter.visit.before), (Some(5), None));
+    let run = "01a209f6-4a46-727d-af04-fed22f2f252b";
+    let of = Filter::parse(&format!("parent:{run}")).unwrap();
+    assert_eq!(of.parent.any, [run.parse::<uuid::Uuid>().unwrap()]);
+    let refused = Filter::parse("parent:first").unwrap_err();
+    assert_eq!(refused.detail, "\"first\" is no id of a run");
     let day = |text: &str| Some(text.parse().unwrap());
     assert_eq!(filter.started.from, day("2027-01-31T00:00:00Z"));
     assert_eq!(filter.started.before, day("2027-02-01T00:00:00Z"));
@@ -216,6 +222,6 @@ fn states_are_found_as_people_write_them_and_unknown_names_are_refused() {
             "no state is called \"Active\"; there are Clear, PastDue".to_owned()
         )
     );
-    let all = "no state is called \"Lost\"; there are Active, Clear, Open, PastDue, Trialing";
+    let all = "no state is called \"Lost\"; there are Active, Clear, Open, PastDue, Trialing, and the attributes cancelled, ends, plan, total";
     assert_eq!(told("state:Lost"), ("unknown_state", all.to_owned()));
 }

@@ -2,6 +2,7 @@
 //! it covers, from its first instant or number to the one after it.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use uuid::Uuid;
 
 use super::FilterError;
 use crate::RunStatus;
@@ -36,6 +37,12 @@ pub(super) fn seconds(at: usize, value: &str) -> Result<(i64, i64), FilterError>
         return Err(wrong());
     }
     Ok((seconds, seconds + 1))
+}
+
+pub(super) fn run_id(at: usize, value: &str) -> Result<Uuid, FilterError> {
+    value
+        .parse()
+        .map_err(|_| FilterError::new(at, format!("\"{value}\" is no id of a run")))
 }
 
 pub(super) fn count(at: usize, value: &str) -> Result<(i64, i64), FilterError> {

@@ -239,6 +239,7 @@ impl Day {
                 burst: requests as u32,
             }),
             reason: "bench".to_owned(),
+            seen: None,
         };
         self.client.set_limit(LIMIT, &set, &fresh()).await?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
-use tenure_engine::operator::{self, Act, Verb};
+use tenure_engine::operator::Verb;
 use tenure_engine::testkit::{Play, Scene, fault_matrix};
 use tenure_engine::{
     ClosePolicy, Context, Ended, Event, FanOut, Join, Registry, RegistryBuilder, RunId, Status,
@@ -11,6 +11,7 @@ use tenure_engine::{
 
 use crate::support::engine::TestEngine;
 use crate::support::eventually;
+use crate::support::matrix::assert_borne;
 
 /// How a child ends.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -221,19 +222,6 @@ async fn child(engine: &TestEngine, key: &str) -> RunId {
         .unwrap()
 }
 
-async fn act(engine: &TestEngine, run: RunId, verb: Verb) {
-    let act = Act {
-        actor: "maria".to_owned(),
-        role: "operator".to_owned(),
-        reason: "because".to_owned(),
-        revision: engine.detail(run).await.summary.revision(),
-    };
-    let mut conn = engine.pool().acquire().await.unwrap();
-    operator::intervene(&mut conn, engine.client.registry(), run, &verb, &act)
-        .await
-        .unwrap();
-}
-
 /// What the database refuses if it is broken: more living children than may.
 async fn bound(engine: &TestEngine, at_most: i64) {
     let mut conn = crate::support::connect(&engine.options).await;
@@ -355,12 +343,41 @@ async fn the_end_of_the_parent_closes_all_of_it() {
         let why = engine.detail(RunId(fan_out)).await.why;
         assert_eq!(why.kind, "waiting_for_children");
         assert!(why.summary.contains("0 of 5 have ended, 2 live"), "{why:?}");
-        act(&engine, run, Verb::Cancel).await;
+        engine.act(run, Verb::Cancel).await;
         engine.drain().await;
         assert_eq!(engine.status(run).await, Status::Cancelled);
         assert_eq!(children(&engine, &name).await, [(status.code(), 2)]);
     }
     engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fan_out_whose_child_has_ended_says_that_no_worker_hears_of_it() {
+    let engine = engine().await;
+    let crew = engine
+        .start::<Crew>("crew", &plan("c", &[Does::Wait; 2]))
+        .await;
+    engine.drain().await;
+    let fan_out: uuid::Uuid =
+        sqlx::query_scalar("select run_id from engine.run where workflow = 'fan-out'")
+            .fetch_one(engine.pool())
+            .await
+            .unwrap();
+    let first = child(&engine, "c/0000").await;
+    engine.act(first, Verb::Terminate).await;
+    let why = engine.detail(RunId(fan_out)).await.why;
+    assert_eq!(why.kind, "no_worker", "{why:?}");
+    // Whoever asked for it waits for it by name.
+    let why = engine.detail(crew).await.why;
+    assert_eq!(why.kind, "waiting_for_children", "{why:?}");
+    assert!(
+        why.summary.contains("the end of child (fan-out "),
+        "{why:?}"
+    );
+    engine.drain().await;
+    let why = engine.detail(RunId(fan_out)).await.why;
+    assert_eq!(why.kind, "waiting_for_children", "{why:?}");
+    assert!(why.summary.contains("1 of 2 have ended"), "{why:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -377,7 +394,7 @@ async fn every_way_in_which_a_child_ends_reaches_its_parent() {
         engine.drain().await;
         if let Some(verb) = verb {
             for key in ["ward", "c/0000"] {
-                act(&engine, child(&engine, key).await, verb.clone()).await;
+                engine.act(child(&engine, key).await, verb.clone()).await;
             }
             engine.drain().await;
         }
@@ -603,6 +620,6 @@ async fn a_fan_out_bears_every_fault() {
         Ok((report.name, report.total, report.ended, sum, report.others))
     };
     let report = fault_matrix(scene, script).await.unwrap();
-    assert!(report.is_clean(), "{report}");
+    assert_borne(&report, &["fan-out"]);
     assert!(report.plays > 8, "{report}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tenure_engine::flow::{self, Author, Numbers, Scope};
-use tenure_engine::operator::{self, Act, Verb};
+use tenure_engine::operator::Verb;
 use tenure_engine::{
     Context, EngineError, Event, Limit, Need, Rate, Registry, RetryPolicy, RunId, Status,
     StepError, TenantId, Transition, Worker, WorkerConfig, Workflow,
@@ -59,6 +59,7 @@ impl Workflow for Caller {
             "slots" => SLOTS.shared(),
             "own-slot" => OWN_SLOT.for_key(of.key.clone()),
             "tenant-slot" => OWN_SLOT.for_tenant(of.tenant),
+            "own-meter" => METER.for_key(of.key.clone()),
             _ => METER.shared(),
         };
         of.limits.iter().map(need).collect()
@@ -198,17 +199,7 @@ impl Scene {
     }
 
     async fn act(&self, run: RunId, verb: Verb) {
-        let act = Act {
-            actor: "maria".to_owned(),
-            role: "operator".to_owned(),
-            reason: "because".to_owned(),
-            revision: self.engine.detail(run).await.summary.revision(),
-        };
-        let mut conn = self.engine.pool().acquire().await.unwrap();
-        let registry = self.engine.client.registry();
-        operator::intervene(&mut conn, registry, run, &verb, &act)
-            .await
-            .unwrap();
+        self.engine.act(run, verb).await;
         self.engine.client.ring();
     }
 }
@@ -336,6 +327,35 @@ async fn a_rate_lets_through_what_its_bucket_holds_and_more_as_time_passes() {
         "no more than the burst"
     );
     scene.engine.advance(Duration::from_secs(60));
+    scene.engine.drain().await;
+    scene.all_complete(&runs).await;
+    scene.assert_at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_key_has_its_own_bucket_of_a_rate() {
+    let scene = Scene::set().await;
+    let mut runs = Vec::new();
+    for n in 0..5 {
+        runs.push(scene.start(&format!("ada-{n}"), &["own-meter"]).await);
+    }
+    let other = scene.start("ben-0", &["own-meter"]).await;
+    scene.engine.drain().await;
+    assert_eq!(scene.count(&runs, Status::Completed).await, 3);
+    assert_eq!(scene.engine.status(other).await, Status::Completed);
+    let mut blocked = 0;
+    for run in &runs {
+        let detail = scene.engine.detail(*run).await;
+        if detail.summary.status == Status::Blocked {
+            let words = format!("Blocked by limit meter, key ada, {blocked} ahead of it.");
+            assert_eq!(detail.why.summary, words);
+            let allows = ("the limit allows", "3 per 60 s, burst 3".to_owned());
+            assert!(detail.why.evidence.contains(&allows), "{:?}", detail.why);
+            blocked += 1;
+        }
+    }
+    assert_eq!(blocked, 2);
+    scene.engine.advance(Duration::from_secs(41));
     scene.engine.drain().await;
     scene.all_complete(&runs).await;
     scene.assert_at_rest().await;

@@ -1,7 +1,7 @@
 //! Rings: a child that waits for its parent is refused by name, and who watches in a ring is told.
 
 use serde::{Deserialize, Serialize};
-use tenure_engine::operator::{self, Act, Verb};
+use tenure_engine::operator::Verb;
 use tenure_engine::{
     Context, Event, FanOut, Join, Registry, RunId, Status, StepError, Transition, Workflow,
 };
@@ -143,18 +143,7 @@ async fn assert_refused(engine: &TestEngine, run: RunId, ring: &str) {
 }
 
 async fn cancel(engine: &TestEngine, run: RunId) {
-    let act = Act {
-        actor: "maria".to_owned(),
-        role: "operator".to_owned(),
-        reason: "it waits for itself".to_owned(),
-        revision: engine.detail(run).await.summary.revision(),
-    };
-    let mut conn = engine.pool().acquire().await.unwrap();
-    let registry = engine.client.registry();
-    operator::intervene(&mut conn, registry, run, &Verb::Cancel, &act)
-        .await
-        .unwrap();
-    drop(conn);
+    engine.act(run, Verb::Cancel).await;
     engine.drain().await;
 }
 
@@ -307,4 +296,31 @@ async fn why_tells_of_runs_that_watch_each_other_in_a_ring() {
     assert_eq!(told, ["b completed"]);
     worker.shutdown().await;
     engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_children_is_told_which_of_them_live() {
+    let (engine, _) = engine().await;
+    let parent = engine.start::<Link>("parent", &()).await;
+    engine.drain().await;
+    assert_eq!(engine.detail(parent).await.why.kind, "waiting_for_signal");
+    let one = start(&engine, parent, "one").await;
+    start(&engine, parent, "two").await;
+    let why = engine.detail(parent).await.why;
+    assert_eq!(why.kind, "waiting_for_children", "{why:?}");
+    let names = r#"the end of 2 children (link "one", waiting; link "two", waiting)"#;
+    assert!(why.summary.contains(names), "{why:?}");
+    // With a deadline that is what it waits for in the first place.
+    tell(&engine, parent, Told::WaitSeconds(3_600)).await;
+    engine.drain().await;
+    let why = engine.detail(parent).await.why;
+    assert_eq!(why.kind, "waiting_for_deadline", "{why:?}");
+    assert!(why.summary.contains(names), "{why:?}");
+    // A child's end is a message, which nobody is there to take.
+    engine.act(one, Verb::Terminate).await;
+    let why = engine.detail(parent).await.why;
+    assert_eq!(why.kind, "no_worker", "{why:?}");
+    engine.drain().await;
+    let told: Vec<String> = engine.output(parent).await;
+    assert_eq!(told, ["one terminated"]);
 }

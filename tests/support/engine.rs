@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tenure_engine::inspect::{self, RunDetail};
+use tenure_engine::operator::{self, Act, Verb};
 use tenure_engine::seal::Keyring;
 use tenure_engine::{
     Client, ClockId, Database, PoolConfig, Registry, RunId, RunRef, ShardId, Status, TenantId,
@@ -166,6 +167,20 @@ impl TestEngine {
         inspect::detail(&mut conn, self.client.registry(), run)
             .await
             .unwrap()
+    }
+
+    /// What an operator does to a run as it stands.
+    pub(crate) async fn act(&self, run: RunId, verb: Verb) {
+        let act = Act {
+            actor: "maria".to_owned(),
+            role: "operator".to_owned(),
+            reason: "because".to_owned(),
+            revision: self.detail(run).await.summary.revision(),
+        };
+        let mut conn = self.pool().acquire().await.unwrap();
+        operator::intervene(&mut conn, self.client.registry(), run, &verb, &act)
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn status(&self, run: RunId) -> Status {

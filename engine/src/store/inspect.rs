@@ -33,6 +33,8 @@ pub(crate) struct RunRow {
     pub(crate) worker_expires_at: Option<DateTime<Utc>>,
     pub(crate) parked_since: Option<DateTime<Utc>>,
     pub(crate) pending: i64,
+    /// It is to be paused when its visit is over.
+    pub(crate) pausing: bool,
     pub(crate) attributes: Option<Value>,
 }
 
@@ -86,6 +88,7 @@ pub(crate) async fn find(
              and inbox.shard_id = $2
              and inbox.outcome is null) as "pending!",
           run.worker_id as "worker_id: Uuid",
+          run.pausing,
           run.attributes
         from engine.run
         left join engine.test_clock on test_clock.clock_id = run.clock_id
@@ -139,6 +142,7 @@ pub(crate) async fn find(
         worker_expires_at,
         parked_since: row.parked_since,
         pending: row.pending,
+        pausing: row.pausing,
         attributes: row.attributes,
     }))
 }
@@ -178,6 +182,45 @@ pub(crate) async fn count_workers(
     .fetch_one(conn)
     .await?;
     Ok((row.live, row.able))
+}
+
+/// A run that another one started, as people know it.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) workflow: String,
+    pub(crate) key: String,
+    pub(crate) status: Status,
+}
+
+/// Lists runs that this one started and that have not ended, the oldest first.
+pub(crate) async fn list_live_children(
+    conn: &mut PgConnection,
+    run: RunId,
+    shard: ShardId,
+    limit: i64,
+) -> sqlx::Result<Vec<Child>> {
+    let rows = sqlx::query!(
+        r#"
+        select workflow, key, status
+        from engine.run
+        where parent_run_id = $1
+          and shard_id = $2
+          and status < 10
+        order by run_id
+        limit $3
+        "#,
+        run.0,
+        shard.0,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    let rows = rows.into_iter().map(|row| Child {
+        workflow: row.workflow,
+        key: row.key,
+        status: Status::from_code(row.status).unwrap_or(Status::Stuck),
+    });
+    Ok(rows.collect())
 }
 
 /// Lists of what kinds and names the pending messages of a run are.

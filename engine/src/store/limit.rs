@@ -145,19 +145,10 @@ pub(crate) async fn list(conn: &mut PgConnection) -> sqlx::Result<Vec<LimitLine>
     Ok(rows
         .into_iter()
         .map(|row| {
-            let rate = unsigned(row.rate)
-                .zip(unsigned(row.period_seconds))
-                .zip(unsigned(row.burst));
+            let rate = (row.rate, row.period_seconds, row.burst);
             LimitLine {
                 name: row.name,
-                numbers: Numbers {
-                    concurrency: unsigned(row.concurrency),
-                    rate: rate.map(|((count, period_seconds), burst)| Rate {
-                        count,
-                        period_seconds,
-                        burst,
-                    }),
-                },
+                numbers: numbers(row.concurrency, rate),
                 in_use: row.in_use,
                 waiting: row.waiting,
                 changed_at: row.changed_at,
@@ -166,6 +157,22 @@ pub(crate) async fn list(conn: &mut PgConnection) -> sqlx::Result<Vec<LimitLine>
             }
         })
         .collect())
+}
+
+/// A limit's numbers as they are stored: visits at once; count, period and burst.
+pub(crate) fn numbers(
+    concurrency: Option<i32>,
+    (count, period, burst): (Option<i32>, Option<i32>, Option<i32>),
+) -> Numbers {
+    let rate = unsigned(count).zip(unsigned(period)).zip(unsigned(burst));
+    Numbers {
+        concurrency: unsigned(concurrency),
+        rate: rate.map(|((count, period_seconds), burst)| Rate {
+            count,
+            period_seconds,
+            burst,
+        }),
+    }
 }
 
 fn unsigned(value: Option<i32>) -> Option<u32> {

@@ -4,10 +4,12 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::flow::Numbers;
 use crate::gate::{Door, Waiting};
 use crate::id::{RunId, ShardId};
 use crate::run::{RunKey, Status};
 use crate::store::claim::split;
+use crate::store::limit::numbers;
 
 /// Writes down what runs wait for. One that waited there before keeps its place.
 pub(crate) async fn insert(conn: &mut PgConnection, waiting: &[Waiting]) -> sqlx::Result<()> {
@@ -143,8 +145,10 @@ pub(crate) struct Standing {
     pub(crate) since: DateTime<Utc>,
     /// Runs that are woken before it.
     pub(crate) ahead: i64,
-    /// Who paused, or why the breaker is open.
+    /// Who paused or set the limit and why, or why the breaker is open.
     pub(crate) reason: Option<String>,
+    /// What the limit lets through.
+    pub(crate) allows: Option<Numbers>,
     /// When a breaker is tried again.
     pub(crate) probe_at: Option<DateTime<Utc>>,
 }
@@ -160,12 +164,21 @@ pub(crate) async fn find(
         select
           waiter.gate, waiter.name, waiter.key, waiter.since,
           engine.waiters_ahead(waiter.run_id) as "ahead!",
-          coalesce(pause.paused_by || ': ' || pause.reason, breaker.reason) as reason,
-          breaker.probe_at as "probe_at?"
+          coalesce(
+            pause.paused_by || ': ' || pause.reason,
+            breaker.reason,
+            flow_limit.changed_by || ': ' || flow_limit.reason) as reason,
+          breaker.probe_at as "probe_at?",
+          flow_limit.name is not null as "is_limit!",
+          flow_limit.concurrency as "concurrency?",
+          flow_limit.rate as "rate?",
+          flow_limit.period_seconds as "period_seconds?",
+          flow_limit.burst as "burst?"
         from engine.waiter
         left join engine.pause
           on waiter.gate = 'pause' and pause.scope = waiter.name and pause.name = waiter.key
         left join engine.breaker on waiter.gate = 'breaker' and breaker.name = waiter.name
+        left join engine.flow_limit on waiter.gate = 'limit' and flow_limit.name = waiter.name
         where waiter.run_id = $1
           and waiter.shard_id = $2
         "#,
@@ -181,6 +194,10 @@ pub(crate) async fn find(
             ahead: row.ahead,
             reason: row.reason,
             probe_at: row.probe_at,
+            allows: row.is_limit.then(|| {
+                let rate = (row.rate, row.period_seconds, row.burst);
+                numbers(row.concurrency, rate)
+            }),
         })
     }))
 }

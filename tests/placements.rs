@@ -9,9 +9,12 @@ use tenure_client::{
     RunStatus, TenancyModel,
 };
 use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
-use tenure_engine::{PoolConfig, TenantId};
+use tenure_engine::{PoolConfig, Status, TenantId};
 use tenure_workflows::data_map::Model;
-use tenure_workflows::placement::door::{NewMove, begin_move as begin_place_move};
+use tenure_workflows::placement::Migration;
+use tenure_workflows::placement::door::{
+    NewMove, begin_move as begin_place_move, migrate, migration_places, provision,
+};
 use tenure_workflows::ports::mail::{MailConfig, Mailer};
 use tenure_workflows::ports::stripe::Stripe;
 use tenure_workflows::product::{self, OnceKey, ProductError, Site, Sources, door, maps};
@@ -19,6 +22,7 @@ use tenure_workflows::{Environment, as_control};
 use uuid::Uuid;
 
 use crate::support::app::token;
+use crate::support::matrix::assert_borne;
 use crate::support::product::{Member, Product, SALTHOUSE, TABLES, as_login, map_of, sample};
 use crate::support::{self, connect, eventually};
 
@@ -845,8 +849,24 @@ async fn left_behind(play: &Play, outside: &Outside) -> Vec<String> {
     [placed, rows].concat()
 }
 
-/// Moves the team, which a play owns.
-async fn small_move(play: &mut Play, outside: &Outside) -> Result<Vec<String>, PlayError> {
+/// Makes the team's tables in a schema of its own.
+const TABLES_OF_TEAM: &str = "
+    create table team (org_id int primary key, name text not null);
+    create table note (note_id int primary key, parent_id int constraint note_parent references note, body text)";
+
+/// Where the team is, or is to be.
+fn team_at(model: Model, source: &str, schema: Option<&str>) -> product::Place {
+    product::Place {
+        model,
+        source: source.to_owned(),
+        database: None,
+        schema: schema.map(str::to_owned),
+        key: "1".to_owned(),
+    }
+}
+
+/// Makes the play's tenant one that a product has, and that is placed nowhere.
+async fn team_arrives(play: &Play, outside: &Outside) -> Result<TenantId, PlayError> {
     let tenant = play.tenant();
     let mut conn = connect(&outside.database).await;
     sqlx::query(
@@ -857,20 +877,15 @@ async fn small_move(play: &mut Play, outside: &Outside) -> Result<Vec<String>, P
     .bind(tenant.shard().0)
     .execute(&mut conn)
     .await?;
-    let here = |model, source: &str, schema: Option<&str>| product::Place {
-        model,
-        source: source.to_owned(),
-        database: None,
-        schema: schema.map(str::to_owned),
-        key: "1".to_owned(),
-    };
+    Ok(tenant)
+}
+
+/// Moves the team, which a play owns.
+async fn small_move(play: &mut Play, outside: &Outside) -> Result<Vec<String>, PlayError> {
+    let tenant = team_arrives(play, outside).await?;
     let new = NewMove {
-        to: here(Model::Schema, "rooms", Some("fir")),
-        sql: Some(
-            "create table team (org_id int primary key, name text not null);
-             create table note (note_id int primary key, parent_id int constraint note_parent references note, body text)"
-                .to_owned(),
-        ),
+        to: team_at(Model::Schema, "rooms", Some("fir")),
+        sql: Some(TABLES_OF_TEAM.to_owned()),
         keep_hours: 0,
         batch: 2,
         author: "suite".to_owned(),
@@ -878,7 +893,7 @@ async fn small_move(play: &mut Play, outside: &Outside) -> Result<Vec<String>, P
     };
     let mut tx = tenure_engine::begin(play.client().pool()).await?;
     as_control(&mut tx).await?;
-    let main = here(Model::Shared, "main", None);
+    let main = team_at(Model::Shared, "main", None);
     door::set(&mut tx, &outside.sources, tenant, &main).await?;
     begin_place_move(play.client(), &mut tx, &outside.sources, tenant, &new).await?;
     tx.commit().await?;
@@ -900,5 +915,112 @@ async fn a_move_bears_a_kill_at_any_moment() {
         !found.contains("guard ") && !found.contains("key "),
         "{report}"
     );
-    assert!(report.is_clean(), "{report}");
+    assert_borne(&report, &["tenant-move"]);
+}
+
+/// Asks for a place for the team and plays until it is made or refused; how that ended.
+async fn provide(play: &Play, outside: &Outside, sql: &str) -> Result<Status, PlayError> {
+    let (client, tenant) = (play.client(), play.tenant());
+    let place = team_at(Model::Schema, "rooms", Some("fir"));
+    let (sources, wanted) = (&outside.sources, (tenant, &place));
+    let mut tx = tenure_engine::begin(client.pool()).await?;
+    let asked = provision(client, &mut tx, sources, wanted, Some(sql), "suite").await?;
+    tx.commit().await?;
+    play.settle().await?;
+    let run = asked.held_by.ok_or("nobody makes it")?;
+    Ok(play.detail(run).await?.summary.status)
+}
+
+/// What is made for the team: its placement, its tables, and what the ledger says.
+async fn provided(play: &Play, outside: &Outside) -> Result<Vec<String>, PlayError> {
+    let mut ours = connect(&outside.database).await;
+    let mut told: Vec<String> = sqlx::query_scalar(
+        "select concat_ws(' ', source, schema_name, status) from app.placement where tenant_id = $1",
+    )
+    .bind(play.tenant().0)
+    .fetch_all(&mut ours)
+    .await?;
+    let mut theirs = connect(&outside.url.parse()?).await;
+    let made: Vec<String> = sqlx::query_scalar(
+        "select 'table ' || tablename from pg_tables where schemaname = 'fir'
+         union all select 'done ' || name from tenure.done
+         order by 1",
+    )
+    .fetch_all(&mut theirs)
+    .await?;
+    told.extend(made);
+    Ok(told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_refused_and_then_made_bears_every_fault() {
+    let script = async |play: &mut Play, outside: &Outside| {
+        team_arrives(play, outside).await?;
+        let refused = provide(play, outside, "create table team (org_id nonsense)").await?;
+        let nothing = provided(play, outside).await?;
+        let made = provide(play, outside, TABLES_OF_TEAM).await?;
+        Ok((refused, nothing, made, provided(play, outside).await?))
+    };
+    let report = fault_matrix(scene, script).await.unwrap();
+    assert_borne(&report, &["tenant-provision"]);
+    let made = "[\"rooms fir active\", \"done make\", \"table note\", \"table team\"]";
+    let expected = format!("(Failed, [], Completed, {made})");
+    assert_eq!(report.expected, expected, "{report}");
+}
+
+/// Applies a migration to the shared tables, and to the team's, which refuse it.
+async fn small_migration(play: &mut Play, outside: &Outside) -> Result<Vec<String>, PlayError> {
+    let (client, tenant) = (play.client(), team_arrives(play, outside).await?);
+    let mut theirs = connect(&outside.url.parse()?).await;
+    sqlx::raw_sql("alter table model.note add column seen int")
+        .execute(&mut theirs)
+        .await?;
+    let new = Migration {
+        version: "2026.11-1".to_owned(),
+        sql: "alter table note add column seen int; create table applied as select 1 as n"
+            .to_owned(),
+        sources: vec!["main".to_owned(), "rooms".to_owned()],
+        at_most: 1,
+        author: "suite".to_owned(),
+        reason: "ticket 7".to_owned(),
+    };
+    let place = team_at(Model::Schema, "rooms", Some("model"));
+    let mut tx = tenure_engine::begin(client.pool()).await?;
+    as_control(&mut tx).await?;
+    door::set(&mut tx, &outside.sources, tenant, &place).await?;
+    let asked = migrate(client, &mut tx, &outside.sources, &new).await?;
+    tx.commit().await?;
+    play.settle().await?;
+    let output: Value = play.output(asked.run).await?;
+    let mut tx = tenure_engine::begin(client.pool()).await?;
+    as_control(&mut tx).await?;
+    let places = migration_places(&mut tx, &new.version, 10).await?;
+    tx.rollback().await?;
+    let places = places.iter().map(|one| {
+        let why = one.detail.as_deref().unwrap_or("-");
+        format!("{} {} {:?} {why}", one.source, one.place, one.outcome)
+    });
+    let mut told: Vec<String> = places.collect();
+    told.push(output.to_string());
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select schemaname || '.' || tablename from pg_tables where tablename = 'applied'",
+    )
+    .fetch_all(&mut theirs)
+    .await?;
+    told.extend(tables);
+    Ok(told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_bears_every_fault() {
+    let report = fault_matrix(scene, small_migration).await.unwrap();
+    assert_borne(&report, &["product-migration", "product-migration-place"]);
+    for told in [
+        "main database Applied -",
+        "rooms schema/model Refused column",
+        "work.applied",
+    ] {
+        assert!(report.expected.contains(told), "{told}: {report}");
+    }
+    assert!(!report.expected.contains("model.applied"), "{report}");
 }

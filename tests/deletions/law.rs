@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tenure_client::{DataArchiveFilter, IdempotencyKey};
-use tenure_engine::testkit::{Play, Scene};
+use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
+use tenure_engine::{SYSTEM_TENANT, TenantId};
 use tenure_workflows::certificate::{self, LocalSigningKey, SigningKey as _};
+use tenure_workflows::deletion::{DeletionRow, KeptArchivesWorkflow};
 use tenure_workflows::keeping::ArchiveFilter;
 use tenure_workflows::{as_tenant, keeping as doors};
+use uuid::Uuid;
 
 use super::{act, approve, ask, because, delete, reaches, request, row, second, table};
-use crate::keeping;
+use crate::keeping::{self, Office};
 use crate::support::app::CERTIFICATE_KEY;
+use crate::support::matrix::assert_borne;
 use crate::support::product::Product;
 
 /// As in docs/retention.md: invoices go to the archive before their time at law is over.
@@ -29,6 +33,30 @@ fn policy(prefix: &str) -> serde_json::Value {
 
 /// Invoices of before what is kept at hand, and not of before what the law keeps.
 const OLD_BOOKS: &str = "update {w}invoice set issued_on = '2025-01-02'";
+
+/// Asks for the deletion, approves it, and gives its runs time to end by themselves.
+async fn delete_in(play: &Play) -> Result<DeletionRow, PlayError> {
+    let id = ask(play, 0).await?;
+    approve(play, id).await?;
+    for _ in 0..60 {
+        if row(play, id).await?.state == "certified" {
+            break;
+        }
+        play.advance(Duration::from_secs(40));
+        play.settle().await?;
+    }
+    row(play, id).await
+}
+
+/// How many archives of a tenant stand, and how many there were.
+async fn standing(play: &Play) -> Result<(usize, usize), PlayError> {
+    let mut tx = tenure_engine::begin(play.client().pool()).await?;
+    as_tenant(&mut tx, play.tenant()).await?;
+    let filter = ArchiveFilter::default();
+    let rows = doors::list_archives(&mut tx, play.tenant(), &filter, None, 100).await?;
+    let stand = rows.iter().filter(|one| one.destroyed_at.is_none());
+    Ok((stand.count(), rows.len()))
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn archives_that_the_law_keeps_outlive_the_tenant_in_every_model_and_the_rest_goes() {
@@ -90,43 +118,87 @@ async fn what_the_law_kept_is_destroyed_when_its_time_is_over() {
     office.arrive(&mut play, 200).await.unwrap();
     office.write(OLD_BOOKS).await;
     office.sweep(&play, &policy("work.")).await.unwrap();
-    let id = ask(&play, 0).await.unwrap();
-    approve(&play, id).await.unwrap();
-    for _ in 0..60 {
-        if row(&play, id).await.unwrap().state == "certified" {
-            break;
-        }
-        play.advance(Duration::from_secs(40));
-        play.settle().await.unwrap();
-    }
-    let found = row(&play, id).await.unwrap();
+    let found = delete_in(&play).await.unwrap();
     assert_eq!(found.state, "certified", "{found:?}");
     let text = serde_json::to_string(&found.certificate.unwrap()).unwrap();
     let key = LocalSigningKey::parse(CERTIFICATE_KEY).unwrap();
     certificate::verify(&text, &key.public()).unwrap();
-    let kept = async |play: &Play| {
-        let mut tx = tenure_engine::begin(play.client().pool()).await.unwrap();
-        as_tenant(&mut tx, play.tenant()).await.unwrap();
-        let filter = ArchiveFilter::default();
-        let rows = doors::list_archives(&mut tx, play.tenant(), &filter, None, 100).await;
-        let rows = rows.unwrap();
-        (
-            rows.iter().filter(|one| one.destroyed_at.is_none()).count(),
-            rows.len(),
-        )
-    };
-    let (standing, all) = kept(&play).await;
-    assert!(standing >= 2, "{standing} of {all}");
+    let (stand, all) = standing(&play).await.unwrap();
+    assert!(stand >= 2, "{stand} of {all}");
     assert!(!office.files().is_empty());
     let year = Duration::from_secs(365 * 86_400);
     play.advance(year * 8);
     play.settle().await.unwrap();
-    assert_eq!(kept(&play).await.0, standing, "3,050 days are not over");
+    let still = standing(&play).await.unwrap();
+    assert_eq!(still.0, stand, "3,050 days are not over");
     play.advance(year);
     play.settle().await.unwrap();
-    assert_eq!(kept(&play).await.0, 0);
+    assert_eq!(standing(&play).await.unwrap().0, 0);
     assert!(office.files().is_empty(), "{:?}", office.files());
     play.close().await;
+}
+
+/// A scene whose tenant was deleted, and left archives that the law keeps.
+struct Deleted {
+    office: Office,
+    tenant: TenantId,
+    deletion: Uuid,
+}
+
+/// Lets the deletion happen before the story, with nothing broken: other stories break it.
+async fn deleted() -> Scene<Deleted> {
+    let Scene {
+        database,
+        workflows,
+        outside: office,
+    } = keeping::scene(None).await;
+    // Nothing but books and a window, so that the play is short.
+    let mut policy = policy("work.");
+    policy["classes"]["audit"] = json!({ "action": "keep" });
+    policy["tables"]["work.task"] = json!({ "action": "keep" });
+    let mut play = Play::open(database.clone(), workflows).await.unwrap();
+    office.arrive(&mut play, 40).await.unwrap();
+    office.write(OLD_BOOKS).await;
+    office.sweep(&play, &policy).await.unwrap();
+    let found = delete_in(&play).await.unwrap();
+    assert_eq!(found.state, "certified", "{found:?}");
+    let tenant = play.tenant();
+    play.close().await;
+    Scene {
+        database,
+        workflows: tenure_workflows::workflows(&office.environment),
+        outside: Deleted {
+            office,
+            tenant,
+            deletion: found.deletion_id,
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_what_the_law_keeps_bears_every_fault() {
+    let script = async |play: &mut Play, deleted: &Deleted| {
+        play.speak_for(deleted.tenant);
+        let before = standing(play).await?;
+        play.advance(Duration::from_secs(9 * 365 * 86_400));
+        play.settle().await?;
+        let client = play.client();
+        let mut conn = client.pool().acquire().await?;
+        let key = deleted.deletion.to_string();
+        let run = client.find_by_key::<KeptArchivesWorkflow>(&mut conn, SYSTEM_TENANT, &key);
+        let run = run.await?.ok_or("nobody waits for the end")?;
+        drop(conn);
+        let output: Value = play.output(run).await?;
+        let files = deleted.office.files().len();
+        let destroyed = output["destroyed"].as_u64();
+        Ok((before, standing(play).await?, files, destroyed))
+    };
+    let report = fault_matrix(deleted, script).await.unwrap();
+    assert_borne(&report, &["kept-archives"]);
+    let expected = &report.expected;
+    assert!(expected.starts_with("((2, "), "{report}");
+    assert!(expected.contains("), (0, "), "{report}");
+    assert!(expected.ends_with(", 0, Some(2))"), "{report}");
 }
 
 /// Loads a map by which comments stay, and so does what they cannot be without; it names a copy, which

@@ -7,7 +7,9 @@ use sqlx::PgConnection;
 use tenure_engine::operator::{self, Act, Intervention, RestartFrom, Verb};
 use tenure_engine::{EngineError, RunId, Status, Worker};
 
-use super::workflows::{Door, DoorSignal, Errand, House, HouseSignal, Outside, Shop, registry};
+use super::workflows::{
+    Door, DoorSignal, Errand, Family, House, HouseSignal, Outside, Shop, registry,
+};
 use crate::support::engine::TestEngine;
 use crate::support::{connect, eventually};
 
@@ -378,7 +380,11 @@ async fn a_terminated_run_ends_at_once_whoever_holds_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn children_end_with_their_parent_as_their_policy_says() {
     let engine = TestEngine::new(registry(&Outside::default())).await;
-    for (key, end) in [("done", None), ("killed", Some(Verb::Terminate))] {
+    for (key, end, ended) in [
+        ("done", None, Status::Completed),
+        ("killed", Some(Verb::Terminate), Status::Terminated),
+        ("called-off", Some(Verb::Cancel), Status::Cancelled),
+    ] {
         let house = engine.start::<House>(key, &()).await;
         engine.drain().await;
         let mut conn = engine.pool().acquire().await.unwrap();
@@ -401,13 +407,65 @@ async fn children_end_with_their_parent_as_their_policy_says() {
             }
         }
         engine.drain().await;
+        assert_eq!(engine.status(house).await, ended);
         let mut statuses = Vec::new();
-        for door in doors {
-            statuses.push(engine.status(door).await);
+        for door in &doors {
+            statuses.push(engine.status(*door).await);
         }
         let expected = [Status::Waiting, Status::Cancelled, Status::Terminated];
         assert_eq!(statuses, expected, "{key}");
+        // What was left goes on, and its end changes nothing of what has ended.
+        let finish = DoorSignal::Finish;
+        engine.signal::<Door>(doors[0], "f", &finish).await;
+        engine.drain().await;
+        assert_eq!(engine.status(doors[0]).await, Status::Completed, "{key}");
+        assert_eq!(engine.status(house).await, ended);
     }
+    engine.assert_nothing_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_in_the_middle_of_their_work_go_on_when_their_parent_is_cancelled() {
+    let outside = Outside::default();
+    let engine = TestEngine::new(registry(&outside)).await;
+    outside.refuse("second", 2);
+    let names = ["ann", "ben"].map(str::to_owned);
+    let family = engine.start::<Family>("family", &names.to_vec()).await;
+    engine.drain().await;
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let mut children = Vec::new();
+    for name in &names {
+        let child = engine
+            .client
+            .find_by_key::<Errand>(&mut conn, engine.tenant, name);
+        children.push(child.await.unwrap().unwrap());
+    }
+    drop(conn);
+    act(&engine, family, Verb::Cancel).await.unwrap();
+    engine.drain().await;
+    assert_eq!(engine.status(family).await, Status::Cancelled);
+    for child in &children {
+        let detail = engine.detail(*child).await;
+        assert_eq!(detail.summary.status, Status::Stuck);
+        assert_eq!(detail.parent_run_id, Some(family));
+        act(&engine, *child, Verb::Retry).await.unwrap();
+    }
+    engine.drain().await;
+    for child in &children {
+        assert_eq!(engine.status(*child).await, Status::Completed);
+    }
+    // They went on where they were.
+    assert_eq!(outside.keys("first").len(), 2);
+    assert_eq!(outside.keys("second").len(), 4);
+    // Their ends change nothing of what has ended, and nothing is left of that news.
+    let detail = engine.detail(family).await;
+    assert_eq!(detail.summary.status, Status::Cancelled);
+    assert_eq!(detail.output, None);
+    let woken: i64 = sqlx::query_scalar("select count(*) from engine.nudge")
+        .fetch_one(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(woken, 0);
     engine.assert_nothing_lost().await;
 }
 

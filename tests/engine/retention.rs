@@ -1,5 +1,6 @@
 //! Retention: finished runs are kept exactly as long as promised, and nothing else goes with them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -489,6 +490,112 @@ async fn a_held_tenants_logs_keep_their_month() {
     sweep_with(&engine, &config).await;
     assert_eq!(months(&engine, "step").await, 0);
     assert_eq!(months(&engine, "transition").await, 0);
+}
+
+/// The pages of each table and index that runs come and go in, and of the logs together.
+async fn pages(engine: &TestEngine) -> BTreeMap<String, i64> {
+    let pages: Vec<(String, i64)> = sqlx::query_as(
+        "with kept as (
+           select named::oid as oid
+           from unnest(array['engine.run', 'engine.due', 'engine.nudge', 'engine.inbox']::regclass[]) as named
+         ), file as (
+           select oid as place, oid from kept
+           union all
+           select indexrelid, indexrelid from pg_index join kept on kept.oid = indrelid
+           union all
+           select inhparent, inhrelid from pg_inherits
+           where inhparent in ('engine.step'::regclass, 'engine.transition'::regclass)
+         )
+         select place::regclass::text, (sum(
+             case when place = oid then pg_relation_size(oid) else pg_total_relation_size(oid) end
+           ) / current_setting('block_size')::bigint)::bigint
+         from file
+         group by place",
+    )
+    .fetch_all(engine.pool())
+    .await
+    .unwrap();
+    pages.into_iter().collect()
+}
+
+/// Runs come and end: some with a journal, some with messages.
+async fn a_thousand_come_and_end(engine: &TestEngine) {
+    // As upkeep does it ahead of time.
+    sqlx::query("select engine.ensure_partitions(engine.now())")
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    let starts: Vec<_> = (0..960).map(|n| (format!("run-{n}"), 0)).collect();
+    let mut conn = engine.pool().acquire().await.unwrap();
+    engine
+        .client
+        .start_many::<Errand>(&mut conn, engine.tenant, &starts)
+        .await
+        .unwrap();
+    drop(conn);
+    finished_doors(engine, 40).await;
+    let ended = "select count(*) from engine.run where status = 10";
+    assert_eq!(count(engine.pool(), ended).await, 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_makes_room_for_what_comes_after_it() {
+    // Pages of an index are used again when nobody in the cluster may still be looking at them: a cluster
+    // of its own, so that the other tests do not.
+    let (cluster, _folder) = support::durable_cluster().await;
+    let options = cluster.connect_options("tenure");
+    let engine = TestEngine::on(options, registry(&Outside::default())).await;
+    for workflow in ["errand", "door"] {
+        decide(&engine, workflow, Retention::Drop(30)).await;
+    }
+    let config = RetentionConfig {
+        log_months: 1,
+        page: 200,
+        ..config()
+    };
+    let mut owner = support::connect(&engine.options).await;
+    // What it does from time to time is done here when all have ended.
+    for off in [
+        "alter system set autovacuum = off",
+        "select pg_reload_conf()",
+    ] {
+        sqlx::raw_sql(off).execute(&mut owner).await.unwrap();
+    }
+    let mut full = Vec::new();
+    for round in 0..5 {
+        a_thousand_come_and_end(&engine).await;
+        full.push(pages(&engine).await);
+        let by_month = "select count(*) from engine.step
+                        where tableoid <> 'engine.step_default'::regclass";
+        assert!(count(engine.pool(), by_month).await >= 4_800);
+        engine.advance(70 * DAY);
+        let swept = sweep_with(&engine, &config).await;
+        assert!(swept.whole && swept.dropped == 1_000, "{round}: {swept:?}");
+        // The month goes as a whole, and takes its files with it.
+        assert!(swept.partitions >= 2, "{round}: {swept:?}");
+        for log in ["step", "transition"] {
+            assert_eq!(months(&engine, log).await, 0, "{round}: {log}");
+        }
+        let partitions = "select count(*) from pg_inherits
+            where inhparent in ('engine.step'::regclass, 'engine.transition'::regclass)";
+        assert!(count(engine.pool(), partitions).await <= 8, "{round}");
+        sqlx::raw_sql("vacuum engine.run, engine.due, engine.nudge, engine.inbox")
+            .execute(&mut owner)
+            .await
+            .unwrap();
+    }
+    // An index keeps what it had in the first round until the second has ended; from then on nothing
+    // grows. What is never given back would be two and a half times as large by the last round.
+    let settled = &full[1];
+    for (round, now) in full.iter().enumerate().skip(2) {
+        for (file, pages) in now {
+            let before = settled[file];
+            assert!(
+                *pages <= before + before / 2 + 4,
+                "round {round}: {file} grew from {before} to {pages} pages"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

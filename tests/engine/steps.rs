@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tenure_engine::operator::{self, Act, Verb};
-use tenure_engine::{EngineError, Status};
+use tenure_engine::{
+    Context, EngineError, Event, Exhausted, Registry, RetryPolicy, RunId, Status, StepError,
+    Transition, Workflow, inspect,
+};
 
-use super::workflows::{Errand, ErrandOutput, Outside, registry};
+use super::workflows::{Errand, ErrandOutput, Nothing, Outside, POLICY, registry};
 use crate::support::engine::TestEngine;
+use crate::support::eventually;
 
 async fn effects(engine: &TestEngine) -> i64 {
     let mut conn = crate::support::connect(&engine.options).await;
@@ -113,6 +118,107 @@ async fn an_exhausted_step_leaves_the_run_stuck_until_an_operator_retries_it() {
         ended,
         Err(EngineError::NotAllowed { verb: "retry", .. })
     ));
+}
+
+/// Sends a letter by air, or by sea where that cannot be had.
+struct Letter(Outside);
+
+#[derive(Serialize, Deserialize)]
+enum LetterState {
+    Written,
+}
+
+impl Workflow for Letter {
+    const NAME: &'static str = "letter";
+    const VERSION: i32 = 1;
+    type Input = ();
+    type State = LetterState;
+    type Signal = Nothing;
+    type Output = Vec<String>;
+
+    fn start(&self, (): ()) -> LetterState {
+        LetterState::Written
+    }
+
+    async fn handle(
+        &self,
+        cx: &Context,
+        _state: LetterState,
+        _event: Event<Nothing>,
+    ) -> Result<Transition<Self>, StepError> {
+        let policy = RetryPolicy {
+            exhausted: Exhausted::Return,
+            ..POLICY
+        };
+        let by_air = cx
+            .step("air", &policy, async |step| {
+                self.0.call("air", step.key).await
+            })
+            .await;
+        let Err(error) = by_air else {
+            return Ok(Transition::complete(Vec::new()));
+        };
+        let told = format!("{}: {}", error.code(), error.message());
+        self.0.note("told", told.clone());
+        let by_sea = cx
+            .step("sea", &policy, async |step| {
+                self.0.call("sea", step.key).await
+            })
+            .await?;
+        Ok(Transition::complete(vec![told, by_sea]))
+    }
+}
+
+/// The error that a step of the run answered.
+async fn kept_error(engine: &TestEngine, run: RunId, step: &str) -> Option<String> {
+    let mut conn = engine.pool().acquire().await.unwrap();
+    let lines = inspect::steps(&mut conn, engine.keyring(), run).await;
+    let lines = lines.unwrap();
+    let line = lines.iter().find(|line| line.name == step)?;
+    line.error.as_ref().map(|error| error.code.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exhausted_step_may_return_its_error_which_a_crash_does_not_undo() {
+    let outside = Outside::default();
+    let letters = Registry::builder().register(Letter(outside.clone()));
+    let engine = TestEngine::new(letters.build().unwrap()).await;
+    outside.fail("air", 3);
+    let run = engine.start::<Letter>("a", &()).await;
+    for _ in 0..2 {
+        engine.drain().await;
+        assert_eq!(engine.status(run).await, Status::Retrying);
+        assert!(outside.keys("told").is_empty(), "it has attempts left");
+        engine.advance(Duration::from_secs(700));
+    }
+    // The third attempt is the last: the handler has the error, and goes another way.
+    outside.hold_at("sea");
+    let worker = engine.worker().await;
+    outside.arrived().await;
+    let kept = kept_error(&engine, run, "air").await;
+    assert_eq!(kept.as_deref(), Some("outside_down"));
+    worker.crash().await;
+    outside.release();
+
+    // The outside is up again by now, but that is answered.
+    engine.advance(Duration::from_secs(60));
+    let worker = engine.worker().await;
+    eventually("the run completes", async || {
+        engine.status(run).await == Status::Completed
+    })
+    .await;
+    worker.shutdown().await;
+    let output: Vec<String> = engine.output(run).await;
+    assert_eq!(output, ["outside_down: air is down", "sea done"]);
+    assert_eq!(outside.keys("air").len(), 3, "it was tried again");
+    let told = outside.keys("told");
+    assert_eq!(
+        told, ["outside_down: air is down"; 2],
+        "once in each attempt"
+    );
+    let sea = outside.keys("sea");
+    assert_eq!((sea.len(), &sea[0]), (2, &sea[1]), "one key for both");
+    engine.assert_nothing_lost().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -346,6 +346,12 @@ async fn a_step_that_was_renamed_in_the_middle_of_a_visit_is_told_before_any_eff
     renamed.drain().await;
     let detail = renamed.detail(orders.retrying).await;
     assert_eq!(detail.summary.stuck.as_deref(), Some("journal_mismatch"));
+    for words in [
+        "The code changed in the middle of a visit. step measure: ",
+        r#"asks for "measure", but its journal holds an answer of "weigh""#,
+    ] {
+        assert!(detail.why.summary.contains(words), "{:?}", detail.why);
+    }
     assert_eq!(outside.keys("measure").len(), 0, "an effect came first");
     assert_eq!(outside.keys("pack").len(), packed);
 

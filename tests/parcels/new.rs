@@ -10,5 +10,10 @@ use tenure_engine::Registry;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    depot::run(|depot| Registry::builder().register(v2::Parcel(depot))).await
+    depot::run(|depot| {
+        Registry::builder()
+            .register(v2::Parcel(depot))
+            .register(v2::Convoy)
+    })
+    .await
 }

@@ -10,5 +10,10 @@ use tenure_engine::Registry;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    depot::run(|depot| Registry::builder().register(v1::Parcel(depot))).await
+    depot::run(|depot| {
+        Registry::builder()
+            .register(v1::Parcel(depot))
+            .register(v1::Convoy)
+    })
+    .await
 }

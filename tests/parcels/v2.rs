@@ -1,11 +1,11 @@
-//! Parcels, as the second build sends them: a state has another name and more in it, another state and
-//! a signal are new, and a step has come between two that there were.
+//! Parcels and convoys of them, as the second build sends them: states have other names and more in them,
+//! one is gone and one is new, so is a signal, and a step has come between two that there were.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tenure_engine::{Context, Event, StepError, Transition, Workflow};
+use tenure_engine::{Context, Event, Limit, Need, StepError, Transition, Workflow};
 
-use crate::depot::{Depot, PATIENT};
+use crate::depot::{CRANE, Depot, HEAVY};
 
 pub(crate) struct Parcel(pub(crate) Depot);
 
@@ -26,6 +26,7 @@ pub(crate) enum Signal {
 impl Workflow for Parcel {
     const NAME: &'static str = "parcel";
     const VERSION: i32 = 2;
+    const LIMITS: &'static [Limit] = &[CRANE];
     type Input = u32;
     type State = State;
     type Signal = Signal;
@@ -36,6 +37,13 @@ impl Workflow for Parcel {
         State::Packed {
             grams,
             fragile: false,
+        }
+    }
+
+    fn needs(&self, state: &State) -> Vec<Need> {
+        match state {
+            State::Packed { grams, .. } if *grams >= u64::from(HEAVY) => vec![CRANE.shared()],
+            _ => Vec::new(),
         }
     }
 
@@ -55,22 +63,17 @@ impl Workflow for Parcel {
         state: State,
         event: Event<Signal>,
     ) -> Result<Transition<Self>, StepError> {
-        let parcel = cx.key();
         Ok(match (state, event) {
-            (State::Packed { .. }, Event::Signal(Signal::Send)) => {
-                cx.step("weigh", &PATIENT, async |step| {
-                    self.0.note("weigh", parcel, &step.key)
-                })
-                .await?;
-                cx.step("insure", &PATIENT, async |step| {
-                    self.0.note("insure", parcel, &step.key)
-                })
-                .await?;
-                let label = cx
-                    .step("label", &PATIENT, async |step| {
-                        self.0.print(parcel, &step.key)
-                    })
-                    .await?;
+            (State::Packed { grams, .. }, Event::Signal(Signal::Send)) => {
+                if cx.key().starts_with("refused") {
+                    self.0.book_in_vain(cx).await?;
+                }
+                self.0.step(cx, "weigh").await?;
+                self.0.step(cx, "insure").await?;
+                if grams >= u64::from(HEAVY) {
+                    self.0.step(cx, "lift").await?;
+                }
+                let label = self.0.step(cx, "label").await?;
                 Transition::go(State::OnItsWay {
                     label,
                     insured: true,
@@ -86,5 +89,69 @@ impl Workflow for Parcel {
             (_, Event::CancelRequested) => Transition::cancelled(),
             (state, _) => Transition::stay(state),
         })
+    }
+
+    async fn undo(&self, cx: &Context, _name: &str, _args: Value) -> Result<(), StepError> {
+        self.0.unbook(cx).await
+    }
+}
+
+/// Ends when all of its parcels have ended.
+pub(crate) struct Convoy;
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum ConvoyState {
+    Together {
+        parcels: Vec<String>,
+        ended: Vec<String>,
+        guarded: bool,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum NoSignal {}
+
+impl Workflow for Convoy {
+    const NAME: &'static str = "convoy";
+    const VERSION: i32 = 2;
+    type Input = Vec<String>;
+    type State = ConvoyState;
+    type Signal = NoSignal;
+    type Output = Vec<String>;
+
+    fn start(&self, parcels: Vec<String>) -> ConvoyState {
+        ConvoyState::Together {
+            parcels,
+            ended: Vec::new(),
+            guarded: true,
+        }
+    }
+
+    fn migrate(&self, _from_version: i32, mut state: Value) -> Result<Value, String> {
+        let mut convoy = state["Gathering"].take();
+        convoy["guarded"] = json!(false);
+        Ok(json!({ "Together": convoy }))
+    }
+
+    async fn handle(
+        &self,
+        _cx: &Context,
+        mut state: ConvoyState,
+        event: Event<NoSignal>,
+    ) -> Result<Transition<Self>, StepError> {
+        let ConvoyState::Together { parcels, ended, .. } = &mut state;
+        if let Event::RunFinished(parcel) = &event {
+            ended.push(format!("{} {}", parcel.key, parcel.status));
+        }
+        if ended.len() == parcels.len() {
+            return Ok(Transition::complete(std::mem::take(ended)));
+        }
+        let begins = matches!(event, Event::Entered);
+        let keys = if begins { parcels.clone() } else { Vec::new() };
+        let mut stays = Transition::stay(state);
+        for key in keys {
+            stays = stays.start::<Parcel>(key, &500);
+        }
+        Ok(stays)
     }
 }

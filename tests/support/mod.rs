@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod disk;
 pub(crate) mod engine;
+pub(crate) mod matrix;
 pub(crate) mod process;
 pub(crate) mod product;
 pub(crate) mod python;

@@ -98,6 +98,14 @@ impl Faults {
         faults
     }
 
+    /// The workflows whose visits were seen.
+    pub(crate) fn workflows(&self) -> BTreeSet<String> {
+        let seen = self.seen();
+        let names = seen.moments.iter();
+        let names = names.filter_map(|(_, name)| name.split(' ').next());
+        names.map(str::to_owned).collect()
+    }
+
     /// Passes a moment of a visit; fails as planned, and does not return from a crash.
     pub(crate) async fn pass(&self, moment: Moment, name: &str) -> Result<(), StepError> {
         let (place, wished) = self.note(moment, name);

@@ -22,6 +22,7 @@
 mod faults;
 mod play;
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -51,6 +52,9 @@ pub struct Report {
     pub plays: usize,
     /// What the script found when nothing went wrong.
     pub expected: String,
+    /// The workflows that had a visit when nothing went wrong, children among them: each moment of these
+    /// was broken.
+    pub workflows: BTreeSet<String>,
     /// The faults after which it found something else.
     pub broken: Vec<Broken>,
 }
@@ -106,6 +110,7 @@ pub async fn fault_matrix<D, T: PartialEq + Debug>(
     let mut report = Report {
         plays: 1,
         expected: format!("{expected:?}"),
+        workflows: undisturbed.workflows(),
         broken: Vec::new(),
     };
     for (fault, name) in undisturbed.possible() {

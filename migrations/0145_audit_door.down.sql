@@ -6,6 +6,8 @@ drop policy engine_all on engine.control_audit;
 alter table engine.control_audit no force row level security;
 alter table engine.control_audit disable row level security;
 
+drop index engine.control_audit_by_tenant;
+drop index engine.control_audit_by_subject;
 drop index engine.control_audit_at;
 create index control_audit_at on engine.control_audit (at);
 drop index engine.audit_by_tenant;

@@ -6,6 +6,8 @@ create index audit_by_time on engine.audit (at, audit_id);
 create index audit_by_tenant on engine.audit (tenant_id, at, audit_id);
 drop index engine.control_audit_at;
 create index control_audit_at on engine.control_audit (at, act_id);
+create index control_audit_by_subject on engine.control_audit (subject, at, act_id);
+create index control_audit_by_tenant on engine.control_audit ((after ->> 'tenant_id'), at, act_id);
 
 -- A tenant sees the acts on itself.
 alter table engine.control_audit enable row level security;

@@ -30,6 +30,7 @@ use crate::support::matrix::assert_borne;
 use crate::support::process::tenure;
 use crate::support::product::{Member, Product, TABLES, map_of};
 
+mod acts;
 mod authority;
 mod crawl;
 mod kill;

@@ -244,26 +244,22 @@ async fn a_debt_in_grace_is_found_by_its_stage_which_is_no_state() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_run_started_is_found_by_its_id() {
     let app = TestApp::new().await;
-    let customer = app.customer().starter().await;
-    customer.advance("15d").await;
-    let [subscription] = &find(&app.client, "workflow:subscription").await.unwrap()[..] else {
-        panic!("one subscription");
+    let customer = app.customer().team("pm_card_visa").await;
+    customer.advance("1d").await;
+    let [invoice] = &find(&app.client, "workflow:invoice").await.unwrap()[..] else {
+        panic!("one invoice");
     };
     let of = |parent: uuid::Uuid| format!("parent:{parent}");
-    let started = find(&app.client, &of(subscription.run_id)).await.unwrap();
-    let invoice = started.iter().find(|run| run.workflow == "invoice");
-    let invoice = invoice.expect("its invoice");
-    let paid = workflows(&app.client, &of(invoice.run_id)).await;
-    assert!(
-        paid.iter().any(|run| run.starts_with("payment ")),
-        "{paid:?}"
-    );
-    let detail = app.client.run(invoice.run_id).await.unwrap();
-    assert_eq!(detail.parent_run_id, Some(subscription.run_id));
+    let started = find(&app.client, &of(invoice.run_id)).await.unwrap();
+    let payment = started.iter().find(|run| run.workflow == "payment");
+    let payment = payment.expect("its payment");
+    let detail = app.client.run(payment.run_id).await.unwrap();
+    assert_eq!(detail.parent_run_id, Some(invoice.run_id));
     // All others, also those that nobody's run started.
-    let others = format!("-{}", of(subscription.run_id));
+    let others = format!("-{}", of(invoice.run_id));
     let others = find(&app.client, &others).await.unwrap();
     let all = find(&app.client, "").await.unwrap();
+    assert!(others.iter().any(|run| run.run_id == invoice.run_id));
     assert_eq!(others.len() + started.len(), all.len());
     assert_eq!(find(&app.client, &of(uuid::Uuid::nil())).await.unwrap(), []);
     let (code, detail) = refusal(&app.client, "parent:invoice").await;

@@ -593,9 +593,17 @@ fn reads_all(plan: &str, full: &BTreeSet<String>) -> Vec<String> {
         let table = rest.split_whitespace().next().unwrap_or_default();
         let next = lines.get(place + 1).copied().unwrap_or_default();
         let whole = kind.contains("Seq Scan")
-            || (kind.contains("Index") && kind.contains("Scan") && !next.contains("Cond:"))
-            || is_by_shard_alone(next);
-        if whole && !kind.contains("Bitmap") && full.contains(table) {
+            || (kind.contains("Index") && kind.contains("Scan") && !next.contains("Cond:"));
+        // An index is named after its table.
+        let of_full = |index: &str| {
+            let rest = full
+                .iter()
+                .filter_map(|table| index.strip_prefix(table.as_str()));
+            rest.into_iter()
+                .any(|rest| rest.is_empty() || rest.starts_with('_'))
+        };
+        let by_shard = is_by_shard_alone(next) && of_full(table);
+        if (whole && !kind.contains("Bitmap") && full.contains(table)) || by_shard {
             found.push(line.trim().to_owned());
         }
     }

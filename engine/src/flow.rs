@@ -206,16 +206,20 @@ pub async fn expect_limit(
     name: &str,
     seen: Numbers,
 ) -> Result<(), EngineError> {
-    // Read after the lock: what another transaction set until then counts.
-    store::limit::lock(conn, &[name]).await?;
+    // What another transaction set until the lock is there counts.
+    let locked = store::limit::lock(conn, &[name]).await?;
+    let Some(locked) = locked.first() else {
+        return Err(no_such("limit", name));
+    };
+    let rate = (locked.rate, locked.period_seconds, locked.burst);
+    if store::limit::numbers(locked.concurrency, rate) == seen {
+        return Ok(());
+    }
     let limits = store::limit::list(conn).await?;
     let found = limits.into_iter().find(|limit| limit.name == name);
     let Some(found) = found else {
         return Err(no_such("limit", name));
     };
-    if found.numbers == seen {
-        return Ok(());
-    }
     let by = found.changed_by.zip(found.reason);
     let what = format!("limit {name}");
     Err(changed(what, &in_words(found.numbers), by))
@@ -424,7 +428,11 @@ pub async fn expect_breaker(
         forced: row.forced,
         changed_by: row.changed_by,
     };
-    if found == *seen {
+    // A probe comes and goes by itself: nobody has decided anything.
+    let closed = BreakerState::Closed.word();
+    let is_open = |breaker: &BreakerSeen| breaker.state != closed;
+    let decided = (found.forced, &found.changed_by) != (seen.forced, &seen.changed_by);
+    if is_open(&found) == is_open(seen) && !decided {
         return Ok(());
     }
     let by = found.changed_by.map(|by| (by, row.reason));

@@ -288,16 +288,18 @@ pub async fn drop_page(
     })
 }
 
-/// Empties what the audit of acts says of these subjects (tenants, holds, exemptions): who acted,
-/// when and why stays. How many lines were emptied. The transaction must act as the engine.
+/// Empties what the audit of acts says of a tenant: on these subjects (the tenant, its holds,
+/// exemptions, invoices), and wherever it is named as `tenant_id`. Who acted, when and why stays. How
+/// many lines were emptied. The transaction must act as the engine.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn minimise_acts(
     conn: &mut PgConnection,
+    tenant: TenantId,
     subjects: &[String],
 ) -> Result<i64, EngineError> {
-    Ok(store::forget::minimise_acts(conn, subjects).await?)
+    Ok(store::forget::minimise_acts(conn, tenant, subjects).await?)
 }
 
 /// Counts what the engine has of a tenant, by table of [`TABLES`]. It reads whole tables.

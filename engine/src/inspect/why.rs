@@ -133,8 +133,6 @@ pub(super) fn why(row: &RunRow, around: &Around) -> Why {
         Status::Running => {
             let mut why = running(row);
             if row.pausing {
-                why.summary
-                    .push_str(" It is to be paused when its visit is over.");
                 why.evidence.extend(around.pause());
             }
             why
@@ -212,25 +210,41 @@ fn running(row: &RunRow) -> Why {
     let name = row.worker_name.clone().unwrap_or_default();
     let worker = ("worker", name.clone());
     match row.worker_expires_at {
-        Some(expires) if expires > row.now => Why {
-            kind: "running",
+        Some(expires) if expires > row.now => {
+            let expires = rfc3339(expires);
             // Whether the process is alive shows only when its lease ends.
-            summary: format!(
-                "Worker {name} holds it. If it is not heard of before {}, another takes it over.",
-                rfc3339(expires)
-            ),
-            evidence: vec![worker, ("lease until", rfc3339(expires)), since(row)],
-        },
-        expires => Why {
-            kind: "worker_lost",
-            summary: "The worker that held it is gone. Another takes it as soon as the lost \
-                      lease is cleared, within seconds."
-                .to_owned(),
-            evidence: vec![
-                worker,
-                ("lease until", expires.map_or("unknown".to_owned(), rfc3339)),
-            ],
-        },
+            let then = if row.pausing {
+                format!(
+                    "It is to be paused when its visit is over, or if the worker is not heard of \
+                     before {expires}."
+                )
+            } else {
+                format!("If it is not heard of before {expires}, another takes it over.")
+            };
+            Why {
+                kind: "running",
+                summary: format!("Worker {name} holds it. {then}"),
+                evidence: vec![worker, ("lease until", expires), since(row)],
+            }
+        }
+        expires => {
+            let then = if row.pausing {
+                "It is paused"
+            } else {
+                "Another takes it"
+            };
+            Why {
+                kind: "worker_lost",
+                summary: format!(
+                    "The worker that held it is gone. {then} as soon as the lost lease is cleared, \
+                     within seconds."
+                ),
+                evidence: vec![
+                    worker,
+                    ("lease until", expires.map_or("unknown".to_owned(), rfc3339)),
+                ],
+            }
+        }
     }
 }
 

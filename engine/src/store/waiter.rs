@@ -164,12 +164,14 @@ pub(crate) async fn find(
         select
           waiter.gate, waiter.name, waiter.key, waiter.since,
           engine.waiters_ahead(waiter.run_id) as "ahead!",
-          coalesce(
+          -- What is decided about all tenants is not told to one.
+          case when engine.current_tenant() is null or pause.scope = 'tenant' then coalesce(
             pause.paused_by || ': ' || pause.reason,
             breaker.reason,
-            flow_limit.changed_by || ': ' || flow_limit.reason) as reason,
+            flow_limit.changed_by || ': ' || flow_limit.reason)
+          end as reason,
           breaker.probe_at as "probe_at?",
-          flow_limit.name is not null as "is_limit!",
+          flow_limit.name is not null and engine.current_tenant() is null as "is_limit!",
           flow_limit.concurrency as "concurrency?",
           flow_limit.rate as "rate?",
           flow_limit.period_seconds as "period_seconds?",

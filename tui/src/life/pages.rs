@@ -33,7 +33,7 @@ impl Pages {
         let Some(previous) = self.passed.pop() else {
             return false;
         };
-        self.cursor = previous;
+        self.next = std::mem::replace(&mut self.cursor, previous);
         true
     }
 

@@ -831,8 +831,8 @@ pub(super) async fn lift_hold(
     Ok(())
 }
 
-/// Lists the ids of what the audit of acts may name: the tenant's holds, exemptions, subscriptions,
-/// credit notes.
+/// Lists what the audit of acts may be about: the tenant's holds, exemptions, subscriptions, invoices
+/// (their credit notes, too), holds on data, exports, and the tenant by itself or as a scope.
 pub(super) async fn list_subjects(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -842,8 +842,11 @@ pub(super) async fn list_subjects(
         select hold_id::text as "id!" from app.hold where tenant_id = $1 and shard_id = $2
         union select exemption_id::text from app.dunning_exemption where tenant_id = $1 and shard_id = $2
         union select subscription_id::text from app.subscription where tenant_id = $1 and shard_id = $2
-        union select credit_note_id::text from app.credit_note where tenant_id = $1 and shard_id = $2
-        union select $1::text
+        union select invoice_id::text from app.invoice where tenant_id = $1 and shard_id = $2
+        union select hold_id::text from app.data_hold where tenant_id = $1 and shard_id = $2
+        union select export_id::text from app.data_export where tenant_id = $1 and shard_id = $2
+        union select $1::uuid::text
+        union select 'tenant ' || $1::uuid::text
         "#,
         tenant.0,
         tenant.shard().0,

@@ -871,7 +871,8 @@ impl Eraser<'_> {
         let mut counts = Counts::default();
         let mut chunk = Chunk::default();
         if unit.planned.name == own::ACTS {
-            counts.masked = forget::minimise_acts(&mut tx, &self.known.subjects).await?;
+            let subjects = &self.known.subjects;
+            counts.masked = forget::minimise_acts(&mut tx, subject, subjects).await?;
             counts.found = counts.masked;
         } else {
             let mut shelves = Shelf::ALL.into_iter();

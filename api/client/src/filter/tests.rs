@@ -168,11 +168,11 @@ fn attributes_are_read_by_their_type() {
     for (line, expected) in [
         (
             "colour:red",
-            "at character 1: no field \"colour\"; there are workflow, state, status, tenant, key, age, attempt, visit, started, and the attributes cancelled, ends, plan, total",
+            "at character 1: no field \"colour\"; there are workflow, state, status, tenant, key, parent, age, attempt, visit, started, and the attributes cancelled, ends, plan, total",
         ),
         (
             "workflow:dunning plan:x",
-            "at character 18: no field \"plan\"; there are workflow, state, status, tenant, key, age, attempt, visit, started, and no attributes",
+            "at character 18: no field \"plan\"; there are workflow, state, status, tenant, key, parent, age, attempt, visit, started, and no attributes",
         ),
         ("total:3", "at character 1: \"total\" has several types"),
         (

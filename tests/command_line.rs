@@ -1,6 +1,6 @@
 //! The program's verbs for scripts, against a served product: tenants, subscriptions, tokens.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use sqlx::Connection as _;
@@ -49,6 +49,33 @@ async fn tenants_are_found_and_shown_from_a_script() {
     let (done, text) = ask(&app, &["tenant", "show", nobody]);
     assert!(!done && text.contains("no tenant"), "{text}");
     app.finish().await;
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_no_command_with_a_panic() {
+    let mut child = Command::new(tenure())
+        .arg("openapi")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && told.is_empty(), "{told}");
+    // Output that is lost for another reason is no success.
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let output = Command::new(tenure())
+        .arg("openapi")
+        .stdout(full.unwrap())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{told}");
+    assert!(
+        told.starts_with("tenure: cannot write to standard output"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

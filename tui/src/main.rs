@@ -1,6 +1,7 @@
 //! The console's process: flags in, exit code out.
 
 use clap::Parser;
+use std::io::Write as _;
 use std::process::ExitCode;
 use tenure_console::config::Args;
 use tenure_console::{keymap, runner, text};
@@ -9,7 +10,9 @@ use tenure_console::{keymap, runner, text};
 async fn main() -> ExitCode {
     let args = Args::parse();
     if args.keys {
-        print!("{}", keymap::printed());
+        let mut out = std::io::stdout().lock();
+        // A reader that has seen enough and went away is no trouble.
+        let _ = out.write_all(keymap::printed().as_bytes());
         return ExitCode::SUCCESS;
     }
     // It fails only when a provider is installed already, which is as good.

@@ -133,7 +133,7 @@ pub(super) async fn credit(command: CreditCommand) -> anyhow::Result<()> {
             print(&api, &credit, || {
                 print_credit(&credit);
                 if dry_run {
-                    println!("nothing was done: this was a dry run");
+                    outln!("nothing was done: this was a dry run");
                 }
             })
         }
@@ -142,17 +142,17 @@ pub(super) async fn credit(command: CreditCommand) -> anyhow::Result<()> {
 
 fn print_credit(credit: &Credit) {
     if credit.balances.is_empty() {
-        println!("no credit");
+        outln!("no credit");
     }
     for balance in &credit.balances {
-        println!("{balance} {}", Credit::words(balance));
+        outln!("{balance} {}", Credit::words(balance));
     }
     for CreditPays { invoice_id, amount } in &credit.pays {
-        println!("{amount} of it pays invoice {invoice_id}");
+        outln!("{amount} of it pays invoice {invoice_id}");
     }
     for entry in &credit.entries {
         let note = entry.note.as_deref().unwrap_or_default();
-        println!(
+        outln!(
             "{}  {}  {}  {}: {note}",
             rfc3339(entry.created_at),
             entry.amount,
@@ -167,8 +167,8 @@ pub(super) async fn tax(command: TaxCommand) -> anyhow::Result<()> {
         TaxCommand::Show { api, tenant } => {
             let tax = api.client()?.tax(tenant).await?;
             print(&api, &tax, || match &tax {
-                None => println!("no tax"),
-                Some(rate) => println!("{rate}"),
+                None => outln!("no tax"),
+                Some(rate) => outln!("{rate}"),
             })
         }
         TaxCommand::Set {
@@ -209,10 +209,10 @@ async fn change_tax(
     let told = client.change_tax(tenant, &asked, &key).await?;
     print(api, &told, || {
         for line in told.words() {
-            println!("{line}");
+            outln!("{line}");
         }
         if told.dry_run {
-            println!("nothing was done: this was a dry run");
+            outln!("nothing was done: this was a dry run");
         }
     })
 }
@@ -246,7 +246,7 @@ fn print_usage(used: &Usage) {
     let told = used
         .told_percent
         .map_or_else(String::new, |told| format!("  told at {told} %"));
-    println!(
+    outln!(
         "{}  {}{limit}  as of {}{told}",
         used.feature,
         used.level,

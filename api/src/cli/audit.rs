@@ -64,7 +64,7 @@ pub(super) async fn run(command: AuditCommand) -> anyhow::Result<()> {
     let page = args.api.client()?.list_audit(&query).await?;
     print(&args.api, &page, || {
         for line in &page.items {
-            println!("{}", told(line));
+            outln!("{}", told(line));
         }
         if let Some(cursor) = &page.next_cursor {
             eprintln!("There may be more: --cursor {cursor}");

@@ -1,6 +1,6 @@
 //! `tenure backfill`: a change of a product's columns, through the API.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ pub(super) async fn run(command: BackfillCommand) -> anyhow::Result<()> {
             };
             let key = IdempotencyKey::generate();
             let of = api.client()?.start_backfill(&start, &key).await?;
-            print(&api, &of, || println!("{}", line(&of)))
+            print(&api, &of, || outln!("{}", line(&of)))
         }
         BackfillCommand::List { api, cursor } => list(&api, cursor).await,
         BackfillCommand::Show { api, name, watch } => show(&api, &name, watch).await,
@@ -201,7 +201,7 @@ pub(super) async fn run(command: BackfillCommand) -> anyhow::Result<()> {
         BackfillCommand::Resume(args) => act(args, "resume", ActOnBackfill::default()).await,
         BackfillCommand::Reads { api, name, tenant } => {
             let reads = api.client()?.backfill_reads(&name, tenant).await?;
-            print(&api, &reads, || println!("{}", reads.columns))
+            print(&api, &reads, || outln!("{}", reads.columns))
         }
     }
 }
@@ -222,31 +222,36 @@ async fn plan(api: &ApiArgs, file: &Path) -> anyhow::Result<()> {
 
 fn tell_plan(plan: &BackfillPlan) {
     for target in &plan.targets {
-        println!(
+        outln!(
             "{}: {} (data map {})",
-            target.source, target.table, target.map_version
+            target.source,
+            target.table,
+            target.map_version
         );
     }
-    println!(
+    outln!(
         "{} tenants, about {} rows",
-        plan.tenants, plan.estimated_rows
+        plan.tenants,
+        plan.estimated_rows
     );
-    println!(
+    outln!(
         "the fill takes {} to {}, unless it is throttled",
         say_seconds(plan.earliest_seconds),
         say_seconds(plan.latest_seconds)
     );
     for statement in &plan.statements {
-        println!(
+        outln!(
             "\n-- {} at {}\n{};",
-            statement.phase, statement.source, statement.sql
+            statement.phase,
+            statement.source,
+            statement.sql
         );
     }
     for warning in &plan.warnings {
-        println!("\nnote: {warning}");
+        outln!("\nnote: {warning}");
     }
     for obstacle in &plan.obstacles {
-        println!(
+        outln!(
             "\nin the way at {}: {}",
             obstacle.source,
             told(&obstacle.trouble)
@@ -274,7 +279,7 @@ async fn list(api: &ApiArgs, cursor: Option<String>) -> anyhow::Result<()> {
     let page = api.client()?.list_backfills(&filter).await?;
     print(api, &page, || {
         for of in &page.items {
-            println!("{}", line(of));
+            outln!("{}", line(of));
         }
         if let Some(cursor) = &page.next_cursor {
             eprintln!("There may be more: --cursor {cursor}");
@@ -297,24 +302,24 @@ async fn show(api: &ApiArgs, name: &str, watch: bool) -> anyhow::Result<()> {
                 } else {
                     ("", "\n")
                 };
-                print!("{begin}{now}{end}");
-                std::io::stdout().flush()?;
+                out!("{begin}{now}{end}");
+                super::out::flush();
                 before = now;
             }
             tenure_engine::sleep(LOOK_EVERY).await;
             of = client.backfill(name).await?;
         }
         if terminal && !before.is_empty() {
-            println!();
+            outln!();
         }
     }
     print(api, &of, || tell(&of))
 }
 
 fn tell(of: &Backfill) {
-    println!("{}", line(of));
+    outln!("{}", line(of));
     let progress = &of.progress;
-    println!(
+    outln!(
         "{} of {} ranges done, {} held, {} skipped, {} gone; {} rows written",
         progress.finished_ranges,
         progress.ranges,
@@ -325,9 +330,9 @@ fn tell(of: &Backfill) {
     );
     if let Some(wrong) = of.mismatches {
         let since = of.clean_since.map(|since| format!(", clean since {since}"));
-        println!("verified: {wrong} rows wrong{}", since.unwrap_or_default());
+        outln!("verified: {wrong} rows wrong{}", since.unwrap_or_default());
     }
-    println!(
+    outln!(
         "{} % of the tenants read the new columns",
         of.percent_reading
     );
@@ -336,24 +341,24 @@ fn tell(of: &Backfill) {
             status @ ("ended" | "terminated") => status,
             _ => "held",
         };
-        println!("{is}: {}", told(trouble));
+        outln!("{is}: {}", told(trouble));
     }
     for throttle in &progress.throttled {
-        println!("throttled, {} ranges: {}", throttle.ranges, throttle.reason);
+        outln!("throttled, {} ranges: {}", throttle.ranges, throttle.reason);
     }
     if !progress.unseen.is_empty() {
-        println!(
+        outln!(
             "not seen, and so throttling nothing: {}",
             progress.unseen.join(", ")
         );
     }
     if let Some(next) = &of.next {
         match of.refusals.is_empty() {
-            true => println!("{next} may begin: tenure backfill advance {}", of.name),
-            false => println!("{next} is refused: {}", of.refusals.join("; ")),
+            true => outln!("{next} may begin: tenure backfill advance {}", of.name),
+            false => outln!("{next} is refused: {}", of.refusals.join("; ")),
         }
     }
-    println!("by {}: {}", of.started_by, of.reason);
+    outln!("by {}: {}", of.started_by, of.reason);
 }
 
 /// A backfill in one line.
@@ -413,7 +418,7 @@ async fn ranges(
     let page = api.client()?.list_backfill_ranges(name, &filter).await?;
     print(api, &page, || {
         for range in &page.items {
-            println!("{}", range_line(range));
+            outln!("{}", range_line(range));
         }
         if let Some(cursor) = &page.next_cursor {
             eprintln!("There may be more: --cursor {cursor}");
@@ -458,7 +463,7 @@ async fn act(args: ActArgs, verb: &str, with: ActOnBackfill) -> anyhow::Result<(
         } else {
             "accepted"
         };
-        println!("{verb}: {would}\n{}", line(&of));
+        outln!("{verb}: {would}\n{}", line(&of));
     })
 }
 
@@ -476,6 +481,6 @@ async fn act_on_range(args: ActArgs, range: Uuid, verb: &str) -> anyhow::Result<
         .act_on_backfill_range(&args.name, range, verb, &act, &key)
         .await?;
     print(&args.api, &told, || {
-        println!("{verb}: accepted\n{}", range_line(&told))
+        outln!("{verb}: accepted\n{}", range_line(&told))
     })
 }

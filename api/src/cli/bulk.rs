@@ -130,7 +130,7 @@ pub(super) async fn run(command: BulkCommand) -> anyhow::Result<()> {
                 tenure_engine::sleep(LOOK_EVERY).await;
                 bulk = client.bulk_operation(bulk_operation_id).await?;
             }
-            print(&api, &bulk, || println!("{}", told(&bulk)))?;
+            print(&api, &bulk, || outln!("{}", told(&bulk)))?;
             let ended_well = !wait || bulk.status == BulkStatus::Done;
             anyhow::ensure!(ended_well, "the operation is {}", bulk.status.as_str());
             Ok(())
@@ -143,7 +143,7 @@ pub(super) async fn run(command: BulkCommand) -> anyhow::Result<()> {
             let page = api.client()?.list_bulk_operations(&filter).await?;
             print(&api, &page, || {
                 for bulk in &page.items {
-                    println!("{}", told(bulk));
+                    outln!("{}", told(bulk));
                 }
                 tell_more(page.next_cursor.as_deref());
             })
@@ -154,9 +154,9 @@ pub(super) async fn run(command: BulkCommand) -> anyhow::Result<()> {
         } => {
             let bulk = api.client()?.bulk_operation(bulk_operation_id).await?;
             print(&api, &bulk, || {
-                println!("{}", told(&bulk));
-                println!("where {}", bulk.filter);
-                println!("by {}: {}", bulk.actor, bulk.reason);
+                outln!("{}", told(&bulk));
+                outln!("where {}", bulk.filter);
+                outln!("by {}: {}", bulk.actor, bulk.reason);
             })
         }
         BulkCommand::Results {
@@ -174,7 +174,7 @@ pub(super) async fn run(command: BulkCommand) -> anyhow::Result<()> {
             let page = client.list_bulk_results(bulk_operation_id, &filter).await?;
             print(&api, &page, || {
                 for run in &page.items {
-                    println!(
+                    outln!(
                         "{}  {:<8} {:<12} {}  {}",
                         run.run_id,
                         run.outcome.as_str(),
@@ -195,7 +195,7 @@ pub(super) async fn run(command: BulkCommand) -> anyhow::Result<()> {
             let key = IdempotencyKey::generate();
             let client = api.client()?;
             let bulk = client.abort_bulk(bulk_operation_id, &abort, &key).await?;
-            print(&api, &bulk, || println!("{}", told(&bulk)))
+            print(&api, &bulk, || outln!("{}", told(&bulk)))
         }
     }
 }
@@ -213,19 +213,20 @@ async fn prepare(asked: PrepareArgs) -> anyhow::Result<()> {
     let key = IdempotencyKey::generate();
     let bulk = client.prepare_bulk(&prepare, &key).await?;
     print(&asked.api, &bulk, || {
-        println!("{}", told(&bulk));
-        println!(
+        outln!("{}", told(&bulk));
+        outln!(
             "Nothing was done yet. To begin: tenure bulk confirm {} --runs {} --reason …",
-            bulk.bulk_operation_id, bulk.selected
+            bulk.bulk_operation_id,
+            bulk.selected
         );
     })
 }
 
 fn print_verb(verb: &AllowedAction) {
     let args: Vec<String> = verb.args.iter().map(flag).collect();
-    println!("{:<14} {:<20} {}", verb.action, args.join(" "), verb.help);
+    outln!("{:<14} {:<20} {}", verb.action, args.join(" "), verb.help);
     if let Some(reason) = &verb.reason {
-        println!("{:<14} refused: {reason}", "");
+        outln!("{:<14} refused: {reason}", "");
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn run(command: CatalogCommand) -> anyhow::Result<()> {
         CatalogCommand::Check { file } => {
             let entries = catalog::from_value(read(&file)?)
                 .with_context(|| format!("{} is no catalogue", file.display()))?;
-            println!("{} entries, all well formed", entries.len());
+            outln!("{} entries, all well formed", entries.len());
             Ok(())
         }
         CatalogCommand::Plans { api, plan } => {
@@ -131,9 +131,9 @@ fn print_published(published: &CatalogPublished) {
     published.entries.iter().for_each(print_change);
     let new = published.entries.iter().filter(|entry| entry.new).count();
     if published.dry_run {
-        println!("{new} new versions would be published; this was a dry run");
+        outln!("{new} new versions would be published; this was a dry run");
     } else {
-        println!("{new} new versions published");
+        outln!("{new} new versions published");
     }
 }
 
@@ -147,7 +147,7 @@ fn print_change(entry: &CatalogChange) {
         (true, false) => format!("new version: {}", entry.changed.join(", ")),
     };
     let retired = if entry.retired { "  retired" } else { "" };
-    println!("{kind:<7} {key}  {version}{retired}  {what}");
+    outln!("{kind:<7} {key}  {version}{retired}  {what}");
 }
 
 fn print_entry(entry: &CatalogEntry) {
@@ -164,13 +164,13 @@ fn print_entry(entry: &CatalogEntry) {
         Some(prefix) => format!("numbers begin with {prefix}"),
         None => prices.join(", "),
     };
-    println!("{kind:<7} {key}  {version}{retired}  {name}  {prices}");
+    outln!("{kind:<7} {key}  {version}{retired}  {name}  {prices}");
 }
 
 fn print_plan(plan: &Plan) {
     let prices: Vec<String> = plan.prices.iter().map(ToString::to_string).collect();
     let retired = if plan.retired { "  retired" } else { "" };
-    println!(
+    outln!(
         "{}  {}  {}  a {}  version {}{retired}",
         plan.plan,
         plan.name,

@@ -39,14 +39,14 @@ pub(super) fn run(command: CertificateCommand) -> anyhow::Result<ExitCode> {
     match command {
         CertificateCommand::Verify { file, key, json } => return verify(&file, &key, json),
         CertificateCommand::NewKey { name } => {
-            println!(
+            outln!(
                 "{}",
                 LocalSigningKey::generate(&name).map_err(anyhow::Error::msg)?
             );
         }
         CertificateCommand::PublicKey { file } => {
             let key = LocalSigningKey::parse(&read(&file)?).map_err(anyhow::Error::msg)?;
-            println!("{}", key.public());
+            outln!("{}", key.public());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -63,7 +63,7 @@ fn verify(file: &Path, key: &str, as_json: bool) -> anyhow::Result<ExitCode> {
         Ok(verified) => verified,
         Err(broken) => {
             match as_json {
-                true => println!("{}", json!({ "holds": false, "why": broken.to_string() })),
+                true => outln!("{}", json!({ "holds": false, "why": broken.to_string() })),
                 false => eprintln!("it does not hold: {broken}"),
             }
             return Ok(ExitCode::from(3));
@@ -78,15 +78,18 @@ fn verify(file: &Path, key: &str, as_json: bool) -> anyhow::Result<ExitCode> {
             "records": verified.records,
             "tables": verified.tables,
         });
-        println!("{told}");
+        outln!("{told}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!(
+    outln!(
         "it holds: deletion {} of tenant {}, signed with key {}, {} records",
-        verified.deletion, verified.subject, verified.key, verified.records
+        verified.deletion,
+        verified.subject,
+        verified.key,
+        verified.records
     );
     for table in verified.tables {
-        println!(
+        outln!(
             "{:<8} {:<24} {:<9} {:>9} erased {:>7} masked {:>7} kept  {}",
             table.realm,
             table.name,

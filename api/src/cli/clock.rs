@@ -40,7 +40,7 @@ pub(super) async fn run(command: ClockCommand) -> anyhow::Result<()> {
                     TestClockStatus::Ready => "ready",
                     TestClockStatus::Advancing => "advancing",
                 };
-                println!("{}  {status}", rfc3339(clock.now));
+                outln!("{}  {status}", rfc3339(clock.now));
             })
         }
         ClockCommand::Advance {
@@ -55,7 +55,7 @@ pub(super) async fn run(command: ClockCommand) -> anyhow::Result<()> {
                 .advance_test_clock(test_clock, &advance, &key)
                 .await?;
             print(&api, &begun, || {
-                println!("run {} moves it to {}", begun.run_id, rfc3339(begun.target));
+                outln!("run {} moves it to {}", begun.run_id, rfc3339(begun.target));
             })
         }
     }

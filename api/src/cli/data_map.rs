@@ -160,7 +160,7 @@ async fn draft(
         schemas.join(", ")
     );
     let map = data_map::draft(&snapshot, model, &schemas, tenant_column);
-    print!("{}", data_map::print(&map));
+    out!("{}", data_map::print(&map));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -201,7 +201,7 @@ async fn check(file: &PathBuf, product: &ProductArgs, json: bool) -> anyhow::Res
     }
     conn.close().await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        outln!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print_report(&report);
     }
@@ -226,9 +226,10 @@ async fn load(
     let key = IdempotencyKey::generate();
     let loaded = api.client()?.load_data_map(source, &load, &key).await?;
     print(api, &loaded, || {
-        println!(
+        outln!(
             "source {} goes by version {}",
-            loaded.source, loaded.version
+            loaded.source,
+            loaded.version
         );
     })?;
     Ok(ExitCode::SUCCESS)
@@ -241,8 +242,8 @@ fn print_report(report: &Report) {
             .map_or(String::new(), |schema| format!("{schema}."));
         let column = finding.column.as_ref();
         let column = column.map_or(String::new(), |column| format!(".{column}"));
-        println!("{schema}{}{column}: {}", finding.table, finding.detail);
-        println!("  {}", finding.remedy);
+        outln!("{schema}{}{column}: {}", finding.table, finding.detail);
+        outln!("  {}", finding.remedy);
     }
     let slow = match report.slow.len() {
         0 => String::new(),
@@ -250,8 +251,8 @@ fn print_report(report: &Report) {
         many => format!("; no index leads to {many} keys"),
     };
     match report.findings.len() {
-        0 => println!("{} tables, all as the map says{slow}", report.tables),
-        1 => println!("\n1 finding in {} tables{slow}", report.tables),
-        many => println!("\n{many} findings in {} tables{slow}", report.tables),
+        0 => outln!("{} tables, all as the map says{slow}", report.tables),
+        1 => outln!("\n1 finding in {} tables{slow}", report.tables),
+        many => outln!("\n{many} findings in {} tables{slow}", report.tables),
     }
 }

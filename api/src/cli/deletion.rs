@@ -104,7 +104,7 @@ pub(super) async fn run(command: DeletionCommand) -> anyhow::Result<()> {
             print(&api, &made, || {
                 print_deletion(&made);
                 if let Some(link) = &made.export_link {
-                    println!("the export's link, told this once: {link}");
+                    outln!("the export's link, told this once: {link}");
                 }
             })
         }
@@ -122,7 +122,7 @@ pub(super) async fn run(command: DeletionCommand) -> anyhow::Result<()> {
         DeletionCommand::Accept(args) => act(args, "accept").await,
         DeletionCommand::Certificate { api, deletion } => {
             let certificate = api.client()?.deletion_certificate(deletion).await?;
-            println!("{}", serde_json::to_string_pretty(&certificate)?);
+            outln!("{}", serde_json::to_string_pretty(&certificate)?);
             Ok(())
         }
     }
@@ -132,9 +132,9 @@ async fn preview(api: &ApiArgs, tenant: Uuid) -> anyhow::Result<()> {
     let found = api.client()?.preview_deletion(tenant).await?;
     print(api, &found, || {
         found.steps.iter().for_each(print_step);
-        println!("{} live runs would be ended", found.live_runs);
+        outln!("{} live runs would be ended", found.live_runs);
         for obstacle in &found.obstacles {
-            println!("in the way: {obstacle}");
+            outln!("in the way: {obstacle}");
         }
     })
 }
@@ -170,7 +170,7 @@ async fn act(args: ActArgs, verb: &str) -> anyhow::Result<()> {
 
 fn print_deletion(deletion: &Deletion) {
     let due = deletion.due_at.to_rfc3339_opts(SecondsFormat::Secs, true);
-    println!(
+    outln!(
         "{}  tenant {}  {}  due {due}  {}",
         deletion.deletion_id,
         deletion.tenant_id,
@@ -181,8 +181,13 @@ fn print_deletion(deletion: &Deletion) {
 
 fn print_step(step: &DeletionStep) {
     let basis = step.basis.as_deref().unwrap_or_default();
-    println!(
+    outln!(
         "{:<8} {:<24} {:<9} {:>9} erased {:>7} masked {:>7} kept  {basis}",
-        step.realm, step.name, step.action, step.rows, step.masked, step.kept
+        step.realm,
+        step.name,
+        step.action,
+        step.rows,
+        step.masked,
+        step.kept
     );
 }

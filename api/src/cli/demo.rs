@@ -121,7 +121,7 @@ pub(super) async fn play(client: &Client) {
 async fn take_seat(client: &Client, seat: usize) {
     for part in PARTS.iter().cycle().skip(seat).step_by(SEATS) {
         if let Err(error) = act(client, part).await {
-            println!("{} leaves the stage: {error:#}", part.name);
+            outln!("{} leaves the stage: {error:#}", part.name);
         }
         tenure_engine::sleep(BEAT).await;
     }

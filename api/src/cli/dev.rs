@@ -70,7 +70,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
         files.remove_all()?;
     }
     let binaries = args.private.binaries(&files.cluster, args.yes)?;
-    println!(
+    outln!(
         "Postgres   {} ({})",
         binaries.version,
         binaries.bin_dir.display()
@@ -86,11 +86,11 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
         "another `tenure dev` runs on {}; stop it first, or choose another folder with TENURE_HOME",
         home.display()
     );
-    println!("Data       {}", home.display());
+    outln!("Data       {}", home.display());
     let database = migrated(&cluster).await.context(
         "the stored data does not fit this build; `--fresh` throws it away and starts over",
     )?;
-    println!("psql       psql '{}'", cluster.url("tenure"));
+    outln!("psql       psql '{}'", cluster.url("tenure"));
     let result = tokio::select! {
         result = develop(&args, &files, database) => result,
         error = cluster.keep_up() => Err(error),
@@ -106,9 +106,9 @@ async fn develop(args: &DevArgs, files: &Files, database: PgConnectOptions) -> a
     let url = format!("http://{}", listener.local_addr()?);
     let sandbox = start_sandbox(files, &url).await?;
     let running = serve(files, database, listener, &sandbox, args.seal.config()?).await?;
-    println!("API        {url}");
-    println!("Stripe     {} (a sandbox; no real money)", sandbox.url());
-    println!("Mails      {}", files.mails.display());
+    outln!("API        {url}");
+    outln!("Stripe     {} (a sandbox; no real money)", sandbox.url());
+    outln!("Mails      {}", files.mails.display());
 
     let client = Client::new(&url, &token)?;
     let held = if args.once || !files.story.exists() {
@@ -118,13 +118,13 @@ async fn develop(args: &DevArgs, files: &Files, database: PgConnectOptions) -> a
         }
         held
     } else {
-        println!("\nThe story was played before; its tenants are still here.");
+        outln!("\nThe story was played before; its tenants are still here.");
         true
     };
     if !args.once {
         tell_what_to_try(&url, files);
         serve_until_asked_to_stop(args.demo.then_some(&client)).await?;
-        println!("Stopping. Everything is kept; the same command goes on from here.");
+        outln!("Stopping. Everything is kept; the same command goes on from here.");
     }
     running.shutdown().await;
     sandbox.shutdown().await;
@@ -137,7 +137,7 @@ async fn serve_until_asked_to_stop(players: Option<&Client>) -> anyhow::Result<(
     let Some(client) = players else {
         return super::until_asked_to_stop().await;
     };
-    println!("\nCustomers come and go: watch them in the console.");
+    outln!("\nCustomers come and go: watch them in the console.");
     tokio::select! {
         asked = super::until_asked_to_stop() => asked,
         () = demo::play(client) => Ok(()),
@@ -237,7 +237,7 @@ async fn publish_demo(conn: &mut PgConnection) -> anyhow::Result<()> {
 
 fn tell_what_to_try(url: &str, files: &Files) {
     let token = files.token.display();
-    println!(
+    outln!(
         "
 Serving until you press Ctrl-C. What to try next, in another terminal:
 

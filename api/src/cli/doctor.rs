@@ -61,7 +61,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             risks: risks.collect(),
             failovers: &failovers,
         };
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        outln!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&database.hosts(), &risks, &failovers);
     }
@@ -73,16 +73,16 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn print(hosts: &[&str], risks: &[Risk], failovers: &[Failover]) {
-    println!("hosts: {}", hosts.join(", "));
+    outln!("hosts: {}", hosts.join(", "));
     for risk in risks {
-        println!("risk: {}", risk.describe());
+        outln!("risk: {}", risk.describe());
     }
     if risks.is_empty() {
-        println!("the set-up loses no acknowledged commit that Postgres can tell of");
+        outln!("the set-up loses no acknowledged commit that Postgres can tell of");
     }
     for failover in failovers {
         let at = failover.noticed_at;
-        print!(
+        out!(
             "{}  {}  timeline {} to {}: {} of {} commits looked up are gone",
             at.to_rfc3339_opts(SecondsFormat::Secs, true),
             failover.worker,
@@ -92,11 +92,11 @@ fn print(hosts: &[&str], risks: &[Risk], failovers: &[Failover]) {
             failover.checked,
         );
         match failover.first_lost_run {
-            Some(run) => println!(
+            Some(run) => outln!(
                 ", with {} steps and transitions; the first of run {run}",
                 failover.lost_rows
             ),
-            None => println!(),
+            None => outln!(),
         }
     }
 }

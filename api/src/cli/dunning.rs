@@ -80,7 +80,7 @@ pub(super) async fn run(command: PolicyCommand) -> anyhow::Result<()> {
     match command {
         PolicyCommand::Check { file } => {
             check(&file)?;
-            println!("{} fits", file.display());
+            outln!("{} fits", file.display());
             Ok(())
         }
         PolicyCommand::Load {
@@ -123,7 +123,7 @@ async fn list(api: &ApiArgs) -> anyhow::Result<()> {
 async fn show(api: &ApiArgs, policy: Option<String>, version: Option<i32>) -> anyhow::Result<()> {
     let Some(name) = policy else {
         let built_in = serde_json::to_value(Policy::built_in())?;
-        println!("{}", serde_json::to_string_pretty(&built_in)?);
+        outln!("{}", serde_json::to_string_pretty(&built_in)?);
         return Ok(());
     };
     let filter = DunningPolicyFilter {
@@ -135,7 +135,7 @@ async fn show(api: &ApiArgs, policy: Option<String>, version: Option<i32>) -> an
         bail!("policy {name} has no such version");
     };
     let document = serde_json::to_string_pretty(&found.document)?;
-    print(api, &found, || println!("{document}"))
+    print(api, &found, || outln!("{document}"))
 }
 
 async fn assign(args: AssignArgs) -> anyhow::Result<()> {
@@ -215,14 +215,17 @@ fn value(one: &Toml) -> anyhow::Result<Value> {
 
 fn print_policy(policy: &DunningPolicy) {
     let at = policy.loaded_at.to_rfc3339_opts(SecondsFormat::Secs, true);
-    println!(
+    outln!(
         "{} {}  loaded {at}  {}: {}",
-        policy.policy, policy.version, policy.author, policy.reason
+        policy.policy,
+        policy.version,
+        policy.author,
+        policy.reason
     );
 }
 
 fn print_assignment(one: &DunningAssignment) {
-    println!(
+    outln!(
         "{} {} goes by {}  {}: {}",
         one.scope.as_str(),
         one.subject,

@@ -67,7 +67,7 @@ pub(super) async fn show(args: EntitlementsArgs) -> anyhow::Result<()> {
         let one = client.entitlement(args.tenant, feature).await?;
         return print(&args.api, &one, || {
             let has = &one.entitlement;
-            println!("{}  {}  {}", one.feature, has.value, has.because());
+            outln!("{}  {}  {}", one.feature, has.value, has.because());
         });
     }
     let entitled = args.api.client()?.entitlements(args.tenant).await?;
@@ -108,7 +108,7 @@ pub(super) async fn run(command: OverrideCommand) -> anyhow::Result<()> {
             let done = client
                 .clear_override(tenant, &feature, &clear, &key)
                 .await?;
-            print(&api, &done, || println!("cleared {}", done.feature))
+            print(&api, &done, || outln!("cleared {}", done.feature))
         }
     }
 }
@@ -128,11 +128,11 @@ fn instant(at: DateTime<Utc>) -> String {
 
 fn print_entitlements(entitled: &Entitlements) {
     for (feature, one) in &entitled.features {
-        println!("{feature}  {}  {}", one.value, one.because());
+        outln!("{feature}  {}  {}", one.value, one.because());
     }
     match entitled.valid_until {
-        Some(until) => println!("until {}", instant(until)),
-        None => println!("until somebody acts"),
+        Some(until) => outln!("until {}", instant(until)),
+        None => outln!("until somebody acts"),
     }
 }
 
@@ -141,5 +141,5 @@ fn print_override(one: &EntitlementOverride) {
         .expires_at
         .map_or_else(String::new, |at| format!("  until {}", instant(at)));
     let (feature, value, author, reason) = (&one.feature, &one.value, &one.author, &one.reason);
-    println!("{feature}  {value}{until}  {author}: {reason}");
+    outln!("{feature}  {value}{until}  {author}: {reason}");
 }

@@ -58,7 +58,7 @@ pub(super) async fn run(command: ExportCommand) -> anyhow::Result<()> {
             print(&api, &started, || {
                 print_export(&started.export);
                 let link = started.link.as_deref().unwrap_or_default();
-                println!("link, below the API's address, told this once: {link}");
+                outln!("link, below the API's address, told this once: {link}");
             })
         }
         ExportCommand::List { api, tenant } => {
@@ -80,8 +80,13 @@ fn print_export(export: &DataExport) {
     let until = export.expires_at.map_or_else(String::new, |at| {
         format!("  until {}", at.to_rfc3339_opts(SecondsFormat::Secs, true))
     });
-    println!(
+    outln!(
         "{}  {}  {} rows  {} bytes{until}  {}: {}",
-        export.export_id, export.status, export.rows, export.bytes, export.asked_by, export.reason
+        export.export_id,
+        export.status,
+        export.rows,
+        export.bytes,
+        export.asked_by,
+        export.reason
     );
 }

@@ -246,14 +246,16 @@ fn print_limit(limit: &FlowLimit) {
     } else {
         bounds.join(", ")
     };
-    println!(
+    outln!(
         "{}  {bounds}  in use {}  waiting {}",
-        limit.name, limit.in_use, limit.waiting
+        limit.name,
+        limit.in_use,
+        limit.waiting
     );
 }
 
 fn print_pause(pause: &Pause) {
-    println!(
+    outln!(
         "{} {}  since {}  by {}: {}  waiting {}",
         pause.scope.as_str(),
         pause.name,
@@ -265,12 +267,12 @@ fn print_pause(pause: &Pause) {
 }
 
 fn print_weight(weight: &TenantWeight) {
-    println!("{}  {}", weight.tenant_id, weight.weight);
+    outln!("{}  {}", weight.tenant_id, weight.weight);
 }
 
 fn print_breaker(breaker: &Breaker) {
     let forced = if breaker.forced { ", by hand" } else { "" };
-    println!(
+    outln!(
         "{}  {}{forced}  since {}  waiting {}  {}",
         breaker.name,
         breaker.state,

@@ -107,7 +107,7 @@ pub(super) async fn run(command: InvoiceCommand) -> anyhow::Result<()> {
         InvoiceCommand::Page { one } => {
             let client = one.api.client()?;
             let page = client.invoice_page(one.tenant, one.invoice_id).await?;
-            print(&one.api, &page, || println!("{page}"))
+            print(&one.api, &page, || outln!("{page}"))
         }
         InvoiceCommand::Collect(args) => act(args, "collect").await,
         InvoiceCommand::Void(args) => act(args, "void").await,
@@ -126,7 +126,7 @@ pub(super) async fn run(command: InvoiceCommand) -> anyhow::Result<()> {
 }
 
 fn print_dispute(dispute: &Dispute) {
-    println!(
+    outln!(
         "{}  {}  {}  fee {}  {}  invoice {}",
         dispute.dispute_id,
         dispute.standing,
@@ -151,11 +151,11 @@ async fn act(args: ActArgs, verb: &str) -> anyhow::Result<()> {
         .await?;
     print(&one.api, &told, || {
         for line in told.words() {
-            println!("{line}");
+            outln!("{line}");
         }
         match &told.signal_id {
-            Some(signal) => println!("sent {signal} to run {}", told.run_id),
-            None => println!("nothing was done: this was a dry run"),
+            Some(signal) => outln!("sent {signal} to run {}", told.run_id),
+            None => outln!("nothing was done: this was a dry run"),
         }
     })
 }
@@ -184,10 +184,10 @@ async fn give(args: GiveArgs, refund: bool) -> anyhow::Result<()> {
     let given = client.give_credit_note(tenant, id, &note, &key).await?;
     print(&one.api, &given, || {
         for line in given.words() {
-            println!("{line}");
+            outln!("{line}");
         }
         if dry_run {
-            println!("nothing was done: this was a dry run");
+            outln!("nothing was done: this was a dry run");
         }
     })
 }
@@ -203,7 +203,7 @@ const fn status(status: InvoiceStatus) -> &'static str {
 }
 
 fn print_line(invoice: &Invoice) {
-    println!(
+    outln!(
         "{}  {}  {}  {}  due {}  {} to {}",
         invoice.invoice_id,
         invoice.number.as_deref().unwrap_or("no number"),
@@ -220,10 +220,10 @@ fn print_detail(found: &InvoiceDetail) {
     print_line(invoice);
     if let Some(seller) = &found.seller {
         let address = seller.address.join(", ");
-        println!("issued by {}, {address}, {}", seller.name, seller.country);
+        outln!("issued by {}, {address}, {}", seller.name, seller.country);
     }
     for line in &found.lines {
-        println!(
+        outln!(
             "  {} x {} at {}: {} ({} of {})",
             line.quantity,
             line.description,
@@ -233,22 +233,29 @@ fn print_detail(found: &InvoiceDetail) {
             line.units_of
         );
     }
-    println!(
+    outln!(
         "subtotal {}, discount {}, tax {}, credited {}",
-        invoice.subtotal, invoice.discount, invoice.tax, invoice.credited
+        invoice.subtotal,
+        invoice.discount,
+        invoice.tax,
+        invoice.credited
     );
     for words in invoice.balance_words() {
-        println!("{words}");
+        outln!("{words}");
     }
     if let Some(paid) = invoice.paid_at {
-        println!("paid {}", rfc3339(paid));
+        outln!("paid {}", rfc3339(paid));
     }
-    println!("{} payments were tried", invoice.attempts);
+    outln!("{} payments were tried", invoice.attempts);
 }
 
 fn print_note(note: &CreditNote) {
-    println!(
+    outln!(
         "{}  {}  of invoice {}  {}: {}",
-        note.number, note.total, note.invoice_id, note.author, note.reason
+        note.number,
+        note.total,
+        note.invoice_id,
+        note.author,
+        note.reason
     );
 }

@@ -206,7 +206,7 @@ pub(super) async fn run(command: KeepCommand) -> anyhow::Result<()> {
             let key = IdempotencyKey::generate();
             let client = api.client()?;
             let lifted = client.lift_data_hold(tenant, hold_id, &lift, &key).await?;
-            print(&api, &lifted, || println!("lifted {}", lifted.hold_id))
+            print(&api, &lifted, || outln!("lifted {}", lifted.hold_id))
         }
     }
 }
@@ -244,7 +244,7 @@ async fn follow(
     no_wait: bool,
 ) -> anyhow::Result<()> {
     if no_wait {
-        return print(api, job, || println!("run {}", job.run_id));
+        return print(api, job, || outln!("run {}", job.run_id));
     }
     loop {
         let run = client.run(job.run_id).await?;
@@ -261,7 +261,7 @@ async fn follow(
 }
 
 fn print_run(run: &RunDetail) {
-    println!(
+    outln!(
         "run {}  {}  {}",
         run.summary.run_id,
         run.summary.status.as_str(),
@@ -275,12 +275,12 @@ fn print_run(run: &RunDetail) {
     let tables = tables.or_else(|| state["of"].get("done"));
     for (table, came) in tables.and_then(Value::as_object).into_iter().flatten() {
         let fields: Vec<String> = numbers("", came);
-        println!("{table:<28} {}", fields.join("  "));
+        outln!("{table:<28} {}", fields.join("  "));
     }
     if let Some(why) = run.data[&run.summary.state].get("why") {
         let text = |name: &str| why.get(name).and_then(Value::as_str).unwrap_or_default();
-        println!("halted: {}: {}", text("code"), text("detail"));
-        println!("  tenure run signal {} --help", run.summary.run_id);
+        outln!("halted: {}: {}", text("code"), text("detail"));
+        outln!("  tenure run signal {} --help", run.summary.run_id);
     }
 }
 
@@ -321,12 +321,15 @@ async fn hold(args: HoldArgs) -> anyhow::Result<()> {
 }
 
 fn print_policy(policy: &KeepingPolicy) {
-    println!(
+    outln!(
         "{} version {}  {}: {}",
-        policy.source, policy.version, policy.author, policy.reason
+        policy.source,
+        policy.version,
+        policy.author,
+        policy.reason
     );
     let document = serde_json::to_string_pretty(&policy.document);
-    println!("{}", document.unwrap_or_default());
+    outln!("{}", document.unwrap_or_default());
 }
 
 fn print_hold(hold: &DataHold) {
@@ -340,13 +343,16 @@ fn print_hold(hold: &DataHold) {
         (None, Some(at)) => format!("until {}", instant(at)),
         (None, None) => "until it is lifted".to_owned(),
     };
-    println!(
+    outln!(
         "{}  {}  {what}  {until}  {}: {}",
-        hold.hold_id, hold.case, hold.author, hold.reason
+        hold.hold_id,
+        hold.case,
+        hold.author,
+        hold.reason
     );
     match hold.rows {
-        Some(0) => println!("  it holds no row now"),
-        Some(rows) => println!("  it holds {rows} rows now"),
+        Some(0) => outln!("  it holds no row now"),
+        Some(rows) => outln!("  it holds {rows} rows now"),
         None => {}
     }
 }
@@ -357,9 +363,13 @@ fn print_archive(archive: &DataArchive) {
         (None, Some(at)) => format!("can be restored until {}", instant(at)),
         (None, None) => "stays".to_owned(),
     };
-    println!(
+    outln!(
         "{}  {:<24} {:>8} rows {:>12} bytes  {}  {until}",
-        archive.archive_id, archive.table, archive.rows, archive.bytes, archive.status
+        archive.archive_id,
+        archive.table,
+        archive.rows,
+        archive.bytes,
+        archive.status
     );
 }
 

@@ -60,7 +60,7 @@ pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
         KeyCommand::New { name } => {
             let pair = LocalMasterKey::generate(&name);
             LocalMasterKey::parse(&pair).map_err(anyhow::Error::msg)?;
-            println!("{pair}");
+            outln!("{pair}");
             Ok(())
         }
         KeyCommand::List { api, tenant } => {
@@ -106,7 +106,7 @@ pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
                 }
             }
             let done = tenure_client::KeysRewrapped { rewrapped: total };
-            print(&api, &done, || println!("{total} keys wrapped anew"))
+            print(&api, &done, || outln!("{total} keys wrapped anew"))
         }
     }
 }
@@ -114,7 +114,7 @@ pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
 fn show(api: &ApiArgs, keys: &Vec<DataKey>) -> anyhow::Result<()> {
     print(api, keys, || {
         if keys.is_empty() {
-            println!("nothing of the tenant is sealed");
+            outln!("nothing of the tenant is sealed");
         }
         keys.iter().for_each(print_key);
     })
@@ -127,5 +127,5 @@ fn print_key(key: &DataKey) {
         None => format!("seals from {}", time(key.usable_at)),
     };
     let (version, master) = (key.version, &key.master_key);
-    println!("version {version}  under {master}  {state}");
+    outln!("version {version}  under {master}  {state}");
 }

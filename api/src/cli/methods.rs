@@ -59,7 +59,7 @@ pub(super) async fn run(command: MethodsCommand) -> anyhow::Result<()> {
                         .expires_on
                         .map_or_else(String::new, |day| format!("  until {day}"));
                     let (brand, last4, id) = (&one.brand, &one.last4, &one.provider_id);
-                    println!("{place}  {brand} {last4}  {id}{until}");
+                    outln!("{place}  {brand} {last4}  {id}{until}");
                 }
             })
         }
@@ -103,6 +103,6 @@ pub(super) async fn run(command: MethodsCommand) -> anyhow::Result<()> {
 
 fn print_sent(api: &ApiArgs, sent: &SignalAccepted) -> anyhow::Result<()> {
     print(api, sent, || {
-        println!("sent {} to run {}", sent.signal_id, sent.run_id);
+        outln!("sent {} to run {}", sent.signal_id, sent.run_id);
     })
 }

@@ -36,13 +36,13 @@ pub(super) async fn run(command: MigrateCommand) -> anyhow::Result<()> {
             let mut conn = connect(&database).await?;
             wait_for_others(&mut conn).await?;
             MIGRATOR.run(&mut conn).await?;
-            println!("the schema is at version {}", newest());
+            outln!("the schema is at version {}", newest());
         }
         MigrateCommand::Down { database, to } => {
             let mut conn = connect(&database).await?;
             wait_for_others(&mut conn).await?;
             MIGRATOR.undo(&mut conn, to).await?;
-            println!("the schema is at version {to}");
+            outln!("the schema is at version {to}");
         }
         MigrateCommand::Status(database) => {
             let mut conn = connect(&database).await?;
@@ -56,9 +56,11 @@ pub(super) async fn run(command: MigrateCommand) -> anyhow::Result<()> {
                 } else {
                     "pending"
                 };
-                println!(
+                outln!(
                     "{:>4}  {:<10}  {}",
-                    migration.version, state, migration.description
+                    migration.version,
+                    state,
+                    migration.description
                 );
             }
         }

@@ -1,5 +1,7 @@
 //! The command line: one file a command.
 
+#[macro_use]
+mod out;
 mod account;
 mod audit;
 mod backfill;
@@ -177,7 +179,7 @@ pub async fn run(line: impl IntoIterator<Item = OsString>) -> anyhow::Result<Exi
     match asked(line.into_iter().collect())? {
         Asked::Run(cli) => execute(*cli).await,
         Asked::PrintConfig(toml) => {
-            print!("{toml}");
+            out!("{toml}");
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -276,11 +278,11 @@ async fn execute_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::run(command).await?,
         Command::Postgres(command) => postgres::run(command).await?,
         Command::Bench(command) => postgres::bench(command).await?,
-        Command::Openapi => println!("{}", crate::openapi().to_pretty_json()?),
+        Command::Openapi => outln!("{}", crate::openapi().to_pretty_json()?),
         Command::Configuration => {
             let mut root = Cli::command();
             root.build();
-            print!("{}", settings::reference(&root));
+            out!("{}", settings::reference(&root));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -67,10 +67,10 @@ pub(super) async fn run(command: NoticeCommand) -> anyhow::Result<()> {
             let kept = api.client()?.mail(tenant, notice).await?;
             return print(&api, &kept, || {
                 if html {
-                    println!("{}", kept.body_html);
+                    outln!("{}", kept.body_html);
                 } else {
                     tell(&kept.mail, true);
-                    println!("told once as {}", kept.dedupe_key);
+                    outln!("told once as {}", kept.dedupe_key);
                 }
             });
         }
@@ -88,9 +88,9 @@ pub(super) async fn run(command: NoticeCommand) -> anyhow::Result<()> {
     let preview = api.client()?.preview_notice(&filter).await?;
     print(&api, &preview, || {
         if html {
-            println!("{}", preview.html);
+            outln!("{}", preview.html);
         } else {
-            print!("{}\n\n{}", preview.subject, preview.text);
+            out!("{}\n\n{}", preview.subject, preview.text);
         }
     })
 }
@@ -128,10 +128,10 @@ fn tell(mail: &Mail, text: bool) {
         _ => "queued".to_owned(),
     };
     let (id, kind, to) = (mail.notice_id, &mail.kind, &mail.to);
-    println!("{id}  {status}  {kind}  to {to}  {}", mail.subject);
+    outln!("{id}  {status}  {kind}  to {to}  {}", mail.subject);
     if text {
         for line in mail.body_text.lines() {
-            println!("    {line}");
+            outln!("    {line}");
         }
     }
 }

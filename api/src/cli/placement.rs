@@ -162,7 +162,7 @@ pub(super) async fn run(command: PlacementCommand) -> anyhow::Result<()> {
                     let version = one
                         .map_version
                         .map(|version| format!("  version {version}"));
-                    println!("{}  {model}{}", one.source, version.unwrap_or_default());
+                    outln!("{}  {model}{}", one.source, version.unwrap_or_default());
                 }
             })
         }
@@ -180,7 +180,7 @@ pub(super) async fn run(command: PlacementCommand) -> anyhow::Result<()> {
             print(&api, &page, || {
                 page.items.iter().for_each(print_placement);
                 if let Some(cursor) = &page.next_cursor {
-                    println!("more: --cursor {cursor}");
+                    outln!("more: --cursor {cursor}");
                 }
             })
         }
@@ -287,7 +287,7 @@ async fn migrations(api: &ApiArgs, version: Option<String>) -> anyhow::Result<()
             let tenant = one.tenant_id.map(|tenant| format!("  {tenant}"));
             let detail = one.detail.as_ref().map(|detail| format!("  {detail}"));
             let (tenant, detail) = (tenant.unwrap_or_default(), detail.unwrap_or_default());
-            println!("{outcome:<8} {} {}{tenant}{detail}", one.source, one.place);
+            outln!("{outcome:<8} {} {}{tenant}{detail}", one.source, one.place);
         }
     })
 }
@@ -319,7 +319,7 @@ fn print_placement(one: &Placement) {
         .map(|other| format!(", {leads} {}", told(other)));
     let run = one.run_id.map(|run| format!("  run {run}"));
     let (other, run) = (other.unwrap_or_default(), run.unwrap_or_default());
-    println!(
+    outln!(
         "{}  {status:<12} {}{other}{run}",
         one.tenant_id,
         told(&one.place)
@@ -335,5 +335,5 @@ fn print_migration(one: &ProductMigration) {
         run_id,
         ..
     } = one;
-    println!("{version}  applied {applied}, pending {pending}, refused {refused}  run {run_id}");
+    outln!("{version}  applied {applied}, pending {pending}, refused {refused}  run {run_id}");
 }

@@ -68,7 +68,7 @@ pub(super) async fn run(args: PlanDeployArgs) -> anyhow::Result<ExitCode> {
             build: &registry.versions(),
             groups: &plan.groups,
         };
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        outln!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&plan, strands);
     }
@@ -92,9 +92,11 @@ fn print(plan: &Plan, strands: bool) {
     let workflow = wide(|group| group.workflow.len(), "WORKFLOW".len());
     let state = wide(|group| group.state.len(), "STATE".len());
     let verdict = wide(|group| group.verdict.as_str().len(), "VERDICT".len());
-    println!(
+    outln!(
         "{:<workflow$}  VERSION  {:<state$}       RUNS  {:<verdict$}  REASON",
-        "WORKFLOW", "STATE", "VERDICT"
+        "WORKFLOW",
+        "STATE",
+        "VERDICT"
     );
     for group in &plan.groups {
         let line = format!(
@@ -106,12 +108,12 @@ fn print(plan: &Plan, strands: bool) {
             group.verdict.as_str(),
             group.reason.as_deref().unwrap_or_default()
         );
-        println!("{}", line.trim_end());
+        outln!("{}", line.trim_end());
         for run in &group.run_ids {
-            println!("  {run}");
+            outln!("  {run}");
         }
     }
-    println!(
+    outln!(
         "\n{}",
         if strands {
             "This build would strand runs."

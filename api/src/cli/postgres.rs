@@ -58,7 +58,7 @@ impl PrivateArgs {
             Ok(found) => Ok(found),
             Err(error) if self.pg_bin.is_some() || wanted.is_some() => Err(error),
             Err(_) if may_fetch => {
-                println!("No Postgres 15 to 18 is here; fetching one.");
+                outln!("No Postgres 15 to 18 is here; fetching one.");
                 fetch(&cache)
             }
             Err(error) => Err(error.context("say --yes to have one fetched")),

@@ -120,7 +120,7 @@ pub(super) async fn run(command: RetentionCommand) -> anyhow::Result<()> {
             let lift = LiftLegalHold { reason };
             let key = IdempotencyKey::generate();
             let lifted = api.client()?.lift_legal_hold(hold_id, &lift, &key).await?;
-            print(&api, &lifted, || println!("lifted {}", lifted.hold_id))
+            print(&api, &lifted, || outln!("lifted {}", lifted.hold_id))
         }
     }
 }
@@ -155,7 +155,7 @@ fn print_policy(policy: &RetentionPolicy) {
         (Some(by), Some(reason)) => format!("  {by}: {reason}"),
         _ => String::new(),
     };
-    println!("{:<14} {what}{whence}", policy.workflow);
+    outln!("{:<14} {what}{whence}", policy.workflow);
 }
 
 fn print_hold(hold: &LegalHold) {
@@ -164,9 +164,11 @@ fn print_hold(hold: &LegalHold) {
         None => format!("tenant {}", hold.tenant_id),
     };
     let since = hold.since.to_rfc3339_opts(SecondsFormat::Secs, true);
-    println!(
+    outln!(
         "{}  {whom}  since {since}  {}: {}",
-        hold.hold_id, hold.author, hold.reason
+        hold.hold_id,
+        hold.author,
+        hold.reason
     );
 }
 
@@ -175,6 +177,6 @@ pub(super) fn show_archived(file: &Path, run_id: Uuid) -> anyhow::Result<()> {
     let found: Option<Value> = archive::find(file, RunId(run_id))
         .with_context(|| format!("cannot read {}", file.display()))?;
     let found = found.with_context(|| format!("{} has no run {run_id}", file.display()))?;
-    println!("{}", serde_json::to_string_pretty(&found)?);
+    outln!("{}", serde_json::to_string_pretty(&found)?);
     Ok(())
 }

@@ -189,14 +189,14 @@ pub(super) async fn run(command: ScheduleCommand) -> anyhow::Result<()> {
             let done = client
                 .run_schedule_now(args.schedule_id, &act, &key)
                 .await?;
-            print(&args.api, &done, || println!("started run {}", done.run_id))
+            print(&args.api, &done, || outln!("started run {}", done.run_id))
         }
         ScheduleCommand::Delete(args) => {
             let (client, act) = (args.api.client()?, args.act().await?);
             let key = IdempotencyKey::generate();
             let done = client.delete_schedule(args.schedule_id, &act, &key).await?;
             print(&args.api, &done, || {
-                println!("deleted {}; its runs stay", done.schedule_id);
+                outln!("deleted {}; its runs stay", done.schedule_id);
             })
         }
     }
@@ -248,7 +248,7 @@ fn print_line(schedule: &Schedule) {
         None if schedule.paused => "paused".to_owned(),
         None => "nothing follows".to_owned(),
     };
-    println!(
+    outln!(
         "{}  {}  {}  {:?} {}  revision {}  {next}",
         schedule.schedule_id,
         schedule.name,
@@ -262,17 +262,17 @@ fn print_line(schedule: &Schedule) {
 fn print_detail(found: &ScheduleDetail) {
     let schedule = &found.schedule;
     print_line(schedule);
-    println!(
+    outln!(
         "overlap {}, catch-up {}, jitter up to {} s",
         schedule.overlap.as_str(),
         schedule.catch_up.as_str(),
         schedule.jitter_seconds,
     );
     for slot in &found.coming {
-        println!("  coming {}", rfc3339(*slot));
+        outln!("  coming {}", rfc3339(*slot));
     }
     for slot in &found.slots {
-        println!("  {}", describe(slot));
+        outln!("  {}", describe(slot));
     }
 }
 

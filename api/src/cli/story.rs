@@ -46,7 +46,7 @@ fn day(year: i32, month: u32, day: u32) -> DateTime<Utc> {
 
 impl<'a> Story<'a> {
     async fn begin(client: &'a Client, sandbox: &'a SandboxHandle) -> anyhow::Result<Self> {
-        println!("\nThe story, on a test clock in Europe/Berlin:\n");
+        outln!("\nThe story, on a test clock in Europe/Berlin:\n");
         let new = NewTenant {
             name: "Ada's Bakery".to_owned(),
             email: "ada@bakery.example".to_owned(),
@@ -198,7 +198,7 @@ impl<'a> Story<'a> {
 
     fn end(&self) -> bool {
         let held = self.facts - self.broken;
-        println!("\n{held} of {} facts held.", self.facts);
+        outln!("\n{held} of {} facts held.", self.facts);
         self.broken == 0
     }
 
@@ -210,7 +210,7 @@ impl<'a> Story<'a> {
             .with_timezone(&chrono_tz::Europe::Berlin)
             .format("%d %b %Y");
         let sign = if held { "ok " } else { "NOT" };
-        println!("  {sign}  {date}  {what}");
+        outln!("  {sign}  {date}  {what}");
     }
 
     async fn subscription(&self) -> anyhow::Result<Subscription> {

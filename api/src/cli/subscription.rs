@@ -234,7 +234,7 @@ async fn undo(one: OneArgs, intent: &str, reason: Option<String>) -> anyhow::Res
     let (undo, id) = (UndoIntent { intent, reason }, one.subscription_id);
     let sent = client.undo_intent(one.tenant, id, &undo, &key).await?;
     print(&one.api, &sent, || {
-        println!("sent {} to run {}", sent.signal_id, sent.run_id);
+        outln!("sent {} to run {}", sent.signal_id, sent.run_id);
     })
 }
 
@@ -333,38 +333,41 @@ async fn tell(api: &ApiArgs, tenant: Uuid, told: &SubscriptionAct) -> anyhow::Re
     let zone = calendar::zone(&tenant.zone)?;
     print(api, told, || {
         for line in told.words(&zone) {
-            println!("{line}");
+            outln!("{line}");
         }
         match (&told.signal_id, told.run_id) {
-            (Some(signal), Some(run)) => println!("sent {signal} to run {run}"),
-            _ => println!("nothing was done: this was a dry run"),
+            (Some(signal), Some(run)) => outln!("sent {signal} to run {run}"),
+            _ => outln!("nothing was done: this was a dry run"),
         }
     })
 }
 
 fn print_detail(found: &SubscriptionDetail) {
     print_line(&found.subscription);
-    println!("run {}", found.subscription.run_id);
+    outln!("run {}", found.subscription.run_id);
     for item in &found.items {
-        println!(
+        outln!(
             "has {} x {} at {}",
-            item.quantity, item.name, item.unit_price
+            item.quantity,
+            item.name,
+            item.unit_price
         );
     }
     for intent in &found.intents {
         let kind = serde_json::to_value(intent.kind).unwrap_or_default();
         let kind = kind.as_str().unwrap_or_default().replace('_', " ");
-        println!("will {kind} {}", rfc3339(intent.at));
+        outln!("will {kind} {}", rfc3339(intent.at));
     }
     if let Some(next) = &found.successor {
         let at = rfc3339(next.at);
-        println!(
+        outln!(
             "its plan is retired: moves to {} at {} {at}",
-            next.name, next.price
+            next.name,
+            next.price
         );
     }
     if let Some(plan) = &found.succeeds {
-        println!("was moved here when {plan} was retired");
+        outln!("was moved here when {plan} was retired");
     }
 }
 
@@ -378,7 +381,7 @@ fn print_line(subscription: &Subscription) {
         (SubscriptionStatus::Ending, _) => when("ends", subscription.cancel_at),
         _ => when("period until", subscription.period_end),
     };
-    println!(
+    outln!(
         "{}  {}  {}  {}  {until}",
         subscription.subscription_id,
         subscription.plan,

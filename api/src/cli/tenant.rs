@@ -275,7 +275,7 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
             let page = api.client()?.list_tenants(&filter).await?;
             print(&api, &page, || {
                 for tenant in &page.items {
-                    println!("{}  {}  <{}>", tenant.tenant_id, tenant.name, tenant.email);
+                    outln!("{}  {}  <{}>", tenant.tenant_id, tenant.name, tenant.email);
                 }
                 if let Some(cursor) = &page.next_cursor {
                     eprintln!("There may be more: --cursor {cursor}");
@@ -292,7 +292,7 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
             print(&api, &tenant, || {
                 print_detail(&tenant);
                 if let Some(now) = clock {
-                    println!("its test clock stands at {}", rfc3339(now));
+                    outln!("its test clock stands at {}", rfc3339(now));
                 }
             })
         }
@@ -309,7 +309,7 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
             let (client, key) = (api.client()?, IdempotencyKey::generate());
             let sent = client.attach_payment_method(tenant, &attach, &key).await?;
             print(&api, &sent, || {
-                println!("sent {} to run {}", sent.signal_id, sent.run_id);
+                outln!("sent {} to run {}", sent.signal_id, sent.run_id);
             })
         }
         TenantCommand::Zone(args) => change_zone(args).await,
@@ -355,10 +355,10 @@ async fn change_zone(args: ZoneArgs) -> anyhow::Result<()> {
     let after = calendar::zone(&told.zone)?;
     print(&args.api, &told, || {
         for line in told.words(&before, &after) {
-            println!("{line}");
+            outln!("{line}");
         }
         if told.signal_id.is_none() {
-            println!("nothing was done: this was a dry run");
+            outln!("nothing was done: this was a dry run");
         }
     })
 }
@@ -375,10 +375,10 @@ async fn change_legal_entity(args: LegalEntityArgs) -> anyhow::Result<()> {
         .await?;
     print(&args.api, &told, || {
         for line in told.words() {
-            println!("{line}");
+            outln!("{line}");
         }
         if told.dry_run {
-            println!("nothing was done: this was a dry run");
+            outln!("nothing was done: this was a dry run");
         }
     })
 }
@@ -429,7 +429,7 @@ fn print_debt(debt: &Debt) {
     let since = debt
         .since
         .map_or_else(String::new, |at| format!(" since {}", instant(at)));
-    println!(
+    outln!(
         "{}  {}  {}{since}",
         debt.currency,
         debt.state.as_str(),
@@ -437,16 +437,16 @@ fn print_debt(debt: &Debt) {
     );
     for unpaid in &debt.unpaid {
         let (invoice, of) = (unpaid.invoice_id, unpaid.subscription_id);
-        println!("  {}  invoice {invoice}  subscription {of}", unpaid.total);
+        outln!("  {}  invoice {invoice}  subscription {of}", unpaid.total);
         if let Some(whom) = &unpaid.waits_for {
             let since = unpaid
                 .waits_since
                 .map(|at| format!(" since {}", instant(at)));
-            println!("    waits for the {whom}{}", since.unwrap_or_default());
+            outln!("    waits for the {whom}{}", since.unwrap_or_default());
         }
     }
     if let Some(last) = &debt.last_decline {
-        println!(
+        outln!(
             "  declined {}  {} ({})",
             instant(last.at),
             last.code,
@@ -463,15 +463,15 @@ fn print_debt(debt: &Debt) {
     ];
     for (what, at) in coming {
         if let Some(at) = at {
-            println!("  {what} {}", instant(at));
+            outln!("  {what} {}", instant(at));
         }
     }
     match (&debt.policy, debt.policy_version) {
-        (Some(policy), Some(version)) => println!("  policy {policy} {version}"),
-        _ => println!("  policy built in"),
+        (Some(policy), Some(version)) => outln!("  policy {policy} {version}"),
+        _ => outln!("  policy built in"),
     }
     if let Some(exemption) = &debt.exemption {
-        print!("  exempt ");
+        out!("  exempt ");
         print_exemption(exemption);
     }
 }
@@ -480,7 +480,7 @@ fn print_exemption(exemption: &DunningExemption) {
     let of = exemption.currency.as_deref().unwrap_or("all");
     let until = instant(exemption.ends_at);
     let (author, reason) = (&exemption.author, &exemption.reason);
-    println!(
+    outln!(
         "{}  {of}  until {until}  {author}: {reason}",
         exemption.exemption_id
     );
@@ -490,7 +490,7 @@ fn print_exemption(exemption: &DunningExemption) {
         &exemption.lift_reason,
     );
     if let (Some(at), Some(by), Some(reason)) = parts {
-        println!("  lifted {}  {by}: {reason}", instant(at));
+        outln!("  lifted {}  {by}: {reason}", instant(at));
     }
 }
 
@@ -547,7 +547,7 @@ async fn place(args: PlaceArgs) -> anyhow::Result<()> {
 }
 
 fn print_holds(holds: &Holds) {
-    println!("service {}", holds.service.as_str());
+    outln!("service {}", holds.service.as_str());
     holds.holds.iter().for_each(print_hold);
 }
 
@@ -568,7 +568,7 @@ fn print_hold(hold: &Hold) {
     let until = hold
         .ends_at
         .map_or_else(String::new, |at| format!(" until {}", instant(at)));
-    println!(
+    outln!(
         "{}  {}  {whom}  blocks {}  from {}{until}  {}: {}",
         hold.hold_id,
         hold.kind.as_str(),
@@ -579,32 +579,34 @@ fn print_hold(hold: &Hold) {
     );
     if let (Some(at), Some(by), Some(reason)) = (hold.lifted_at, &hold.lifted_by, &hold.lift_reason)
     {
-        println!("  lifted {}  {by}: {reason}", instant(at));
+        outln!("  lifted {}  {by}: {reason}", instant(at));
     }
 }
 
 fn print_detail(tenant: &Tenant) {
-    println!("{}  {}  <{}>", tenant.tenant_id, tenant.name, tenant.email);
-    println!(
+    outln!("{}  {}  <{}>", tenant.tenant_id, tenant.name, tenant.email);
+    outln!(
         "dates in {}, since {}, on shard {}",
         tenant.zone,
         rfc3339(tenant.created_at),
         tenant.shard_id
     );
     if let Some(legal_entity) = &tenant.legal_entity {
-        println!("legal entity {legal_entity} issues its invoices");
+        outln!("legal entity {legal_entity} issues its invoices");
     }
     if let Some(customer) = &tenant.provider_customer_id {
-        println!("the payment provider calls it {customer}");
+        outln!("the payment provider calls it {customer}");
     }
     match &tenant.default_payment_method {
-        Some(card) => println!(
+        Some(card) => outln!(
             "pays with {} {} ({})",
-            card.brand, card.last4, card.provider_id
+            card.brand,
+            card.last4,
+            card.provider_id
         ),
-        None => println!("has no payment method"),
+        None => outln!("has no payment method"),
     }
     if let Some(error) = &tenant.payment_method_error {
-        println!("the payment method that was given last was refused: {error}");
+        outln!("the payment method that was given last was refused: {error}");
     }
 }

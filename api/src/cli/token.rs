@@ -75,7 +75,7 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
             tenure_workflows::as_control(&mut tx).await?;
             let token = auth::create(&mut tx, &new).await?;
             tx.commit().await?;
-            println!("{token}");
+            outln!("{token}");
         }
         TokenCommand::List(database) => {
             let mut conn = connect(&database).await?;
@@ -89,7 +89,7 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
                 let sees = row
                     .tenant_id
                     .map_or("all tenants".to_owned(), |id| id.to_string());
-                println!(
+                outln!(
                     "{}  {:<8}  {ended} {ends}  {sees}  {}",
                     row.token_id,
                     row.role.as_str(),
@@ -109,12 +109,12 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<()> {
             let token = auth::rotate(&mut tx, token_id, days, overlap_hours).await?;
             let token = token.with_context(|| no_such(token_id))?;
             tx.commit().await?;
-            println!("{token}");
+            outln!("{token}");
         }
         TokenCommand::Revoke { database, token_id } => {
             let mut conn = connect(&database).await?;
             anyhow::ensure!(auth::revoke(&mut conn, token_id).await?, no_such(token_id));
-            println!("revoked {token_id}");
+            outln!("revoked {token_id}");
         }
     }
     Ok(())

@@ -52,7 +52,7 @@ fn tell(event: &WebhookEvent) {
     let why = event.reason.as_deref().unwrap_or_default();
     let again = event.next_try_at.map(rfc3339);
     let again = again.map_or(String::new(), |at| format!("  again at {at}"));
-    println!(
+    outln!(
         "{id}  {}  {status}  {kind}  {why}{again}",
         rfc3339(event.received_at)
     );

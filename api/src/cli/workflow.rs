@@ -24,18 +24,18 @@ pub(super) async fn run(command: WorkflowCommand) -> anyhow::Result<()> {
 
 fn print_workflow(workflow: &Workflow) {
     let (name, version, queue) = (&workflow.workflow, workflow.version, &workflow.queue);
-    println!("{name}  version {version}, queue {queue}");
-    println!("  states      {}", workflow.states.join(", "));
+    outln!("{name}  version {version}, queue {queue}");
+    outln!("  states      {}", workflow.states.join(", "));
     let runs = workflow.counts.iter().filter(|(_, runs)| **runs > 0);
     let runs: Vec<String> = runs
         .map(|(status, runs)| format!("{runs} {}", status.as_str()))
         .collect();
-    println!("  runs        {}", or_none(&runs));
+    outln!("  runs        {}", or_none(&runs));
     let attributes = workflow.attributes.iter();
     let attributes: Vec<String> = attributes
         .map(|attribute| format!("{} ({})", attribute.name, attribute.kind.as_str()))
         .collect();
-    println!("  attributes  {}", or_none(&attributes));
+    outln!("  attributes  {}", or_none(&attributes));
 }
 
 fn or_none(words: &[String]) -> String {

@@ -57,9 +57,13 @@ impl Verdict {
 /// Prints what both files have.
 pub(super) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let (before, after) = (read(&args.before)?, read(&args.after)?);
-    println!(
+    outln!(
         "{:<6} {:<24} {:>12} {:>12} {:>8}  ",
-        "", "metric", "before", "after", "ratio"
+        "",
+        "metric",
+        "before",
+        "after",
+        "ratio"
     );
     let mut compared = 0;
     for old in &before {
@@ -69,7 +73,7 @@ pub(super) fn run(args: &CompareArgs) -> anyhow::Result<()> {
         };
         compared += 1;
         let ratio = new.median / old.median;
-        println!(
+        outln!(
             "{:<6} {:<24} {:>12.3} {:>12.3} {ratio:>8.3}  {}",
             old.workload,
             old.metric,

@@ -66,13 +66,13 @@ pub(super) async fn run(args: &CurveArgs, bench: &mut Bench) -> anyhow::Result<(
                 costs.push(1e6 / rate(&measured, metric)?);
             }
             let pieces = (whole * scale).max(1.0);
-            println!("{name}: {pieces:.0} pieces, {:.1} µs each", median(&costs));
+            outln!("{name}: {pieces:.0} pieces, {:.1} µs each", median(&costs));
             points.push((pieces, median(&costs)));
         }
         lines.push(Line { name, points });
     }
     std::fs::write(&args.svg, draw(&lines))?;
-    println!("wrote {}", args.svg.display());
+    outln!("wrote {}", args.svg.display());
     Ok(())
 }
 

@@ -134,12 +134,18 @@ pub(crate) fn percentile(values: &[f64], part: f64) -> f64 {
 
 /// Prints all figures, one a line.
 pub(crate) fn print_table(figures: &[Figure]) {
-    println!(
+    outln!(
         "{:<6} {:<24} {:>12} {:>12} {:>12} {:>8} {:>10}",
-        "", "metric", "median", "min", "max", "x limit", "aim"
+        "",
+        "metric",
+        "median",
+        "min",
+        "max",
+        "x limit",
+        "aim"
     );
     for figure in figures {
-        println!(
+        outln!(
             "{:<6} {:<24} {:>12} {:>12} {:>12} {:>8} {:>10}",
             figure.workload,
             figure.metric,

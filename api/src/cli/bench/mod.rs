@@ -116,7 +116,7 @@ pub fn compare(args: &compare::CompareArgs) -> anyhow::Result<()> {
 /// When the database cannot be reached or the file cannot be written.
 pub async fn curve(args: &curve::CurveArgs, database: Database) -> anyhow::Result<()> {
     let (pool, machine) = open(database).await?;
-    println!("{machine}");
+    outln!("{machine}");
     let mut bench = load::Bench::new(pool, registry()?, args.in_flight, 1.0).await?;
     let drawn = curve::run(args, &mut bench).await;
     bench.close().await;
@@ -129,7 +129,7 @@ pub async fn curve(args: &curve::CurveArgs, database: Database) -> anyhow::Resul
 /// When the database cannot be reached or the file cannot be written.
 pub async fn soak(args: &soak::SoakArgs, database: Database) -> anyhow::Result<()> {
     let (pool, machine) = open(database).await?;
-    println!("{machine}");
+    outln!("{machine}");
     let bench = load::Bench::new(pool, registry()?, args.in_flight, 1.0).await?;
     let soaked = soak::run(args, &bench).await;
     bench.close().await;
@@ -144,7 +144,7 @@ fn told(machine: &Machine, figures: &[Figure], file: Option<&Path>) -> anyhow::R
     if let Some(path) = file {
         figure::write_json(path, machine, figures)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        println!("wrote {}", path.display());
+        outln!("wrote {}", path.display());
     }
     Ok(())
 }
@@ -180,7 +180,7 @@ fn registry() -> anyhow::Result<Registry> {
 /// When the database cannot be reached or the file cannot be written.
 pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
     let (pool, machine) = open(database).await?;
-    println!("{machine}");
+    outln!("{machine}");
     let bench = load::Bench::new(pool, registry()?, args.in_flight, args.scale).await?;
     let wanted = |name: &str| match args.workloads.as_slice() {
         [] => !["W7", "R1", "B1", "B2"].contains(&name),
@@ -190,7 +190,7 @@ pub async fn run(args: &BenchArgs, database: Database) -> anyhow::Result<()> {
     let mut figures: Vec<Figure> = Vec::new();
     let mut limits = limit::Limits::default();
     for round in 0..args.runs {
-        println!("round {} of {}", round + 1, args.runs);
+        outln!("round {} of {}", round + 1, args.runs);
         limits.measure(bench.pool()).await?;
         for (name, workload) in load::WORKLOADS {
             if wanted(name) {

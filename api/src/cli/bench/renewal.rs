@@ -439,7 +439,7 @@ pub(super) async fn provide(api: &str) -> anyhow::Result<()> {
         ..WebhookEndpoint::new(url, SECRET)
     }];
     let sandbox = Sandbox::start(config).await?;
-    println!("{}", sandbox.url());
+    outln!("{}", sandbox.url());
     sandbox.stopped().await;
     Ok(())
 }

@@ -74,11 +74,11 @@ pub(super) async fn run(args: &SoakArgs, bench: &Bench) -> anyhow::Result<Measur
     bench.start_keyed::<Listener>(&listeners).await?;
     let worker = bench.worker_as(keeping_house()).await?;
     let each = Duration::from_secs_f64(args.minutes * 60.0 / f64::from(args.parts));
-    println!(
+    outln!(
         "{rate:.0} starts a second, {} parts of {each:?}",
         args.parts
     );
-    println!(
+    outln!(
         "{:>4} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12} {:>11}",
         "part",
         "p50 ms",
@@ -100,7 +100,7 @@ pub(super) async fn run(args: &SoakArgs, bench: &Bench) -> anyhow::Result<Measur
     let began = (Instant::now(), log_bytes(bench.pool()).await?);
     for nth in 1..=args.parts {
         let part = load.part(began.0 + each * nth).await?;
-        println!(
+        outln!(
             "{nth:>4} {:>10.2} {:>10.2} {:>10.1} {:>10.1} {:>10.0} {:>12.1} {:>11.0}",
             percentile(&part.times, 0.5),
             percentile(&part.times, 0.99),

@@ -341,7 +341,10 @@ async fn a_query_that_makes_no_sense_is_refused_by_the_name_of_its_part() {
     };
     for (query, says) in [
         ("run_id=abc", "run_id"),
-        ("from=yesterday", "from"),
+        (
+            "from=yesterday",
+            "from: \"yesterday\" is no instant; write it as RFC 3339 does",
+        ),
         ("who=maria", "who"),
         ("limit=0", "limit is 0"),
         ("cursor=abc", "next_cursor"),

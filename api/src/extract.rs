@@ -5,7 +5,7 @@ use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use chrono::{DateTime, Utc};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -92,8 +92,21 @@ fn is_no_choice(bytes: &[u8], refusal: &serde_json::Error) -> bool {
 fn of_instant(bytes: &[u8], pointer: &str, refusal: &str) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let text = body.pointer(pointer)?.as_str()?;
+    no_instant(text, |words| refusal.starts_with(words))
+}
+
+/// The same of a query's parameter.
+fn of_parameter(uri: &Uri, refusal: &str) -> Option<String> {
+    let given = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    given.0.iter().find_map(|(name, text)| {
+        let told = no_instant(text, |words| refusal == format!("{name}: {words}"))?;
+        Some(format!("{name}: {told}"))
+    })
+}
+
+fn no_instant(text: &str, was_refused: impl FnOnce(&str) -> bool) -> Option<String> {
     let refused = text.parse::<DateTime<Utc>>().err()?;
-    refusal.starts_with(&refused.to_string()).then(|| {
+    was_refused(&refused.to_string()).then(|| {
         format!("{text:?} is no instant; write it as RFC 3339 does, such as 2027-01-31T09:00:00Z")
     })
 }
@@ -135,13 +148,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(ApiError::BadRequest {
-                code: "invalid_query",
-                detail: without_prefix(
+            Err(rejection) => {
+                let detail = without_prefix(
                     rejection.body_text(),
                     "Failed to deserialize query string: ",
-                ),
-            }),
+                );
+                Err(ApiError::BadRequest {
+                    code: "invalid_query",
+                    detail: of_parameter(&parts.uri, &detail).unwrap_or(detail),
+                })
+            }
         }
     }
 }

@@ -255,3 +255,109 @@ async fn what_can_be_done_to_many_runs_is_told_and_who_may() {
     );
     app.finish().await;
 }
+
+/// A prepared operation, confirmed by its number.
+async fn begin(app: &TestApp, asked: &PrepareBulk) -> Uuid {
+    let key = IdempotencyKey::generate();
+    let prepared = app.client.prepare_bulk(asked, &key).await.unwrap();
+    let id = prepared.bulk_operation_id;
+    let confirm = ConfirmBulk {
+        runs: prepared.selected.into(),
+        reason: "as many as that".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    app.client.confirm_bulk(id, &confirm, &key).await.unwrap();
+    id
+}
+
+/// The runs of an operation of which this came.
+async fn runs_with(app: &TestApp, id: Uuid, outcome: BulkOutcome) -> Vec<Uuid> {
+    let filter = BulkResultFilter {
+        outcome: Some(outcome),
+        ..BulkResultFilter::default()
+    };
+    let page = app.client.list_bulk_results(id, &filter).await.unwrap();
+    page.items.iter().map(|one| one.run_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_stops_by_itself_when_too_many_runs_refuse() {
+    let app = TestApp::new().await;
+    for name in ["Acme", "Birch", "Cedar"] {
+        tenant(&app, name).await;
+    }
+    at_rest(&app, 3).await;
+    // Nothing of them has failed, so there is nothing to try again.
+    let asked = PrepareBulk {
+        verb: "retry".to_owned(),
+        stop_after: Some(2),
+        ..pause("workflow:tenant")
+    };
+    let id = begin(&app, &asked).await;
+    eventually("it has stopped", async || {
+        app.client.bulk_operation(id).await.unwrap().status == BulkStatus::Stopped
+    })
+    .await;
+    let stopped = app.client.bulk_operation(id).await.unwrap();
+    let came = (stopped.done, stopped.refused, stopped.selected);
+    assert_eq!(came, (0, 2, 3));
+    assert_eq!(runs_with(&app, id, BulkOutcome::Refused).await.len(), 2);
+    assert_eq!(runs_with(&app, id, BulkOutcome::Pending).await.len(), 1);
+    let abort = AbortBulk {
+        reason: "it has stopped".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    let late = app.client.abort_bulk(id, &abort, &key).await;
+    assert_eq!(refusal(late), expect(409, "not_allowed", ""));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_that_is_aborted_in_the_middle_leaves_the_rest_alone() {
+    let app = TestApp::new().await;
+    // One a second: the abort has many seconds to come in.
+    let count = 12;
+    for number in 0..count {
+        tenant(&app, &format!("Acme {number}")).await;
+    }
+    at_rest(&app, count).await;
+    let asked = PrepareBulk {
+        pace: 1,
+        ..pause("workflow:tenant")
+    };
+    let id = begin(&app, &asked).await;
+    eventually("it has begun", async || {
+        app.client.bulk_operation(id).await.unwrap().done > 0
+    })
+    .await;
+    let abort = AbortBulk {
+        reason: "the provider is back".to_owned(),
+    };
+    let key = IdempotencyKey::generate();
+    app.client.abort_bulk(id, &abort, &key).await.unwrap();
+    eventually("it has ended", async || {
+        app.client.bulk_operation(id).await.unwrap().status == BulkStatus::Aborted
+    })
+    .await;
+    // What was under way when it was aborted is done as well.
+    eventually("nobody acts any more", async || {
+        let filter = RunFilter {
+            workflow: Some("bulk".to_owned()),
+            ..RunFilter::default()
+        };
+        let runs = app.client.list_runs(&filter).await.unwrap().items;
+        runs[0].status == RunStatus::Completed
+    })
+    .await;
+    let done = runs_with(&app, id, BulkOutcome::Done).await;
+    let left = runs_with(&app, id, BulkOutcome::Pending).await;
+    assert_eq!(done.len() + left.len(), 12);
+    assert!(!left.is_empty(), "it was aborted in the middle");
+    for (runs, status) in [(done, RunStatus::Paused), (left, RunStatus::Waiting)] {
+        for run in runs {
+            let shown = app.client.run(run).await.unwrap();
+            assert_eq!(shown.summary.status, status, "{run}");
+        }
+    }
+    app.finish().await;
+}

@@ -12,6 +12,7 @@ use crate::support::app::{TestApp, token};
 use crate::support::{connect, eventually};
 
 mod counter;
+mod private;
 mod starts;
 mod verbs;
 

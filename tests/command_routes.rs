@@ -13,15 +13,19 @@ use serde_json::Value;
 use crate::support::process::tenure;
 
 /// The parts of the description that are about runs, tenants and their money.
-const TAGS: [&str; 11] = [
+const TAGS: [&str; 15] = [
     "Audit",
     "Catalogue",
     "Dunning",
     "Entitlements",
+    "Flow",
     "Holds",
     "Invoices",
+    "Keys",
     "Mails",
+    "Retention",
     "Runs",
+    "Schedules",
     "Subscriptions",
     "Tenants",
     "Test clocks",
@@ -103,6 +107,34 @@ const TABLE: &[(&str, &str)] = &[
     ("GET /v1/runs/{run_id}/signals", "run signals X"),
     ("POST /v1/runs/{run_id}/signals", "run signal X null --reason r"),
     ("POST /v1/runs/{run_id}/actions/{verb}", "run act pause X --revision 1 --reason r"),
+    ("POST /v1/runs/{run_id}/reveal", "run reveal X /data/Open/email --reason r"),
+    ("GET /v1/limits", "flow limits"),
+    ("POST /v1/limits/{name}/actions/set", "flow set-limit stripe-charges --concurrency 5 --reason r"),
+    ("GET /v1/pauses", "flow pauses"),
+    ("POST /v1/pauses", "flow pause queue mails --reason r"),
+    ("POST /v1/pauses/actions/lift", "flow lift queue mails --reason r"),
+    ("GET /v1/breakers", "flow breakers"),
+    ("POST /v1/breakers/{name}/actions/open", "flow open-breaker stripe --reason r"),
+    ("POST /v1/breakers/{name}/actions/close", "flow close-breaker stripe --reason r"),
+    ("GET /v1/weights", "flow weights"),
+    ("POST /v1/weights", "flow set-weight T 3 --reason r"),
+    ("GET /v1/schedules", "schedule list"),
+    ("POST /v1/schedules", "schedule create nightly --tenant T --workflow notice --cron DAILY --reason r"),
+    ("GET /v1/schedules/{schedule_id}", "schedule show X"),
+    ("PATCH /v1/schedules/{schedule_id}", "schedule update X --revision 1 --jitter-seconds 5 --reason r"),
+    ("POST /v1/schedules/{schedule_id}/actions/pause", "schedule pause X --revision 1 --reason r"),
+    ("POST /v1/schedules/{schedule_id}/actions/resume", "schedule resume X --revision 1 --reason r"),
+    ("POST /v1/schedules/{schedule_id}/actions/run-now", "schedule run-now X --revision 1 --reason r"),
+    ("DELETE /v1/schedules/{schedule_id}", "schedule delete X --revision 1 --reason r"),
+    ("GET /v1/retention", "retention list"),
+    ("PUT /v1/retention/{workflow}", "retention set notice --drop-after 30 --reason r"),
+    ("GET /v1/legal-holds", "retention holds"),
+    ("POST /v1/legal-holds", "retention hold --tenant T --reason r"),
+    ("DELETE /v1/legal-holds/{hold_id}", "retention lift X --reason r"),
+    ("GET /v1/tenants/{tenant_id}/keys", "key list T"),
+    ("POST /v1/tenants/{tenant_id}/keys", "key rotate T --reason r"),
+    ("DELETE /v1/tenants/{tenant_id}/keys", "key destroy T --confirm T --reason r"),
+    ("POST /v1/keys/actions/rewrap", "key rewrap"),
     ("GET /v1/bulk-verbs", "bulk verbs"),
     ("GET /v1/bulk-operations", "bulk list"),
     ("POST /v1/bulk-operations", "bulk prepare pause --filter status:stuck --reason r"),
@@ -227,10 +259,11 @@ fn every_command_asks_for_its_route() {
     let mut wrong = BTreeMap::new();
     for (route, line) in TABLE {
         let args = line.split_whitespace().map(|word| match word {
-            "T" => T,
-            "X" => X,
-            "POLICY" => policy.to_str().unwrap(),
-            word => word,
+            "T" => T.to_owned(),
+            "X" => X.to_owned(),
+            "POLICY" => policy.to_str().unwrap().to_owned(),
+            "DAILY" => "0 9 * * *".to_owned(),
+            word => word.to_owned(),
         });
         let run = Command::new(tenure())
             .args(args)

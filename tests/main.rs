@@ -47,6 +47,7 @@ mod payment_methods;
 mod placements;
 mod pooler;
 mod postgres;
+mod private;
 mod reconcile;
 mod renewals;
 mod retention;

@@ -24,9 +24,13 @@ use crate::state::AppState;
 const HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const MAX_KEY_BYTES: usize = 255;
-/// Unsafe operations whose handlers take no [`Key`], for they change nothing or are told apart by
-/// what they say.
-const WITHOUT_KEY: [&str; 2] = ["/v1/backfills/plan", "/v1/webhooks/stripe"];
+/// Unsafe operations whose handlers take no [`Key`], for they change nothing, are told apart by what they
+/// say, or answer what is not to be kept.
+const WITHOUT_KEY: [&str; 3] = [
+    "/v1/backfills/plan",
+    "/v1/runs/{run_id}/reveal",
+    "/v1/webhooks/stripe",
+];
 /// What the header is called among the parameters of the API's description.
 const PARAMETER: &str = "IdempotencyKey";
 

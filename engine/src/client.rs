@@ -153,6 +153,7 @@ impl Client {
         options: StartOptions,
     ) -> Result<Started, EngineError> {
         self.registry.guard(workflow).may_start(workflow)?;
+        self.registry.refuse_masks(workflow, "input", input)?;
         self.begin(conn, tenant, (workflow, key), input, options)
             .await
     }
@@ -229,6 +230,7 @@ impl Client {
         gather: Gather,
     ) -> Result<Started, EngineError> {
         self.registry.guard(workflow).may_start(workflow)?;
+        self.registry.refuse_masks(workflow, "input", input)?;
         self.begin_gathered(conn, tenant, (workflow, key), input, gather)
             .await
     }
@@ -496,6 +498,9 @@ pub(crate) async fn send_named(
         Sender::Nobody => guard.may_signal(&workflow, name, None)?,
         Sender::Person(role) => guard.may_signal(&workflow, name, Some(role))?,
         Sender::Workflow => {}
+    }
+    if !matches!(sender, Sender::Workflow) {
+        registry.refuse_masks(&workflow, "signal", signal)?;
     }
     if let Some(handler) = registry.find(&workflow) {
         handler.check_signal(signal)?;

@@ -21,6 +21,7 @@ use crate::made_up::made_up;
 use crate::payload;
 use crate::plan::{Answer, AnswerNext};
 use crate::priority::Priority;
+use crate::private::{MASK, Private};
 use crate::retention::Retention;
 use crate::seal::Keyring;
 use crate::start::FROM_INPUT;
@@ -69,6 +70,10 @@ pub(crate) trait Handler: Send + Sync {
     /// What its next visit needs; an error when its code panics.
     fn needs(&self, version: i32, data: &[u8]) -> Result<Vec<Need>, String>;
     fn attributes(&self) -> AttributeNames;
+    /// The names of its private fields.
+    fn private(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// What of it is decided at doors of its own.
     fn guard(&self) -> Guard {
         Guard::OPEN
@@ -224,6 +229,32 @@ impl Registry {
         handler.map(|handler| handler.attributes())
     }
 
+    /// What of a workflow's payloads is private: everything where no workflow has the name.
+    #[must_use]
+    pub fn private(&self, workflow: &str) -> Private {
+        let handler = self.handlers.get(workflow);
+        handler.map_or(Private::everything(), |handler| {
+            Private::only(handler.private())
+        })
+    }
+
+    /// Refuses a payload in which a mask stands for a private field: it would be stored for what it hides.
+    pub(crate) fn refuse_masks(
+        &self,
+        workflow: &str,
+        what: &'static str,
+        payload: &Value,
+    ) -> Result<(), EngineError> {
+        match self.private(workflow).find_mask(payload) {
+            Some(place) => Err(EngineError::Malformed {
+                what,
+                workflow: workflow.to_owned(),
+                detail: format!("{place} holds {MASK}, which hides nothing here: give its value"),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Lists what each workflow's code declares on its finished runs.
     #[must_use]
     pub fn retentions(&self) -> BTreeMap<&'static str, Retention> {
@@ -317,7 +348,8 @@ impl RegistryBuilder {
     /// Closes the list.
     ///
     /// # Errors
-    /// [`EngineError::RegisteredTwice`] when two workflows share a name.
+    /// [`EngineError::RegisteredTwice`] when two workflows share a name, [`EngineError::Malformed`] when a
+    /// search attribute, which is stored in clear, bears the name of a private field.
     pub fn build(mut self) -> Result<Registry, EngineError> {
         if self
             .handlers
@@ -325,6 +357,16 @@ impl RegistryBuilder {
             .is_some()
         {
             self.twice = Some(NAME);
+        }
+        for handler in self.handlers.values() {
+            let mut names = handler.attributes().iter().map(|(name, _)| *name);
+            if let Some(name) = names.find(|name| handler.private().contains(name)) {
+                return Err(EngineError::Malformed {
+                    what: "attributes",
+                    workflow: handler.name().to_owned(),
+                    detail: format!("{name} is private, and attributes are stored in clear"),
+                });
+            }
         }
         match self.twice {
             Some(name) => Err(EngineError::RegisteredTwice(name)),
@@ -361,14 +403,14 @@ impl<W: Workflow> Typed<W> {
     /// Reads a state, lifting it when an older version wrote it.
     fn state(&self, version: i32, data: &[u8]) -> Result<W::State, String> {
         if version == FROM_INPUT {
-            let input = serde_json::from_slice(data)
-                .map_err(|error| format!("the input does not fit: {error}"))?;
+            let input = Self::decode(data);
+            let input = input.map_err(|error| format!("the input does not fit: {error}"))?;
             return Ok(self.workflow.start(input));
         }
         if version == W::VERSION {
-            return serde_json::from_slice(data).map_err(|error| error.to_string());
+            return Self::decode(data);
         }
-        let value = serde_json::from_slice(data).map_err(|error| error.to_string())?;
+        let value = Self::decode(data)?;
         if version > W::VERSION {
             return Err(format!(
                 "written by version {version}, this worker has version {}",
@@ -376,16 +418,34 @@ impl<W: Workflow> Typed<W> {
             ));
         }
         let lifted = self.workflow.migrate(version, value)?;
-        serde_json::from_value(lifted).map_err(|error| error.to_string())
+        Self::read(lifted)
+    }
+
+    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+        serde_json::from_slice(bytes).map_err(|error| Self::misfit(&error))
+    }
+
+    fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+        serde_json::from_value(value).map_err(|error| Self::misfit(&error))
+    }
+
+    /// Why a payload does not fit. It is quoted only where nothing of it is private.
+    fn misfit(error: &serde_json::Error) -> String {
+        let words = error.to_string();
+        if W::PRIVATE.is_empty() {
+            words
+        } else {
+            unquoted(&words)
+        }
     }
 
     fn event(event: ErasedEvent) -> Result<Event<W::Signal>, String> {
         Ok(match event {
             ErasedEvent::Entered => Event::Entered,
-            ErasedEvent::Signal(bytes) => Event::Signal(decode(&bytes)?),
+            ErasedEvent::Signal(bytes) => Event::Signal(Self::decode(&bytes)?),
             ErasedEvent::Deadline(name) => Event::Deadline(name),
             ErasedEvent::RunFinished(bytes) => {
-                let finished: FinishedRun = decode(&bytes)?;
+                let finished: FinishedRun = Self::decode(&bytes)?;
                 if finished.workflow == NAME {
                     Event::Joined(Joined::of(finished))
                 } else {
@@ -443,8 +503,16 @@ impl<W: Workflow> Typed<W> {
     }
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+/// What serde says of a payload that does not fit, without what it quotes of the payload.
+fn unquoted(words: &str) -> String {
+    let of_names = ["missing field", "duplicate field"];
+    if of_names.iter().any(|start| words.starts_with(start)) {
+        return words.to_owned();
+    }
+    match words.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "something of it does not fit".to_owned(),
+    }
 }
 
 fn encode<T: Serialize>(what: &'static str, value: &T, limit: usize) -> Result<Vec<u8>, StepError> {
@@ -538,13 +606,16 @@ impl<W: Workflow> Handler for Typed<W> {
         W::ATTRIBUTES
     }
 
+    fn private(&self) -> &'static [&'static str] {
+        W::PRIVATE
+    }
+
     fn guard(&self) -> Guard {
         W::GUARD
     }
 
     fn start(&self, input: Value) -> Result<Beginning, EngineError> {
-        let input = serde_json::from_value(input)
-            .map_err(|error| malformed::<W>("input", error.to_string()))?;
+        let input = Self::read(input).map_err(|error| malformed::<W>("input", error))?;
         let state = caught(|| self.workflow.start(input));
         let state = state.map_err(|panic| malformed::<W>("input", panic))?;
         Ok(Beginning {
@@ -556,14 +627,14 @@ impl<W: Workflow> Handler for Typed<W> {
     }
 
     fn check_signal(&self, signal: &Value) -> Result<(), EngineError> {
-        serde_json::from_value::<W::Signal>(signal.clone())
+        Self::read::<W::Signal>(signal.clone())
             .map(drop)
-            .map_err(|error| malformed::<W>("signal", error.to_string()))
+            .map_err(|error| malformed::<W>("signal", error))
     }
 
     fn check_state(&self, state: &Value) -> Result<Option<Value>, EngineError> {
-        let state: W::State = serde_json::from_value(state.clone())
-            .map_err(|error| malformed::<W>("state", error.to_string()))?;
+        let state: W::State =
+            Self::read(state.clone()).map_err(|error| malformed::<W>("state", error))?;
         self.attributes_of(&state)
             .map_err(|error| malformed::<W>("attributes", error))
     }
@@ -578,7 +649,7 @@ impl<W: Workflow> Handler for Typed<W> {
     }
 
     fn read_signal(&self, signal: &[u8]) -> Result<(), String> {
-        decode::<W::Signal>(signal).map(drop)
+        Self::decode::<W::Signal>(signal).map(drop)
     }
 
     fn receive(&self, version: i32, data: &[u8], signal: &[u8]) -> Result<Reception, Unfit> {
@@ -587,7 +658,8 @@ impl<W: Workflow> Handler for Typed<W> {
             let Ok(state) = self.state(version, data) else {
                 return Ok(Reception::Accept);
             };
-            let signal = decode(signal).map_err(|error| format!("not a signal of it: {error}"))?;
+            let signal =
+                Self::decode(signal).map_err(|error| format!("not a signal of it: {error}"))?;
             Ok(self.workflow.receive(&state, &signal))
         });
         received.map_err(Unfit::Panicked)?.map_err(Unfit::Malformed)
@@ -632,7 +704,25 @@ impl<W: Workflow> Handler for Typed<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::first_string;
+    use super::{first_string, unquoted};
+
+    #[test]
+    fn what_does_not_fit_is_told_without_a_word_of_it() {
+        for (words, told) in [
+            (
+                "invalid type: string \"a, expected b\", expected u32 at line 1 column 7",
+                "expected u32 at line 1 column 7",
+            ),
+            ("unknown variant `Ada`, expected `Open`", "expected `Open`"),
+            ("missing field `email`", "missing field `email`"),
+            (
+                "ada@a.example is no address",
+                "something of it does not fit",
+            ),
+        ] {
+            assert_eq!(unquoted(words), told);
+        }
+    }
 
     #[test]
     fn a_states_name_is_read_from_its_encoding() {

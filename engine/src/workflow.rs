@@ -45,6 +45,11 @@ pub trait Workflow: Send + Sync + 'static {
     const LIMITS: &'static [Limit] = &[];
     /// What its runs can be found by beyond what every run has; names in snake case.
     const ATTRIBUTES: AttributeNames = &[];
+    /// The fields of its input, states, signals, step answers, reports and output that hold private data,
+    /// by their names as JSON bears them, at any depth. People are shown [`MASK`](crate::MASK) for such a
+    /// field, with all below it, and have to say why when they want to see it. A name that an older version
+    /// used stays here for as long as its runs are kept. No search attribute may bear such a name.
+    const PRIVATE: &'static [&'static str] = &[];
     /// How long a run may take from its start, in the tenant's time; for ever otherwise. See
     /// [`Event::RunDeadline`]. [`Transition::end_by`] sets it for one run.
     const RUN_DEADLINE: Option<Duration> = None;

@@ -8,6 +8,7 @@ use tenure_api::AppState;
 use tenure_client::{
     ActionAccepted, ActionArgs, Client, IdempotencyKey, Role, RunDetail, SendSignal, StartRun,
 };
+use tenure_engine::Registry;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -31,7 +32,15 @@ pub(super) struct Counter {
 impl Counter {
     pub(super) async fn open() -> Self {
         let outside = Outside::default();
-        let engine = TestEngine::new(registry(&outside)).await;
+        Self {
+            outside: outside.clone(),
+            ..Self::with(registry(&outside)).await
+        }
+    }
+
+    /// One that serves these workflows, which reach nothing outside.
+    pub(super) async fn with(registry: Registry) -> Self {
+        let engine = TestEngine::new(registry).await;
         let mut conn = connect(&engine.options).await;
         let token = token(&mut conn, Role::Operator, None).await;
         let state = AppState::new(
@@ -49,7 +58,7 @@ impl Counter {
         Self {
             client: Client::new(&url, &token).unwrap(),
             engine,
-            outside,
+            outside: Outside::default(),
             url,
             token,
         }

@@ -136,6 +136,29 @@ async fn a_state_is_edited_and_left_for_another_with_its_deadlines() {
     let paused = counter.settled(door).await;
     assert_eq!(paused.summary.status, RunStatus::Paused);
     assert_eq!(paused.data, edited);
+    for (state, status, words) in [
+        (json!({"Open": {"heard": 3}}), 422, "invalid type: integer"),
+        (json!({"Ajar": {"heard": []}}), 422, "unknown variant"),
+        (json!({"Closed": {"heard": []}}), 409, "use move"),
+    ] {
+        let args = with_state(&state);
+        let refused = act(
+            &counter.client,
+            door,
+            "edit-state",
+            paused.revision,
+            args,
+            false,
+        )
+        .await;
+        let refused = refused.unwrap_err();
+        let problem = refused.problem().unwrap();
+        assert_eq!(problem.status, status, "{problem:?}");
+        let detail = problem.detail.as_deref().unwrap_or_default();
+        assert!(detail.contains(words), "{problem:?}");
+    }
+    let still = counter.client.run(door).await.unwrap();
+    assert_eq!((still.revision, still.data), (paused.revision, edited));
 
     counter.act(door, "resume", ActionArgs::default()).await;
     let waiting = counter.settled(door).await;

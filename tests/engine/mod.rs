@@ -20,6 +20,7 @@ mod panics;
 mod payloads;
 mod plans;
 mod priorities;
+pub(crate) mod private;
 mod progress;
 mod retention;
 mod rings;

@@ -21,13 +21,13 @@ use crate::{
     OrderPaymentMethods, Page, Pause, PauseSubscription, PaymentMethod, Place, PlaceDataHold,
     PlaceHold, PlaceLegalHold, Placement, PlacementFilter, Plan, PrepareBulk, ProductMigration,
     ProductSource, ProvisionPlacement, PublishCatalog, PutRetention, ReplayWebhookEvent,
-    ReportUsage, RequestDeletion, ResumeSubscription, RetentionPolicy, RewrapKeys, RotateKey,
-    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
-    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
-    SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartExport, StartRestore, StartRun,
-    StartSweep, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxChange, TaxRate,
-    Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Usage, WebhookEvent,
-    WebhookEventFilter, Whoami, Workflow, ZoneChange,
+    ReportUsage, RequestDeletion, ResumeSubscription, RetentionPolicy, RevealField, RevealedField,
+    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
+    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
+    SetOverride, SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartExport, StartRestore,
+    StartRun, StartSweep, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxChange,
+    TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Usage,
+    WebhookEvent, WebhookEventFilter, Whoami, Workflow, ZoneChange,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -761,6 +761,18 @@ impl Client {
     ) -> Result<ActionAccepted, ClientError> {
         self.transport
             .post(&format!("/v1/runs/{run_id}/actions/{verb}"), act, key)
+            .await
+    }
+
+    /// Shows a private field of a run, for a reason that the audit keeps.
+    pub async fn reveal_field(
+        &self,
+        run_id: Uuid,
+        reveal: &RevealField,
+    ) -> Result<RevealedField, ClientError> {
+        let key = IdempotencyKey::generate();
+        self.transport
+            .post(&format!("/v1/runs/{run_id}/reveal"), reveal, &key)
             .await
     }
 }

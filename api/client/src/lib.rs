@@ -107,9 +107,9 @@ pub use retention::{
 };
 pub use run::{
     ActOnRun, ActionAccepted, ActionArg, ActionArgs, AllowedAction, ArgKind, Deadline,
-    DeadlineClock, Evidence, GatherStarts, Progress, RunCount, RunCountFilter, RunDetail,
-    RunFilter, RunPriority, RunSummary, SendSignal, SignalAccepted, SignalKind, SignalReception,
-    StartRun, Why,
+    DeadlineClock, Evidence, GatherStarts, MASK, Progress, RevealField, RevealedField, RunCount,
+    RunCountFilter, RunDetail, RunFilter, RunPriority, RunSummary, SendSignal, SignalAccepted,
+    SignalKind, SignalReception, StartRun, Why,
 };
 pub use schedule::{
     ActOnSchedule, CatchUpPolicy, ChangeSchedule, NewSchedule, OverlapPolicy, Schedule,

@@ -407,6 +407,31 @@ pub struct ActOnRun {
     pub args: ActionArgs,
 }
 
+/// What stands in the place of a private field of a run or a schedule. Who sends it back with what was
+/// shown leaves the field as it is.
+pub const MASK: &str = "[private]";
+
+/// Asks for one private field of a run, which everybody else is shown a mask for. That it was asked for
+/// is written into the audit; what it holds is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevealField {
+    /// Which: a JSON Pointer (RFC 6901) that begins with `/data`, `/output`, `/progress/{step}/value`,
+    /// `/steps/{visit}/{seq}/answer` or `/signals/{signal_id}/payload`.
+    pub field: String,
+    /// Why; kept in the audit, never empty.
+    pub reason: String,
+}
+
+/// A private field, as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RevealedField {
+    /// Which.
+    pub field: String,
+    /// What it holds.
+    pub value: Value,
+}
+
 /// What verbs need; one that a verb does not take is refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -7,8 +7,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tenure_client::{
-    ActOnRun, ActionArgs, Client, DeadlineClock, GatherStarts, IdempotencyKey, RunCountFilter,
-    RunFilter, RunPriority, RunStatus, SendSignal, StartRun,
+    ActOnRun, ActionArgs, Client, DeadlineClock, GatherStarts, IdempotencyKey, RevealField,
+    RunCountFilter, RunFilter, RunPriority, RunStatus, SendSignal, StartRun,
 };
 use uuid::Uuid;
 
@@ -115,6 +115,19 @@ pub(super) enum RunCommand {
         #[arg(long)]
         id: Option<String>,
         /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Show a private field of a run. That you saw it and why is written into the audit.
+    Reveal {
+        #[command(flatten)]
+        api: ApiArgs,
+        /// The run.
+        run_id: Uuid,
+        /// Which field, as a JSON Pointer: /data/Open/email, /output/email, /steps/3/0/answer/email,
+        /// /signals/some-id/payload/Paid/email or /progress/import/value/email.
+        field: String,
+        /// Why; kept in the audit.
         #[arg(long)]
         reason: String,
     },
@@ -288,7 +301,7 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
                         Some(DeadlineClock::Tenant) => "(test clock)",
                         _ => "",
                     };
-                    println!(
+                    outln!(
                         "{}  {:<12} {:<10} {:<14} {:<20} {clock:<12} {}",
                         run.run_id,
                         run.workflow,
@@ -307,7 +320,7 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             let filter = RunCountFilter { filter };
             let count = api.client()?.count_runs(&filter).await?;
             let more = if count.more { " or more" } else { "" };
-            print(&api, &count, || println!("{}{more}", count.runs))
+            print(&api, &count, || outln!("{}{more}", count.runs))
         }
         RunCommand::Show {
             run_id,
@@ -318,7 +331,7 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             let run = api.client()?.run(run_id).await?;
             print(&api, &run, || {
                 let summary = &run.summary;
-                println!(
+                outln!(
                     "{} {} {} in state {}, revision {}",
                     summary.workflow,
                     summary.run_id,
@@ -327,14 +340,14 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
                     run.revision
                 );
                 if let Some(parent) = run.parent_run_id {
-                    println!("started by: {parent}");
+                    outln!("started by: {parent}");
                 }
                 for (name, value) in run.attributes.iter().flat_map(Value::as_object).flatten() {
-                    println!("{name}: {value}");
+                    outln!("{name}: {value}");
                 }
-                println!("why: {}", run.why.summary);
+                outln!("why: {}", run.why.summary);
                 for evidence in &run.why.evidence {
-                    println!("  {}: {}", evidence.label, evidence.value);
+                    outln!("  {}: {}", evidence.label, evidence.value);
                 }
             })
         }
@@ -355,7 +368,17 @@ pub(super) async fn run(command: RunCommand) -> anyhow::Result<()> {
             };
             let key = IdempotencyKey::generate();
             let sent = api.client()?.send_signal(run_id, &send, &key).await?;
-            print(&api, &sent, || println!("sent {}", sent.signal_id))
+            print(&api, &sent, || outln!("sent {}", sent.signal_id))
+        }
+        RunCommand::Reveal {
+            api,
+            run_id,
+            field,
+            reason,
+        } => {
+            let asked = RevealField { field, reason };
+            let shown = api.client()?.reveal_field(run_id, &asked).await?;
+            print(&api, &shown, || outln!("{}", words(&shown.value)))
         }
         RunCommand::Transitions(of) => transitions(of).await,
         RunCommand::Steps(of) => steps(of).await,
@@ -377,7 +400,7 @@ async fn transitions(OfRun { api, run_id }: OfRun) -> anyhow::Result<()> {
                 "{:>5}  {at}  {:<24} {from} -> {to}  {}  {detail}",
                 line.visit, line.event, line.outcome
             );
-            println!("{}", line.trim_end());
+            outln!("{}", line.trim_end());
         }
     })
 }
@@ -392,8 +415,10 @@ async fn steps(OfRun { api, run_id }: OfRun) -> anyhow::Result<()> {
                 (None, None) => String::new(),
             };
             let at = rfc3339(line.recorded_at);
-            let line = format!("{:>5}  {at}  {:<24} {answer}", line.visit, line.name);
-            println!("{}", line.trim_end());
+            // As a field of it is named for `tenure run reveal`.
+            let place = format!("{}/{}", line.visit, line.seq);
+            let line = format!("{place:>7}  {at}  {:<24} {answer}", line.name);
+            outln!("{}", line.trim_end());
         }
     })
 }
@@ -409,7 +434,7 @@ async fn signals(OfRun { api, run_id }: OfRun) -> anyhow::Result<()> {
                 "{at}  {outcome:<9} {:<16} {}  {payload}  {reason}",
                 line.name, line.signal_id
             );
-            println!("{}", line.trim_end());
+            outln!("{}", line.trim_end());
         }
     })
 }
@@ -449,7 +474,7 @@ async fn start(args: StartArgs) -> anyhow::Result<()> {
         .await?;
     print(&args.api, &run, || {
         let summary = &run.summary;
-        println!(
+        outln!(
             "{}  {}  {}",
             summary.run_id,
             summary.status.as_str(),
@@ -477,12 +502,12 @@ async fn do_verb(act: ActArgs) -> anyhow::Result<()> {
     let done = client.act_on_run(*run_id, verb, &body, &key).await?;
     print(api, &done, || {
         for effect in &done.effects {
-            println!("{effect}");
+            outln!("{effect}");
         }
         match (done.dry_run, done.started_run_id) {
-            (true, _) => println!("Nothing was done: this was a dry run."),
-            (false, Some(started)) => println!("started {started}"),
-            (false, None) => println!("done, revision {}", done.revision),
+            (true, _) => outln!("Nothing was done: this was a dry run."),
+            (false, Some(started)) => outln!("started {started}"),
+            (false, None) => outln!("done, revision {}", done.revision),
         }
     })
 }
@@ -493,7 +518,7 @@ pub(super) fn print<T: Serialize>(
     text: impl FnOnce(),
 ) -> anyhow::Result<()> {
     if api.json {
-        println!("{}", serde_json::to_string_pretty(value)?);
+        outln!("{}", serde_json::to_string_pretty(value)?);
     } else {
         text();
     }

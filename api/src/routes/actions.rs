@@ -50,9 +50,13 @@ const fn row(
 const STATE: ArgRow = ("state", ArgKind::Json, true);
 const NAME: ArgRow = ("name", ArgKind::Text, true);
 
-/// All verbs of a person, in the order in which they are shown. `signal` has a path of its own.
+/// What shows a private field: it has a path of its own, and is done to one run only.
+pub(super) const REVEAL: &str = "reveal";
+
+/// All verbs of a person, in the order in which they are shown. `signal` and [`REVEAL`] have paths of their
+/// own.
 #[rustfmt::skip] // A table is read by its columns.
-pub(super) const VERBS: [VerbRow; 13] = [
+pub(super) const VERBS: [VerbRow; 14] = [
     row("retry", Role::Operator, &[],
         "Tries again now; answered steps stay answered, except the error that it is stuck on."),
     VerbRow { dry_run: false, ..row("signal", Role::Support, &[("signal", ArgKind::Json, true)],
@@ -79,6 +83,8 @@ pub(super) const VERBS: [VerbRow; 13] = [
         "Ends it at once and cleans nothing up."),
     row("restart", Role::Operator, &[("key", ArgKind::Text, true), ("state", ArgKind::Json, false), ("input", ArgKind::Json, false)],
         "Starts a new run under another key: in the last state, in the one given, or anew with an input."),
+    VerbRow { dry_run: false, ..row(REVEAL, Role::Support, &[("field", ArgKind::Text, true)],
+        "Shows a private field, such as /data/Open/email. That you saw it and why is written into the audit.") },
 ];
 
 /// Do a verb to a run: retry, skip-step, fail-step, pause, resume, edit-state, move, move-deadline,
@@ -96,12 +102,11 @@ async fn act(
     key: Key,
     body: Body<ActOnRun>,
 ) -> Result<Response, ApiError> {
-    let known = VERBS
-        .iter()
-        .find(|verb| verb.word == word && word != "signal");
+    let elsewhere = ["signal", REVEAL];
+    let here = VERBS.iter().filter(|verb| !elsewhere.contains(&verb.word));
+    let known = here.clone().find(|verb| verb.word == word);
     let known = known.ok_or_else(|| {
-        let words = VERBS.iter().map(|verb| verb.word);
-        let words: Vec<_> = words.filter(|word| *word != "signal").collect();
+        let words: Vec<_> = here.map(|verb| verb.word).collect();
         ApiError::NotFound(format!(
             "no verb is called {word:?}; there are {}",
             words.join(", ")

@@ -13,7 +13,7 @@ use tenure_engine::{BulkId, RunId, SYSTEM_TENANT, TenantId, search};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::actions::{VERBS, VerbRow, check_args, invalid, needed, restart_from, verb_of};
+use super::actions::{REVEAL, VERBS, VerbRow, check_args, invalid, needed, restart_from, verb_of};
 use super::filter::understand;
 use super::runs_view::allowed;
 use super::{cursor, page, page_size, tenants};
@@ -37,7 +37,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[utoipa::path(get, path = "/v1/bulk-verbs", tag = "Runs", responses(
     (status = 200, body = Vec<AllowedAction>), (status = 401, body = Problem)))]
 async fn verbs(caller: Caller) -> Json<Vec<AllowedAction>> {
-    let verbs = VERBS.iter().map(|verb| {
+    let verbs = for_many().map(|verb| {
         let mut action = allowed(verb, Ok(()), &caller);
         // A restarted run's key is made from the old one.
         action.args.retain(|arg| arg.name != "key");
@@ -103,9 +103,13 @@ async fn prepare(
     .await
 }
 
+/// The verbs that can be done to many runs at once.
+fn for_many() -> impl Iterator<Item = &'static VerbRow> {
+    VERBS.iter().filter(|row| row.word != REVEAL)
+}
+
 fn row_of(word: &str) -> Result<&'static VerbRow, ApiError> {
-    let mut known = VERBS.iter();
-    known
+    for_many()
         .find(|row| row.word == word)
         .ok_or_else(|| ApiError::Invalid {
             pointer: "/verb".to_owned(),

@@ -19,6 +19,7 @@ mod mails;
 mod placements;
 mod plans;
 mod retention;
+mod reveal;
 mod runs;
 mod runs_view;
 mod schedules;
@@ -90,6 +91,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(runs::router())
         .merge(runs_view::router())
         .merge(actions::router())
+        .merge(reveal::router())
         .merge(bulk::router())
         .merge(schedules::router())
         .merge(flow::router())

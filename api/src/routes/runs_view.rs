@@ -104,13 +104,14 @@ async fn steps(
     Path(run_id): Path<RunId>,
 ) -> Result<Json<Vec<Step>>, ApiError> {
     let mut tx = state.begin_for(&caller).await?;
-    inspect::tenant_of(&mut tx, run_id).await?;
+    let registry = state.client().registry();
+    let private = inspect::private_of(&mut tx, registry, run_id).await?;
     let lines = inspect::steps(&mut tx, state.keyring(), run_id).await?;
     let lines = lines.into_iter().rev().map(|line| Step {
         visit: line.visit,
         seq: line.seq,
         name: line.name,
-        answer: line.answer,
+        answer: line.answer.map(|answer| private.mask(answer)),
         error: line
             .error
             .and_then(|error| serde_json::to_value(error).ok()),
@@ -158,10 +159,11 @@ async fn signals(
         .await?
         .summary;
     let lines = inspect::signals(&mut tx, state.keyring(), run_id).await?;
+    let registry = state.client().registry();
     let lines = lines.into_iter().rev().map(|line| Signal {
+        payload: line.private(registry, &run.workflow).mask(line.payload),
         signal_id: line.signal_id,
         name: line.name,
-        payload: line.payload,
         received_at: line.recorded_at,
         tenant_received_at: run.clock_id.map(|_| line.received_at),
         outcome: match line.outcome {
@@ -221,6 +223,7 @@ pub(super) fn detail(found: inspect::RunDetail, registry: &Registry, caller: &Ca
         registry.guard(&found.summary.workflow),
         caller.role.as_str(),
     );
+    let private = registry.private(&found.summary.workflow);
     let may = |word: &str| -> Result<(), String> {
         found.may(word)?;
         let refused = guard.may_do(&found.summary.workflow, word, role);
@@ -234,7 +237,7 @@ pub(super) fn detail(found: inspect::RunDetail, registry: &Registry, caller: &Ca
         revision: found.summary.revision(),
         allowed_actions,
         summary: summary(found.summary),
-        data: found.data,
+        data: private.mask(found.data),
         deadlines: found
             .deadlines
             .into_iter()
@@ -259,14 +262,15 @@ pub(super) fn detail(found: inspect::RunDetail, registry: &Registry, caller: &Ca
         },
         parent_run_id: found.parent_run_id.map(|run| run.0),
         priority: priority(found.priority),
-        output: found.output,
-        attributes: found.attributes,
+        output: found.output.map(|output| private.mask(output)),
+        // One that was declared before its name was private may still be stored.
+        attributes: found.attributes.map(|found| private.mask(found)),
         progress: found
             .progress
             .into_iter()
             .map(|line| Progress {
                 step: line.step,
-                value: line.value,
+                value: private.mask(line.value),
                 reported_at: line.reported_at,
             })
             .collect(),

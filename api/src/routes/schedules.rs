@@ -56,7 +56,7 @@ async fn list(
     let names = tenants::names(&mut tx, &caller, &owners).await?;
     let items = rows.into_iter().map(|row| {
         let name = names.get(&row.tenant_id).cloned();
-        let row = answer(row);
+        let row = answer(&state, row);
         Schedule {
             tenant_name: name.or(row.tenant_name),
             ..row
@@ -94,7 +94,7 @@ async fn create(
         as_engine(conn).await?;
         let registry = state.client().registry();
         let made = schedule::create(conn, registry, tenant, &new, &act).await?;
-        Ok(Done::created(answer(made)))
+        Ok(Done::created(answer(&state, made)))
     })
     .await
 }
@@ -112,7 +112,7 @@ async fn show(
     let found = schedule::detail(&mut tx, schedule_id).await?;
     Ok(Json(ScheduleDetail {
         allowed_actions: allowed_actions(&found.schedule, &caller),
-        schedule: answer(found.schedule),
+        schedule: answer(&state, found.schedule),
         coming: found.coming,
         slots: found.slots.into_iter().map(slot).collect(),
     }))
@@ -151,7 +151,7 @@ async fn change(
         .act(async |conn| {
             let registry = state.client().registry();
             let after = schedule::update(conn, registry, schedule_id, &change, &act).await?;
-            Ok(answer(after))
+            Ok(answer(&state, after))
         })
         .await
 }
@@ -207,7 +207,7 @@ async fn pause(
         .act(async |conn| {
             let registry = state.client().registry();
             let after = schedule::pause(conn, registry, schedule_id, &act).await?;
-            Ok(answer(after))
+            Ok(answer(&state, after))
         })
         .await
 }
@@ -230,7 +230,7 @@ async fn resume(
         .act(async |conn| {
             let registry = state.client().registry();
             let after = schedule::resume(conn, registry, schedule_id, &act).await?;
-            Ok(answer(after))
+            Ok(answer(&state, after))
         })
         .await
 }
@@ -370,7 +370,8 @@ fn catch_up(asked: CatchUpPolicy) -> Result<CatchUp, ApiError> {
     }
 }
 
-fn answer(found: schedule::Schedule) -> Schedule {
+fn answer(state: &AppState, found: schedule::Schedule) -> Schedule {
+    let private = state.client().registry().private(&found.workflow);
     Schedule {
         schedule_id: found.schedule_id.0,
         tenant_id: found.tenant_id.0,
@@ -378,7 +379,7 @@ fn answer(found: schedule::Schedule) -> Schedule {
         test_clock_id: found.clock_id.map(|clock| clock.0),
         name: found.name,
         workflow: found.workflow,
-        input: found.input,
+        input: private.mask(found.input),
         cron: found.cron,
         zone: found.zone,
         overlap: match found.overlap {

@@ -17,6 +17,7 @@ use crate::fan_out;
 use crate::id::{ClockId, RunId, TenantId};
 use crate::operator;
 use crate::priority::Priority;
+use crate::private::Private;
 use crate::registry::Registry;
 use crate::retention::Hold;
 use crate::ring::{self, Ring};
@@ -238,6 +239,18 @@ pub struct SignalLine {
 }
 
 impl SignalLine {
+    /// What of it is private, in the inbox of a run of this workflow. An end of another run bears that
+    /// run's output, of which its own workflow says what is private.
+    #[must_use]
+    pub fn private(&self, registry: &Registry, workflow: &str) -> Private {
+        let private = registry.private(workflow);
+        let ended = self.payload.get("workflow").and_then(Value::as_str);
+        match (self.kind, ended) {
+            (InboxKind::RunFinished, Some(ended)) => private.or(registry.private(ended)),
+            _ => private,
+        }
+    }
+
     /// `signal`, `run finished`, `cancel` or `terminate`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -286,7 +299,10 @@ pub async fn detail(
     let around = around(conn, &row, (live, able), heard).await?;
     let mut why = match ring(conn, &row, &around).await? {
         Some(ring) => why::in_a_ring(&row, &ring),
-        None => why::with_progress(why::why(&row, &around), &progress, row.now),
+        None => {
+            let private = registry.private(workflow);
+            why::with_progress(why::why(&row, &around), &progress, &private, row.now)
+        }
     };
     let holds =
         store::retention::list_holds_of(conn, row.summary.tenant_id, run, run.shard()).await?;
@@ -318,6 +334,20 @@ pub async fn tenant_of(conn: &mut PgConnection, run: RunId) -> Result<TenantId, 
         .await?
         .map(|identity| identity.tenant_id)
         .ok_or_else(|| EngineError::RunNotFound(run.to_string()))
+}
+
+/// What of a run's payloads is private.
+///
+/// # Errors
+/// [`EngineError::RunNotFound`].
+pub async fn private_of(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    run: RunId,
+) -> Result<Private, EngineError> {
+    let found = store::run::find_identity(conn, run, run.shard()).await?;
+    let found = found.ok_or_else(|| EngineError::RunNotFound(run.to_string()))?;
+    Ok(registry.private(&found.workflow))
 }
 
 /// Whether a run has ended, or is no more: nothing that it was to do comes of itself.

@@ -7,6 +7,7 @@ use crate::choose::RUN_START;
 use crate::fan_out::{self, Going};
 use crate::flow;
 use crate::gate::Door;
+use crate::private::Private;
 use crate::ring::Ring;
 use crate::run::{Deadline, InboxKind, Status};
 use crate::store::inspect::{Child, RunRow};
@@ -168,8 +169,17 @@ pub(super) fn why(row: &RunRow, around: &Around) -> Why {
 }
 
 /// Adds what steps under way reported last.
-pub(super) fn with_progress(mut why: Why, progress: &[ProgressLine], now: DateTime<Utc>) -> Why {
+pub(super) fn with_progress(
+    mut why: Why,
+    progress: &[ProgressLine],
+    private: &Private,
+    now: DateTime<Utc>,
+) -> Why {
     for line in progress {
+        let line = ProgressLine {
+            value: private.mask(line.value.clone()),
+            ..line.clone()
+        };
         let ago = (now - line.reported_at).num_seconds().max(0);
         let words = format!("{}: {}, last report {ago} s ago", line.step, line.words());
         why.summary = format!("{} Step {words}.", why.summary);

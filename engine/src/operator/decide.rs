@@ -11,14 +11,40 @@ use crate::run::{Deadline, InboxKind, Status};
 use crate::store::operator::{Answer, Change, Locked, Rest};
 use crate::undo::Undo;
 
-pub(super) fn describe(locked: &Locked, status: Status, revision: i64) -> Value {
+/// A run as the audit keeps it, and as people are told of it.
+pub(super) fn describe(registry: &Registry, locked: &Locked, revision: i64) -> Value {
     json!({
-        "status": status,
+        "status": locked.status,
         "state": locked.state,
-        "data": locked.reader.show(&locked.data),
+        "data": shown(registry, locked, &locked.data),
         "deadlines": locked.deadlines,
         "revision": revision,
     })
+}
+
+fn shown(registry: &Registry, locked: &Locked, data: &[u8]) -> Value {
+    let private = registry.private(&locked.workflow);
+    private.mask(locked.reader.show(data))
+}
+
+/// A state as a person edited what they were shown, with what its masks hide.
+pub(super) fn unmasked(
+    registry: &Registry,
+    locked: &Locked,
+    edited: &Value,
+) -> Result<Value, EngineError> {
+    let private = registry.private(&locked.workflow);
+    let state = private.restore(edited.clone(), &locked.reader.show(&locked.data));
+    registry.refuse_masks(&locked.workflow, "state", &state)?;
+    Ok(state)
+}
+
+/// Which private fields a change of the state changes: of these neither a dry run nor the audit shows more.
+fn changed(registry: &Registry, locked: &Locked, change: &Change) -> Option<String> {
+    let private = registry.private(&locked.workflow);
+    let (before, after) = (&locked.data, &change.data);
+    let places = private.changed(&locked.reader.show(before), &locked.reader.show(after));
+    (!places.is_empty()).then(|| format!("Private fields change: {}.", places.join(", ")))
 }
 
 /// What a verb comes to.
@@ -48,16 +74,16 @@ impl Plan {
         self.answer.is_some() || change.is_some_and(|change| change.data != locked.data)
     }
 
-    pub(super) fn after(&self, locked: &Locked, revision: i64) -> Value {
+    pub(super) fn after(&self, registry: &Registry, locked: &Locked, revision: i64) -> Value {
         match &self.change {
             Some(change) => json!({
                 "status": change.status,
                 "state": change.state,
-                "data": locked.reader.show(&change.data),
+                "data": shown(registry, locked, &change.data),
                 "deadlines": change.deadlines,
                 "revision": revision,
             }),
-            None => describe(locked, locked.status, revision),
+            None => describe(registry, locked, revision),
         }
     }
 }
@@ -80,6 +106,7 @@ pub(super) fn decide(
             )
         },
         Verb::Skip { answer } => {
+            registry.refuse_masks(&locked.workflow, "answer", answer)?;
             let answer = payload::to_bytes("answer", answer, registry.payload_limit())?;
             answer_step(locked, verb, false, answer)?
         }
@@ -207,6 +234,7 @@ fn encode_state(
     state: &Value,
 ) -> Result<Change, EngineError> {
     let handler = registry.require(&locked.workflow)?;
+    let state = &unmasked(registry, locked, state)?;
     let attributes = handler.check_state(state)?;
     Ok(Change {
         version: handler.version(),
@@ -223,10 +251,13 @@ fn edit(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, Eng
         let reason = format!("the run is in state {}, not {name}: use move", locked.state);
         return Err(not_allowed("edit-state", &reason));
     }
-    Ok(Plan::change(
+    let private = changed(registry, locked, &change);
+    let mut plan = Plan::change(
         change,
         &["The state's data is replaced; it stays where it is until it is resumed or retried."],
-    ))
+    );
+    plan.effects.extend(private);
+    Ok(plan)
 }
 
 fn move_to(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, EngineError> {
@@ -258,13 +289,16 @@ fn move_to(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, 
             locked.due_again()
         }
     };
-    Ok(Plan::change(
+    let private = changed(registry, locked, &change);
+    let mut plan = Plan::change(
         change,
         &[
             "Deadlines of the old state and what its visit had answered are dropped.",
             effects,
         ],
-    ))
+    );
+    plan.effects.extend(private);
+    Ok(plan)
 }
 
 /// What a change of state keeps: the deadline of the whole run.

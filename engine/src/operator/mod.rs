@@ -9,15 +9,17 @@
 //! that what the worker still writes belongs to a visit that nobody reads.
 
 mod decide;
+mod reveal;
 mod verb;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+pub use reveal::reveal;
 pub use verb::{Verb, may};
 
-use self::decide::{decide, describe, not_allowed};
+use self::decide::{decide, describe, not_allowed, unmasked};
 use crate::client::{self, Sender};
 use crate::error::EngineError;
 use crate::id::{self, RunId};
@@ -134,8 +136,8 @@ pub async fn intervene(
     let intervention = Intervention {
         run_id: run,
         revision,
-        before: describe(&locked, locked.status, act.revision),
-        after: plan.after(&locked, revision),
+        before: describe(registry, &locked, act.revision),
+        after: plan.after(registry, &locked, revision),
         effects: plan.effects,
     };
     audit(conn, &locked, verb.word(), act, &intervention).await?;
@@ -174,8 +176,14 @@ pub async fn restart(
     let place = &place;
     let (workflow, tenant) = (locked.workflow.as_str(), locked.tenant_id);
     let new = match from {
-        RestartFrom::Input(input) => start::prepare(registry, place, workflow, key, input)?,
-        RestartFrom::State(state) => start::prepare_in(registry, place, workflow, key, state)?,
+        RestartFrom::Input(input) => {
+            registry.refuse_masks(workflow, "input", input)?;
+            start::prepare(registry, place, workflow, key, input)?
+        }
+        RestartFrom::State(state) => {
+            let state = unmasked(registry, &locked, state)?;
+            start::prepare_in(registry, place, workflow, key, &state)?
+        }
         RestartFrom::LastState => {
             let state = serde_json::from_slice(&locked.data)
                 .map_err(|error| malformed("state", workflow, error))?;
@@ -186,7 +194,7 @@ pub async fn restart(
     let intervention = Intervention {
         run_id: run,
         revision: act.revision,
-        before: describe(&locked, locked.status, act.revision),
+        before: describe(registry, &locked, act.revision),
         after: json!({ "started": started.run_id, "key": key }),
         effects: Vec::new(),
     };
@@ -231,7 +239,7 @@ pub(crate) async fn send(
     let intervention = Intervention {
         run_id: run,
         revision: seen.revision,
-        before: describe(&locked, locked.status, seen.revision),
+        before: describe(registry, &locked, seen.revision),
         after: json!({ "signal": payload::variant_name(signal), "signal_id": signal_id }),
         effects: Vec::new(),
     };

@@ -96,6 +96,9 @@ impl Verb {
 /// # Errors
 /// The reason, in words for the operator.
 pub fn may(word: &str, status: Status) -> Result<(), &'static str> {
+    if word == "reveal" {
+        return Ok(());
+    }
     if word == "restart" {
         return if status.is_finished() {
             Ok(())
@@ -151,6 +154,8 @@ mod tests {
             for status in Status::ALL {
                 let answer = may(word, status);
                 assert_ne!(answer, Err("there is no such verb"), "{word} {status}");
+                let always = may("reveal", status);
+                assert_eq!(always, Ok(()), "{status}");
                 assert!(
                     !status.is_finished() || word == "restart" || answer == Err("it has ended"),
                     "{word} {status}"

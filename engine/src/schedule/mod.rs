@@ -278,13 +278,14 @@ pub async fn update(
     after.overlap = change.overlap.unwrap_or(before.overlap);
     after.catch_up = change.catch_up.unwrap_or(before.catch_up);
     if let Some(input) = &change.input {
-        after.input = input.clone();
+        let private = registry.private(&before.workflow);
+        after.input = private.restore(input.clone(), &before.input);
         check_input(
             registry,
             &place(&before, TenantKeys::default()),
             &before.workflow,
             &before.name,
-            input,
+            &after.input,
         )?;
     }
     if let Some(cron) = &change.cron {
@@ -583,6 +584,7 @@ fn check_input(
     input: &Value,
 ) -> Result<Vec<u8>, EngineError> {
     registry.guard(workflow).may_start(workflow)?;
+    registry.refuse_masks(workflow, "input", input)?;
     start::prepare(registry, place, workflow, name, input)?;
     payload::to_bytes("input", input, registry.payload_limit())
 }

@@ -313,6 +313,8 @@ impl Workflow for NoticeWorkflow {
     const NAME: &'static str = "notice";
     const VERSION: i32 = 3;
     const QUEUE: &'static str = "mails";
+    /// Of a written mail; whoever may see mails sees them among the mails.
+    const PRIVATE: &'static [&'static str] = &["recipient", "text", "html"];
     type Input = Input;
     type State = State;
     type Signal = Signal;

@@ -147,6 +147,8 @@ impl TenantWorkflow {
 impl Workflow for TenantWorkflow {
     const NAME: &'static str = "tenant";
     const VERSION: i32 = 1;
+    /// Of the profile that the provider's customer is made of.
+    const PRIVATE: &'static [&'static str] = &["name", "email"];
     type Input = Input;
     type State = State;
     type Signal = Signal;

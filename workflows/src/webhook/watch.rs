@@ -103,6 +103,8 @@ pub async fn start(client: &Client, conn: &mut PgConnection) -> Result<(), Engin
 impl Workflow for WebhookWatchWorkflow {
     const NAME: &'static str = "webhook-watch";
     const VERSION: i32 = 1;
+    /// Of the provider's events: what each is about, such as a customer.
+    const PRIVATE: &'static [&'static str] = &["data"];
     type Input = Input;
     type State = State;
     type Signal = Signal;

@@ -12,6 +12,7 @@ mod keys;
 mod life;
 mod life_samples;
 mod list;
+mod private;
 mod retention;
 pub(crate) mod samples;
 mod schedules;

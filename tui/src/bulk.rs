@@ -3,6 +3,7 @@
 use crate::deeds::bulk;
 use crate::event::{Answer, Door, Request};
 use crate::keymap::Context;
+use crate::pages::{Paged, Pages};
 use crate::place::{self, Place, cell};
 use crate::subject::{Offer, Target};
 use crate::theme::Tone;
@@ -27,9 +28,7 @@ pub struct Bulk {
     pub(crate) outcome: Option<BulkOutcome>,
     /// A page of its runs; `None` until the first answer.
     pub(crate) results: Option<Vec<BulkResult>>,
-    passed: Vec<Option<String>>,
-    cursor: Option<String>,
-    next_cursor: Option<String>,
+    pages: Pages,
     folding: Folding,
 }
 
@@ -40,9 +39,7 @@ impl Bulk {
             bulk,
             outcome: None,
             results: None,
-            passed: Vec::new(),
-            cursor: None,
-            next_cursor: None,
+            pages: Pages::default(),
             folding: Folding::default(),
         }
     }
@@ -53,39 +50,28 @@ impl Bulk {
         let count = OUTCOMES.len().cast_signed();
         let there = (here.unwrap_or(0).cast_signed() + by).rem_euclid(count);
         self.outcome = OUTCOMES.get(there.cast_unsigned()).copied().flatten();
-        self.passed.clear();
-        self.cursor = None;
+        self.pages = Pages::default();
         self.results = None;
-    }
-
-    /// Goes to the next page of its runs, if there is one.
-    pub(crate) fn next_page(&mut self) -> bool {
-        let Some(next) = self.next_cursor.take() else {
-            return false;
-        };
-        self.passed.push(self.cursor.replace(next));
-        self.results = None;
-        true
-    }
-
-    /// Goes back a page, if this is not the first.
-    pub(crate) fn previous_page(&mut self) -> bool {
-        let Some(previous) = self.passed.pop() else {
-            return false;
-        };
-        self.cursor = previous;
-        self.results = None;
-        true
     }
 
     /// What is listed, in words: which outcome, and which page.
     pub(crate) fn listed(&self) -> String {
         let which = self.outcome.map_or("all runs", BulkOutcome::as_str);
-        match (self.passed.len() + 1, self.next_cursor.is_some()) {
-            (1, false) => which.to_owned(),
-            (page, true) => format!("{which}, page {page}, more follow"),
-            (page, false) => format!("{which}, page {page}, the last"),
-        }
+        format!("{which}{}", self.pages.words())
+    }
+}
+
+impl Paged for Bulk {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    fn forget(&mut self) {
+        self.results = None;
     }
 }
 
@@ -98,7 +84,7 @@ impl Place for Bulk {
         Request::Bulk {
             bulk_operation_id: self.bulk.bulk_operation_id,
             outcome: self.outcome,
-            cursor: self.cursor.clone(),
+            cursor: self.pages.cursor(),
         }
     }
 
@@ -106,7 +92,7 @@ impl Place for Bulk {
         if let Answer::Bulk(bulk, page) = answer {
             self.bulk = *bulk;
             self.results = Some(page.items);
-            self.next_cursor = page.next_cursor;
+            self.pages.followed_by(page.next_cursor);
         }
         false
     }

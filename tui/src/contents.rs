@@ -120,7 +120,7 @@ fn step(step: &Step, columns: usize) -> Node {
         (Tone::Strong, format!("{}  ", step.name)),
         (tone, words),
     ];
-    let id = format!("step {} {}", step.visit, step.seq);
+    let id = format!("steps/{}/{}", step.visit, step.seq);
     let mut children = vec![Node::leaf(
         format!("{id} place"),
         dim(&format!("visit {}, place {}", step.visit, step.seq)),
@@ -129,12 +129,12 @@ fn step(step: &Step, columns: usize) -> Node {
     children.extend(
         step.error
             .iter()
-            .map(|error| json::node(&format!("{id} error"), "error", error)),
+            .map(|error| json::node(&format!("{id}/error"), "error", error)),
     );
     children.extend(
         step.answer
             .iter()
-            .map(|value| json::node(&format!("{id} answer"), "answer", value)),
+            .map(|value| json::node(&format!("{id}/answer"), "answer", value)),
     );
     folded(id, line, children)
 }
@@ -160,7 +160,7 @@ fn signal(signal: &Signal, columns: usize) -> Node {
         (tone, format!("{outcome}{reason}")),
     ];
     line.extend(tenants(signal.tenant_received_at, columns));
-    let id = format!("signal {}", signal.signal_id);
+    let id = format!("signals/{}", json::step(&signal.signal_id));
     let clock = on_test_clock(signal.tenant_received_at);
     let mut children = vec![Node::leaf(
         format!("{id} id"),
@@ -168,7 +168,7 @@ fn signal(signal: &Signal, columns: usize) -> Node {
         &signal.signal_id,
     )];
     children.push(json::node(
-        &format!("{id} payload"),
+        &format!("{id}/payload"),
         "payload",
         &signal.payload,
     ));

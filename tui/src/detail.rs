@@ -1,10 +1,11 @@
 //! One run: what is known of it, which tab is open, and what is folded.
 
 use crate::contents;
-use crate::deeds::retention;
+use crate::deeds::{retention, runs};
 use crate::event::{Answer, Content, Request, RunAnswer};
 use crate::keymap::Context;
 use crate::place::Place;
+use crate::reveal::{self, Revealed};
 use crate::subject::{Offer, Subject, Target};
 use crate::text;
 use crate::tree::{Folding, Node};
@@ -76,6 +77,8 @@ pub struct Detail {
     pub(crate) tab: Tab,
     /// Whether all of the explanation is shown.
     pub(crate) why_open: bool,
+    /// The private fields on show.
+    pub(crate) revealed: Revealed,
     contents: BTreeMap<Tab, Content>,
     foldings: BTreeMap<Tab, Folding>,
 }
@@ -99,6 +102,7 @@ impl Detail {
             clock: None,
             tab: Tab::default(),
             why_open: false,
+            revealed: Revealed::default(),
             contents: BTreeMap::new(),
             foldings: BTreeMap::new(),
         }
@@ -142,6 +146,14 @@ impl Detail {
         self.clock.as_ref().map(|clock| clock.now)
     }
 
+    /// The private field under the cursor, if it is one.
+    fn field(&self, columns: usize) -> Option<String> {
+        let nodes = self.nodes(columns);
+        let folding = self.folding();
+        let rows = folding.rows(&nodes);
+        reveal::field_of(rows.get(folding.position(&rows))?.node)
+    }
+
     /// The contents of the open tab; `None` until they are known.
     pub(crate) fn content(&self) -> Option<&Content> {
         self.contents.get(&self.tab)
@@ -170,11 +182,13 @@ impl Place for Detail {
     }
 
     fn nodes(&self, columns: usize) -> Vec<Node> {
-        match (self.content(), &self.run) {
+        let mut nodes = match (self.content(), &self.run) {
             (Some(Content::Data), Some(run)) => contents::data(run),
             (Some(content), _) => contents::nodes(content, columns),
             (None, _) => Vec::new(),
-        }
+        };
+        self.revealed.lift(&mut nodes, columns);
+        nodes
     }
 
     /// What is folded in the open tab.
@@ -187,12 +201,20 @@ impl Place for Detail {
     }
 
     /// What the server names, and what is kept of the run.
-    fn offers(&self, who: &Whoami, _columns: usize) -> Vec<Offer> {
+    fn offers(&self, who: &Whoami, columns: usize) -> Vec<Offer> {
         let (Some(run), Some(subject)) = (&self.run, self.subject()) else {
             return Vec::new();
         };
         let verbs = run.allowed_actions.iter();
-        let verbs = verbs.map(|action| Offer::of_server(action, &subject, Some(run)));
+        let field = self.field(columns);
+        let verbs = verbs.map(|action| {
+            let mut offer = Offer::of_server(action, &subject, Some(run));
+            if let (runs::REVEAL, Some(arg)) = (action.action.as_str(), offer.form.args.first_mut())
+            {
+                arg.begin = field.clone().unwrap_or_default();
+            }
+            offer
+        });
         let held = Subject::new(Target::Holds, subject.title.clone());
         let place = retention::place(who, &held, None, Some(self.run_id));
         let holds = run.legal_holds.iter().filter_map(|hold| {

@@ -150,6 +150,15 @@ pub enum Act {
         /// Why.
         reason: String,
     },
+    /// Show a private field of a run.
+    Reveal {
+        /// The run.
+        run_id: Uuid,
+        /// Which, as a JSON Pointer.
+        field: String,
+        /// Why.
+        reason: String,
+    },
     /// Do a verb to a run, or ask what that would do.
     Verb {
         /// The run.
@@ -367,6 +376,15 @@ pub enum Done {
     Did(String),
     /// The same, and what came of it is to be looked at.
     Opens(String, Door),
+    /// What a private field of a run holds.
+    Shows {
+        /// The run.
+        run_id: Uuid,
+        /// Which, as a JSON Pointer.
+        field: String,
+        /// What it holds.
+        value: Value,
+    },
 }
 
 /// The way to a screen.

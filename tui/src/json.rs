@@ -84,9 +84,15 @@ fn children(id: &str, value: &Value, depth: usize, budget: &mut usize) -> Vec<No
             break;
         }
         *budget -= 1;
-        nodes.push(named(&format!("{id}/{name}"), name, value, depth, budget));
+        let below = format!("{id}/{}", step(name));
+        nodes.push(named(&below, name, value, depth, budget));
     }
     nodes
+}
+
+/// A member's name as a JSON Pointer bears it (RFC 6901, 3), so that ids are pointers.
+pub fn step(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 fn copy_of(value: &Value) -> String {

@@ -183,6 +183,8 @@ pub enum Command {
     Signal,
     /// Prepare a retry of the run.
     Retry,
+    /// Prepare to show the private field under the cursor.
+    Reveal,
     /// Next field of a dialog.
     NextField,
     /// The field before.
@@ -407,6 +409,7 @@ pub const BINDINGS: &[Binding] = &[
     row(Command::Choose, &[Context::Menu, Context::Many], &[Key::plain(KeyCode::Enter)], "Prepare the act under the cursor; asks first", Some("choose")),
     row(Command::Signal, &[Context::Detail], &[Key::char('S')], "Send the run a signal; asks first", Some("signal")),
     row(Command::Retry, &[Context::Detail], &[Key::char('R')], "Try the run's failed step again now; asks first", Some("retry")),
+    row(Command::Reveal, &[Context::Detail], &[Key::char('v')], "Show the private field under the cursor; asks why first", None),
     row(Command::ShowTenant, &[Context::Detail], &[Key::char('t')], "The run's tenant: what it bought and owes, and all that runs for it", Some("tenant")),
     row(Command::ShowAudit, &[Context::Detail], &[Key::char('u')], "What people did to the run, and how it stood before and after", None),
     row(Command::ShowAudit, &[Context::Tenant], &[Key::char('u')], "What people did to the tenant, its runs and schedules", None),

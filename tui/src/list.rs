@@ -2,6 +2,7 @@
 
 use crate::event::Request;
 use crate::filter::Filter;
+use crate::pages::{Paged, Pages};
 use tenure_client::{Page, RunFilter, RunSummary};
 use tui_input::Input;
 use uuid::Uuid;
@@ -20,9 +21,7 @@ pub struct RunList {
     rows: Option<Vec<RunSummary>>,
     selected: Option<Uuid>,
     index: usize,
-    passed: Vec<Option<String>>,
-    cursor: Option<String>,
-    next_cursor: Option<String>,
+    pages: Pages,
 }
 
 impl RunList {
@@ -37,7 +36,7 @@ impl RunList {
     /// The next question to the server.
     pub(crate) fn request(&self) -> Request {
         Request::Runs(RunFilter {
-            cursor: self.cursor.clone(),
+            cursor: self.pages.cursor(),
             limit: Some(PAGE_RUNS),
             ..self.filter.query.clone()
         })
@@ -45,7 +44,7 @@ impl RunList {
 
     /// Takes a page of runs. The selection stays on its run; when that is gone, on its place.
     pub(crate) fn take_runs(&mut self, page: Page<RunSummary>) {
-        self.next_cursor = page.next_cursor;
+        self.pages.followed_by(page.next_cursor);
         self.rows = Some(page.items);
         self.select(self.position());
     }
@@ -82,39 +81,24 @@ impl RunList {
         self.select(self.position().saturating_add_signed(by).min(last));
     }
 
-    /// Goes to the next page, if there is one.
-    pub(crate) fn next_page(&mut self) -> bool {
-        let Some(next) = self.next_cursor.take() else {
-            return false;
-        };
-        self.passed.push(self.cursor.replace(next));
-        self.turn();
-        true
-    }
-
-    /// Goes back a page, if this is not the first.
-    pub(crate) fn previous_page(&mut self) -> bool {
-        let Some(previous) = self.passed.pop() else {
-            return false;
-        };
-        self.cursor = previous;
-        self.turn();
-        true
-    }
-
-    /// The page on show, from 1, and whether another follows.
-    pub(crate) fn page(&self) -> (usize, bool) {
-        (self.passed.len() + 1, self.next_cursor.is_some())
-    }
-
-    fn turn(&mut self) {
-        self.rows = None;
-        self.selected = None;
-        self.index = 0;
-    }
-
     fn select(&mut self, index: usize) {
         self.index = index;
         self.selected = self.rows().get(index).map(|run| run.run_id);
+    }
+}
+
+impl Paged for RunList {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    fn forget(&mut self) {
+        self.rows = None;
+        self.selected = None;
+        self.index = 0;
     }
 }

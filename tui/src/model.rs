@@ -14,8 +14,10 @@ use crate::list::RunList;
 use crate::mails::Mails;
 use crate::many::Many;
 use crate::menu::Menu;
+use crate::pages::Paged;
 use crate::place::Place;
 use crate::retention::Retention;
+use crate::reveal::Revealed;
 use crate::schedules::Schedules;
 use crate::subject::Offer;
 use crate::tenant::TenantPage;
@@ -217,6 +219,38 @@ impl Model {
             Some(Screen::Detail(detail)) => Some(detail),
             _ => None,
         }
+    }
+
+    /// What is turned page by page here, if anything is.
+    pub(crate) fn paged(&self) -> Option<&dyn Paged> {
+        match self.over.last() {
+            None => Some(&self.list),
+            Some(Screen::Bulk(bulk)) => Some(&**bulk),
+            Some(Screen::Life(life)) => Some(&**life),
+            Some(Screen::Backfill(page)) => Some(&**page),
+            Some(Screen::Audit(audit)) => Some(&**audit),
+            Some(_) => None,
+        }
+    }
+
+    /// The same, to turn it.
+    pub(crate) fn paged_mut(&mut self) -> Option<&mut dyn Paged> {
+        match self.over.last_mut() {
+            None => Some(&mut self.list),
+            Some(Screen::Bulk(bulk)) => Some(&mut **bulk),
+            Some(Screen::Life(life)) => Some(&mut **life),
+            Some(Screen::Backfill(page)) => Some(&mut **page),
+            Some(Screen::Audit(audit)) => Some(&mut **audit),
+            Some(_) => None,
+        }
+    }
+
+    /// What is shown of private fields, of all runs that were opened.
+    pub(crate) fn revealed_mut(&mut self) -> impl Iterator<Item = &mut Revealed> {
+        self.over.iter_mut().filter_map(|screen| match screen {
+            Screen::Detail(detail) => Some(&mut detail.revealed),
+            _ => None,
+        })
     }
 
     /// The question that keeps the screen on show fresh.

@@ -7,7 +7,8 @@ use crate::changes;
 use crate::event::{Answer, Door, Names, Request};
 use crate::json;
 use crate::keymap::Context;
-use crate::life::{Pages, named};
+use crate::life::named;
+use crate::pages::{Paged, Pages};
 use crate::place::{self, Place, below, cell, is_on, note};
 use crate::text;
 use crate::theme::Tone;
@@ -121,23 +122,19 @@ impl Audit {
             "Nobody did anything that passes."
         }
     }
+}
 
-    /// Goes to the next page, if there is one.
-    pub(crate) fn next_page(&mut self) -> bool {
-        self.turned(Pages::turn_on)
+impl Paged for Audit {
+    fn pages(&self) -> &Pages {
+        &self.pages
     }
 
-    /// Goes back a page, if this is not the first.
-    pub(crate) fn previous_page(&mut self) -> bool {
-        self.turned(Pages::turn_back)
+    fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
     }
 
-    fn turned(&mut self, turn: impl FnOnce(&mut Pages) -> bool) -> bool {
-        let turned = turn(&mut self.pages);
-        if turned {
-            self.known = None;
-        }
-        turned
+    fn forget(&mut self) {
+        self.known = None;
     }
 }
 

@@ -3,8 +3,10 @@
 use super::{billing, life};
 use crate::deeds::retention::{held, words};
 use crate::event::{Act, BulkAct, Done, Door, FlowAct, KeysAct, RetentionAct, ScheduleVerb};
+use serde_json::Value;
 use tenure_client::{
-    ActOnSchedule, Client, ClientError, IdempotencyKey, RewrapKeys, Schedule, SendSignal,
+    ActOnSchedule, Client, ClientError, IdempotencyKey, RevealField, RewrapKeys, Schedule,
+    SendSignal,
 };
 use uuid::Uuid;
 
@@ -22,20 +24,14 @@ pub(super) async fn carry_out(
             run_id,
             signal,
             reason,
-        } => {
-            let id = format!("console-{}", key.as_str());
-            let body = SendSignal {
-                id,
-                name: None,
-                signal,
-                reason: Some(reason),
-            };
-            let accepted = client.send_signal(run_id, &body, key).await?;
-            Ok(Done::Did(format!(
-                "The signal is in the run's inbox ({}).",
-                accepted.signal_id
-            )))
-        }
+        } => signal_run(client, run_id, signal, reason, key)
+            .await
+            .map(Done::Did),
+        Act::Reveal {
+            run_id,
+            field,
+            reason,
+        } => reveal(client, run_id, RevealField { field, reason }).await,
         Act::Schedule {
             schedule_id,
             verb,
@@ -82,6 +78,33 @@ pub(super) async fn carry_out(
         Act::RewrapKeys => rewrap_keys(client).await.map(Done::Did),
         Act::Life { act, dry_run } => life::act(client, act, dry_run, key).await,
     }
+}
+
+async fn signal_run(
+    client: &Client,
+    run_id: Uuid,
+    signal: Value,
+    reason: String,
+    key: &IdempotencyKey,
+) -> Result<String, ClientError> {
+    let body = SendSignal {
+        id: format!("console-{}", key.as_str()),
+        name: None,
+        signal,
+        reason: Some(reason),
+    };
+    let accepted = client.send_signal(run_id, &body, key).await?;
+    let id = accepted.signal_id;
+    Ok(format!("The signal is in the run's inbox ({id})."))
+}
+
+async fn reveal(client: &Client, run_id: Uuid, asked: RevealField) -> Result<Done, ClientError> {
+    let shown = client.reveal_field(run_id, &asked).await?;
+    Ok(Done::Shows {
+        run_id,
+        field: shown.field,
+        value: shown.value,
+    })
 }
 
 async fn change_flow(

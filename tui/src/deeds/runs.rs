@@ -1,5 +1,5 @@
-//! Verbs on a run, as the server describes them. Nothing here knows a verb but `signal`, which has a
-//! path of its own.
+//! Verbs on a run, as the server describes them. Nothing here knows a verb but `signal` and `reveal`, which
+//! have paths of their own.
 
 use super::Deed;
 use crate::event::Act;
@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 /// The verb that puts a message into the run's inbox.
 pub(crate) const SIGNAL: &str = "signal";
+/// The verb that shows a private field.
+pub(crate) const REVEAL: &str = "reveal";
 /// The verb that tries again.
 pub(crate) const RETRY: &str = "retry";
 
@@ -22,6 +24,13 @@ pub(super) fn act(
         return Ok(Act::Signal {
             run_id,
             signal: deed.values.json(SIGNAL).unwrap_or_default(),
+            reason: deed.why(),
+        });
+    }
+    if deed.verb == REVEAL {
+        return Ok(Act::Reveal {
+            run_id,
+            field: deed.values.text("field"),
             reason: deed.why(),
         });
     }

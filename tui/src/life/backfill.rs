@@ -1,10 +1,11 @@
 //! Backfills: a line each, and one of them closely with its ranges.
 
-use super::{Pages, named};
+use super::named;
 use crate::deeds::life as deeds;
 use crate::event::{Answer, Door, Names, Request};
 use crate::gauge;
 use crate::keymap::Context;
+use crate::pages::{Paged, Pages};
 use crate::place::{self, Place, cell, is_on, note};
 use crate::subject::{Offer, Target};
 use crate::theme::Tone;
@@ -70,24 +71,6 @@ impl BackfillPage {
         self.ranges = None;
     }
 
-    /// Goes to the next page of its ranges, if there is one.
-    pub(crate) fn next_page(&mut self) -> bool {
-        self.turned(Pages::turn_on)
-    }
-
-    /// Goes back a page, if this is not the first.
-    pub(crate) fn previous_page(&mut self) -> bool {
-        self.turned(Pages::turn_back)
-    }
-
-    fn turned(&mut self, turn: impl FnOnce(&mut Pages) -> bool) -> bool {
-        let turned = turn(&mut self.pages);
-        if turned {
-            self.ranges = None;
-        }
-        turned
-    }
-
     /// What is listed, in words: which ranges, and which page.
     pub(crate) fn listed(&self) -> String {
         let which = self.status.unwrap_or("all");
@@ -102,6 +85,20 @@ impl BackfillPage {
 
     fn target(&self, range: &BackfillRange) -> Target {
         Target::Range(self.of.backfill_id, Box::new(range.clone()))
+    }
+}
+
+impl Paged for BackfillPage {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    fn forget(&mut self) {
+        self.ranges = None;
     }
 }
 

@@ -6,7 +6,6 @@ mod backfill;
 mod deletion;
 mod export;
 mod keeping;
-mod pages;
 mod placement;
 mod tenant;
 
@@ -16,7 +15,6 @@ pub use export::ExportPage;
 
 pub(crate) use backfill::{concerns, phase, ranges, reads, rows, speed, status as backfill_status};
 pub(crate) use deletion::{due, people, state as deletion_state, way_back};
-pub(crate) use pages::Pages;
 pub(crate) use placement::words;
 pub(crate) use tenant::{
     archives, being_deleted, deletions, exports, holds, latest, on_line, product,
@@ -25,6 +23,7 @@ pub(crate) use tenant::{
 use crate::deeds::life as deeds;
 use crate::event::{Answer, Around, Door, LifeAnswer, Lines, Names, Request};
 use crate::keymap::Context;
+use crate::pages::{Paged, Pages};
 use crate::place::{self, Place, is_on};
 use crate::subject::{Offer, Target};
 use crate::text;
@@ -117,24 +116,6 @@ impl Life {
         self.pages = Pages::default();
     }
 
-    /// Goes to the next page of what is listed, if there is one.
-    pub(crate) fn next_page(&mut self) -> bool {
-        self.turned(Pages::turn_on)
-    }
-
-    /// Goes back a page, if this is not the first.
-    pub(crate) fn previous_page(&mut self) -> bool {
-        self.turned(Pages::turn_back)
-    }
-
-    fn turned(&mut self, turn: impl FnOnce(&mut Pages) -> bool) -> bool {
-        let turned = turn(&mut self.pages);
-        if turned {
-            self.known = None;
-        }
-        turned
-    }
-
     /// The page of what is listed, in words.
     pub(crate) fn page(&self) -> String {
         self.pages.words()
@@ -163,6 +144,20 @@ impl Life {
         let cursor = place::cursor(self, columns)?;
         let mut things = self.things().into_iter();
         things.find(|(id, ..)| is_on(&cursor, id))
+    }
+}
+
+impl Paged for Life {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    fn forget(&mut self) {
+        self.known = None;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The way to a change: menu, form, and the buttons at its end.
 
-use crate::deeds::runs::{RETRY, SIGNAL};
+use crate::deeds::runs::{RETRY, REVEAL, SIGNAL};
 use crate::deeds::start;
 use crate::dialog::{Dialog, Field, Stage};
 use crate::event::Action;
@@ -15,7 +15,10 @@ pub(crate) fn refusal(model: &Model, command: Command) -> Option<String> {
     match command {
         Command::Signal => refused(model, SIGNAL),
         Command::Retry => refused(model, RETRY),
+        Command::Reveal => refused(model, REVEAL),
         Command::StartRun => new_run(model).refused,
+        Command::NextPage => without_page(model, true),
+        Command::PreviousPage => without_page(model, false),
         Command::ActOnMany if model.list.filter.is_empty() => Some(NO_FILTER.to_owned()),
         _ => None,
     }
@@ -23,6 +26,20 @@ pub(crate) fn refusal(model: &Model, command: Command) -> Option<String> {
 
 /// Said where an operation on many runs would be one on all of them.
 pub(super) const NO_FILTER: &str = "filter the list first (/): not every run can be meant";
+
+fn without_page(model: &Model, on: bool) -> Option<String> {
+    let there = model.paged().is_some_and(|paged| paged.pages().has(on));
+    (!there).then(|| no_page(on).to_owned())
+}
+
+/// Said where there is no page further on, or further back.
+pub(super) fn no_page(on: bool) -> &'static str {
+    if on {
+        "this is the last page"
+    } else {
+        "this is the first page"
+    }
+}
 
 /// Why a verb cannot be used now. The server decides.
 fn refused(model: &Model, verb: &str) -> Option<String> {

@@ -60,6 +60,29 @@ pub(super) fn acted(model: &mut Model, intent: u64, result: Result<Done, Refusal
             }
             model.say(Tone::Good, words);
         }
+        (
+            Ok(Done::Shows {
+                run_id,
+                field,
+                value,
+            }),
+            dialog,
+        ) => {
+            if dialog.is_some() {
+                model.dialog = None;
+            }
+            let (now, focused) = (model.now, model.focused);
+            let detail = model.detail_mut();
+            // Who left the run or the window meanwhile is not shown what is private of it.
+            let words = match detail.filter(|page| page.run_id == run_id && focused) {
+                Some(detail) => {
+                    detail.revealed.add(&field, value, now);
+                    format!("{field} is shown for a minute; the audit says that you saw it.")
+                }
+                None => format!("{field} is not shown: you have left its run."),
+            };
+            model.say(Tone::Good, words);
+        }
         (Err(refusal), Some(dialog)) => {
             if refusal.reached {
                 // The server decided, so the next try is a new wish; without an answer it is the same.

@@ -5,7 +5,7 @@ use crate::audit::Audit;
 use crate::bulk::Bulk;
 use crate::bulks::Bulks;
 use crate::deeds::bulk::CONFIRM;
-use crate::deeds::runs::{RETRY, SIGNAL};
+use crate::deeds::runs::{RETRY, REVEAL, SIGNAL};
 use crate::detail::{Detail, Tab};
 use crate::event::{Action, Door};
 use crate::filter::Filter;
@@ -17,6 +17,7 @@ use crate::mails::Mails;
 use crate::many::Many;
 use crate::model::{Model, Screen};
 use crate::retention::Retention;
+use crate::reveal::Revealed;
 use crate::schedules::Schedules;
 use crate::tenant::TenantPage;
 use crate::tenants::Tenants;
@@ -71,6 +72,7 @@ pub(super) fn run(model: &mut Model, command: Command) -> Vec<Action> {
         Command::Choose => acts::choose(model),
         Command::Signal => acts::prepare_verb(model, SIGNAL),
         Command::Retry => acts::prepare_verb(model, RETRY),
+        Command::Reveal => acts::prepare_verb(model, REVEAL),
         Command::NextField => acts::turn_field(model, 1),
         Command::PreviousField => acts::turn_field(model, -1),
     }
@@ -179,6 +181,8 @@ pub(super) fn enter_new(model: &mut Model, door: Door) {
 }
 
 fn show(model: &mut Model, screen: Screen) {
+    // What is private of a run is shown for as long as one stays with it.
+    model.revealed_mut().for_each(Revealed::clear);
     model.over.push(screen);
     model.link.renew(model.now);
 }
@@ -277,24 +281,11 @@ fn apply_filter(model: &mut Model) {
 }
 
 fn turn_page(model: &mut Model, on: bool) {
-    let turned = match (model.over.last_mut(), on) {
-        (Some(Screen::Bulk(bulk)), true) => bulk.next_page(),
-        (Some(Screen::Bulk(bulk)), false) => bulk.previous_page(),
-        (Some(Screen::Life(life)), true) => life.next_page(),
-        (Some(Screen::Life(life)), false) => life.previous_page(),
-        (Some(Screen::Backfill(page)), true) => page.next_page(),
-        (Some(Screen::Backfill(page)), false) => page.previous_page(),
-        (Some(Screen::Audit(audit)), true) => audit.next_page(),
-        (Some(Screen::Audit(audit)), false) => audit.previous_page(),
-        (_, true) => model.list.next_page(),
-        (_, false) => model.list.previous_page(),
-    };
+    let turned = model.paged_mut().is_some_and(|paged| paged.turn(on));
     if turned {
         model.link.renew(model.now);
-    } else if on {
-        model.say(Tone::Plain, "this is the last page");
     } else {
-        model.say(Tone::Plain, "this is the first page");
+        model.say(Tone::Plain, acts::no_page(on));
     }
 }
 

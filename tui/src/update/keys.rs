@@ -5,6 +5,7 @@ use crate::dialog::Stage;
 use crate::event::Action;
 use crate::keymap::{self, Context};
 use crate::model::{Model, Screen};
+use crate::reveal::Revealed;
 use crossterm::event::{Event, KeyEvent, KeyEventKind};
 use tui_input::backend::crossterm::EventHandler;
 use tui_input::{Input, InputRequest};
@@ -21,7 +22,11 @@ pub(super) fn terminal(model: &mut Model, event: &Event) -> Vec<Action> {
             model.focused = true;
             model.link.hurry(model.now);
         }
-        Event::FocusLost => model.focused = false,
+        Event::FocusLost => {
+            model.focused = false;
+            // Somebody else may look at a window that nobody works in.
+            model.revealed_mut().for_each(Revealed::clear);
+        }
         Event::Key(_) | Event::Mouse(_) => {}
     }
     Vec::new()

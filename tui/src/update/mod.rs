@@ -17,6 +17,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Action> {
         Event::Tick(now) => {
             model.now = now;
             model.toast.take_if(|toast| toast.until <= now);
+            model.revealed_mut().for_each(|shown| shown.pass(now));
             Vec::new()
         }
         Event::Answer {

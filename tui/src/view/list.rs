@@ -4,6 +4,7 @@ use super::paint::{self, Paint};
 use crate::filter::{self, Filter};
 use crate::list::RunList;
 use crate::model::Model;
+use crate::pages::Paged;
 use crate::text;
 use crate::theme::{self, Tone};
 use crate::time;
@@ -65,12 +66,7 @@ pub(super) fn render(paint: &mut Paint<'_, '_>, area: Rect, model: &Model) {
 /// The filter as it is, or as it is being typed, with what is wrong with it.
 pub(super) fn filter_line(paint: &mut Paint<'_, '_>, area: Rect, list: &RunList) {
     let Some(input) = &list.editing else {
-        let (page, more) = list.page();
-        let place = match (page, more) {
-            (1, false) => String::new(),
-            (page, true) => format!("   page {page}, more follow"),
-            (page, false) => format!("   page {page}, the last"),
-        };
+        let place = list.pages().words();
         let shown = if list.filter.is_empty() {
             "all runs"
         } else {

@@ -1,5 +1,31 @@
 //! Pages of what the server lists: where this one begins, and how to the others.
 
+/// What is listed page by page.
+pub(crate) trait Paged {
+    /// Where among its pages it is.
+    fn pages(&self) -> &Pages;
+
+    /// The same, to turn them.
+    fn pages_mut(&mut self) -> &mut Pages;
+
+    /// Forgets what is listed, for it is of another page.
+    fn forget(&mut self);
+
+    /// Goes on or back by a page, if there is one.
+    fn turn(&mut self, on: bool) -> bool {
+        let pages = self.pages_mut();
+        let turned = if on {
+            pages.turn_on()
+        } else {
+            pages.turn_back()
+        };
+        if turned {
+            self.forget();
+        }
+        turned
+    }
+}
+
 /// Where among the pages one is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pages {
@@ -19,8 +45,16 @@ impl Pages {
         self.next = next;
     }
 
-    /// Goes to the next page, if there is one.
-    pub(crate) fn turn_on(&mut self) -> bool {
+    /// Whether there is a page further on, or further back.
+    pub(crate) fn has(&self, on: bool) -> bool {
+        if on {
+            self.next.is_some()
+        } else {
+            !self.passed.is_empty()
+        }
+    }
+
+    fn turn_on(&mut self) -> bool {
         let Some(next) = self.next.take() else {
             return false;
         };
@@ -28,8 +62,7 @@ impl Pages {
         true
     }
 
-    /// Goes back a page, if this is not the first.
-    pub(crate) fn turn_back(&mut self) -> bool {
+    fn turn_back(&mut self) -> bool {
         let Some(previous) = self.passed.pop() else {
             return false;
         };

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
+use tenure_engine::testkit::{Crash, Play, PlayError, Scene, fault_matrix};
 use tenure_engine::{Registry, Status, StepError};
 
 use self::approval::{Approval, Desk, Outcome, Request, Signal};
@@ -219,6 +219,27 @@ async fn a_play_fails_a_step_at_will() {
     assert!(detail.why.summary.contains("remind"), "{:?}", detail.why);
     let none = play.output::<Outcome>(run).await;
     assert!(none.unwrap_err().to_string().contains("no output"));
+    play.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_play_crashes_before_or_after_a_steps_effect_at_will() {
+    let scene = scene().await;
+    let play = Play::open(scene.database, scene.workflows).await.unwrap();
+    let desk = scene.outside;
+    play.crash("ask", Crash::After);
+    play.start::<Tested>("r-1", &request()).await.unwrap();
+    play.settle().await.unwrap();
+    let asked = "r-1 asks for a refund";
+    assert_eq!(desk.said(), [asked, asked], "its answer was lost");
+    assert_eq!(desk.done(), [asked], "with the same key");
+    play.crash("remind", Crash::Before);
+    play.crash("remind", Crash::After);
+    play.advance(2 * DAY);
+    play.settle().await.unwrap();
+    // Gone before the first, done and lost by the second, done for good by the third.
+    assert_eq!(desk.said().len(), 4, "{:?}", desk.said());
+    assert_eq!(desk.done().len(), 2, "{:?}", desk.done());
     play.close().await;
 }
 

@@ -24,6 +24,15 @@ pub(crate) enum Moment {
     Settling,
 }
 
+/// When the worker is gone, as a script wishes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// Before the step's effect.
+    Before,
+    /// After its effect, with the answer written down nowhere: it is done again, with the same key.
+    After,
+}
+
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -66,6 +75,8 @@ struct Seen {
     pairs: Vec<String>,
     /// How often steps are to fail by the script's wish.
     failing: BTreeMap<String, u32>,
+    /// At which steps the worker is to be gone by the script's wish, and when.
+    crashing: Vec<(String, Crash)>,
 }
 
 impl Faults {
@@ -109,7 +120,7 @@ impl Faults {
     /// Passes a moment of a visit; fails as planned, and does not return from a crash.
     pub(crate) async fn pass(&self, moment: Moment, name: &str) -> Result<(), StepError> {
         let (place, wished) = self.note(moment, name);
-        if self.planned == Some(Fault::Crash(place)) {
+        if self.planned == Some(Fault::Crash(place)) || self.crashes_at(moment, name) {
             self.crash.notify_one();
             std::future::pending::<()>().await;
         }
@@ -137,6 +148,24 @@ impl Faults {
             fails
         });
         (place, wished)
+    }
+
+    /// Whether the script wishes the worker gone at this moment; each wish comes true once.
+    fn crashes_at(&self, moment: Moment, name: &str) -> bool {
+        let when = match moment {
+            Moment::Before { .. } => Crash::Before,
+            Moment::Answered => Crash::After,
+            Moment::Riding | Moment::Settling => return false,
+        };
+        let step = name.rsplit(' ').next().unwrap_or_default();
+        let wishes = &mut self.seen().crashing;
+        let wish = wishes.iter().position(|(of, at)| of == step && *at == when);
+        wish.map(|wish| wishes.remove(wish)).is_some()
+    }
+
+    /// Lets the worker be gone at the next attempt at a step of a name.
+    pub(crate) fn crash(&self, step: &str, when: Crash) {
+        self.seen().crashing.push((step.to_owned(), when));
     }
 
     /// Lets the next attempts at steps of a name fail.

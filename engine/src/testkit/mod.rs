@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
 
+pub use faults::Crash;
 pub(crate) use faults::{Faults, Moment};
 pub use play::{Play, PlayError};
 

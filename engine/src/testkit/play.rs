@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-use super::Faults;
+use super::{Crash, Faults};
 use crate::client::{Client, RunRef};
 use crate::floor::Floor;
 use crate::id::{RunId, ShardId, TenantId};
@@ -207,6 +207,13 @@ impl Play {
     /// that is tried again.
     pub fn fail(&self, step: &str, times: u32) {
         self.faults.fail(step, times);
+    }
+
+    /// Lets the worker be gone at the next attempt at a step called `step`: [`Play::settle`] goes on with
+    /// another once the lease has run out. Each call is one crash; of two at one step the second comes
+    /// at the attempt after it.
+    pub fn crash(&self, step: &str, when: Crash) {
+        self.faults.crash(step, when);
     }
 
     /// Moves the engine's time, which the play's tenant shares, forward.

@@ -32,7 +32,7 @@ pub async fn reveal(
 ) -> Result<Value, EngineError> {
     check_reason(&act.reason)?;
     let found = inspect::detail(conn, registry, run).await?;
-    let refused = |detail: String| malformed("field", &found.summary.workflow, detail);
+    let refused = |detail: String| malformed("field", "", detail);
     let path = path_of(field).ok_or_else(|| {
         refused(format!(
             "{field:?} is no JSON Pointer, such as /data/Open/email"

@@ -39,6 +39,7 @@ use crate::id::{self, RunId, ShardId, TenantId};
 use crate::journal::{Asked, Entry, Journal};
 use crate::payload;
 use crate::plan::{self, Suspension};
+use crate::private;
 use crate::progress::{CutOff, Reports};
 use crate::registry::Registry;
 use crate::retry::{self, Exhausted, RetryPolicy};
@@ -547,7 +548,10 @@ impl Context {
         match serde_json::from_slice(&entry.answer) {
             Ok(value) => value,
             Err(error) => {
-                let error = stored(&entry.name, record("undecodable_answer", error.to_string()));
+                let handler = self.registry().find(&self.run.workflow);
+                let names = handler.map_or(&[][..], |handler| handler.private());
+                let words = private::misfit(names, &error);
+                let error = stored(&entry.name, record("undecodable_answer", words));
                 let kind = "undecodable";
                 self.suspend(Suspension::Stuck { kind, error }).await
             }

@@ -94,10 +94,12 @@ impl Private {
         for (depth, name) in path.iter().enumerate() {
             let below = match found {
                 Value::Object(fields) => fields.get(name),
-                Value::Array(items) => name
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|place| items.get(place)),
+                Value::Array(items) => {
+                    // Written as RFC 6901 writes it, so that one place has one name.
+                    let place = name.parse::<usize>().ok();
+                    let place = place.filter(|place| place.to_string() == *name);
+                    place.and_then(|place| items.get(place))
+                }
                 _ => None,
             };
             let Some(below) = below else {
@@ -121,7 +123,7 @@ impl Private {
         match &self.0 {
             Names::Only(names) => changed(names, Some(before), after, "", &mut places),
             Names::All if before == after => {}
-            Names::All => places.push("/".to_owned()),
+            Names::All => places.push(String::new()),
         }
         places
     }
@@ -241,6 +243,28 @@ fn find_mask(names: &BTreeSet<&str>, payload: &Value) -> Option<String> {
     }
 }
 
+/// Why a payload does not fit a type. It is quoted only where no field of it is private.
+pub(crate) fn misfit(private: &[&str], error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    if private.is_empty() {
+        words
+    } else {
+        unquoted(&words)
+    }
+}
+
+/// What serde says of a payload that does not fit, without what it quotes of the payload.
+fn unquoted(words: &str) -> String {
+    let of_names = ["missing field", "duplicate field"];
+    if of_names.iter().any(|start| words.starts_with(start)) {
+        return words.to_owned();
+    }
+    match words.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "something of it does not fit".to_owned(),
+    }
+}
+
 /// The names along a JSON Pointer (RFC 6901), or `None` for what is none.
 pub(crate) fn path_of(pointer: &str) -> Option<Vec<String>> {
     let names = pointer.strip_prefix('/')?.split('/');
@@ -346,6 +370,7 @@ mod tests {
             ("/a~1b/0/card/last4", "Inside(3)"),
             ("/a~1b/0/card/elsewhere", "Inside(3)"),
             ("/a~1b/1", "Nowhere"),
+            ("/a~1b/00/card", "Nowhere"),
             ("/n/x", "Nowhere"),
             ("/n", "Shown"),
         ] {
@@ -368,5 +393,23 @@ mod tests {
         assert!(changed(before.clone()).is_empty());
         let after = json!({ "email": "b", "people": [{ "email": "x" }, { "card": null }], "n": 2 });
         assert_eq!(changed(after), ["/email", "/people/1/card"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_without_a_word_of_it() {
+        for (words, told) in [
+            (
+                "invalid type: string \"a, expected b\", expected u32 at line 1 column 7",
+                "expected u32 at line 1 column 7",
+            ),
+            ("unknown variant `Ada`, expected `Open`", "expected `Open`"),
+            ("missing field `email`", "missing field `email`"),
+            (
+                "ada@a.example is no address",
+                "something of it does not fit",
+            ),
+        ] {
+            assert_eq!(unquoted(words), told);
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::made_up::made_up;
 use crate::payload;
 use crate::plan::{Answer, AnswerNext};
 use crate::priority::Priority;
-use crate::private::{MASK, Private};
+use crate::private::{self, MASK, Private};
 use crate::retention::Retention;
 use crate::seal::Keyring;
 use crate::start::FROM_INPUT;
@@ -429,14 +429,9 @@ impl<W: Workflow> Typed<W> {
         serde_json::from_value(value).map_err(|error| Self::misfit(&error))
     }
 
-    /// Why a payload does not fit. It is quoted only where nothing of it is private.
+    /// Why a payload does not fit.
     fn misfit(error: &serde_json::Error) -> String {
-        let words = error.to_string();
-        if W::PRIVATE.is_empty() {
-            words
-        } else {
-            unquoted(&words)
-        }
+        private::misfit(W::PRIVATE, error)
     }
 
     fn event(event: ErasedEvent) -> Result<Event<W::Signal>, String> {
@@ -500,18 +495,6 @@ impl<W: Workflow> Typed<W> {
             follow: transition.follow,
             attributes,
         })
-    }
-}
-
-/// What serde says of a payload that does not fit, without what it quotes of the payload.
-fn unquoted(words: &str) -> String {
-    let of_names = ["missing field", "duplicate field"];
-    if of_names.iter().any(|start| words.starts_with(start)) {
-        return words.to_owned();
-    }
-    match words.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
-        None => "something of it does not fit".to_owned(),
     }
 }
 
@@ -704,25 +687,7 @@ impl<W: Workflow> Handler for Typed<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::{first_string, unquoted};
-
-    #[test]
-    fn what_does_not_fit_is_told_without_a_word_of_it() {
-        for (words, told) in [
-            (
-                "invalid type: string \"a, expected b\", expected u32 at line 1 column 7",
-                "expected u32 at line 1 column 7",
-            ),
-            ("unknown variant `Ada`, expected `Open`", "expected `Open`"),
-            ("missing field `email`", "missing field `email`"),
-            (
-                "ada@a.example is no address",
-                "something of it does not fit",
-            ),
-        ] {
-            assert_eq!(unquoted(words), told);
-        }
-    }
+    use super::first_string;
 
     #[test]
     fn a_states_name_is_read_from_its_encoding() {

@@ -17,6 +17,7 @@ use crate::guard::Guard;
 use crate::id::RunId;
 use crate::limit::{Limit, Need};
 use crate::priority::Priority;
+use crate::private;
 use crate::retention::Retention;
 use crate::run::Status;
 use crate::transition::Transition;
@@ -198,6 +199,7 @@ impl FinishedRun {
             return Err(StepError::terminal("no_output", ended));
         }
         serde_json::from_value(self.output.clone())
-            .map_err(|error| StepError::terminal("undecodable_output", error))
+            .map_err(|error| private::misfit(W::PRIVATE, &error))
+            .map_err(|words| StepError::terminal("undecodable_output", words))
     }
 }

@@ -50,6 +50,7 @@ pub(crate) use rules::Going;
 use crate::error::{EngineError, ErrorRecord, StepError};
 use crate::id::RunId;
 use crate::payload;
+use crate::private;
 use crate::run::Status;
 use crate::transition::ClosePolicy;
 use crate::workflow::{FinishedRun, Workflow};
@@ -285,6 +286,7 @@ impl ChildResult {
             return Err(StepError::terminal("no_output", text));
         }
         serde_json::from_value(self.output.clone())
-            .map_err(|error| StepError::terminal("undecodable_output", error))
+            .map_err(|error| private::misfit(C::PRIVATE, &error))
+            .map_err(|words| StepError::terminal("undecodable_output", words))
     }
 }

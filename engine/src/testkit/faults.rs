@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Mutex;
 
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 
 use crate::error::StepError;
@@ -119,12 +120,13 @@ impl Faults {
 
     /// Passes a moment of a visit; fails as planned, and does not return from a crash.
     pub(crate) async fn pass(&self, moment: Moment, name: &str) -> Result<(), StepError> {
-        let (place, wished) = self.note(moment, name);
+        let place = self.note(moment, name);
         if self.planned == Some(Fault::Crash(place)) || self.crashes_at(moment, name) {
             self.crash.notify_one();
             std::future::pending::<()>().await;
         }
-        if wished || self.planned == Some(Fault::Fail(place)) {
+        // A crash comes first: the failure that was wished for is left to the next attempt.
+        if self.fails_at(moment, name) || self.planned == Some(Fault::Fail(place)) {
             return Err(StepError::retryable(
                 "broken_on_purpose",
                 "the play says so",
@@ -133,21 +135,25 @@ impl Faults {
         Ok(())
     }
 
-    fn note(&self, moment: Moment, name: &str) -> (usize, bool) {
+    fn note(&self, moment: Moment, name: &str) -> usize {
         let mut seen = self.seen();
         let place = seen.moments.len();
         seen.moments.push((moment, name.to_owned()));
+        place
+    }
+
+    /// Whether the script wishes this attempt to fail.
+    fn fails_at(&self, moment: Moment, name: &str) -> bool {
+        if !matches!(moment, Moment::Before { .. }) {
+            return false;
+        }
         let step = name.rsplit(' ').next().unwrap_or_default();
-        let left = match moment {
-            Moment::Before { .. } => seen.failing.get_mut(step),
-            _ => None,
-        };
-        let wished = left.is_some_and(|left| {
+        let mut seen = self.seen();
+        seen.failing.get_mut(step).is_some_and(|left| {
             let fails = *left > 0;
             *left = left.saturating_sub(1);
             fails
-        });
-        (place, wished)
+        })
     }
 
     /// Whether the script wishes the worker gone at this moment; each wish comes true once.
@@ -202,6 +208,11 @@ impl Faults {
     /// Waits for the planned crash.
     pub(crate) async fn crashed(&self) {
         self.crash.notified().await;
+    }
+
+    /// Forgets a crash that came beside the one that was waited for: the worker is gone already.
+    pub(crate) fn gone(&self) {
+        let _ = self.crashed().now_or_never();
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {

@@ -211,7 +211,8 @@ impl Play {
 
     /// Lets the worker be gone at the next attempt at a step called `step`: [`Play::settle`] goes on with
     /// another once the lease has run out. Each call is one crash; of two at one step the second comes
-    /// at the attempt after it.
+    /// at the attempt after it. A step that is a transaction has no moment after its effect, which is
+    /// written with it: ask for [`Crash::Before`] there.
     pub fn crash(&self, step: &str, when: Crash) {
         self.faults.crash(step, when);
     }
@@ -255,6 +256,7 @@ impl Play {
         };
         if crashed {
             worker.crash().await;
+            self.faults.gone();
         } else {
             worker.shutdown().await;
         }

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use tenure_client::Whoami;
 
 /// Stands between a node's id and that of what is below it, and in no name.
-const BELOW: char = '\u{1f}';
+pub(crate) const BELOW: char = '\u{1f}';
 
 /// A screen over the list.
 pub(crate) trait Place {

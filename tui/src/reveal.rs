@@ -1,15 +1,13 @@
 //! Private fields that a person asked for: shown for a minute, on this screen only, and never copied.
 
 use crate::json;
+use crate::place::{BELOW, below};
 use crate::text;
 use crate::theme::Tone;
 use crate::tree::Node;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tenure_client::MASK;
-
-/// Stands in the ids of lines below a field, and in no field.
-const BELOW: char = '\u{1f}';
 
 /// How long a private field is shown.
 const SHOWN: TimeDelta = TimeDelta::seconds(60);
@@ -33,7 +31,7 @@ struct Field {
 impl Revealed {
     /// Shows a field from now on.
     pub(crate) fn add(&mut self, field: &str, value: Value, now: DateTime<Utc>) {
-        let id = field.trim_start_matches('/').to_owned();
+        let id = field.strip_prefix('/').unwrap_or(field).to_owned();
         self.0.retain(|shown| shown.id != id);
         let until = now + SHOWN;
         self.0.push(Field { id, value, until });
@@ -94,10 +92,10 @@ fn lift(node: &mut Node, value: &Value, columns: usize) {
     let id = &node.id;
     let leaf = |(place, line): (usize, &String)| {
         let line = vec![(Tone::Warn, line.clone())];
-        Node::leaf(format!("{id}{BELOW}{place}"), line, MASK)
+        Node::leaf(below(id, &place.to_string()), line, MASK)
     };
     let children = match told {
-        None => masked_copies(json::nodes(&format!("{id}{BELOW}"), value)),
+        None => masked_copies(json::nodes(&below(id, ""), value)),
         Some(_) if fits => Vec::new(),
         Some(_) => lines.iter().enumerate().map(leaf).collect(),
     };

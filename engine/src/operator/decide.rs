@@ -39,12 +39,18 @@ pub(super) fn unmasked(
     Ok(state)
 }
 
-/// Which private fields a change of the state changes: of these neither a dry run nor the audit shows more.
-fn changed(registry: &Registry, locked: &Locked, change: &Change) -> Option<String> {
+/// A change of the state, which says which private fields it changes: of these neither a dry run nor the
+/// audit shows more.
+fn with_state(registry: &Registry, locked: &Locked, change: Change, effects: &[&str]) -> Plan {
     let private = registry.private(&locked.workflow);
     let (before, after) = (&locked.data, &change.data);
     let places = private.changed(&locked.reader.show(before), &locked.reader.show(after));
-    (!places.is_empty()).then(|| format!("Private fields change: {}.", places.join(", ")))
+    let mut plan = Plan::change(change, effects);
+    if !places.is_empty() {
+        let told = format!("Private fields change: {}.", places.join(", "));
+        plan.effects.push(told);
+    }
+    plan
 }
 
 /// What a verb comes to.
@@ -251,13 +257,9 @@ fn edit(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, Eng
         let reason = format!("the run is in state {}, not {name}: use move", locked.state);
         return Err(not_allowed("edit-state", &reason));
     }
-    let private = changed(registry, locked, &change);
-    let mut plan = Plan::change(
-        change,
-        &["The state's data is replaced; it stays where it is until it is resumed or retried."],
-    );
-    plan.effects.extend(private);
-    Ok(plan)
+    let effects =
+        &["The state's data is replaced; it stays where it is until it is resumed or retried."];
+    Ok(with_state(registry, locked, change, effects))
 }
 
 fn move_to(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, EngineError> {
@@ -289,16 +291,11 @@ fn move_to(registry: &Registry, locked: &Locked, state: &Value) -> Result<Plan, 
             locked.due_again()
         }
     };
-    let private = changed(registry, locked, &change);
-    let mut plan = Plan::change(
-        change,
-        &[
-            "Deadlines of the old state and what its visit had answered are dropped.",
-            effects,
-        ],
-    );
-    plan.effects.extend(private);
-    Ok(plan)
+    let effects = &[
+        "Deadlines of the old state and what its visit had answered are dropped.",
+        effects,
+    ];
+    Ok(with_state(registry, locked, change, effects))
 }
 
 /// What a change of state keeps: the deadline of the whole run.

@@ -1180,7 +1180,7 @@ async fn a_second_change_waits_until_the_first_is_made() {
         ..RunFilter::default()
     };
     let run = app.client.list_runs(&filter).await.unwrap().items.remove(0);
-    act_on(&app, run.run_id, "pause").await;
+    app.act_on_run(run.run_id, "pause").await;
     let once = key();
     let first = app.client.change_subscription(tenant, id, &seats, &once);
     first.await.unwrap();
@@ -1189,7 +1189,7 @@ async fn a_second_change_waits_until_the_first_is_made() {
     let second = second.await.unwrap_err();
     assert_eq!(second.status(), Some(409));
     assert!(second.to_string().contains("another change"), "{second}");
-    act_on(&app, run.run_id, "resume").await;
+    app.act_on_run(run.run_id, "resume").await;
     customer.advance("0h").await;
     let shown = app.client.subscription(tenant, id).await.unwrap();
     assert_eq!(shown.intents.len(), 1, "the first is made");
@@ -1198,18 +1198,6 @@ async fn a_second_change_waits_until_the_first_is_made() {
         .await
         .unwrap();
     app.finish().await;
-}
-
-/// Lets support act on a run.
-async fn act_on(app: &TestApp, run: Uuid, action: &str) {
-    let seen = app.client.run(run).await.unwrap();
-    let act = tenure_client::ActOnRun {
-        reason: "a story".to_owned(),
-        revision: seen.revision,
-        ..tenure_client::ActOnRun::default()
-    };
-    let done = app.client.act_on_run(run, action, &act, &key()).await;
-    done.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stripe_sandbox::{Failure, FailureKind};
 use tenure_client::{
-    ActOnInvoice, ActOnRun, ActionArgs, AssignDunningPolicy, CancelSubscription, Debt, DebtState,
-    DunningPolicyFilter, DunningScope, ExemptFromDunning, HoldFilter, HoldKind, Holds,
-    IdempotencyKey, InvoiceStatus, LiftExemption, LoadDunningPolicy, MailStatus, NewSubscription,
-    NewTenant, NoticePreviewFilter, PublishCatalog, RunFilter, RunSummary, Service,
-    SubscriptionStatus, When,
+    ActOnInvoice, AssignDunningPolicy, CancelSubscription, Debt, DebtState, DunningPolicyFilter,
+    DunningScope, ExemptFromDunning, HoldFilter, HoldKind, Holds, IdempotencyKey, InvoiceStatus,
+    LiftExemption, LoadDunningPolicy, MailStatus, NewSubscription, NewTenant, NoticePreviewFilter,
+    PublishCatalog, RunFilter, RunSummary, Service, SubscriptionStatus, When,
 };
 use tenure_engine::testkit::Play;
 use uuid::Uuid;
@@ -668,19 +667,6 @@ async fn the_ceiling_is_of_a_method_and_an_amount_whoever_asks() {
     app.finish().await;
 }
 
-/// Pauses a run, or lets it go on.
-async fn halt(app: &TestApp, run: Uuid, verb: &str) {
-    let revision = app.client.run(run).await.unwrap().revision;
-    let act = ActOnRun {
-        reason: "a story".to_owned(),
-        revision,
-        dry_run: false,
-        args: ActionArgs::default(),
-    };
-    let key = IdempotencyKey::generate();
-    app.client.act_on_run(run, verb, &act, &key).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_end_of_two_debts_is_told_once_however_late_one_is_written_off() {
     let app = TestApp::new().await;
@@ -705,7 +691,7 @@ async fn one_end_of_two_debts_is_told_once_however_late_one_is_written_off() {
     let runs = app.client.list_runs(&filter).await.unwrap().items;
     let of_younger = |run: &&RunSummary| run.key == younger.invoice_id.to_string();
     let run = runs.iter().find(of_younger).unwrap().run_id;
-    halt(&app, run, "pause").await;
+    app.act_on_run(run, "pause").await;
     // The older one is written off, and dunning looks again while the younger one is open still.
     until(&customer, "2027-07-10T11:00:00Z").await;
     let ended = app.client.subscription(tenant, second).await.unwrap();
@@ -721,7 +707,7 @@ async fn one_end_of_two_debts_is_told_once_however_late_one_is_written_off() {
     let (open, lost) = (InvoiceStatus::Open, InvoiceStatus::Uncollectible);
     assert_eq!(statuses().await, [lost, open]);
     assert_eq!(debt(&customer).await.state, DebtState::Exhausted);
-    halt(&app, run, "resume").await;
+    app.act_on_run(run, "resume").await;
     customer.advance("20d").await;
     assert_eq!(statuses().await, [lost, lost]);
     assert_eq!(debt(&customer).await.state, DebtState::Exhausted);

@@ -1,9 +1,7 @@
 //! What leaves a backfill: tenants that are gone, ranges that somebody leaves out while they are
 //! compared, and a backfill that is cancelled when there is no way back.
 
-use tenure_client::{
-    ActOnBackfill, ActOnRun, ActionArgs, IdempotencyKey, StartBackfill, TenancyModel,
-};
+use tenure_client::{ActOnBackfill, IdempotencyKey, StartBackfill, TenancyModel};
 
 use tenure_workflows::data_map;
 
@@ -151,19 +149,7 @@ async fn a_contract_that_is_cancelled_when_it_is_held_ends_and_says_where_it_was
     assert_eq!(held.phase, "contract");
     assert_eq!(held.trouble.unwrap().kind, "still_needed");
 
-    let client = &product.app.client;
-    let run = client.run(held.run_id).await.unwrap();
-    let cancel = ActOnRun {
-        reason: "the view has to stay".to_owned(),
-        revision: run.revision,
-        dry_run: false,
-        args: ActionArgs::default(),
-    };
-    let key = IdempotencyKey::generate();
-    let cancelled = client
-        .act_on_run(held.run_id, "cancel", &cancel, &key)
-        .await;
-    cancelled.unwrap();
+    product.app.act_on_run(held.run_id, "cancel").await;
     let ended = story.until("has ended", |of| of.status == "ended").await;
     assert_eq!(ended.phase, "contract");
     assert!(ended.ended_at.is_some());
@@ -185,20 +171,6 @@ async fn a_contract_that_is_cancelled_when_it_is_held_ends_and_says_where_it_was
 }
 
 /// Ends the run of a backfill where it is.
-async fn terminate(product: &Product, run_id: uuid::Uuid) {
-    let client = &product.app.client;
-    let run = client.run(run_id).await.unwrap();
-    let act = ActOnRun {
-        reason: "it is in the way".to_owned(),
-        revision: run.revision,
-        dry_run: false,
-        args: ActionArgs::default(),
-    };
-    let key = IdempotencyKey::generate();
-    let ended = client.act_on_run(run_id, "terminate", &act, &key).await;
-    ended.unwrap();
-}
-
 /// It is told as terminated, with what it left, and takes no word but the one that clears that.
 async fn says_what_it_left(story: &Story<'_>) {
     let left = story.look().await;
@@ -228,7 +200,7 @@ async fn a_backfill_that_is_terminated_frees_its_name_and_what_it_left_is_taken_
     let vault = with(&[("[columns.state]", "sources = [\"vault\"]\n")]);
     let story = Story::start(&product, &main).await;
     let first = story.waits_before("switch").await;
-    terminate(&product, first.run_id).await;
+    product.app.act_on_run(first.run_id, "terminate").await;
     says_what_it_left(&story).await;
     // Where its columns stay another one is refused, and told which left them.
     let start = StartBackfill {
@@ -249,7 +221,7 @@ async fn a_backfill_that_is_terminated_frees_its_name_and_what_it_left_is_taken_
     };
     let refused = first_by_id.act_with("back", undone()).await.unwrap_err();
     assert!(refused.to_string().contains("under way"), "{refused}");
-    terminate(&product, second.run_id).await;
+    product.app.act_on_run(second.run_id, "terminate").await;
     assert_eq!(first_by_id.look().await.status, "terminated");
 
     let second_by_id = Story {

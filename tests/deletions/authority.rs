@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use tenure_client::{
     ActOnRun, ActionArgs, BulkOutcome, BulkResultFilter, BulkStatus, CatchUpPolicy, Client,
     ClientError, ConfirmBulk, IdempotencyKey, NewCreditNote, NewSchedule, OverlapPolicy,
-    PrepareBulk, Role, RunDetail, RunFilter, RunStatus, SendSignal, SignalReception, StartRun,
+    PrepareBulk, Role, RunDetail, RunFilter, SendSignal, SignalReception, StartRun,
 };
 use tenure_engine::SYSTEM_TENANT;
 use uuid::Uuid;
@@ -245,15 +245,6 @@ fn shortcuts(job: &Value) -> [(&'static str, ActionArgs); 6] {
     ]
 }
 
-/// A run, once what it told of itself is settled: its revision is one to act by.
-async fn at_rest(client: &Client, run: Uuid) -> RunDetail {
-    eventually("the run is at rest", async || {
-        client.run(run).await.unwrap().summary.status == RunStatus::Waiting
-    })
-    .await;
-    client.run(run).await.unwrap()
-}
-
 /// A run refuses a verb, does not offer it, and names the door.
 async fn refused_to_act(
     client: &Client,
@@ -287,7 +278,7 @@ async fn refused_to_act(
 /// No verb ends a deletion, neither by itself nor over many.
 async fn refused_to_end(app: &TestApp, run: Uuid) {
     for (verb, door) in [("cancel", "tenure deletion cancel"), ("terminate", "retry")] {
-        let seen = at_rest(&app.client, run).await;
+        let seen = app.at_rest(run).await;
         refused_to_act(&app.client, &seen, verb, ActionArgs::default(), door).await;
         refused_in_bulk(app, verb, ActionArgs::default(), door).await;
     }
@@ -390,7 +381,7 @@ async fn no_verb_start_or_schedule_goes_round_the_approval_or_the_cooling_off() 
     let (id, run) = (deletion.deletion_id, deletion.run_id);
     act(&second(&app).await, id, "approve").await.unwrap();
     reaches(&app, id, "cooling_off").await;
-    let seen = at_rest(&app.client, run).await;
+    let seen = app.at_rest(run).await;
     let job = seen.data["CoolingOff"]["job"].clone();
     for (verb, args) in shortcuts(&job) {
         refused_to_act(&app.client, &seen, verb, args, "tenure deletion").await;

@@ -12,8 +12,9 @@ use tenure_api::auth::{self, NewToken};
 use tenure_api::config::StripeConfig;
 use tenure_api::serve::{Running, ServeConfig, start};
 use tenure_client::{
-    AdvanceTestClock, AttachPaymentMethod, Client, IdempotencyKey, Invoice, NewSubscription,
-    NewTenant, Role, RunFilter, Subscription, Tenant, TestClockStatus,
+    ActOnRun, AdvanceTestClock, AttachPaymentMethod, Client, IdempotencyKey, Invoice,
+    NewSubscription, NewTenant, Role, RunDetail, RunFilter, RunStatus, Subscription, Tenant,
+    TestClockStatus,
 };
 use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{PoolConfig, TenantId, WorkerConfig};
@@ -220,6 +221,31 @@ impl TestApp {
             running.shutdown().await;
         }
         self.sandbox.shutdown().await;
+    }
+
+    /// A run that nobody works on: what it told of itself is settled, and its revision is one to
+    /// act by.
+    pub(crate) async fn at_rest(&self, run: Uuid) -> RunDetail {
+        let rests = |status| {
+            use RunStatus::{Paused, Stuck, Waiting};
+            matches!(status, Waiting | Paused | Stuck)
+        };
+        super::eventually("the run is at rest", async || {
+            rests(self.client.run(run).await.unwrap().summary.status)
+        })
+        .await;
+        self.client.run(run).await.unwrap()
+    }
+
+    /// Does a verb to a run once it is at rest.
+    pub(crate) async fn act_on_run(&self, run: Uuid, verb: &str) {
+        let act = ActOnRun {
+            reason: "a story".to_owned(),
+            revision: self.at_rest(run).await.revision,
+            ..ActOnRun::default()
+        };
+        let key = IdempotencyKey::generate();
+        self.client.act_on_run(run, verb, &act, &key).await.unwrap();
     }
 
     pub(crate) fn customer(&self) -> Customer<'_> {

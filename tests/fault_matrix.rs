@@ -28,7 +28,7 @@ use tenure_workflows::webhook::watch::{self, WebhookWatchWorkflow};
 use tenure_workflows::{Environment, clock, invoice, notice, subscription, tenant, webhook};
 
 use crate::support;
-use crate::support::app::{SANDBOX_KEY, seed};
+use crate::support::app::SANDBOX_KEY;
 use crate::support::matrix::{assert_borne, borne_somewhere};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -45,8 +45,7 @@ pub(crate) struct Outside {
 
 pub(crate) async fn scene() -> Scene<Outside> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let database = support::database().await;
-    seed(&database).await;
+    let database = support::database_with_catalogue().await;
     let sandbox = Sandbox::start(SandboxConfig::new(SANDBOX_KEY));
     let sandbox = sandbox.await.unwrap();
     let mails = Arc::new(tempfile::tempdir().unwrap());

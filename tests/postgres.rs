@@ -344,8 +344,7 @@ async fn a_clone_holds_the_template_and_comes_quickly() -> anyhow::Result<()> {
         .fetch_one(&mut conn)
         .await?;
     assert_eq!(answer, 42);
-    tests.drop_database(&name).await?;
-    tests.drop_database(&other).await
+    tests.drop_databases(&[name, other]).await
 }
 
 #[test]

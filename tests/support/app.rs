@@ -55,13 +55,24 @@ pub(crate) struct TestApp {
 
 /// Loads the demo catalogue and makes an admin's token.
 pub(crate) async fn seed(options: &PgConnectOptions) -> String {
+    publish_catalogue(options).await;
+    admin(options).await
+}
+
+/// Loads the demo catalogue.
+pub(crate) async fn publish_catalogue(options: &PgConnectOptions) {
     let mut conn = super::connect(options).await;
     let mut tx = conn.begin().await.unwrap();
     tenure_workflows::as_control(&mut tx).await.unwrap();
     let plans = catalog::parse(include_str!("../../fixtures/seed/catalog.json")).unwrap();
     catalog::publish(&mut tx, &plans).await.unwrap();
     tx.commit().await.unwrap();
-    token(&mut conn, Role::Admin, None).await
+    conn.close().await.unwrap();
+}
+
+/// Makes an admin's token.
+async fn admin(options: &PgConnectOptions) -> String {
+    token(&mut super::connect(options).await, Role::Admin, None).await
 }
 
 /// Makes a token.
@@ -118,31 +129,42 @@ impl Served<'_> {
 
 impl TestApp {
     pub(crate) async fn new() -> Self {
-        Self::on(super::database().await).await
+        let options = super::database_with_catalogue().await;
+        Self::with(options, None, Sources::default(), None).await
     }
 
     /// One whose payloads are sealed.
     pub(crate) async fn sealed() -> Self {
-        Self::sealed_on(super::database().await).await
+        Self::sealed_with_catalogue(super::database_with_catalogue().await).await
     }
 
-    pub(crate) async fn sealed_on(options: PgConnectOptions) -> Self {
+    async fn sealed_with_catalogue(options: PgConnectOptions) -> Self {
         let master = LocalMasterKey::parse(&LocalMasterKey::generate("suite")).unwrap();
         Self::with(options, Some(Arc::new(master)), Sources::default(), None).await
     }
 
+    /// The same, on a database that has no catalogue yet.
+    pub(crate) async fn sealed_on(options: PgConnectOptions) -> Self {
+        publish_catalogue(&options).await;
+        Self::sealed_with_catalogue(options).await
+    }
+
+    /// One on a database that has no catalogue yet.
     pub(crate) async fn on(options: PgConnectOptions) -> Self {
+        publish_catalogue(&options).await;
         Self::with(options, None, Sources::default(), None).await
     }
 
     /// One that knows databases of a product; see `support::product`.
     pub(crate) async fn with_products(products: Sources) -> Self {
-        Self::with(super::database().await, None, products, None).await
+        let options = super::database_with_catalogue().await;
+        Self::with(options, None, products, None).await
     }
 
     /// One that knows databases of a product and has a store of archives.
     pub(crate) async fn with_archive(products: Sources, archive: ArchiveConfig) -> Self {
-        Self::with(super::database().await, None, products, Some(archive)).await
+        let options = super::database_with_catalogue().await;
+        Self::with(options, None, products, Some(archive)).await
     }
 
     async fn with(
@@ -152,7 +174,7 @@ impl TestApp {
         archive: Option<ArchiveConfig>,
     ) -> Self {
         let mails = tempfile::tempdir().unwrap();
-        let token = seed(&options).await;
+        let token = admin(&options).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let mut config = SandboxConfig::new(SANDBOX_KEY);

@@ -56,14 +56,13 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Clones the migrated template, or an empty one; returns the database's name.
-async fn clone(migrated: bool) -> String {
+/// Clones a template, which is made first if nobody wanted it yet; returns the database's name.
+async fn clone<F>(template: &str, make: F) -> String
+where
+    F: AsyncFnOnce(PgConnectOptions) -> anyhow::Result<()>,
+{
     let cluster = cluster().await;
-    let template = if migrated {
-        cluster.template("migrated", migrate).await
-    } else {
-        cluster.template("empty", async |_| Ok(())).await
-    };
+    let template = cluster.template(template, make).await;
     let template = template.expect("a template");
     let name = cluster.clone_database(&template).await.expect("a database");
     LENT.with_borrow_mut(|lent| lent.0.push(name.clone()));
@@ -98,11 +97,12 @@ fn returned() -> &'static Sender<String> {
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            for name in names {
+            while let Ok(first) = names.recv() {
+                let all: Vec<String> = std::iter::once(first).chain(names.try_iter()).collect();
                 let dropped =
-                    runtime.block_on(async { cluster().await.drop_database(&name).await });
+                    runtime.block_on(async { cluster().await.drop_databases(&all).await });
                 if let Err(why) = dropped {
-                    eprintln!("database {name} of a test that ended stays: {why:#}");
+                    eprintln!("of {all:?} of tests that ended some stay: {why:#}");
                 }
             }
         });
@@ -131,13 +131,24 @@ pub(crate) async fn durable_cluster() -> (Cluster, TempDir) {
 
 /// A migrated database of its own.
 pub(crate) async fn database() -> PgConnectOptions {
-    let name = clone(true).await;
+    let name = clone("migrated", migrate).await;
+    cluster().await.cluster().connect_options(&name)
+}
+
+/// One that has the demo catalogue, too.
+pub(crate) async fn database_with_catalogue() -> PgConnectOptions {
+    let make = async |options: PgConnectOptions| {
+        migrate(options.clone()).await?;
+        app::publish_catalogue(&options).await;
+        Ok(())
+    };
+    let name = clone("catalogue", make).await;
     cluster().await.cluster().connect_options(&name)
 }
 
 /// The URL of a migrated database of its own, for other processes.
 pub(crate) async fn database_url() -> String {
-    let name = clone(true).await;
+    let name = clone("migrated", migrate).await;
     cluster().await.cluster().url(&name)
 }
 
@@ -149,13 +160,13 @@ pub(crate) async fn url(database: &PgConnectOptions) -> String {
 
 /// An empty database of its own.
 pub(crate) async fn empty_database() -> PgConnectOptions {
-    let name = clone(false).await;
+    let name = clone("empty", async |_| Ok(())).await;
     cluster().await.cluster().connect_options(&name)
 }
 
 /// The URL of an empty database of its own, for other processes.
 pub(crate) async fn empty_database_url() -> String {
-    let name = clone(false).await;
+    let name = clone("empty", async |_| Ok(())).await;
     cluster().await.cluster().url(&name)
 }
 

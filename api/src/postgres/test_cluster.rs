@@ -4,6 +4,7 @@
 //! the end of a test process: the server ends with it, and the folder, whose name holds the pid and
 //! whose lock is then free, is removed by the next one.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -28,8 +29,8 @@ const MEMORY_NEEDED_BYTES: u64 = 1 << 30;
 pub struct TestCluster {
     cluster: Cluster,
     next: AtomicU32,
-    /// Held while a template is made, so that each is made once.
-    templates: Mutex<()>,
+    /// Those that are made; held while one is, so that each is made once.
+    templates: Mutex<HashSet<String>>,
 }
 
 impl TestCluster {
@@ -55,7 +56,7 @@ impl TestCluster {
         Ok(Self {
             cluster: Cluster::start(config).await?,
             next: AtomicU32::new(0),
-            templates: Mutex::new(()),
+            templates: Mutex::default(),
         })
     }
 
@@ -76,7 +77,10 @@ impl TestCluster {
     {
         let name = format!("template_{key}");
         let database = identifier(&name)?;
-        let _guard = self.templates.lock().await;
+        let mut templates = self.templates.lock().await;
+        if templates.contains(&name) {
+            return Ok(name);
+        }
         let mut conn = self.cluster.admin().await?;
         let made: Option<bool> =
             sqlx::query_scalar("select datistemplate from pg_database where datname = $1")
@@ -84,6 +88,7 @@ impl TestCluster {
                 .fetch_optional(&mut conn)
                 .await?;
         if made == Some(true) {
+            templates.insert(name.clone());
             return Ok(name);
         }
         // One that is no template yet is the remainder of a `migrate` that failed.
@@ -101,6 +106,7 @@ impl TestCluster {
         sqlx::raw_sql(AssertSqlSafe(finish))
             .execute(&mut conn)
             .await?;
+        templates.insert(name.clone());
         Ok(name)
     }
 
@@ -113,28 +119,29 @@ impl TestCluster {
         let name = format!("test_{}", self.next.fetch_add(1, Ordering::Relaxed));
         // Copying files beats writing them to the log when nothing is synced.
         let clone = format!("create database {name} template {template} strategy file_copy");
-        self.execute(clone)
+        let mut conn = self.cluster.admin().await?;
+        sqlx::raw_sql(AssertSqlSafe(clone))
+            .execute(&mut conn)
             .await
             .with_context(|| format!("cannot clone {template}"))?;
         Ok(name)
     }
 
-    /// Drops a clone and ends its sessions, to free memory before the process ends.
+    /// Drops clones and ends their sessions, to free memory before the process ends. One connection does it
+    /// for all.
     ///
     /// # Errors
-    /// When the server does not answer.
-    pub async fn drop_database(&self, name: &str) -> anyhow::Result<()> {
-        let name = identifier(name)?;
-        self.execute(format!("drop database if exists {name} with (force)"))
-            .await
-    }
-
-    async fn execute(&self, statement: String) -> anyhow::Result<()> {
+    /// The first of those that were not dropped, with why.
+    pub async fn drop_databases(&self, names: &[String]) -> anyhow::Result<()> {
         let mut conn = self.cluster.admin().await?;
-        sqlx::raw_sql(AssertSqlSafe(statement))
-            .execute(&mut conn)
-            .await?;
-        Ok(())
+        let mut failed = Ok(());
+        for name in names {
+            let name = identifier(name)?;
+            let drop = format!("drop database if exists {name} with (force)");
+            let dropped = sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut conn).await;
+            failed = failed.and(dropped.map(|_| ()));
+        }
+        Ok(failed?)
     }
 }
 

@@ -83,6 +83,7 @@ async fn set_weight(client: &Client, tenant: Uuid) {
         tenant_id: tenant,
         weight: 3,
         reason: "a large customer".to_owned(),
+        seen: None,
     };
     client.set_weight(&set, &key()).await.unwrap();
 }

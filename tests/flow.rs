@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tenure_client::{
     ActOnBreaker, ActOnPause, Client, ClientError, FlowRate, IdempotencyKey, PauseScope, RunFilter,
-    RunPriority, RunStatus, SetFlowLimit,
+    RunPriority, RunStatus, SetFlowLimit, SetTenantWeight,
 };
 
 use crate::support::app::TestApp;
@@ -281,6 +281,39 @@ async fn of_two_who_set_a_limit_that_both_saw_one_is_told_what_the_other_did() {
     assert_eq!(done.concurrency, Some(7));
     let unknown = app.client.set_limit("nope", &again, &key()).await;
     assert_eq!(refusal(unknown).0, 404);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_set_a_weight_that_both_saw_one_is_told_what_the_other_did() {
+    let app = TestApp::new().await;
+    let tenant = app.customer().starter().await.tenant.tenant_id;
+    let set = |weight, seen| SetTenantWeight {
+        tenant_id: tenant,
+        weight,
+        reason: BECAUSE.to_owned(),
+        seen,
+    };
+    // Neither one that has a weight of its own nor one that has none.
+    for seen in [1, 5] {
+        let (seven, nine) = (set(7, Some(seen)), set(9, Some(seen)));
+        let keys = (key(), key());
+        let (one, other) = tokio::join!(
+            app.client.set_weight(&seven, &keys.0),
+            app.client.set_weight(&nine, &keys.1),
+        );
+        let (won, lost) = match (one, other) {
+            (Ok(won), lost) => (won, lost),
+            (lost, Ok(won)) => (won, lost),
+            neither => panic!("{neither:?}"),
+        };
+        assert_moved(lost, &format!("it is now: {}", won[0].weight));
+        assert_eq!(app.client.list_weights().await.unwrap(), won);
+        // Whoever does not say what was seen overwrites.
+        app.client.set_weight(&set(5, None), &key()).await.unwrap();
+    }
+    let none = app.client.set_weight(&set(1, Some(5)), &key()).await;
+    assert_eq!(none.unwrap(), []);
     app.finish().await;
 }
 

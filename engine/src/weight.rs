@@ -45,15 +45,17 @@ impl Weights {
     }
 }
 
-/// Gives a tenant its weight, 1 as all have to [`MAX_WEIGHT`]; workers hear of it within seconds.
-/// The transaction must act as the engine.
+/// Gives a tenant its weight, 1 as all have to [`MAX_WEIGHT`]; workers hear of it within seconds. With
+/// `seen`, only if that is its weight still. The transaction must act as the engine.
 ///
 /// # Errors
-/// [`EngineError::UnknownTenant`]; [`EngineError::Malformed`] for a bad weight or reason.
+/// [`EngineError::UnknownTenant`]; [`EngineError::Malformed`] for a bad weight or reason;
+/// [`EngineError::Changed`] with the weight as it is.
 pub async fn set(
     conn: &mut PgConnection,
     tenant: TenantId,
     weight: i16,
+    seen: Option<i16>,
     author: &Author,
 ) -> Result<(), EngineError> {
     operator::check_reason(&author.reason)?;
@@ -66,7 +68,16 @@ pub async fn set(
     }
     let place = store::run::find_place(conn, tenant).await?;
     place.ok_or(EngineError::UnknownTenant(tenant))?;
-    let before = store::weight::find(conn, tenant).await?;
+    let before = store::weight::lock(conn, tenant).await?;
+    if seen.is_some_and(|seen| seen != before) {
+        if before == 1 {
+            store::weight::delete(conn, tenant).await?;
+        }
+        return Err(EngineError::Changed {
+            what: format!("weight of tenant {tenant}"),
+            now: before.to_string(),
+        });
+    }
     if weight == 1 {
         store::weight::delete(conn, tenant).await?;
     } else {
@@ -75,7 +86,7 @@ pub async fn set(
     let act = ControlAct {
         action: "set weight",
         subject: &tenant.to_string(),
-        before: json!({ "weight": before.unwrap_or(1) }),
+        before: json!({ "weight": before }),
         after: json!({ "weight": weight }),
     };
     Ok(store::control::insert(conn, id::random_uuid(), author, &act).await?)

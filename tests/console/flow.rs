@@ -4,7 +4,8 @@ use super::desk::{Desk, refused};
 use super::samples::{flow, id, parse};
 use serde_json::json;
 use tenure_client::{
-    ActOnBreaker, ActOnPause, BreakerSeen, FlowRate, LimitSeen, PauseScope, PauseSeen, SetFlowLimit,
+    ActOnBreaker, ActOnPause, BreakerSeen, FlowRate, LimitSeen, PauseScope, PauseSeen,
+    SetFlowLimit, SetTenantWeight, TenantWeight,
 };
 use tenure_console::crossterm::event::KeyCode;
 use tenure_console::event::{Act, Answer, Done, FlowAct};
@@ -124,6 +125,43 @@ fn a_limit_that_somebody_else_set_meanwhile_is_left_alone() {
     let words = "! the limit changed since you opened this (set since 23 Nov 2026 13:00:00";
     assert!(text.contains(words), "{text}");
     assert!(text.contains("close it and look again"), "{text}");
+}
+
+#[test]
+fn a_weight_is_changed_as_it_was_seen() {
+    let mut desk = Desk::of("operator");
+    desk.key(KeyCode::Char('f'));
+    let mut known = flow();
+    known.weights = Ok(vec![TenantWeight {
+        tenant_id: id(101),
+        weight: 3,
+    }]);
+    desk.answer(Answer::Flow(Box::new(known)));
+    desk.key(KeyCode::End);
+    desk.choose("set-weight");
+    assert!(desk.text().contains("As you saw it: 3"), "{}", desk.text());
+    desk.key(KeyCode::Enter);
+    desk.type_text("8");
+    desk.key(KeyCode::Enter);
+    desk.type_text("a contract");
+    desk.enters(2);
+    let set = |tenant_id, seen| {
+        FlowAct::SetWeight(SetTenantWeight {
+            tenant_id,
+            weight: 8,
+            reason: "a contract".to_owned(),
+            seen,
+        })
+    };
+    assert_eq!(sent(&desk), set(id(101), Some(3)));
+    desk.done(Err(refused("Conflict: it is now: 5 (/seen)")));
+    // Turned to another tenant, nothing of that one was seen.
+    for _ in 0..4 {
+        desk.key(KeyCode::BackTab);
+    }
+    desk.retype(&id(102).to_string());
+    desk.enters(4);
+    assert_eq!(sent(&desk), set(id(102), None));
 }
 
 #[test]

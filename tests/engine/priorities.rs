@@ -254,7 +254,7 @@ async fn a_tenant_of_weight_three_has_three_turns_for_one() {
     let engine = TestEngine::new(registry(&outside)).await;
     let heavy = engine.add_tenant(None).await;
     let mut conn = engine.pool().acquire().await.unwrap();
-    weight::set(&mut conn, heavy, 3, &author("a contract"))
+    weight::set(&mut conn, heavy, 3, None, &author("a contract"))
         .await
         .unwrap();
     assert_eq!(weight::list(&mut conn).await.unwrap(), [(heavy, 3)]);
@@ -277,21 +277,28 @@ async fn a_tenant_of_weight_three_has_three_turns_for_one() {
     outside.release();
     worker.shutdown().await;
 
-    weight::set(&mut conn, heavy, 1, &author("it has ended"))
+    weight::set(&mut conn, heavy, 1, None, &author("it has ended"))
         .await
         .unwrap();
     assert_eq!(weight::list(&mut conn).await.unwrap(), []);
-    let none = weight::set(&mut conn, heavy, 0, &author("none")).await;
+    let none = weight::set(&mut conn, heavy, 0, None, &author("none")).await;
     assert!(
         matches!(none, Err(EngineError::Malformed { what: "weight", .. })),
         "{none:?}"
     );
-    let nobody = weight::set(&mut conn, TenantId::new(ShardId(1)), 2, &author("whose")).await;
+    let nobody = weight::set(
+        &mut conn,
+        TenantId::new(ShardId(1)),
+        2,
+        None,
+        &author("whose"),
+    )
+    .await;
     assert!(
         matches!(nobody, Err(EngineError::UnknownTenant(_))),
         "{nobody:?}"
     );
-    let why = weight::set(&mut conn, heavy, 2, &author("")).await;
+    let why = weight::set(&mut conn, heavy, 2, None, &author("")).await;
     assert!(
         matches!(why, Err(EngineError::Malformed { what: "reason", .. })),
         "{why:?}"

@@ -35,7 +35,10 @@ impl Flow {
         let breakers = known.breakers.iter().flatten();
         let breakers =
             breakers.map(|one| (breaker_id(one), Target::Breaker(Box::new(one.clone()))));
-        limits.chain(pauses).chain(breakers).collect()
+        let weights = known.weights.iter().flatten();
+        let weights = weights.map(|one| (weight_id(one), Target::Weight(one.clone())));
+        let all = limits.chain(pauses).chain(breakers).chain(weights);
+        all.collect()
     }
 
     /// The tenant that the cursor is on, by its weight or its pause.
@@ -107,7 +110,7 @@ impl Place for Flow {
     fn latest(&self, target: &Target) -> Option<String> {
         let known = matches!(
             target,
-            Target::Limit(_) | Target::Pause(_) | Target::Breaker(_)
+            Target::Limit(_) | Target::Pause(_) | Target::Breaker(_) | Target::Weight(_)
         );
         let mut targets = self.targets().into_iter();
         known.then(|| {

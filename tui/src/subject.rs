@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use tenure_client::{
     AllowedAction, Backfill, BackfillRange, Breaker, BulkOperation, BulkStatus, DataArchive,
     DataHold, Deletion, DunningExemption, FlowLimit, Hold, Invoice, LegalHold, Pause, Placement,
-    RetentionPolicy, Role, RunDetail, Schedule, SubscriptionDetail, Whoami,
+    RetentionPolicy, Role, RunDetail, Schedule, SubscriptionDetail, TenantWeight, Whoami,
 };
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ pub(crate) enum Target {
     Pause(Box<Pause>),
     /// A breaker.
     Breaker(Box<Breaker>),
+    /// How many turns a tenant has for one of another's.
+    Weight(TenantWeight),
     /// All runs that pass a filter.
     Many(String),
     /// A verb to many runs.
@@ -80,6 +82,7 @@ impl Target {
             Self::Limit(_) => "limit",
             Self::Pause(_) => "pause",
             Self::Breaker(_) => "breaker",
+            Self::Weight(_) => "weight",
             Self::Many(_) => "selection",
             Self::Bulk(_) => "operation",
             Self::Policy(_) => "policy",
@@ -115,6 +118,7 @@ impl Target {
                 let scope = pause.scope.as_str();
                 format!("{noun} of {scope} {}, {}", pause.name, self.seen())
             }
+            Self::Weight(one) => format!("{noun} of tenant {}, {}", one.tenant_id, self.seen()),
             Self::Bulk(bulk) => format!("{noun} {}, {}", bulk.bulk_operation_id, self.seen()),
             Self::Policy(policy) => format!("{noun} of {}, {}", policy.workflow, self.seen()),
             Self::Hold(hold) => format!("{noun} {}", hold.hold_id),
@@ -152,6 +156,7 @@ impl Target {
             Self::Limit(limit) => since("set", Some(limit.changed_at)),
             Self::Breaker(breaker) => since(&breaker.state, Some(breaker.changed_at)),
             Self::Pause(pause) => since("paused", Some(pause.since)),
+            Self::Weight(one) => one.weight.to_string(),
             Self::Bulk(bulk) => bulk.status.as_str().to_owned(),
             Self::Policy(policy) => {
                 let days = policy.keep_days.map(|days| format!(" after {days} days"));
@@ -198,6 +203,7 @@ impl Target {
             (Self::Pause(one), Self::Pause(two)) => {
                 (one.scope, &one.name) == (two.scope, &two.name)
             }
+            (Self::Weight(one), Self::Weight(two)) => one.tenant_id == two.tenant_id,
             (Self::Bulk(one), Self::Bulk(two)) => one.bulk_operation_id == two.bulk_operation_id,
             (Self::Policy(one), Self::Policy(two)) => one.workflow == two.workflow,
             (Self::Hold(one), Self::Hold(two)) => one.hold_id == two.hold_id,

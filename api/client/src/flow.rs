@@ -177,6 +177,10 @@ pub struct SetTenantWeight {
     pub weight: i16,
     /// Why, 1 to 2,000 characters; kept in the audit.
     pub reason: String,
+    /// The weight as it was seen, 1 of a tenant that is not listed; with another than this it is refused
+    /// (409), and says which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<i16>,
 }
 
 /// Pauses a scope, or lifts its pause.

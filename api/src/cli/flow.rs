@@ -94,6 +94,9 @@ pub(super) struct WeightArgs {
     /// Why.
     #[arg(long)]
     reason: String,
+    /// The weight as it was seen, 1 of a tenant that `weights` does not list; with another it is refused.
+    #[arg(long, value_name = "WEIGHT")]
+    seen: Option<i16>,
 }
 
 /// A breaker to set by hand.
@@ -184,6 +187,7 @@ pub(super) async fn run(command: FlowCommand) -> anyhow::Result<()> {
                 tenant_id: args.tenant,
                 weight: args.weight,
                 reason: args.reason,
+                seen: args.seen,
             };
             let weights = args.api.client()?.set_weight(&set, &key).await?;
             print(&args.api, &weights, || {

@@ -172,10 +172,10 @@ async fn weights(
 }
 
 /// Give a tenant more turns than others when all have work due, or as many again. Workers hear of it
-/// within seconds.
+/// within seconds. Refused when its weight is not what was seen, where that is said.
 #[utoipa::path(post, path = "/v1/weights", tag = "Flow", request_body = SetTenantWeight, responses(
     (status = 200, body = Vec<TenantWeight>), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 422, body = Problem)))]
+    (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn set_weight(
     State(state): State<AppState>,
     caller: Caller,
@@ -184,8 +184,9 @@ async fn set_weight(
 ) -> Result<Response, ApiError> {
     let author = author(&caller, &body.value.reason);
     let (tenant, asked) = (TenantId(body.value.tenant_id), body.value.weight);
+    let seen = body.value.seen;
     decide(&state, &caller, &key, &body, async |conn| {
-        weight::set(conn, tenant, asked, &author).await?;
+        weight::set(conn, tenant, asked, seen, &author).await?;
         heavy(conn).await
     })
     .await

@@ -4,14 +4,34 @@ use sqlx::PgConnection;
 
 use crate::id::TenantId;
 
-/// A tenant's weight, if it is not 1.
-pub(crate) async fn find(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Result<Option<i16>> {
-    sqlx::query_scalar!(
-        "select weight from engine.tenant_weight where tenant_id = $1 for update",
-        tenant.0
-    )
-    .fetch_optional(conn)
-    .await
+/// A tenant's weight, which nobody else sets until the transaction ends. One of 1 has no row that could be
+/// locked: it gets one, for [`put`] or [`delete`] to follow.
+pub(crate) async fn lock(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Result<i16> {
+    loop {
+        let placed = sqlx::query!(
+            r#"
+            insert into engine.tenant_weight (tenant_id, weight)
+            values ($1, 2)
+            on conflict (tenant_id) do nothing
+            "#,
+            tenant.0,
+        )
+        .execute(&mut *conn)
+        .await?;
+        if placed.rows_affected() > 0 {
+            return Ok(1);
+        }
+        let found = sqlx::query_scalar!(
+            "select weight from engine.tenant_weight where tenant_id = $1 for update",
+            tenant.0
+        )
+        .fetch_optional(&mut *conn)
+        .await?;
+        // Whoever had it may have given it back in between.
+        if let Some(weight) = found {
+            return Ok(weight);
+        }
+    }
 }
 
 /// Gives a tenant its weight.

@@ -41,11 +41,18 @@ pub(crate) fn offers(who: &Whoami, on: Option<&Target>, tenant: Option<Uuid>) ->
             let open = Offer::of_role(open, &subject(on), who, NEEDS);
             offers.push(open.unless(breaker.forced, "it is held open already"));
         }
+        Some(Target::Weight(weight)) => {
+            let form = weight_form(Some(weight.tenant_id));
+            offers.push(Offer::of_role(form, &subject(on), who, NEEDS));
+        }
         _ => {}
     }
     let flow = Subject::new(Target::Flow, "what flows");
     let breaker = vec![Arg::needed("name", Kind::Text)];
-    let mut forms = vec![pause_form(tenant), weight_form(tenant)];
+    let mut forms = vec![pause_form(tenant)];
+    if !matches!(on, Some(Target::Weight(_))) {
+        forms.push(weight_form(tenant));
+    }
     if !matches!(on, Some(Target::Breaker(_))) {
         forms.push(Form::new(OPEN, OPEN_HELP, breaker));
     }
@@ -78,6 +85,7 @@ fn subject(on: Option<&Target>) -> Subject {
             format!("pause of {} {}", pause.scope.as_str(), pause.name)
         }
         Some(Target::Breaker(breaker)) => format!("breaker {}", breaker.name),
+        Some(Target::Weight(weight)) => format!("weight of tenant {}", weight.tenant_id),
         _ => "what flows".to_owned(),
     };
     Subject::new(on.cloned().unwrap_or(Target::Flow), title)
@@ -156,11 +164,20 @@ pub(super) fn act(deed: &Deed<'_>) -> Result<Act, String> {
             reason: deed.why(),
             seen: None,
         }),
-        (WEIGH, _) => FlowAct::SetWeight(SetTenantWeight {
-            tenant_id: values.id("tenant").ok_or("tenant: it is needed")?,
-            weight: values.number("weight")?.ok_or("weight: it is needed")?,
-            reason: deed.why(),
-        }),
+        (WEIGH, target) => {
+            let tenant_id = values.id("tenant").ok_or("tenant: it is needed")?;
+            // The form may have been turned to another tenant.
+            let seen = match target {
+                Target::Weight(one) if one.tenant_id == tenant_id => Some(one.weight),
+                _ => None,
+            };
+            FlowAct::SetWeight(SetTenantWeight {
+                tenant_id,
+                weight: values.number("weight")?.ok_or("weight: it is needed")?,
+                reason: deed.why(),
+                seen,
+            })
+        }
         _ => return Err(deed.unknown()),
     };
     Ok(Act::Flow(act))
@@ -188,6 +205,7 @@ pub(crate) fn seen(target: &Target) -> Option<String> {
             let by = breaker.changed_by.as_deref().unwrap_or("steps");
             Some(format!("{}{held}, by {by}", breaker.state))
         }
+        Target::Weight(weight) => Some(weight.weight.to_string()),
         _ => None,
     }
 }

@@ -83,7 +83,11 @@ pub(crate) fn act(deed: &Deed<'_>, dry_run: bool) -> Result<Act, String> {
         Target::Schedule(schedule) => schedule::act(deed, schedule),
         Target::NewRun => start::run(deed),
         Target::NewSchedule => start::schedule(deed),
-        Target::Flow | Target::Limit(_) | Target::Pause(_) | Target::Breaker(_) => flow::act(deed),
+        Target::Flow
+        | Target::Limit(_)
+        | Target::Pause(_)
+        | Target::Breaker(_)
+        | Target::Weight(_) => flow::act(deed),
         Target::Many(filter) => bulk::prepare(deed, filter),
         Target::Bulk(bulk) => bulk::act(deed, bulk),
         Target::Policy(_) | Target::Holds | Target::Hold(_) => retention::act(deed),
@@ -112,9 +116,11 @@ pub(crate) fn preview(deed: &Deed<'_>, help: &str) -> Preview {
         Target::Schedule(schedule) => schedule::preview(deed, schedule, help),
         Target::NewRun => start::preview_run(deed),
         Target::NewSchedule => start::preview_schedule(deed),
-        Target::Flow | Target::Limit(_) | Target::Pause(_) | Target::Breaker(_) => {
-            flow::preview(deed)
-        }
+        Target::Flow
+        | Target::Limit(_)
+        | Target::Pause(_)
+        | Target::Breaker(_)
+        | Target::Weight(_) => flow::preview(deed),
         Target::Many(filter) => bulk::preview_prepare(deed, filter),
         Target::Bulk(bulk) => bulk::preview(deed, bulk),
         Target::Policy(_) | Target::Holds | Target::Hold(_) => retention::preview(deed),

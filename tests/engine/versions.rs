@@ -364,6 +364,37 @@ async fn a_step_that_was_renamed_in_the_middle_of_a_visit_is_told_before_any_eff
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_journal_no_longer_fits_begins_its_visit_anew_where_it_is_moved_to() {
+    let outside = Outside::default();
+    let old = TestEngine::new(v1(&outside)).await;
+    let orders = Orders::on(&old, &outside).await;
+    let (weighed, packed) = (outside.keys("weigh"), outside.keys("pack").len());
+    let renamed = old.beside(v2(&outside, "measure")).await;
+    renamed.advance(RETRIED);
+    renamed.drain().await;
+    let run = orders.retrying;
+    // A retry meets the same journal.
+    act(&renamed, run, Verb::Retry).await;
+    renamed.drain().await;
+    let detail = renamed.detail(run).await;
+    assert_eq!(detail.summary.stuck.as_deref(), Some("journal_mismatch"));
+    // A move leaves it behind, the answers in it, too: all steps of the state are done, by new keys.
+    let state = json!({ "Packing": { "item": "retrying", "gift": true } });
+    act(&renamed, run, Verb::Move { state }).await;
+    renamed.drain().await;
+    let checking = (Status::Waiting, "Checking".to_owned(), 2);
+    assert_eq!(stands(&renamed, run).await, checking);
+    assert_eq!(outside.keys("measure").len(), 1);
+    assert_eq!(outside.keys("weigh"), weighed);
+    assert_eq!(outside.keys("pack").len(), packed + 1);
+    approve(&renamed, run).await;
+    renamed.drain().await;
+    renamed.advance(DAYS_3);
+    renamed.drain().await;
+    assert_eq!(renamed.detail(run).await.output, Some(json!("retrying")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_older_worker_keeps_from_passing_the_newer_ones_backlog_around() {
     let outside = Outside::default();
     let old = TestEngine::new(v1(&outside)).await;

@@ -4,15 +4,16 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tenure_client::{
-    ActOnPause, ActOnRun, AssignDunningPolicy, AuditLine, AuditQuery, Client, DunningScope,
-    HoldKind, IdempotencyKey, LoadDunningPolicy, NewTenant, PauseScope, PlaceHold, Role, RunFilter,
-    RunStatus, SetFlowLimit, SetTenantWeight,
+    ActOnPause, ActOnRun, AssignDunningPolicy, AuditLine, AuditQuery, CancelSubscription, Client,
+    CreditPolicy, DunningScope, GrantCredit, HoldKind, IdempotencyKey, IntentKind,
+    LoadDunningPolicy, Money, NewCreditNote, NewTenant, PauseScope, PlaceHold, PublishCatalog,
+    Role, RunFilter, RunStatus, SetFlowLimit, SetTenantWeight, UndoIntent, When,
 };
 use tenure_engine::seal::Keyring;
 use tenure_engine::{TenantId, audit};
 use uuid::Uuid;
 
-use crate::support::app::{TestApp, token};
+use crate::support::app::{Subscriber, TestApp, token};
 use crate::support::{connect, eventually};
 
 /// A tenant with its run, which is at rest.
@@ -242,6 +243,124 @@ async fn the_audit_is_narrowed_by_each_of_its_parts_and_read_in_pages() {
         }
     }
     assert_eq!(paged, lines);
+    app.finish().await;
+}
+
+/// Support cancels a subscription, takes that back, and gives credit in two ways.
+async fn serve(customer: &Subscriber<'_>) -> Vec<String> {
+    let (client, tenant) = (customer.client, customer.tenant.tenant_id);
+    let id = customer.subscription;
+    let reason = || Some("they called".to_owned());
+    let cancel = CancelSubscription {
+        when: When::PeriodEnd,
+        credit: CreditPolicy::None,
+        reason: reason(),
+        dry_run: false,
+    };
+    let once = key();
+    let cancelled = client.cancel_subscription(tenant, id, &cancel, &once);
+    cancelled.await.unwrap();
+    customer.advance("0h").await;
+    let undo = UndoIntent {
+        intent: IntentKind::Cancel,
+        reason: reason(),
+    };
+    let once = key();
+    let undone = client.undo_intent(tenant, id, &undo, &once);
+    undone.await.unwrap();
+    let grant = GrantCredit {
+        amount: Money {
+            amount: "5.00".parse().unwrap(),
+            currency: "USD".to_owned(),
+        },
+        reason: "an outage".to_owned(),
+        dry_run: false,
+    };
+    client.grant_credit(tenant, &grant, &key()).await.unwrap();
+    let note = NewCreditNote {
+        amount: None,
+        refund: false,
+        reason: "an outage".to_owned(),
+        dry_run: false,
+    };
+    let invoice = customer.invoices().await[0].invoice_id;
+    let once = key();
+    let given = client.give_credit_note(tenant, invoice, &note, &once);
+    given.await.unwrap();
+    vec![
+        format!("give credit note {invoice}"),
+        format!("grant credit {tenant}"),
+        format!("undo cancel {id}"),
+        format!("cancel subscription {id}"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_to_what_a_tenant_has_is_found_by_that_tenant() {
+    let app = TestApp::new().await;
+    let make = app.customer();
+    let (one, other) = (
+        make.team("pm_card_visa").await,
+        make.team("pm_card_visa").await,
+    );
+    for customer in [&one, &other] {
+        let done = serve(customer).await;
+        let tenant = customer.tenant.tenant_id;
+        let lines = listed(&app.client, by(|query| query.tenant_id = Some(tenant))).await;
+        assert_eq!(told(&lines), done);
+        assert!(lines.iter().all(|line| line.tenant_id == Some(tenant)));
+    }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_publishes_a_catalogue_says_why_and_what_came_of_it_is_kept() {
+    let app = TestApp::new().await;
+    let publish = async |names: &[&str], publish: PublishCatalog| {
+        let coupons = names.iter().map(|name| {
+            let terms = json!({ "name": *name, "off": { "percent": "10" }, "duration": "once" });
+            ((*name).to_owned(), terms)
+        });
+        let coupons: serde_json::Map<String, Value> = coupons.collect();
+        let catalog = json!({ "coupons": coupons });
+        app.client.publish_catalog(&catalog, &publish, &key()).await
+    };
+    let why = |reason: &str| PublishCatalog {
+        dry_run: None,
+        reason: Some(reason.to_owned()),
+    };
+    for none in [PublishCatalog::default(), why(" ")] {
+        let refused = publish(&["summer"], none).await.unwrap_err();
+        let problem = refused.problem().unwrap();
+        assert_eq!(
+            (problem.status, &*problem.errors[0].pointer),
+            (422, "/reason")
+        );
+    }
+    let dry = PublishCatalog {
+        dry_run: Some(true),
+        reason: None,
+    };
+    publish(&["summer"], dry).await.unwrap();
+    let catalogues = by(|query| query.action = Some("publish catalogue".to_owned()));
+    assert!(listed(&app.client, catalogues.clone()).await.is_empty());
+    publish(&["summer"], why("a campaign")).await.unwrap();
+    publish(&["summer", "autumn"], why("another"))
+        .await
+        .unwrap();
+    // What is as it was is no act.
+    publish(&["summer"], why("once more")).await.unwrap();
+    let lines = listed(&app.client, catalogues).await;
+    let kept = lines.iter().map(|line| {
+        let entries = line.after.as_array().unwrap().iter();
+        let keys = entries.map(|entry| entry["key"].as_str().unwrap());
+        (line.reason.as_str(), keys.collect::<Vec<_>>())
+    });
+    let kept: Vec<_> = kept.collect();
+    assert_eq!(
+        kept,
+        [("another", vec!["autumn"]), ("a campaign", vec!["summer"])]
+    );
     app.finish().await;
 }
 

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use tenure_client::{
     CancelSubscription, ChangeSubscription, CreditPolicy, GrantCredit, HoldKind, IdempotencyKey,
     IntentKind, Invoice, InvoiceStatus, LiftHold, Money, MoveAnchor, NewCreditNote,
-    NewSubscription, NewTenant, PauseSubscription, PlaceHold, PublishCatalog, ResumeSubscription,
-    RunFilter, SubscriptionAct, SubscriptionStatus, UndoIntent, When,
+    NewSubscription, NewTenant, PauseSubscription, PlaceHold, ResumeSubscription, RunFilter,
+    SubscriptionAct, SubscriptionStatus, UndoIntent, When,
 };
 use uuid::Uuid;
 
-use crate::support::app::{Subscriber, TestApp};
+use crate::support::app::{Subscriber, TestApp, for_a_story};
 
 mod coupons;
 mod trials;
@@ -1377,7 +1377,7 @@ async fn a_subscription_keeps_its_version_until_it_is_moved() {
         "name": "Starter, monthly", "product": "Projects", "interval": "month",
         "prices": {"EUR": "25.00"}, "features": {"projects": 20},
     }}});
-    let publish = PublishCatalog { dry_run: None };
+    let publish = for_a_story();
     let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
     published.unwrap();
     customer.advance("14d").await;

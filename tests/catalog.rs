@@ -9,12 +9,13 @@ use tenure_client::{
 };
 
 use crate::support;
-use crate::support::app::{TestApp, token};
+use crate::support::app::{TestApp, for_a_story, token};
 use crate::support::process::tenure;
 
 async fn publish(client: &Client, catalog: &Value, dry_run: bool) -> CatalogPublished {
     let publish = PublishCatalog {
         dry_run: dry_run.then_some(true),
+        reason: (!dry_run).then(|| "a story".to_owned()),
     };
     let key = IdempotencyKey::generate();
     let published = client.publish_catalog(catalog, &publish, &key).await;
@@ -240,7 +241,7 @@ async fn a_catalogue_that_does_not_fit_is_refused_with_its_place_and_nothing_cha
             "true or false",
         ),
     ];
-    let publish = PublishCatalog::default();
+    let publish = for_a_story();
     for (catalog, pointer, says) in cases {
         let key = IdempotencyKey::generate();
         let refused = client.publish_catalog(&catalog, &publish, &key).await;
@@ -321,9 +322,9 @@ async fn the_command_line_checks_loads_and_shows_a_catalogue() {
         done && text.contains("2 new versions would be published"),
         "{text}"
     );
-    let (done, text) = run(vec!["load", &json], true).await;
+    let (done, text) = run(vec!["load", &json, "--reason", "a story"], true).await;
     assert!(done && text.contains("2 new versions published"), "{text}");
-    let (done, text) = run(vec!["load", &toml], true).await;
+    let (done, text) = run(vec!["load", &toml, "--reason", "a story"], true).await;
     assert!(done && text.contains("plan    tiny  1  new"), "{text}");
     let (done, text) = run(vec!["show"], true).await;
     assert!(done && text.contains("basic  1  Basic  9.00 EUR"), "{text}");

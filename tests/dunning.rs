@@ -9,13 +9,13 @@ use tenure_client::{
     ActOnInvoice, AssignDunningPolicy, CancelSubscription, Debt, DebtState, DunningPolicyFilter,
     DunningScope, ExemptFromDunning, HoldFilter, HoldKind, Holds, IdempotencyKey, InvoiceStatus,
     LiftExemption, LoadDunningPolicy, MailStatus, NewSubscription, NewTenant, NoticePreviewFilter,
-    PublishCatalog, RunFilter, RunSummary, Service, SubscriptionStatus, When,
+    RunFilter, RunSummary, Service, SubscriptionStatus, When,
 };
 use tenure_engine::testkit::Play;
 use uuid::Uuid;
 
 use crate::fault_matrix::{arrive, facts, give, scene, subscribe};
-use crate::support::app::{Subscriber, TestApp};
+use crate::support::app::{Subscriber, TestApp, for_a_story};
 use crate::support::process::tenure;
 
 /// Grace on day 2, suspension on day 4, the end on day 14, each at ten.
@@ -593,7 +593,7 @@ async fn charges_that_succeed_leave_the_ceiling_to_retries() {
     let catalog = json!({"plans": {"daily": {
         "name": "Daily", "product": "Projects", "interval": "day", "prices": {"EUR": "2.00"},
     }}});
-    let publish = PublishCatalog { dry_run: None };
+    let publish = for_a_story();
     let fresh = IdempotencyKey::generate;
     let published = app
         .client

@@ -11,7 +11,7 @@ use tenure_api::serve::{Running, ServeConfig, start};
 use tenure_client::{
     CancelSubscription, ChangeSubscription, ClearOverride, Client, ClientError, Entitlement,
     EntitlementReason, EntitlementSource, Entitlements, HoldBlocks, HoldKind, IdempotencyKey,
-    LiftHold, NewSubscription, PlaceHold, PublishCatalog, Role, SetOverride, When,
+    LiftHold, NewSubscription, PlaceHold, Role, SetOverride, When,
 };
 use tenure_engine::{PoolConfig, TenantId};
 use tenure_workflows::ports::mail::MailConfig;
@@ -19,7 +19,7 @@ use tenure_workflows::product::Sources;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::support::app::{SANDBOX_KEY, TestApp, WEBHOOK_SECRET, token};
+use crate::support::app::{SANDBOX_KEY, TestApp, WEBHOOK_SECRET, for_a_story, token};
 use crate::support::process::tenure;
 use crate::support::{self};
 
@@ -596,7 +596,7 @@ async fn an_add_on_offers_what_it_did_when_it_was_sold() {
         "name": "Extra storage, 10 GB", "prices": {"USD": "11.00"}, "most": 50,
         "features": {"storage_gb": 10},
     }}});
-    let publish = PublishCatalog { dry_run: None };
+    let publish = for_a_story();
     let published = client.publish_catalog(&catalog, &publish, &fresh()).await;
     published.unwrap();
     // What was bought stays, also when more of it is, and what comes later is of the new version.

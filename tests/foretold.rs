@@ -8,11 +8,11 @@ use rust_decimal::Decimal;
 use tenure_client::{
     CancelSubscription, ChangeSubscription, ChangeTax, ClientError, CreditPolicy, GrantCredit,
     IdempotencyKey, Invoice, InvoiceLine, Money, MoveAnchor, NewSubscription, NewTenant,
-    PauseSubscription, PublishCatalog, ResumeSubscription, SubscriptionAct, TaxRate, When,
+    PauseSubscription, ResumeSubscription, SubscriptionAct, TaxRate, When,
 };
 use uuid::Uuid;
 
-use crate::support::app::{Subscriber, TestApp};
+use crate::support::app::{Subscriber, TestApp, for_a_story};
 
 fn key() -> IdempotencyKey {
     IdempotencyKey::generate()
@@ -323,7 +323,7 @@ async fn publish(app: &TestApp) {
             "prices": {"EUR": "29.99"}, "setup_fee": {"EUR": "7.00"},
         },
     }});
-    let publish = PublishCatalog { dry_run: None };
+    let publish = for_a_story();
     app.client
         .publish_catalog(&catalog, &publish, &key())
         .await

@@ -24,6 +24,13 @@ fn refused(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
+fn rewrap(limit: u32) -> RewrapKeys {
+    RewrapKeys {
+        limit,
+        reason: "another master key".to_owned(),
+    }
+}
+
 fn rotate(reason: &str) -> RotateKey {
     RotateKey {
         reason: reason.to_owned(),
@@ -102,8 +109,7 @@ async fn keys_are_listed_rotated_and_destroyed_by_an_admin_only() {
         assert_eq!(code(denied), denial);
         let denied = other.rotate_key(tenant, &rotate("mine"), &fresh()).await;
         assert_eq!(code(denied), denial);
-        let limit = RewrapKeys { limit: 10 };
-        let denied = other.rewrap_keys(&limit, &fresh()).await;
+        let denied = other.rewrap_keys(&rewrap(10), &fresh()).await;
         assert_eq!(code(denied), denial);
     }
 
@@ -111,11 +117,9 @@ async fn keys_are_listed_rotated_and_destroyed_by_an_admin_only() {
         .destroy_keys(tenant, &destroy("left"), &fresh())
         .await;
     assert_eq!(code(live), refused(409, "not_allowed"));
-    let limit = RewrapKeys { limit: 0 };
-    let none = client.rewrap_keys(&limit, &fresh()).await;
+    let none = client.rewrap_keys(&rewrap(0), &fresh()).await;
     assert_eq!(code(none), refused(422, "invalid"));
-    let limit = RewrapKeys { limit: 1_000 };
-    let done = client.rewrap_keys(&limit, &fresh()).await.unwrap();
+    let done = client.rewrap_keys(&rewrap(1_000), &fresh()).await.unwrap();
     assert_eq!(done.rewrapped, 0, "all under the one master key");
     app.finish().await;
 }
@@ -149,7 +153,7 @@ async fn the_command_line_makes_rotates_and_destroys() {
     assert!(!done && text.contains("nothing was destroyed"), "{text}");
     let (done, text) = ask(&["destroy", &tenant, "--confirm", &tenant, "--reason", "left"]);
     assert!(!done && text.contains("not ended"), "{text}");
-    let (done, text) = ask(&["rewrap"]);
+    let (done, text) = ask(&["rewrap", "--reason", "another master key"]);
     assert!(done && text.contains("0 keys"), "{text}");
     app.finish().await;
 }

@@ -9,13 +9,13 @@ use tenure_api::MIGRATOR;
 use tenure_client::{
     ActOnPause, CatalogPublished, ChangeLegalEntity, ChangeSubscription, ClientError,
     IdempotencyKey, Invoice, LegalEntityChange, NewCreditNote, NewSubscription, NewTenant,
-    PauseScope, PublishCatalog, When,
+    PauseScope, When,
 };
 use tenure_workflows::pricing::Bill;
 use uuid::Uuid;
 
 use crate::support;
-use crate::support::app::{Subscriber, TestApp};
+use crate::support::app::{Subscriber, TestApp, for_a_story};
 
 fn key() -> IdempotencyKey {
     IdempotencyKey::generate()
@@ -49,7 +49,7 @@ fn with(key: &str, field: &str, value: Value) -> Value {
 }
 
 async fn publish(app: &TestApp, catalog: &Value) -> Result<CatalogPublished, ClientError> {
-    let publish = PublishCatalog::default();
+    let publish = for_a_story();
     app.client.publish_catalog(catalog, &publish, &key()).await
 }
 

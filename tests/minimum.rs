@@ -5,13 +5,13 @@ use rust_decimal::Decimal;
 use serde_json::json;
 use tenure_client::{
     ActOnInvoice, ChangeSubscription, ClientError, CreditNote, GrantCredit, IdempotencyKey,
-    Invoice, InvoiceAct, InvoiceStatus, Money, NewCreditNote, NewSubscription, NewTenant,
-    PublishCatalog, Service, SubscriptionStatus, When,
+    Invoice, InvoiceAct, InvoiceStatus, Money, NewCreditNote, NewSubscription, NewTenant, Service,
+    SubscriptionStatus, When,
 };
 use uuid::Uuid;
 
 use crate::aftermath::{app_with, balance, owes, paid_charge, service};
-use crate::support::app::{Subscriber, TestApp};
+use crate::support::app::{Subscriber, TestApp, for_a_story};
 
 fn key() -> IdempotencyKey {
     IdempotencyKey::generate()
@@ -95,7 +95,7 @@ async fn offered<'a>(
     let catalog = json!({"plans": {plan: {
         "name": "Docs", "product": "Projects", "interval": "month", "prices": {currency: price},
     }}});
-    let publish = PublishCatalog::default();
+    let publish = for_a_story();
     let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
     published.unwrap();
     let new = NewTenant {
@@ -388,7 +388,7 @@ async fn an_invoice_with_nothing_to_pay_collects_nothing() {
     let catalog = json!({"plans": {"free": {
         "name": "Free", "product": "Projects", "interval": "month", "prices": {"EUR": "0.00"},
     }}});
-    let publish = PublishCatalog::default();
+    let publish = for_a_story();
     let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
     published.unwrap();
     buy(&mut customer, "free", "EUR").await;

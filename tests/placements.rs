@@ -1,12 +1,14 @@
 //! The product's own databases in three tenancy models: what is seen through each door, what is done
 //! there once, and tenants that are provisioned, moved and migrated.
 
+mod audit;
+
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use tenure_client::{
-    ApplyMigration, Client, ClientError, IdempotencyKey, MigrationOutcome, MovePlacement, Place,
-    Placement, PlacementFilter, PlacementStatus, ProvisionPlacement, Role, RunDetail, RunFilter,
-    RunStatus, TenancyModel,
+    ApplyMigration, BackOutPlacement, Client, ClientError, IdempotencyKey, MigrationOutcome,
+    MovePlacement, Place, Placement, PlacementFilter, PlacementStatus, ProvisionPlacement, Role,
+    RunDetail, RunFilter, RunStatus, SetPlacement, TenancyModel,
 };
 use tenure_engine::testkit::{Play, PlayError, Scene, fault_matrix};
 use tenure_engine::{PoolConfig, Status, TenantId};
@@ -156,6 +158,12 @@ fn place(model: TenancyModel, source: &str, name: Option<&str>, key: &str) -> Pl
     }
 }
 
+fn back_out() -> BackOutPlacement {
+    BackOutPlacement {
+        reason: "they changed their mind".to_owned(),
+    }
+}
+
 /// Makes a tenant's tables in a new schema.
 const ROOM: &str = "call shared.make_tables()";
 
@@ -300,6 +308,10 @@ async fn no_tenant_is_read_or_written_through_anothers_site_token_or_login() {
         batch: None,
         reason: "why not".to_owned(),
     };
+    let set = SetPlacement {
+        place: to.clone(),
+        reason: "why not".to_owned(),
+    };
     let refused = [
         bound.placement(other).await.err(),
         bound
@@ -308,9 +320,12 @@ async fn no_tenant_is_read_or_written_through_anothers_site_token_or_login() {
             .err(),
         bound.list_sources().await.err(),
         bound.list_migrations().await.err(),
-        bound.set_placement(other, &to, &key()).await.err(),
+        bound.set_placement(other, &set, &key()).await.err(),
         bound.move_placement(tenant.0, &wanted, &key()).await.err(),
-        bound.back_out_placement(tenant.0, &key()).await.err(),
+        bound
+            .back_out_placement(tenant.0, &back_out(), &key())
+            .await
+            .err(),
     ];
     for (place, refused) in refused.iter().enumerate() {
         let (status, _) = status_of(refused.as_ref().unwrap());
@@ -335,6 +350,7 @@ async fn a_place_is_made_with_the_products_own_sql_and_refused_where_something_e
         let provision = ProvisionPlacement {
             place: place.clone(),
             sql: sql.map(str::to_owned),
+            reason: "they have signed".to_owned(),
         };
         let key = IdempotencyKey::generate();
         client.provision_placement(tenant, &provision, &key).await
@@ -518,7 +534,7 @@ async fn a_tenant_moves_out_of_the_shared_tables_while_it_works_and_loses_nothin
         &product
             .app
             .client
-            .back_out_placement(oak.tenant, &IdempotencyKey::generate())
+            .back_out_placement(oak.tenant, &back_out(), &IdempotencyKey::generate())
             .await
             .unwrap_err(),
     );
@@ -654,7 +670,7 @@ async fn a_move_that_cannot_be_or_is_given_up_leaves_the_tenant_as_it_was() {
     let asked = product
         .app
         .client
-        .back_out_placement(ash.tenant, &key)
+        .back_out_placement(ash.tenant, &back_out(), &key)
         .await;
     assert_eq!(asked.unwrap().status, PlacementStatus::Moving);
     sqlx::raw_sql("rollback").execute(&mut rooms).await.unwrap();

@@ -5,13 +5,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenure_client::{
     CancelSubscription, ChangeSubscription, Client, CreditPolicy, IdempotencyKey, MoveAnchor,
-    PauseSubscription, PublishCatalog, SubscriptionDetail, SubscriptionStatus, When,
+    PauseSubscription, SubscriptionDetail, SubscriptionStatus, When,
 };
 
 use tenure_engine::WorkerConfig;
 
 use crate::late::let_time_pass;
-use crate::support::app::{Subscriber, TestApp};
+use crate::support::app::{Subscriber, TestApp, for_a_story};
 
 fn key() -> IdempotencyKey {
     IdempotencyKey::generate()
@@ -50,7 +50,7 @@ fn retired(from: &str) -> Value {
 }
 
 async fn publish(client: &Client, catalog: &Value) {
-    let publish = PublishCatalog { dry_run: None };
+    let publish = for_a_story();
     let published = client.publish_catalog(catalog, &publish, &key()).await;
     published.unwrap();
 }
@@ -251,7 +251,7 @@ async fn a_successor_that_does_not_fit_is_refused_with_its_place() {
     let app = TestApp::new().await;
     let client = &app.client;
     let try_it = async |catalog: &Value| {
-        let publish = PublishCatalog { dry_run: None };
+        let publish = for_a_story();
         client.publish_catalog(catalog, &publish, &key()).await
     };
     let with = |plan: &str, field: &str, value: Value| {

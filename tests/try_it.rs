@@ -9,8 +9,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use tenure_client::{CatalogEntry, Client, IdempotencyKey, PublishCatalog};
+use tenure_client::{CatalogEntry, Client, IdempotencyKey};
 
+use crate::support::app::for_a_story;
 use crate::support::eventually;
 use crate::support::process::tenure;
 
@@ -356,7 +357,7 @@ async fn a_catalogue_that_was_changed_is_not_changed_back_when_dev_starts_again(
         serde_json::from_str(include_str!("../fixtures/seed/catalog.json")).unwrap();
     changed["plans"]["team-monthly"]["prices"]["EUR"] = json!("59.00");
     changed["plans"]["starter-monthly"]["retired"] = json!(true);
-    let (publish, key) = (PublishCatalog::default(), IdempotencyKey::generate());
+    let (publish, key) = (for_a_story(), IdempotencyKey::generate());
     let published = client.publish_catalog(&changed, &publish, &key).await;
     published.unwrap();
     let before = client.list_catalog().await.unwrap();

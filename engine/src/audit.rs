@@ -18,7 +18,7 @@ use crate::id::{self, RunId, TenantId};
 use crate::seal::{self, Keyring};
 use crate::store;
 use crate::store::audit::AuditRow;
-use crate::store::control::{self, ActRow, ControlAct};
+use crate::store::control::{self, ActRow};
 
 /// What somebody did to what is no run.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Deed<'a> {
     pub action: &'a str,
     /// What it was done to.
     pub subject: &'a str,
+    /// Whose that is: the tenant itself, or the one that has it. None for what is no tenant's.
+    pub tenant: Option<TenantId>,
     /// How it stood before.
     pub before: Value,
     /// How it stands after.
@@ -43,13 +45,7 @@ pub async fn note(
     deed: &Deed<'_>,
 ) -> Result<(), EngineError> {
     check_reason(author)?;
-    let act = ControlAct {
-        action: deed.action,
-        subject: deed.subject,
-        before: deed.before.clone(),
-        after: deed.after.clone(),
-    };
-    Ok(control::insert(conn, id::random_uuid(), author, &act).await?)
+    Ok(control::insert(conn, id::random_uuid(), author, deed).await?)
 }
 
 /// Which lines are wanted; every part that is set must hold.
@@ -57,7 +53,7 @@ pub async fn note(
 pub struct Query {
     /// What was done to this run.
     pub run: Option<RunId>,
-    /// What was done to this tenant, to what is its own, or what keeps its id as `tenant_id`.
+    /// What was done to this tenant, or to what is its own.
     pub tenant: Option<TenantId>,
     /// By whom.
     pub actor: Option<String>,
@@ -210,7 +206,6 @@ fn of_tenant(row: AuditRow, before: Value, after: Value) -> Line {
 }
 
 fn of_control(row: ActRow) -> Line {
-    let tenant_id = row.tenant_id.or_else(|| named_tenant(&row));
     Line {
         audit_id: row.act_id,
         at: row.at,
@@ -219,19 +214,12 @@ fn of_control(row: ActRow) -> Line {
         action: row.action,
         reason: row.reason,
         run_id: None,
-        tenant_id,
+        tenant_id: row.tenant_id,
         subject: Some(row.subject),
         revision: None,
         before: row.before,
         after: row.after,
     }
-}
-
-/// The tenant that a line names besides its subject.
-fn named_tenant(row: &ActRow) -> Option<TenantId> {
-    let kept = row.after.get("tenant_id").and_then(Value::as_str);
-    let scope = row.subject.strip_prefix("tenant ");
-    kept.or(scope)?.parse().ok()
 }
 
 #[cfg(test)]

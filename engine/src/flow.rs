@@ -8,14 +8,14 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use crate::audit::Deed;
 use crate::client::Client;
 use crate::error::EngineError;
 use crate::gate;
-use crate::id;
+use crate::id::{self, TenantId};
 use crate::limit::Rate;
 use crate::store;
 use crate::store::breaker::{BreakerRow, BreakerState};
-use crate::store::control::ControlAct;
 
 /// The longest reason, in characters.
 const MAX_REASON: usize = 2_000;
@@ -88,6 +88,14 @@ impl Scope {
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.word() == word)
+    }
+
+    /// The tenant that a name of this scope is.
+    fn tenant(self, name: &str) -> Option<TenantId> {
+        match self {
+            Self::Tenant => name.parse().ok().map(TenantId),
+            Self::Workflow | Self::Queue => None,
+        }
     }
 }
 
@@ -186,13 +194,14 @@ pub async fn set_limit(
         return Err(no_such("limit", name));
     };
     store::limit::update(conn, name, numbers, author).await?;
-    let act = ControlAct {
+    let deed = Deed {
         action: "set limit",
         subject: name,
+        tenant: None,
         before: describe(before.numbers),
         after: describe(numbers),
     };
-    audit(conn, author, &act).await
+    audit(conn, author, &deed).await
 }
 
 /// Refuses a limit whose numbers are not those that somebody saw, and keeps others from setting them
@@ -276,11 +285,9 @@ pub async fn pause(
             .versions()
             .into_keys()
             .any(|workflow| registry.queue(workflow) == name),
-        Scope::Tenant => match name.parse() {
-            Ok(tenant) => store::run::find_place(conn, id::TenantId(tenant))
-                .await?
-                .is_some(),
-            Err(_) => false,
+        Scope::Tenant => match scope.tenant(name) {
+            Some(tenant) => store::run::find_place(conn, tenant).await?.is_some(),
+            None => false,
         },
     };
     if !known {
@@ -288,13 +295,14 @@ pub async fn pause(
     }
     if store::pause::insert(conn, scope.word(), name, author).await? {
         let subject = format!("{} {name}", scope.word());
-        let act = ControlAct {
+        let deed = Deed {
             action: "pause",
             subject: &subject,
+            tenant: scope.tenant(name),
             before: json!({ "paused": false }),
             after: json!({ "paused": true }),
         };
-        audit(conn, author, &act).await?;
+        audit(conn, author, &deed).await?;
     }
     Ok(())
 }
@@ -314,13 +322,14 @@ pub async fn lift(
     if !store::pause::delete(conn, scope.word(), name).await? {
         return Err(no_such("pause of", &subject));
     }
-    let act = ControlAct {
+    let deed = Deed {
         action: "lift pause",
         subject: &subject,
+        tenant: scope.tenant(name),
         before: json!({ "paused": true }),
         after: json!({ "paused": false }),
     };
-    audit(conn, author, &act).await
+    audit(conn, author, &deed).await
 }
 
 /// Refuses a pause that is not the one that somebody saw, and keeps others from lifting it until the
@@ -400,13 +409,14 @@ pub async fn set_breaker(
         ..row
     };
     store::breaker::store(conn, &row).await?;
-    let act = ControlAct {
+    let deed = Deed {
         action: "set breaker",
         subject: name,
+        tenant: None,
         before,
         after: json!({ "state": state.word(), "forced": open }),
     };
-    audit(conn, author, &act).await
+    audit(conn, author, &deed).await
 }
 
 /// Refuses a breaker that is not as somebody saw it, and keeps steps and others from setting it until
@@ -465,9 +475,9 @@ pub async fn open(client: &Client) -> Result<(), EngineError> {
 async fn audit(
     conn: &mut PgConnection,
     author: &Author,
-    act: &ControlAct<'_>,
+    deed: &Deed<'_>,
 ) -> Result<(), EngineError> {
-    store::control::insert(conn, id::random_uuid(), author, act).await?;
+    store::control::insert(conn, id::random_uuid(), author, deed).await?;
     Ok(())
 }
 

@@ -46,7 +46,7 @@ pub const TABLES: [&str; 17] = [
 ];
 
 /// The tables that keep a row of a tenant that was forgotten, and why.
-pub const KEPT: [(&str, &str); 3] = [
+pub const KEPT: [(&str, &str); 4] = [
     (
         "tenant",
         "the id and the shard, so that nothing is ever started for it again",
@@ -54,6 +54,10 @@ pub const KEPT: [(&str, &str); 3] = [
     (
         "data_key",
         "that there were keys, and when they were destroyed; the keys are gone",
+    ),
+    (
+        "control_audit",
+        "who did what to it, when and why; what that was about is emptied",
     ),
     (
         "legal_hold",
@@ -288,18 +292,13 @@ pub async fn drop_page(
     })
 }
 
-/// Empties what the audit of acts says of a tenant: on these subjects (the tenant, its holds,
-/// exemptions, invoices), and wherever it is named as `tenant_id`. Who acted, when and why stays. How
-/// many lines were emptied. The transaction must act as the engine.
+/// Empties what the audit of acts says of a tenant and of what is its own. Who acted, when and why stays.
+/// How many lines were emptied. The transaction must act as the engine.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn minimise_acts(
-    conn: &mut PgConnection,
-    tenant: TenantId,
-    subjects: &[String],
-) -> Result<i64, EngineError> {
-    Ok(store::forget::minimise_acts(conn, tenant, subjects).await?)
+pub async fn minimise_acts(conn: &mut PgConnection, tenant: TenantId) -> Result<i64, EngineError> {
+    Ok(store::forget::minimise_acts(conn, tenant).await?)
 }
 
 /// Counts what the engine has of a tenant, by table of [`TABLES`]. It reads whole tables.

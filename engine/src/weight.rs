@@ -10,12 +10,12 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::audit::Deed;
 use crate::error::EngineError;
 use crate::flow::Author;
 use crate::id::{self, TenantId};
 use crate::operator;
 use crate::store;
-use crate::store::control::ControlAct;
 
 /// The most turns that a tenant may have for one of another's.
 pub const MAX_WEIGHT: i16 = 100;
@@ -83,13 +83,14 @@ pub async fn set(
     } else {
         store::weight::put(conn, tenant, weight).await?;
     }
-    let act = ControlAct {
+    let deed = Deed {
         action: "set weight",
         subject: &tenant.to_string(),
+        tenant: Some(tenant),
         before: json!({ "weight": before }),
         after: json!({ "weight": weight }),
     };
-    Ok(store::control::insert(conn, id::random_uuid(), author, &act).await?)
+    Ok(store::control::insert(conn, id::random_uuid(), author, &deed).await?)
 }
 
 /// Lists the tenants whose weight is not 1, the heaviest first.

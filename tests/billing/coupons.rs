@@ -1,11 +1,9 @@
 //! Coupons: for how long they hold, and what they leave of a price that changes within a period.
 
-use tenure_client::{
-    ChangeSubscription, ChangeTax, InvoiceStatus, NewSubscription, PublishCatalog, TaxRate, When,
-};
+use tenure_client::{ChangeSubscription, ChangeTax, InvoiceStatus, NewSubscription, TaxRate, When};
 
 use super::{arrived, change, charged, key, money, pause, plan, resume, subscribe, subscribed, to};
-use crate::support::app::TestApp;
+use crate::support::app::{TestApp, for_a_story};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn coupons_hold_for_their_periods_and_taxes_are_added_or_held() {
@@ -122,7 +120,7 @@ async fn a_coupon_is_redeemed_in_its_currencies_and_may_leave_nothing_to_pay() {
         "dollars": {"name": "Dollars", "off": {"amount": {"USD": "5.00"}}, "duration": "once"},
         "free": {"name": "Free", "off": {"percent": "100"}, "duration": "once"},
     }});
-    let publish = PublishCatalog { dry_run: None };
+    let publish = for_a_story();
     let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
     published.unwrap();
     let customer = arrived(&app, "pm_card_visa").await;
@@ -175,7 +173,7 @@ async fn up_and_down_costs_nothing_where_a_coupon_leaves_next_to_nothing() {
     let catalog = serde_json::json!({"coupons": {
         "almost": {"name": "Almost", "off": {"amount": {"EUR": "48.99"}}, "duration": "forever"},
     }});
-    let publish = PublishCatalog { dry_run: None };
+    let publish = for_a_story();
     let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
     published.unwrap();
     let new = NewSubscription {

@@ -2,14 +2,14 @@
 
 use tenure_client::{
     CancelSubscription, CreditPolicy, HoldKind, InvoiceStatus, LiftHold, NewSubscription,
-    PlaceHold, PublishCatalog, SubscriptionStatus, When,
+    PlaceHold, SubscriptionStatus, When,
 };
 
 use super::{
     arrived, brief, cancel, change, charged, hold_billing, key, money, on, pause, plan, resume,
     status, subscribe, subscribed, to,
 };
-use crate::support::app::TestApp;
+use crate::support::app::{TestApp, for_a_story};
 
 /// A plan with a trial of a week, a set-up fee, and a first payment that it begins with if wanted.
 async fn publish_tried(app: &TestApp, activation: &str) {
@@ -17,7 +17,7 @@ async fn publish_tried(app: &TestApp, activation: &str) {
         "name": "Tried", "product": "Projects", "interval": "month", "activation": activation,
         "trial": {"days": 7}, "prices": {"EUR": "30.00"}, "setup_fee": {"EUR": "12.00"},
     }}});
-    let publish = PublishCatalog { dry_run: None };
+    let publish = for_a_story();
     let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
     published.unwrap();
 }
@@ -29,7 +29,7 @@ async fn publish_paid_trial(app: &TestApp, activation: &str) {
         "trial": {"days": 14, "prices": {"EUR": "1.00"}, "without_method": "pause"},
         "prices": {"EUR": "49.00"}, "setup_fee": {"EUR": "12.00"},
     }}});
-    let publish = PublishCatalog { dry_run: None };
+    let publish = for_a_story();
     let published = app.client.publish_catalog(&catalog, &publish, &key()).await;
     published.unwrap();
 }

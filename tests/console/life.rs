@@ -8,9 +8,9 @@ use super::life_samples::{
 use super::samples::{id, page, parse, tenant_answer, tenants};
 use serde_json::json;
 use tenure_client::{
-    ActOnBackfill, ActOnBackfillRange, Backfill, DeletionAct, DeletionDetail, LiftDataHold,
-    MovePlacement, PlaceDataHold, PlaceLegalHold, RequestDeletion, StartExport, StartRestore,
-    StartSweep,
+    ActOnBackfill, ActOnBackfillRange, BackOutPlacement, Backfill, DeletionAct, DeletionDetail,
+    LiftDataHold, MovePlacement, PlaceDataHold, PlaceLegalHold, RequestDeletion, StartExport,
+    StartRestore, StartSweep,
 };
 use tenure_console::crossterm::event::KeyCode;
 use tenure_console::event::{Act, Answer, Done, Door, LifeAct, LifeAnswer, RetentionAct};
@@ -324,9 +324,11 @@ fn a_tenant_is_moved_from_its_placement_and_backed_out_of_it() {
         "it is on its way already"
     );
     desk.choose("back-out");
-    desk.key(KeyCode::Tab);
+    desk.type_text("they changed their mind");
     desk.enters(2);
-    assert_eq!(sent(&desk), (LifeAct::BackOut(id(102)), false));
+    let reason = "they changed their mind".to_owned();
+    let wanted = LifeAct::BackOut(id(102), BackOutPlacement { reason });
+    assert_eq!(sent(&desk), (wanted, false));
     desk.key(KeyCode::Esc);
     desk.key(KeyCode::Enter);
     assert!(

@@ -173,19 +173,23 @@ fn the_keys_of_all_tenants_are_wrapped_anew_by_who_means_all_of_them() {
     );
     desk.type_text("Acme GmbH");
     desk.key(KeyCode::Enter);
+    desk.type_text("a yearly change");
+    desk.key(KeyCode::Enter);
     assert_eq!(desk.acted(), None);
     let text = desk.text();
     assert!(
         text.contains("! of_whom: to go on, type all tenants"),
         "{text}"
     );
+    desk.key(KeyCode::BackTab);
     desk.retype("all tenants");
-    desk.key(KeyCode::Enter);
+    desk.enters(2);
     assert_eq!(desk.acted(), None, "it tells first");
     let text = desk.text();
     assert!(text.contains("the old master key can go."), "{text}");
     desk.key(KeyCode::Enter);
-    assert_eq!(desk.acted().map(|(_, act)| act), Some(Act::RewrapKeys));
+    let wanted = Act::RewrapKeys("a yearly change".to_owned());
+    assert_eq!(desk.acted().map(|(_, act)| act), Some(wanted));
     let words = "3 keys are wrapped anew; none is left.";
     desk.done(Ok(Done::Did(words.to_owned())));
     assert_eq!(desk.model.toast(), Some(words));

@@ -520,8 +520,18 @@ async fn after_rewrapping_the_old_master_key_can_go() {
     ));
 
     let both = Keyring::new(database.clone(), master(&format!("{new},{old}")));
-    assert_eq!(seal::rewrap(&mut conn, &both, 100).await.unwrap(), 1);
-    assert_eq!(seal::rewrap(&mut conn, &both, 100).await.unwrap(), 0);
+    assert_eq!(
+        seal::rewrap(&mut conn, &both, 100, &author())
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        seal::rewrap(&mut conn, &both, 100, &author())
+            .await
+            .unwrap(),
+        0
+    );
     only_new.check(&mut conn).await.unwrap();
     let later = engine
         .beside(workflows().keyring(only_new).build().unwrap())

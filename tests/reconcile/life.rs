@@ -9,13 +9,13 @@ use sqlx::postgres::PgConnectOptions;
 use stripe_sandbox::Control;
 use tenure_client::{
     AssignDunningPolicy, CancelSubscription, Client, CreditPolicy, DunningScope, IdempotencyKey,
-    LoadDunningPolicy, NewSubscription, NewTenant, PublishCatalog, SubscriptionStatus, When,
+    LoadDunningPolicy, NewSubscription, NewTenant, SubscriptionStatus, When,
 };
 use uuid::Uuid;
 
 use super::kinds::Kind;
 use super::tally::Tally;
-use crate::support::app::Subscriber;
+use crate::support::app::{Subscriber, for_a_story};
 
 /// How many customers live at a time.
 const AT_ONCE: usize = 8;
@@ -103,7 +103,7 @@ impl<'a> World<'a> {
                 "prices": { "EUR": "0.20", "USD": "0.20", "JPY": "20" },
             }},
         });
-        let publish = PublishCatalog::default();
+        let publish = for_a_story();
         let published = client.publish_catalog(&catalog, &publish, &key()).await;
         published.unwrap();
         let load = LoadDunningPolicy {

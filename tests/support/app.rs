@@ -13,8 +13,8 @@ use tenure_api::config::StripeConfig;
 use tenure_api::serve::{Running, ServeConfig, start};
 use tenure_client::{
     ActOnRun, AdvanceTestClock, AttachPaymentMethod, Client, IdempotencyKey, Invoice,
-    NewSubscription, NewTenant, Role, RunDetail, RunFilter, RunStatus, Subscription, Tenant,
-    TestClockStatus,
+    NewSubscription, NewTenant, PublishCatalog, Role, RunDetail, RunFilter, RunStatus,
+    Subscription, Tenant, TestClockStatus,
 };
 use tenure_engine::seal::{LocalMasterKey, MasterKey};
 use tenure_engine::{PoolConfig, TenantId, WorkerConfig};
@@ -37,6 +37,14 @@ const LONGEST_STAND: Duration = Duration::from_secs(60);
 
 /// What signs the suite's certificates.
 pub(crate) const CERTIFICATE_KEY: &str = "suite:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+
+/// Publishes a catalogue.
+pub(crate) fn for_a_story() -> PublishCatalog {
+    PublishCatalog {
+        dry_run: None,
+        reason: Some("a story".to_owned()),
+    }
+}
 
 pub(crate) fn certificate_key() -> Arc<dyn SigningKey> {
     Arc::new(LocalSigningKey::parse(CERTIFICATE_KEY).unwrap())

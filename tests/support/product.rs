@@ -15,7 +15,9 @@ use std::path::Path;
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
-use tenure_client::{Client, IdempotencyKey, LoadDataMap, NewTenant, Place, TenancyModel};
+use tenure_client::{
+    Client, IdempotencyKey, LoadDataMap, NewTenant, Place, SetPlacement, TenancyModel,
+};
 use tenure_workflows::archive::ArchiveConfig;
 use tenure_workflows::data_map;
 use tenure_workflows::product::Sources;
@@ -421,8 +423,11 @@ async fn create(client: &Client, name: &str) -> Uuid {
 pub(crate) async fn add(client: &Client, name: &str, place: Place) -> Member {
     let tenant = create(client, name).await;
     let key = IdempotencyKey::generate();
-    let set = client.set_placement(tenant, &place, &key).await;
-    set.unwrap();
+    let set = SetPlacement {
+        place: place.clone(),
+        reason: "it is there".to_owned(),
+    };
+    client.set_placement(tenant, &set, &key).await.unwrap();
     Member {
         tenant,
         name: name.to_owned(),

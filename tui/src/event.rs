@@ -8,18 +8,18 @@ use std::collections::BTreeMap;
 use tenure_client::{
     AbortBulk, ActOnBackfill, ActOnBackfillRange, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun,
     ActOnSchedule, ActionAccepted, AllowedAction, AttachPaymentMethod, AuditLine, AuditQuery,
-    Backfill, BackfillRange, Breaker, BulkOperation, BulkOutcome, BulkResult, CancelSubscription,
-    ChangeLegalEntity, ChangeSchedule, ChangeSubscription, ChangeTax, ChangeZone, ClearOverride,
-    ConfirmBulk, Credit, CreditNote, DataArchive, DataExport, DataHold, DataKey, Debt, Deletion,
-    DeletionAct, DeletionCertificate, DeletionDetail, DestroyKeys, Entitlements, ExemptFromDunning,
-    FlowLimit, GrantCredit, Holds, Invoice, KeepingPolicy, LegalHold, LiftDataHold, LiftExemption,
-    LiftHold, LiftLegalHold, Mail, MigrationPlace, MoveAnchor, MovePlacement, NewCreditNote,
-    NewSchedule, Page, Pause, PauseSubscription, PlaceDataHold, PlaceHold, PlaceLegalHold,
-    Placement, Plan, PrepareBulk, ProductMigration, PutRetention, RequestDeletion,
-    ResumeSubscription, RetentionPolicy, RotateKey, RunCount, RunDetail, RunFilter, RunSummary,
-    Schedule, ScheduleDetail, SetFlowLimit, SetOverride, SetTenantWeight, Signal, StartExport,
-    StartRestore, StartRun, StartSweep, Step, Subscription, SubscriptionDetail, Tenant,
-    TenantWeight, TestClock, Transition, UndoIntent, Usage,
+    BackOutPlacement, Backfill, BackfillRange, Breaker, BulkOperation, BulkOutcome, BulkResult,
+    CancelSubscription, ChangeLegalEntity, ChangeSchedule, ChangeSubscription, ChangeTax,
+    ChangeZone, ClearOverride, ConfirmBulk, Credit, CreditNote, DataArchive, DataExport, DataHold,
+    DataKey, Debt, Deletion, DeletionAct, DeletionCertificate, DeletionDetail, DestroyKeys,
+    Entitlements, ExemptFromDunning, FlowLimit, GrantCredit, Holds, Invoice, KeepingPolicy,
+    LegalHold, LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, Mail, MigrationPlace,
+    MoveAnchor, MovePlacement, NewCreditNote, NewSchedule, Page, Pause, PauseSubscription,
+    PlaceDataHold, PlaceHold, PlaceLegalHold, Placement, Plan, PrepareBulk, ProductMigration,
+    PutRetention, RequestDeletion, ResumeSubscription, RetentionPolicy, RotateKey, RunCount,
+    RunDetail, RunFilter, RunSummary, Schedule, ScheduleDetail, SetFlowLimit, SetOverride,
+    SetTenantWeight, Signal, StartExport, StartRestore, StartRun, StartSweep, Step, Subscription,
+    SubscriptionDetail, Tenant, TenantWeight, TestClock, Transition, UndoIntent, Usage,
 };
 use uuid::Uuid;
 
@@ -210,8 +210,8 @@ pub enum Act {
         /// What becomes of them.
         act: KeysAct,
     },
-    /// Wrap the keys of all tenants anew that another master key than the current one wraps.
-    RewrapKeys,
+    /// Wrap the keys of all tenants anew that another master key than the current one wraps; why.
+    RewrapKeys(String),
     /// Change what becomes of tenants' data, or ask what that would come to.
     Life {
         /// What is done.
@@ -231,7 +231,7 @@ pub enum LifeAct {
     /// Move a tenant's rows.
     Move(Uuid, MovePlacement),
     /// Leave them where they are.
-    BackOut(Uuid),
+    BackOut(Uuid, BackOutPlacement),
     /// Ask for the deletion of a tenant.
     RequestDeletion(RequestDeletion),
     /// Tell a deletion something, in the server's word.

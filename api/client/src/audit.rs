@@ -14,7 +14,7 @@ pub struct AuditQuery {
     /// What was done to this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<Uuid>,
-    /// What was done to this tenant, its runs and schedules, and what else names it.
+    /// What was done to this tenant, or to what is its own: runs, subscriptions, invoices, holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<Uuid>,
     /// By the token of this name.

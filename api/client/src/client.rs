@@ -4,30 +4,31 @@ use crate::transport::Transport;
 use crate::{
     AbortBulk, ActOnBackfill, ActOnBackfillRange, ActOnBreaker, ActOnInvoice, ActOnPause, ActOnRun,
     ActOnSchedule, ActionAccepted, AdvanceAccepted, AdvanceTestClock, AllowedAction,
-    ApplyMigration, AssignDunningPolicy, AttachPaymentMethod, AuditLine, AuditQuery, Backfill,
-    BackfillFilter, BackfillPlan, BackfillRange, BackfillRangeFilter, BackfillReads, Breaker,
-    BulkFilter, BulkOperation, BulkResult, BulkResultFilter, CancelSubscription, CatalogEntry,
-    CatalogPublished, ChangeLegalEntity, ChangeSchedule, ChangeSubscription, ChangeTax, ChangeZone,
-    ClearOverride, ClientError, ConfirmBulk, Credit, CreditNote, DataArchive, DataArchiveFilter,
-    DataExport, DataHold, DataHoldFilter, DataJob, DataKey, DataMapVersion, Debt, Deletion,
-    DeletionAct, DeletionCertificate, DeletionDetail, DeletionFilter, DeletionPreview, DestroyKeys,
-    Dispute, DunningAssignment, DunningExemption, DunningPolicy, DunningPolicyFilter,
-    EntitlementOverride, Entitlements, ExemptFromDunning, ExportStarted, FeatureEntitlement,
-    FlowLimit, GrantCredit, Hold, HoldFilter, Holds, IdempotencyKey, Invoice, InvoiceAct,
-    InvoiceDetail, KeepingPolicy, KeysRewrapped, LegalEntityChange, LegalHold, LegalHoldFilter,
-    LiftDataHold, LiftExemption, LiftHold, LiftLegalHold, LoadDataMap, LoadDunningPolicy,
-    LoadKeepingPolicy, Mail, MailDetail, MailFilter, MigrationPlace, MoveAnchor, MovePlacement,
-    NewCreditNote, NewSchedule, NewSubscription, NewTenant, NoticePreview, NoticePreviewFilter,
-    OrderPaymentMethods, Page, Pause, PauseSubscription, PaymentMethod, Place, PlaceDataHold,
-    PlaceHold, PlaceLegalHold, Placement, PlacementFilter, Plan, PrepareBulk, ProductMigration,
-    ProductSource, ProvisionPlacement, PublishCatalog, PutRetention, ReplayWebhookEvent,
-    ReportUsage, RequestDeletion, ResumeSubscription, RetentionPolicy, RevealField, RevealedField,
-    RewrapKeys, RotateKey, RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule,
-    ScheduleDeleted, ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit,
-    SetOverride, SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartExport, StartRestore,
-    StartRun, StartSweep, Step, Subscription, SubscriptionAct, SubscriptionDetail, TaxChange,
-    TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent, Usage,
-    WebhookEvent, WebhookEventFilter, Whoami, Workflow, ZoneChange,
+    ApplyMigration, AssignDunningPolicy, AttachPaymentMethod, AuditLine, AuditQuery,
+    BackOutPlacement, Backfill, BackfillFilter, BackfillPlan, BackfillRange, BackfillRangeFilter,
+    BackfillReads, Breaker, BulkFilter, BulkOperation, BulkResult, BulkResultFilter,
+    CancelSubscription, CatalogEntry, CatalogPublished, ChangeLegalEntity, ChangeSchedule,
+    ChangeSubscription, ChangeTax, ChangeZone, ClearOverride, ClientError, ConfirmBulk, Credit,
+    CreditNote, DataArchive, DataArchiveFilter, DataExport, DataHold, DataHoldFilter, DataJob,
+    DataKey, DataMapVersion, Debt, Deletion, DeletionAct, DeletionCertificate, DeletionDetail,
+    DeletionFilter, DeletionPreview, DestroyKeys, Dispute, DunningAssignment, DunningExemption,
+    DunningPolicy, DunningPolicyFilter, EntitlementOverride, Entitlements, ExemptFromDunning,
+    ExportStarted, FeatureEntitlement, FlowLimit, GrantCredit, Hold, HoldFilter, Holds,
+    IdempotencyKey, Invoice, InvoiceAct, InvoiceDetail, KeepingPolicy, KeysRewrapped,
+    LegalEntityChange, LegalHold, LegalHoldFilter, LiftDataHold, LiftExemption, LiftHold,
+    LiftLegalHold, LoadDataMap, LoadDunningPolicy, LoadKeepingPolicy, Mail, MailDetail, MailFilter,
+    MigrationPlace, MoveAnchor, MovePlacement, NewCreditNote, NewSchedule, NewSubscription,
+    NewTenant, NoticePreview, NoticePreviewFilter, OrderPaymentMethods, Page, Pause,
+    PauseSubscription, PaymentMethod, PlaceDataHold, PlaceHold, PlaceLegalHold, Placement,
+    PlacementFilter, Plan, PrepareBulk, ProductMigration, ProductSource, ProvisionPlacement,
+    PublishCatalog, PutRetention, ReplayWebhookEvent, ReportUsage, RequestDeletion,
+    ResumeSubscription, RetentionPolicy, RevealField, RevealedField, RewrapKeys, RotateKey,
+    RunCount, RunCountFilter, RunDetail, RunFilter, RunSummary, Schedule, ScheduleDeleted,
+    ScheduleDetail, ScheduleFilter, ScheduleRunStarted, SendSignal, SetFlowLimit, SetOverride,
+    SetPlacement, SetTenantWeight, Signal, SignalAccepted, StartBackfill, StartExport,
+    StartRestore, StartRun, StartSweep, Step, Subscription, SubscriptionAct, SubscriptionDetail,
+    TaxChange, TaxRate, Tenant, TenantFilter, TenantWeight, TestClock, Transition, UndoIntent,
+    Usage, WebhookEvent, WebhookEventFilter, Whoami, Workflow, ZoneChange,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -1177,11 +1178,11 @@ impl Client {
     pub async fn back_out_placement(
         &self,
         tenant_id: Uuid,
+        back_out: &BackOutPlacement,
         key: &IdempotencyKey,
     ) -> Result<Placement, ClientError> {
         let path = format!("/v1/tenants/{tenant_id}/placement/back-out");
-        let nothing = serde_json::Map::new();
-        self.transport.post(&path, &nothing, key).await
+        self.transport.post(&path, back_out, key).await
     }
 
     /// Begins to apply a migration of the product at every place.
@@ -1218,11 +1219,11 @@ impl Client {
     pub async fn set_placement(
         &self,
         tenant_id: Uuid,
-        place: &Place,
+        set: &SetPlacement,
         key: &IdempotencyKey,
     ) -> Result<Placement, ClientError> {
         let path = format!("/v1/tenants/{tenant_id}/placement");
-        self.transport.put(&path, place, key).await
+        self.transport.put(&path, set, key).await
     }
 }
 

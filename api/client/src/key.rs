@@ -43,6 +43,8 @@ pub struct DestroyKeys {
 pub struct RewrapKeys {
     /// How many at most, 1 to 1,000.
     pub limit: u32,
+    /// Why, 1 to 2,000 characters; kept in the audit.
+    pub reason: String,
 }
 
 /// How many keys were wrapped anew; none are left when it is none.

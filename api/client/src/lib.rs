@@ -94,9 +94,9 @@ pub use mail::{Mail, MailDetail, MailFilter, MailStatus, NoticePreview, NoticePr
 pub use money::Money;
 pub use page::Page;
 pub use placement::{
-    ApplyMigration, DataMapVersion, LoadDataMap, MigrationOutcome, MigrationPlace, MovePlacement,
-    Place, Placement, PlacementFilter, PlacementStatus, ProductMigration, ProductSource,
-    ProvisionPlacement, TenancyModel,
+    ApplyMigration, BackOutPlacement, DataMapVersion, LoadDataMap, MigrationOutcome,
+    MigrationPlace, MovePlacement, Place, Placement, PlacementFilter, PlacementStatus,
+    ProductMigration, ProductSource, ProvisionPlacement, SetPlacement, TenancyModel,
 };
 pub use plan::{
     CatalogChange, CatalogEntry, CatalogPublished, Plan, PlanSeats, PlanSuccessor, PublishCatalog,

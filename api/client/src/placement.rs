@@ -146,6 +146,24 @@ pub struct PlacementFilter {
     pub limit: Option<u32>,
 }
 
+/// Body of `PUT /v1/tenants/{tenant_id}/placement`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetPlacement {
+    /// Where the tenant's rows are.
+    pub place: Place,
+    /// Why, 1 to 2,000 characters; kept in the audit.
+    pub reason: String,
+}
+
+/// Body of `POST /v1/tenants/{tenant_id}/placement/back-out`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackOutPlacement {
+    /// Why, 1 to 2,000 characters; kept in the audit.
+    pub reason: String,
+}
+
 /// Body of `POST /v1/tenants/{tenant_id}/placement/provision`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -157,6 +175,8 @@ pub struct ProvisionPlacement {
     /// for a place that is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<String>,
+    /// Why, 1 to 2,000 characters; kept in the audit.
+    pub reason: String,
 }
 
 /// Body of `POST /v1/tenants/{tenant_id}/placement/move`.

@@ -22,7 +22,7 @@ pub(super) struct ListArgs {
     /// What was done to this run.
     #[arg(long)]
     run: Option<Uuid>,
-    /// What was done to this tenant, its runs and schedules, and what else names it.
+    /// What was done to this tenant, or to what is its own: runs, subscriptions, invoices, holds.
     #[arg(long)]
     tenant: Option<Uuid>,
     /// By the token of this name.

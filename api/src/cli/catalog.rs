@@ -29,6 +29,9 @@ pub(super) enum CatalogCommand {
         /// Only tell what would become of it.
         #[arg(long)]
         dry_run: bool,
+        /// Why; kept in the audit. Only a dry run needs none.
+        #[arg(long, required_unless_present = "dry_run")]
+        reason: Option<String>,
     },
     /// List the plans that can be subscribed to, with their prices; all versions of one if it is named.
     Plans {
@@ -60,13 +63,19 @@ pub(super) async fn run(command: CatalogCommand) -> anyhow::Result<()> {
             };
             print(&api, &plans, || plans.iter().for_each(print_plan))
         }
-        CatalogCommand::Load { api, file, dry_run } => {
+        CatalogCommand::Load {
+            api,
+            file,
+            dry_run,
+            reason,
+        } => {
             let sent = read(&file)?;
             // Told here, before a server is asked, and with the file's name.
             catalog::from_value(sent.clone())
                 .with_context(|| format!("{} is no catalogue", file.display()))?;
             let publish = PublishCatalog {
                 dry_run: dry_run.then_some(true),
+                reason,
             };
             let key = IdempotencyKey::generate();
             let client = api.client()?;

@@ -52,6 +52,9 @@ pub(super) enum KeyCommand {
     Rewrap {
         #[command(flatten)]
         api: ApiArgs,
+        /// Why; kept in the audit.
+        #[arg(long)]
+        reason: String,
     },
 }
 
@@ -92,14 +95,16 @@ pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
             let keys = api.client()?.destroy_keys(tenant, &destroy, &key).await?;
             show(&api, &keys)
         }
-        KeyCommand::Rewrap { api } => {
+        KeyCommand::Rewrap { api, reason } => {
             let client = api.client()?;
+            let asked = RewrapKeys {
+                limit: PAGE,
+                reason,
+            };
             let mut total = 0;
             loop {
                 let key = IdempotencyKey::generate();
-                let done = client
-                    .rewrap_keys(&RewrapKeys { limit: PAGE }, &key)
-                    .await?;
+                let done = client.rewrap_keys(&asked, &key).await?;
                 total += done.rewrapped;
                 if done.rewrapped == 0 {
                     break;

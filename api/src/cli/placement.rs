@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tenure_client::{
-    ApplyMigration, IdempotencyKey, MigrationOutcome, MovePlacement, Place, Placement,
-    PlacementFilter, PlacementStatus, ProductMigration, ProvisionPlacement, TenancyModel,
+    ApplyMigration, BackOutPlacement, IdempotencyKey, MigrationOutcome, MovePlacement, Place,
+    Placement, PlacementFilter, PlacementStatus, ProductMigration, ProvisionPlacement,
+    SetPlacement, TenancyModel,
 };
 use uuid::Uuid;
 
@@ -45,6 +46,9 @@ pub(super) enum PlacementCommand {
         tenant: Uuid,
         #[command(flatten)]
         place: PlaceArgs,
+        /// Why; kept in the audit.
+        #[arg(long)]
+        reason: String,
     },
     /// Make a place for a tenant that has none, or take one that is there once it is as its data
     /// map says.
@@ -58,6 +62,9 @@ pub(super) enum PlacementCommand {
         /// The product's SQL that makes what a tenant needs; left out, the place is there.
         #[arg(long, value_name = "FILE")]
         sql: Option<PathBuf>,
+        /// Why; kept in the audit.
+        #[arg(long)]
+        reason: String,
     },
     /// Begin to move a tenant to another place, while it works.
     Move {
@@ -86,6 +93,9 @@ pub(super) enum PlacementCommand {
         api: ApiArgs,
         /// The tenant.
         tenant: Uuid,
+        /// Why; kept in the audit.
+        #[arg(long)]
+        reason: String,
     },
     /// Begin to apply a migration of the product at every place, some at a time. Asked for again, it
     /// is applied where it is not.
@@ -188,15 +198,26 @@ pub(super) async fn run(command: PlacementCommand) -> anyhow::Result<()> {
             let placement = api.client()?.placement(tenant).await?;
             print(&api, &placement, || print_placement(&placement))
         }
-        PlacementCommand::Set { api, tenant, place } => {
+        PlacementCommand::Set {
+            api,
+            tenant,
+            place,
+            reason,
+        } => {
             let (client, key) = (api.client()?, IdempotencyKey::generate());
             let place = place.place(tenant);
-            let placement = client.set_placement(tenant, &place, &key).await?;
+            let set = SetPlacement { place, reason };
+            let placement = client.set_placement(tenant, &set, &key).await?;
             print(&api, &placement, || print_placement(&placement))
         }
-        PlacementCommand::BackOut { api, tenant } => {
+        PlacementCommand::BackOut {
+            api,
+            tenant,
+            reason,
+        } => {
             let (client, key) = (api.client()?, IdempotencyKey::generate());
-            let placement = client.back_out_placement(tenant, &key).await?;
+            let back_out = BackOutPlacement { reason };
+            let placement = client.back_out_placement(tenant, &back_out, &key).await?;
             print(&api, &placement, || print_placement(&placement))
         }
         PlacementCommand::Migrations { api, name } => migrations(&api, name).await,
@@ -213,10 +234,12 @@ async fn change(command: PlacementCommand) -> anyhow::Result<()> {
             tenant,
             place,
             sql,
+            reason,
         } => {
             let provision = ProvisionPlacement {
                 place: place.place(tenant),
                 sql: sql.as_deref().map(read).transpose()?,
+                reason,
             };
             let client = api.client()?;
             let placement = client.provision_placement(tenant, &provision, &key).await?;

@@ -26,8 +26,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 }
 
 /// List what people did to runs and to anything else, newest first. A token of one tenant sees what
-/// was done to that tenant, its runs and its schedules. An act on something else of a tenant's, such as
-/// a subscription, is found by that thing's id as `subject`.
+/// was done to that tenant, its runs and its schedules.
 #[utoipa::path(get, path = "/v1/audit", tag = "Audit", params(AuditQuery), responses(
     (status = 200, body = Page<AuditLine>), (status = 400, body = Problem),
     (status = 401, body = Problem), (status = 422, body = Problem)))]
@@ -133,12 +132,12 @@ fn answer(line: Line) -> AuditLine {
     }
 }
 
-/// Notes in the audit what was done; the transaction acts as the engine afterwards.
+/// Notes in the audit what was done to what, and whose that is; the transaction acts as the engine afterwards.
 pub(super) async fn note<T: Serialize>(
     conn: &mut PgConnection,
     author: &Author,
     action: &str,
-    subject: &str,
+    (tenant, subject): (Option<TenantId>, &str),
     before: Option<&T>,
     after: &T,
 ) -> Result<(), ApiError> {
@@ -146,6 +145,7 @@ pub(super) async fn note<T: Serialize>(
     let deed = Deed {
         action,
         subject,
+        tenant,
         before: json(before)?,
         after: json(Some(after))?,
     };

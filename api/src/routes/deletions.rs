@@ -89,7 +89,15 @@ async fn request(
         let row = door::request(state.client(), conn, &new, signs, (&author.actor, &token)).await?;
         let made = answer(row);
         let subject = made.deletion_id.to_string();
-        note(conn, &author, "request deletion", &subject, None, &made).await?;
+        note(
+            conn,
+            &author,
+            "request deletion",
+            (Some(new.subject), &subject),
+            None,
+            &made,
+        )
+        .await?;
         first = Some(made.clone());
         Ok(Done::created(made))
     })
@@ -249,9 +257,10 @@ async fn tell(
         tenure_workflows::as_control(conn).await?;
         let who = (author.actor.as_str(), author.reason.as_str());
         let row = door::tell(state.client(), conn, deletion_id, verb, who).await?;
+        let of = Some(row.subject);
         let seen = answer(row);
         let subject = deletion_id.to_string();
-        note(conn, &author, action, &subject, None, &seen).await?;
+        note(conn, &author, action, (of, &subject), None, &seen).await?;
         Ok(Done::ok(seen))
     })
     .await?;

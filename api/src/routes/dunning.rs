@@ -96,7 +96,7 @@ async fn exempt(
             conn,
             &author,
             "exempt from dunning",
-            &subject,
+            (Some(tenant_id), &subject),
             None,
             &placed,
         )
@@ -134,7 +134,15 @@ async fn lift(
         let lifted = exemption(row);
         let subject = exemption_id.to_string();
         let action = "lift dunning exemption";
-        note(conn, &author, action, &subject, Some(&before), &lifted).await?;
+        note(
+            conn,
+            &author,
+            action,
+            (Some(tenant_id), &subject),
+            Some(&before),
+            &lifted,
+        )
+        .await?;
         Ok(Done::ok(lifted))
     })
     .await
@@ -182,7 +190,7 @@ async fn load(
             conn,
             &author,
             "load dunning policy",
-            &name,
+            (None, &name),
             before.as_ref(),
             &loaded,
         )
@@ -241,7 +249,12 @@ async fn assign(
         }
         let subject = format!("{} {}", scope.word(), scope.subject());
         let action = "assign dunning policy";
-        note(conn, &author, action, subject.trim(), Some(&before), &after).await?;
+        let tenant = match scope {
+            AssignmentScope::Tenant(tenant) => Some(tenant),
+            _ => None,
+        };
+        let of = (tenant, subject.trim());
+        note(conn, &author, action, of, Some(&before), &after).await?;
         Ok(Done::ok(after))
     })
     .await

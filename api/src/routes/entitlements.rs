@@ -204,6 +204,7 @@ async fn note(
     let deed = Deed {
         action,
         subject: &tenant.to_string(),
+        tenant: Some(tenant),
         before: json(&change.before)?,
         after: json(&change.after)?,
     };

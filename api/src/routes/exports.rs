@@ -99,7 +99,15 @@ async fn start(
             link: None,
         };
         let subject = started.export.export_id.to_string();
-        note(conn, &author, "start export", &subject, None, &started).await?;
+        note(
+            conn,
+            &author,
+            "start export",
+            (Some(tenant_id), &subject),
+            None,
+            &started,
+        )
+        .await?;
         made = Some(started.clone());
         Ok(Done::accepted(started))
     })

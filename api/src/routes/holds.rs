@@ -90,7 +90,15 @@ async fn place(
         tenure_workflows::as_tenant(conn, tenant_id).await?;
         let placed = answer(hold::place(conn, tenant_id, &new, &author.actor).await?);
         let subject = placed.hold_id.to_string();
-        note(conn, &author, "place hold", &subject, None, &placed).await?;
+        note(
+            conn,
+            &author,
+            "place hold",
+            (Some(tenant_id), &subject),
+            None,
+            &placed,
+        )
+        .await?;
         Ok(Done::created(placed))
     })
     .await
@@ -121,7 +129,15 @@ async fn lift(
         });
         let lifted = answer(lifted);
         let subject = lifted.hold_id.to_string();
-        note(conn, &author, "lift hold", &subject, Some(&before), &lifted).await?;
+        note(
+            conn,
+            &author,
+            "lift hold",
+            (Some(tenant_id), &subject),
+            Some(&before),
+            &lifted,
+        )
+        .await?;
         Ok(Done::ok(lifted))
     })
     .await

@@ -165,7 +165,15 @@ async fn act(
             Verb::WriteOff => "write off invoice",
         };
         let subject = invoice_id.to_string();
-        note(conn, &author, action, &subject, None, &after).await?;
+        note(
+            conn,
+            &author,
+            action,
+            (Some(tenant_id), &subject),
+            None,
+            &after,
+        )
+        .await?;
         answer.signal_id = Some(signal_id);
         Ok(Done::accepted(answer))
     })
@@ -206,7 +214,15 @@ async fn give(
             return Ok(Done::Undone(answer));
         }
         let subject = invoice_id.to_string();
-        note(conn, &author, "give credit note", &subject, None, &answer).await?;
+        note(
+            conn,
+            &author,
+            "give credit note",
+            (Some(tenant_id), &subject),
+            None,
+            &answer,
+        )
+        .await?;
         Ok(Done::created(answer))
     })
     .await
@@ -290,7 +306,15 @@ async fn grant(
         }
         let after = json!({ "granted": amount.to_string() });
         let subject = tenant_id.to_string();
-        note(conn, &author, "grant credit", &subject, None, &after).await?;
+        note(
+            conn,
+            &author,
+            "grant credit",
+            (Some(tenant_id), &subject),
+            None,
+            &after,
+        )
+        .await?;
         Ok(Done::created(answer))
     })
     .await
@@ -342,7 +366,15 @@ async fn change_tax(
         let answer = tax_change_to_json(tenant_id, changed, false);
         let (subject, before) = (tenant_id.to_string(), Some(&answer.tax_before));
         let action = "change tax of tenant";
-        note(conn, &author, action, &subject, before, &answer.tax).await?;
+        note(
+            conn,
+            &author,
+            action,
+            (Some(tenant_id), &subject),
+            before,
+            &answer.tax,
+        )
+        .await?;
         Ok(Done::ok(answer))
     })
     .await

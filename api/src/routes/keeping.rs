@@ -76,7 +76,7 @@ async fn load_policy(
             conn,
             &author,
             "load retention policy",
-            &source,
+            (None, &source),
             None,
             &loaded,
         )
@@ -138,7 +138,15 @@ async fn place(
             ..data_hold(placed)
         };
         let subject = placed.hold_id.to_string();
-        note(conn, &author, "place data hold", &subject, None, &placed).await?;
+        note(
+            conn,
+            &author,
+            "place data hold",
+            (Some(tenant_id), &subject),
+            None,
+            &placed,
+        )
+        .await?;
         Ok(Done::created(placed))
     })
     .await
@@ -166,7 +174,15 @@ async fn lift(
         let lifted = hold::lift(conn, tenant_id, hold_id, actor, reason).await?;
         let lifted = data_hold(lifted);
         let subject = hold_id.to_string();
-        note(conn, &author, "lift data hold", &subject, None, &lifted).await?;
+        note(
+            conn,
+            &author,
+            "lift data hold",
+            (Some(tenant_id), &subject),
+            None,
+            &lifted,
+        )
+        .await?;
         Ok(Done::ok(lifted))
     })
     .await
@@ -210,7 +226,8 @@ async fn sweep(
                 run_id,
                 asked: &asked,
             };
-            note(conn, &author, "sweep", &run_id.to_string(), None, &job).await?;
+            let of = (Some(tenant_id), &*run_id.to_string());
+            note(conn, &author, "sweep", of, None, &job).await?;
         }
         Ok(Done::accepted(DataJob { run_id }))
     })
@@ -275,7 +292,8 @@ async fn restore(
             run_id,
             asked: &asked,
         };
-        note(conn, &author, "restore", &run_id.to_string(), None, &job).await?;
+        let of = (Some(tenant_id), &*run_id.to_string());
+        note(conn, &author, "restore", of, None, &job).await?;
         Ok(Done::accepted(DataJob { run_id }))
     })
     .await

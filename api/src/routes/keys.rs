@@ -113,9 +113,10 @@ async fn rewrap(
             detail: format!("1 to {MAX_REWRAPPED} at a time"),
         });
     }
+    let author = author(&caller, &body.value.reason);
     act_once(&state, &caller, &key, &body.fingerprint, async |conn| {
         let keyring = state.client().registry().keyring();
-        let rewrapped = seal::rewrap(conn, keyring, limit).await?;
+        let rewrapped = seal::rewrap(conn, keyring, limit, &author).await?;
         Ok(Done::ok(KeysRewrapped { rewrapped }))
     })
     .await

@@ -3,12 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use sqlx::PgConnection;
 use tenure_client::{
-    ApplyMigration, DataMapVersion, LoadDataMap, MigrationOutcome, MigrationPlace, MovePlacement,
-    Page, Place, Placement, PlacementFilter, PlacementStatus, Problem, ProductMigration,
-    ProductSource, ProvisionPlacement, Role, TenancyModel,
+    ApplyMigration, BackOutPlacement, DataMapVersion, LoadDataMap, MigrationOutcome,
+    MigrationPlace, MovePlacement, Page, Place, Placement, PlacementFilter, PlacementStatus,
+    Problem, ProductMigration, ProductSource, ProvisionPlacement, Role, SetPlacement, TenancyModel,
 };
 use tenure_engine::TenantId;
+use tenure_engine::flow::Author;
 use tenure_workflows::data_map::Model;
 use tenure_workflows::placement::{self, door as act};
 use tenure_workflows::product::{self, ProductError, door, maps};
@@ -16,6 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::audit::note;
+use super::flow::author;
 use super::{cursor, page, page_size};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -167,7 +171,7 @@ async fn find(
 
 /// Say where a tenant's rows are already. Nothing is made or moved.
 #[utoipa::path(put, path = "/v1/tenants/{tenant_id}/placement", tag = "Placements",
-    params(("tenant_id" = Uuid, Path)), request_body = Place, responses(
+    params(("tenant_id" = Uuid, Path)), request_body = SetPlacement, responses(
     (status = 200, body = Placement), (status = 403, body = Problem), (status = 404, body = Problem),
     (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn set(
@@ -175,16 +179,18 @@ async fn set(
     caller: Caller,
     Path(tenant): Path<Uuid>,
     key: Key,
-    body: Body<Place>,
+    body: Body<SetPlacement>,
 ) -> Result<Response, ApiError> {
     caller.require(Role::Operator)?;
     caller.sees_all()?;
-    let place = read_place(body.value, "")?;
-    let sources = state.products();
+    let SetPlacement { place, reason } = body.value;
+    let place = read_place(place, "/place")?;
+    let (sources, author) = (state.products(), author(&caller, &reason));
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_control(conn).await?;
-        let set = door::set(conn, sources, TenantId(tenant), &place).await?;
-        Ok(Done::ok(placement(set)))
+        let set = placement(door::set(conn, sources, TenantId(tenant), &place).await?);
+        note_placement(conn, &author, "set placement", &set).await?;
+        Ok(Done::ok(set))
     })
     .await
 }
@@ -202,15 +208,17 @@ async fn provision(
     key: Key,
     body: Body<ProvisionPlacement>,
 ) -> Result<Response, ApiError> {
-    let ProvisionPlacement { place, sql } = body.value;
+    let ProvisionPlacement { place, sql, reason } = body.value;
     allow(&caller, sql.is_some())?;
     let place = read_place(place, "/place")?;
     let (client, sources) = (state.client(), state.products());
+    let author = author(&caller, &reason);
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
-        let wanted = (TenantId(tenant), &place);
-        let author = &caller.name;
-        let made = act::provision(client, conn, sources, wanted, sql.as_deref(), author).await?;
-        Ok(Done::accepted(placement(made)))
+        let (wanted, sql) = ((TenantId(tenant), &place), sql.as_deref());
+        let made = act::provision(client, conn, sources, wanted, sql, &author.actor).await?;
+        let made = placement(made);
+        note_placement(conn, &author, "provision placement", &made).await?;
+        Ok(Done::accepted(made))
     })
     .await
 }
@@ -241,6 +249,7 @@ async fn begin_move(
 ) -> Result<Response, ApiError> {
     let asked = body.value;
     allow(&caller, asked.sql.is_some())?;
+    let author = author(&caller, &asked.reason);
     let new = act::NewMove {
         to: read_place(asked.to, "/to")?,
         sql: asked.sql,
@@ -252,36 +261,46 @@ async fn begin_move(
     let (client, sources) = (state.client(), state.products());
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         let moving = act::begin_move(client, conn, sources, TenantId(tenant), &new).await?;
-        Ok(Done::accepted(placement(moving)))
+        let moving = placement(moving);
+        note_placement(conn, &author, "move placement", &moving).await?;
+        Ok(Done::accepted(moving))
     })
     .await
 }
 
 /// Ask a move to leave the tenant where it is. It can be, until it has switched.
 #[utoipa::path(post, path = "/v1/tenants/{tenant_id}/placement/back-out", tag = "Placements",
-    params(("tenant_id" = Uuid, Path)), request_body = Object, responses(
+    params(("tenant_id" = Uuid, Path)), request_body = BackOutPlacement, responses(
     (status = 202, body = Placement), (status = 403, body = Problem), (status = 404, body = Problem),
-    (status = 409, body = Problem)))]
+    (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn back_out(
     State(state): State<AppState>,
     caller: Caller,
     Path(tenant): Path<Uuid>,
     key: Key,
-    body: Body<Nothing>,
+    body: Body<BackOutPlacement>,
 ) -> Result<Response, ApiError> {
     allow(&caller, false)?;
-    let client = state.client();
+    let (client, author) = (state.client(), author(&caller, &body.value.reason));
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
-        let moving = act::back_out(client, conn, TenantId(tenant)).await?;
-        Ok(Done::accepted(placement(moving)))
+        let moving = placement(act::back_out(client, conn, TenantId(tenant)).await?);
+        note_placement(conn, &author, "back out of move", &moving).await?;
+        Ok(Done::accepted(moving))
     })
     .await
 }
 
-/// A body that says nothing.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
+/// Notes in the audit what became of where a tenant's rows are.
+async fn note_placement(
+    conn: &mut PgConnection,
+    author: &Author,
+    action: &str,
+    after: &Placement,
+) -> Result<(), ApiError> {
+    let subject = after.tenant_id.to_string();
+    let of = (Some(TenantId(after.tenant_id)), &*subject);
+    note(conn, author, action, of, None, after).await
+}
 
 /// List the product's migrations, newest first.
 #[utoipa::path(get, path = "/v1/product-migrations", tag = "Placements", responses(
@@ -313,6 +332,7 @@ async fn migrate(
 ) -> Result<Response, ApiError> {
     allow(&caller, true)?;
     let asked = body.value;
+    let author = author(&caller, &asked.reason);
     let new = placement::Migration {
         version: asked.version,
         sql: asked.sql,
@@ -323,8 +343,10 @@ async fn migrate(
     };
     let (client, sources) = (state.client(), state.products());
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
-        let begun = act::migrate(client, conn, sources, &new).await?;
-        Ok(Done::accepted(migration(begun)))
+        let begun = migration(act::migrate(client, conn, sources, &new).await?);
+        let of = (None, &*begun.version);
+        note(conn, &author, "apply migration", of, None, &begun).await?;
+        Ok(Done::accepted(begun))
     })
     .await
 }

@@ -13,6 +13,8 @@ use tenure_workflows::catalog::{self, Change, Entry, PlanTerms, Prices, Publishe
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::audit::note;
+use super::flow::author_unless;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query};
@@ -90,6 +92,7 @@ async fn publish(
     caller.sees_all()?;
     let entries = catalog::from_value(body.value)?;
     let dry_run = asked.dry_run.unwrap_or(false);
+    let author = author_unless(dry_run, &caller, asked.reason.as_deref())?;
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_control(conn).await?;
         let changes = catalog::publish(conn, &entries).await?;
@@ -97,11 +100,16 @@ async fn publish(
             dry_run,
             entries: changes.into_iter().map(change).collect(),
         };
-        Ok(if dry_run {
-            Done::Undone(published)
-        } else {
-            Done::ok(published)
-        })
+        if dry_run {
+            return Ok(Done::Undone(published));
+        }
+        let changed = published.entries.iter().filter(|entry| entry.new);
+        let changed: Vec<&CatalogChange> = changed.collect();
+        if !changed.is_empty() {
+            let of = (None, "catalogue");
+            note(conn, &author, "publish catalogue", of, None, &changed).await?;
+        }
+        Ok(Done::ok(published))
     })
     .await
 }

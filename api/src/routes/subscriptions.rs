@@ -307,7 +307,15 @@ async fn undo(
         };
         if let Some(author) = &author {
             let (action, subject) = (format!("undo {}", intent.word()), id.to_string());
-            note(conn, author, &action, &subject, None, &answer).await?;
+            note(
+                conn,
+                author,
+                &action,
+                (Some(tenant_id), &subject),
+                None,
+                &answer,
+            )
+            .await?;
         }
         Ok(Done::accepted(answer))
     })
@@ -350,7 +358,15 @@ async fn perform(
         answer.signal_id = Some(signal_id);
         if let Some(author) = &act.author {
             let subject = subscription_id.to_string();
-            note(conn, author, verb(wanted), &subject, None, &answer).await?;
+            note(
+                conn,
+                author,
+                verb(wanted),
+                (Some(tenant_id), &subject),
+                None,
+                &answer,
+            )
+            .await?;
         }
         Ok(Done::accepted(answer))
     })

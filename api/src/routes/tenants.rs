@@ -224,7 +224,7 @@ async fn change_zone(
             conn,
             &author,
             "change zone of tenant",
-            &subject,
+            (Some(tenant_id), &subject),
             None,
             &answer,
         )
@@ -282,7 +282,15 @@ async fn change_legal_entity(
         let answer = entity_json(tenant_id, moved, false);
         let subject = tenant_id.to_string();
         let action = "change legal entity of tenant";
-        note(conn, &author, action, &subject, None, &answer).await?;
+        note(
+            conn,
+            &author,
+            action,
+            (Some(tenant_id), &subject),
+            None,
+            &answer,
+        )
+        .await?;
         Ok(Done::ok(answer))
     })
     .await

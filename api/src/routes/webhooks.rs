@@ -86,7 +86,7 @@ async fn replay(
             conn,
             &author,
             "replay webhook event",
-            &event_id,
+            (None, &event_id),
             Some(&before),
             &after,
         )

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool};
 
 use super::{
     FRESH, KEY, LEAD, MasterKey, MasterKeyError, Reader, Ring, TenantKeys, cipher, context,
 };
+use crate::audit::Deed;
 use crate::clock;
 use crate::database::Database;
 use crate::error::EngineError;
@@ -22,7 +23,6 @@ use crate::id::{self, ShardId, TenantId};
 use crate::operator;
 use crate::pool::Session;
 use crate::store;
-use crate::store::control::ControlAct;
 use crate::store::data_key::StoredKey;
 
 /// Seals and opens the payloads of all tenants. By default, without a master key, seals nothing.
@@ -307,12 +307,15 @@ pub async fn destroy(
 /// were. Call it until it says none, then the old master key can go.
 ///
 /// # Errors
-/// [`EngineError::MasterKey`] when the old master key is not configured any more.
+/// [`EngineError::MasterKey`] when the old master key is not configured any more;
+/// [`EngineError::Malformed`] for a bad reason.
 pub async fn rewrap(
     conn: &mut PgConnection,
     keyring: &Keyring,
     limit: u32,
+    author: &Author,
 ) -> Result<u32, EngineError> {
+    operator::check_reason(&author.reason)?;
     let inner = keyring.inner()?;
     let master = inner.master.id();
     let old = store::data_key::list_under_others(conn, master, i64::from(limit)).await?;
@@ -328,6 +331,16 @@ pub async fn rewrap(
             .await?;
         let anew = inner.master.wrap(&clear, &bound).await?;
         done += store::data_key::rewrap(conn, tenant, &key, master, &anew).await?;
+    }
+    if done > 0 {
+        let deed = Deed {
+            action: "rewrap keys",
+            subject: master,
+            tenant: None,
+            before: Value::Null,
+            after: json!({ "rewrapped": done }),
+        };
+        store::control::insert(conn, id::random_uuid(), author, &deed).await?;
     }
     Ok(u32::try_from(done).unwrap_or(u32::MAX))
 }
@@ -363,12 +376,12 @@ async fn audit(
     before: u32,
     after: u32,
 ) -> Result<(), EngineError> {
-    let act = ControlAct {
+    let deed = Deed {
         action,
         subject: &tenant.to_string(),
+        tenant: Some(tenant),
         before: json!({ "versions": before }),
         after: json!({ "versions": after }),
     };
-    let act_id = id::random_uuid();
-    Ok(store::control::insert(conn, act_id, author, &act).await?)
+    Ok(store::control::insert(conn, id::random_uuid(), author, &deed).await?)
 }

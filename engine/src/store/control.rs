@@ -5,39 +5,32 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::audit::{Page, Query};
+use crate::audit::{Deed, Page, Query};
 use crate::flow::Author;
 use crate::id::TenantId;
-
-/// An act on what is not one run's.
-#[derive(Debug)]
-pub(crate) struct ControlAct<'a> {
-    pub(crate) action: &'a str,
-    pub(crate) subject: &'a str,
-    pub(crate) before: Value,
-    pub(crate) after: Value,
-}
 
 /// Writes an act into the audit.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     act_id: Uuid,
     author: &Author,
-    act: &ControlAct<'_>,
+    deed: &Deed<'_>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        insert into engine.control_audit (act_id, at, actor, role, action, subject, reason, before, after)
-        values ($1, engine.now(), $2, $3, $4, $5, $6, $7, $8)
+        insert into engine.control_audit
+          (act_id, at, actor, role, action, subject, reason, before, after, tenant_id)
+        values ($1, engine.now(), $2, $3, $4, $5, $6, $7, $8, $9)
         "#,
         act_id,
         author.actor,
         author.role,
-        act.action,
-        act.subject,
+        deed.action,
+        deed.subject,
         author.reason,
-        act.before,
-        act.after,
+        deed.before,
+        deed.after,
+        deed.tenant.map(|tenant| tenant.0),
     )
     .execute(conn)
     .await?;
@@ -56,7 +49,7 @@ pub(crate) struct ActRow {
     pub(crate) reason: String,
     pub(crate) before: Value,
     pub(crate) after: Value,
-    /// The tenant that is the subject.
+    /// Whose that is.
     pub(crate) tenant_id: Option<TenantId>,
 }
 
@@ -70,11 +63,7 @@ pub(crate) async fn list(
         ActRow,
         r#"
         select act_id, at, actor, role, action, subject, reason, before, after,
-          case when subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (
-            select tenant.tenant_id
-            from engine.tenant
-            where tenant.tenant_id = control_audit.subject::uuid
-          ) end as "tenant_id?: TenantId"
+          tenant_id as "tenant_id?: TenantId"
         from engine.control_audit
         where (at, act_id) < (
             coalesce($1::timestamptz, 'infinity'),
@@ -82,7 +71,7 @@ pub(crate) async fn list(
           and ($3::timestamptz is null or at >= $3)
           and ($4::timestamptz is null or at < $4)
           and ($5::text is null or subject = $5)
-          and ($6::text is null or subject = $6 or subject = 'tenant ' || $6 or after ->> 'tenant_id' = $6)
+          and ($6::uuid is null or tenant_id = $6)
           and ($7::text is null or actor = $7)
           and ($8::text is null or action = $8)
         order by at desc, act_id desc
@@ -93,7 +82,7 @@ pub(crate) async fn list(
         query.from,
         query.to,
         query.subject,
-        query.tenant.map(|tenant| tenant.to_string()),
+        query.tenant.map(|tenant| tenant.0),
         query.actor,
         query.action,
         page.limit,

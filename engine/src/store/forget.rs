@@ -412,23 +412,15 @@ pub(crate) async fn drop_rest(conn: &mut PgConnection, tenant: TenantId) -> sqlx
     })
 }
 
-/// Empties what the audit of acts says of a tenant: on what is named, and on what names the tenant; who
-/// acted, when and why stays.
-pub(crate) async fn minimise_acts(
-    conn: &mut PgConnection,
-    tenant: TenantId,
-    subjects: &[String],
-) -> sqlx::Result<i64> {
+/// Empties what the audit of acts says of a tenant; who acted, when and why stays.
+pub(crate) async fn minimise_acts(conn: &mut PgConnection, tenant: TenantId) -> sqlx::Result<i64> {
     let done = sqlx::query!(
         r#"
         update engine.control_audit
         set before = '{}', after = '{}'
-        where (subject = any($1)
-            or before ->> 'tenant_id' = $2::uuid::text
-            or after ->> 'tenant_id' = $2::uuid::text)
+        where tenant_id = $1
           and (before <> '{}' or after <> '{}')
         "#,
-        subjects,
         tenant.0,
     )
     .execute(conn)

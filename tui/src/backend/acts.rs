@@ -75,7 +75,7 @@ pub(super) async fn carry_out(
         Act::Keys { tenant_id, act } => change_keys(client, tenant_id, act, key)
             .await
             .map(Done::Did),
-        Act::RewrapKeys => rewrap_keys(client).await.map(Done::Did),
+        Act::RewrapKeys(reason) => rewrap_keys(client, reason).await.map(Done::Did),
         Act::Life { act, dry_run } => life::act(client, act, dry_run, key).await,
     }
 }
@@ -211,8 +211,11 @@ async fn change_keys(
 
 /// Wraps keys anew until none is left. Each call is a wish of its own: what it comes to hangs on what
 /// is left, and one that is sent once more only does less.
-async fn rewrap_keys(client: &Client) -> Result<String, ClientError> {
-    let asked = RewrapKeys { limit: REWRAPPED };
+async fn rewrap_keys(client: &Client, reason: String) -> Result<String, ClientError> {
+    let asked = RewrapKeys {
+        limit: REWRAPPED,
+        reason,
+    };
     let mut total = 0;
     loop {
         let key = IdempotencyKey::generate();

@@ -249,8 +249,8 @@ pub(super) async fn act(
             let moved = client.move_placement(tenant, &body, key).await?;
             begun("The tenant is on its way.", moved.run_id)
         }
-        LifeAct::BackOut(tenant) => {
-            client.back_out_placement(tenant, key).await?;
+        LifeAct::BackOut(tenant, body) => {
+            client.back_out_placement(tenant, &body, key).await?;
             Done::Did("It backs out; the tenant stays where it is.".to_owned())
         }
         LifeAct::RequestDeletion(body) if dry_run => {

@@ -32,17 +32,14 @@ pub(crate) fn offers(who: &Whoami, tenant_id: Uuid, name: &str, keys: &[DataKey]
         )],
     );
     // It is done to all at once, so that it is to be said that this is meant.
-    let rewrap = Form {
-        reason: false,
-        ..Form::new(
-            REWRAP,
-            "Wraps the keys of all tenants anew that an older master key wraps.",
-            vec![Arg::needed(
-                "of_whom",
-                Kind::Exactly("all tenants".to_owned()),
-            )],
-        )
-    };
+    let rewrap = Form::new(
+        REWRAP,
+        "Wraps the keys of all tenants anew that an older master key wraps.",
+        vec![Arg::needed(
+            "of_whom",
+            Kind::Exactly("all tenants".to_owned()),
+        )],
+    );
     let all = Subject::new(Target::AllKeys, "keys of all tenants");
     let gone = keys.iter().all(|key| key.destroyed_at.is_some());
     vec![

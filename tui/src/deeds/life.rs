@@ -9,9 +9,10 @@ use crate::life;
 use crate::subject::{Needs, Offer, Subject, Target};
 use serde_json::Value;
 use tenure_client::{
-    ActOnBackfill, ActOnBackfillRange, Backfill, BackfillRange, DataArchive, Deletion, DeletionAct,
-    LiftDataHold, MovePlacement, Place, PlaceDataHold, Placement, PlacementStatus, RequestDeletion,
-    Role, StartExport, StartRestore, StartSweep, TenancyModel, Whoami,
+    ActOnBackfill, ActOnBackfillRange, BackOutPlacement, Backfill, BackfillRange, DataArchive,
+    Deletion, DeletionAct, LiftDataHold, MovePlacement, Place, PlaceDataHold, Placement,
+    PlacementStatus, RequestDeletion, Role, StartExport, StartRestore, StartSweep, TenancyModel,
+    Whoami,
 };
 use uuid::Uuid;
 
@@ -294,14 +295,11 @@ fn on_placement(offers: &Offers<'_>, of: &Placement) -> Vec<Offer> {
             Arg::needed("keep_hours", Kind::Number(0)).begins(24),
         ],
     );
-    let back = Form {
-        reason: false,
-        ..Form::new(
-            BACK_OUT,
-            "Leaves the tenant where it is, working, and empties the new place.",
-            Vec::new(),
-        )
-    };
+    let back = Form::new(
+        BACK_OUT,
+        "Leaves the tenant where it is, working, and empties the new place.",
+        Vec::new(),
+    );
     let on_its_way = matches!(of.status, PlacementStatus::Moving | PlacementStatus::Frozen);
     let back_refused = match of.status {
         PlacementStatus::Cleaning => Some("it has switched; move it back".to_owned()),
@@ -441,7 +439,8 @@ fn backfill(deed: &Deed<'_>, of: &Backfill, dry_run: bool) -> Result<LifeAct, St
 
 fn placement(deed: &Deed<'_>, of: &Placement) -> Result<LifeAct, String> {
     if deed.verb == BACK_OUT {
-        return Ok(LifeAct::BackOut(of.tenant_id));
+        let reason = deed.why();
+        return Ok(LifeAct::BackOut(of.tenant_id, BackOutPlacement { reason }));
     }
     let values = deed.values;
     let text = |name: &str| Some(values.text(name)).filter(|text| !text.is_empty());

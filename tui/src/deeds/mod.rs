@@ -92,7 +92,7 @@ pub(crate) fn act(deed: &Deed<'_>, dry_run: bool) -> Result<Act, String> {
         Target::Bulk(bulk) => bulk::act(deed, bulk),
         Target::Policy(_) | Target::Holds | Target::Hold(_) => retention::act(deed),
         Target::Keys(tenant_id, _) => keys::act(deed, *tenant_id),
-        Target::AllKeys => Ok(Act::RewrapKeys),
+        Target::AllKeys => Ok(Act::RewrapKeys(deed.why())),
         Target::Tenant(_)
         | Target::Subscription(_)
         | Target::Invoice(..)

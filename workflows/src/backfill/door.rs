@@ -358,6 +358,7 @@ async fn note(
     let deed = Deed {
         action,
         subject: &after.definition.name,
+        tenant: None,
         before: before.map(shape).unwrap_or_default(),
         after: shape(after),
     };

@@ -602,7 +602,6 @@ impl DeletionWorkflow {
                 tenure_engine::random_uuid().simple()
             ),
             place: None,
-            subjects: store::list_subjects(&mut tx, subject).await?,
         })
     }
 

@@ -25,9 +25,6 @@ pub(super) struct Known {
     /// Where its rows were in the product.
     #[serde(default)]
     pub(super) place: Option<Place>,
-    /// Ids of what was the tenant's, which the audit of acts names.
-    #[serde(default)]
-    pub(super) subjects: Vec<String>,
 }
 
 /// The system tenant's.
@@ -829,28 +826,4 @@ pub(super) async fn lift_hold(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Lists what the audit of acts may be about: the tenant's holds, exemptions, subscriptions, invoices
-/// (their credit notes, too), holds on data, exports, and the tenant by itself or as a scope.
-pub(super) async fn list_subjects(
-    conn: &mut PgConnection,
-    tenant: TenantId,
-) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!(
-        r#"
-        select hold_id::text as "id!" from app.hold where tenant_id = $1 and shard_id = $2
-        union select exemption_id::text from app.dunning_exemption where tenant_id = $1 and shard_id = $2
-        union select subscription_id::text from app.subscription where tenant_id = $1 and shard_id = $2
-        union select invoice_id::text from app.invoice where tenant_id = $1 and shard_id = $2
-        union select hold_id::text from app.data_hold where tenant_id = $1 and shard_id = $2
-        union select export_id::text from app.data_export where tenant_id = $1 and shard_id = $2
-        union select $1::uuid::text
-        union select 'tenant ' || $1::uuid::text
-        "#,
-        tenant.0,
-        tenant.shard().0,
-    )
-    .fetch_all(conn)
-    .await
 }

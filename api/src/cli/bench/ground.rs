@@ -6,7 +6,9 @@
 use anyhow::Context as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgPool};
-use tenure_client::{Client, IdempotencyKey, LoadDataMap, NewTenant, Place, Role, TenancyModel};
+use tenure_client::{
+    Client, IdempotencyKey, LoadDataMap, NewTenant, Place, Role, SetPlacement, TenancyModel,
+};
 use tenure_engine::WorkerConfig;
 use tenure_workflows::certificate::LocalSigningKey;
 use tenure_workflows::data_map::{self, Erase, Model};
@@ -228,7 +230,11 @@ async fn place(client: &Client, product: &PgPool, key: Uuid) -> anyhow::Result<U
         schema: None,
         key: key.to_string(),
     };
-    client.set_placement(tenant, &place, &fresh()).await?;
+    let set = SetPlacement {
+        place,
+        reason: "bench".to_owned(),
+    };
+    client.set_placement(tenant, &set, &fresh()).await?;
     Ok(tenant)
 }
 

@@ -871,8 +871,7 @@ impl Eraser<'_> {
         let mut counts = Counts::default();
         let mut chunk = Chunk::default();
         if unit.planned.name == own::ACTS {
-            let subjects = &self.known.subjects;
-            counts.masked = forget::minimise_acts(&mut tx, subject, subjects).await?;
+            counts.masked = forget::minimise_acts(&mut tx, subject).await?;
             counts.found = counts.masked;
         } else {
             let mut shelves = Shelf::ALL.into_iter();

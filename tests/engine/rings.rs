@@ -273,7 +273,13 @@ async fn why_tells_of_runs_that_watch_each_other_in_a_ring() {
         tell(&engine, watcher, Told::Watch(watched)).await;
     }
     worker.idle().await;
-    assert_eq!(engine.detail(a).await.why.kind, "waiting_for_signal");
+    for (run, watched) in [(a, "b"), (b, "c")] {
+        let why = engine.detail(run).await.why;
+        assert_eq!(why.kind, "waiting_for_runs", "{why:?}");
+        let end = format!("or the end of run (link {watched:?}, waiting); it has no deadline");
+        assert!(why.summary.contains(&end), "{why:?}");
+    }
+    assert_eq!(engine.detail(c).await.why.kind, "waiting_for_signal");
     tell(&engine, c, Told::Watch(a)).await;
     worker.idle().await;
     for run in [a, b, c] {
@@ -285,8 +291,14 @@ async fn why_tells_of_runs_that_watch_each_other_in_a_ring() {
     // A deadline of one of them ends the wait of all.
     tell(&engine, c, Told::WaitSeconds(3600)).await;
     worker.idle().await;
-    assert_eq!(engine.detail(a).await.why.kind, "waiting_for_signal");
-    assert_eq!(engine.detail(c).await.why.kind, "waiting_for_deadline");
+    assert_eq!(engine.detail(a).await.why.kind, "waiting_for_runs");
+    let why = engine.detail(c).await.why;
+    assert_eq!(why.kind, "waiting_for_deadline");
+    assert!(
+        why.summary
+            .contains(r#"the end of run (link "a", waiting)"#),
+        "{why:?}"
+    );
     tell(&engine, b, Told::Finish).await;
     eventually("all have heard", async || {
         engine.status(c).await == Status::Completed

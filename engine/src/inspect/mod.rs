@@ -166,7 +166,7 @@ impl ProgressLine {
 /// Why a run is not moving, with the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
-    /// Stable: `waiting_for_signal`, `waiting_for_children`, `waiting_in_ring`,
+    /// Stable: `waiting_for_signal`, `waiting_for_children`, `waiting_for_runs`, `waiting_in_ring`,
     /// `waiting_for_deadline`, `starts_later`, `due`, `running`, `no_worker`,
     /// `worker_lost`, `retrying`, `stuck`, `no_handler`, `paused`, `blocked`, `blocked_by_limit`,
     /// `blocked_by_breaker`, `blocked_by_pause`, `undoing`, `ended`.
@@ -435,7 +435,7 @@ async fn around(
             wanted: false,
         },
         heard,
-        children: Vec::new(),
+        awaited: Vec::new(),
         place: None,
         paused_by: None,
     };
@@ -454,8 +454,8 @@ async fn around(
     }
     // A fan-out counts its children itself, and it may have any number.
     if row.summary.workflow != fan_out::NAME {
-        let most = why::MAX_CHILDREN;
-        around.children = store::inspect::list_live_children(conn, run, run.shard(), most).await?;
+        let most = why::MAX_AWAITED;
+        around.awaited = store::inspect::list_awaited(conn, run, run.shard(), most).await?;
     }
     Ok(around)
 }

@@ -10,7 +10,7 @@ use crate::gate::Door;
 use crate::private::Private;
 use crate::ring::Ring;
 use crate::run::{Deadline, InboxKind, Status};
-use crate::store::inspect::{Child, RunRow};
+use crate::store::inspect::{Awaited, RunRow};
 use crate::store::waiter::Standing;
 
 /// Whether a run that waits would do something about one of its messages: what its state leaves for later
@@ -42,18 +42,19 @@ pub(super) struct Around {
     pub(super) workers: Workers,
     /// The signals that it would handle at once.
     pub(super) heard: Vec<&'static str>,
-    /// Runs that it started and that have not ended, the oldest first, no more than [`MAX_CHILDREN`].
-    pub(super) children: Vec<Child>,
+    /// Runs that it started or watches and that have not ended, the oldest first, no more than
+    /// [`MAX_AWAITED`].
+    pub(super) awaited: Vec<Awaited>,
     /// What it is blocked by; none when it has been woken.
     pub(super) place: Option<Standing>,
     /// Who paused it, and why.
     pub(super) paused_by: Option<(String, String)>,
 }
 
-/// So many live children are counted.
-pub(super) const MAX_CHILDREN: i64 = 100;
+/// So many live ones are counted.
+pub(super) const MAX_AWAITED: i64 = 100;
 /// So many of them are named.
-const NAMED_CHILDREN: usize = 3;
+const NAMED: usize = 3;
 
 impl Around {
     /// Who paused it, as evidence.
@@ -62,30 +63,38 @@ impl Around {
         by.map(|(actor, reason)| ("paused by", format!("{actor}: {reason}")))
     }
 
-    /// What may come before a deadline: signals, and its children's ends.
+    /// What may come before a deadline: signals, and the ends of its children and of those that it watches.
     fn may_come(&self) -> String {
         let signals = match &*self.heard {
             [] => "a signal".to_owned(),
             names => format!("signal {}", names.join(" or ")),
         };
-        match &*self.children {
+        match &*self.awaited {
             [] => signals,
-            children => format!("{signals} or the end of {}", family(children)),
+            awaited => format!("{signals} or the end of {}", named(awaited)),
         }
+    }
+
+    fn has_children(&self) -> bool {
+        self.awaited.iter().any(|one| one.is_child)
     }
 }
 
-/// So many children, the first of them by name.
-fn family(children: &[Child]) -> String {
-    let most = usize::try_from(MAX_CHILDREN).unwrap_or(usize::MAX);
-    let count = match children.len() {
-        1 => "child".to_owned(),
-        many if many >= most => format!("{many} or more children"),
-        many => format!("{many} children"),
+/// So many children and others, the first of them by name.
+fn named(awaited: &[Awaited]) -> String {
+    let most = usize::try_from(MAX_AWAITED).unwrap_or(usize::MAX);
+    let (one, more) = match awaited.iter().all(|one| one.is_child) {
+        true => ("child", "children"),
+        false => ("run", "runs"),
     };
-    let name = |child: &Child| format!("{} {:?}, {}", child.workflow, child.key, child.status);
-    let names: Vec<String> = children.iter().take(NAMED_CHILDREN).map(name).collect();
-    let rest = if children.len() > names.len() {
+    let count = match awaited.len() {
+        1 => one.to_owned(),
+        many if many >= most => format!("{many} or more {more}"),
+        many => format!("{many} {more}"),
+    };
+    let name = |one: &Awaited| format!("{} {:?}, {}", one.workflow, one.key, one.status);
+    let names: Vec<String> = awaited.iter().take(NAMED).map(name).collect();
+    let rest = if awaited.len() > names.len() {
         "; ..."
     } else {
         ""
@@ -279,8 +288,8 @@ fn waiting(row: &RunRow, around: &Around) -> Why {
     if let Some(going) = fan_out::read(&row.summary.workflow, &row.data) {
         return fanned_out(&going, evidence);
     }
-    if !around.children.is_empty() {
-        evidence.push(("live children", family(&around.children)));
+    if !around.awaited.is_empty() {
+        evidence.push(("awaits the end of", named(&around.awaited)));
     }
     let Some(next) = next else {
         return for_ever(row, around, &since, evidence);
@@ -323,18 +332,14 @@ fn for_ever(
     evidence: Vec<(&'static str, String)>,
 ) -> Why {
     let (state, may_come) = (&row.summary.state, around.may_come());
-    let summary =
-        |others| format!("State {state} waits{since} for {may_come}{others}; it has no deadline.");
-    if around.children.is_empty() {
-        return Why {
-            kind: "waiting_for_signal",
-            summary: summary(" or another run's end"),
-            evidence,
-        };
-    }
+    let kind = match &*around.awaited {
+        [] => "waiting_for_signal",
+        _ if around.has_children() => "waiting_for_children",
+        _ => "waiting_for_runs",
+    };
     Why {
-        kind: "waiting_for_children",
-        summary: summary(""),
+        kind,
+        summary: format!("State {state} waits{since} for {may_come}; it has no deadline."),
         evidence,
     }
 }

@@ -184,28 +184,49 @@ pub(crate) async fn count_workers(
     Ok((row.live, row.able))
 }
 
-/// A run that another one started, as people know it.
+/// A run of whose end another one hears, as people know it.
 #[derive(Debug)]
-pub(crate) struct Child {
+pub(crate) struct Awaited {
     pub(crate) workflow: String,
     pub(crate) key: String,
     pub(crate) status: Status,
+    /// The other one started it; it watches it otherwise.
+    pub(crate) is_child: bool,
 }
 
-/// Lists runs that this one started and that have not ended, the oldest first.
-pub(crate) async fn list_live_children(
+/// Lists runs that this one started or watches and that have not ended, the oldest first.
+pub(crate) async fn list_awaited(
     conn: &mut PgConnection,
     run: RunId,
     shard: ShardId,
     limit: i64,
-) -> sqlx::Result<Vec<Child>> {
+) -> sqlx::Result<Vec<Awaited>> {
     let rows = sqlx::query!(
         r#"
-        select workflow, key, status
-        from engine.run
-        where parent_run_id = $1
-          and shard_id = $2
-          and status < 10
+        with watched as materialized (
+          -- By the index of those that are watched, and not along all runs in their order.
+          select run_id, workflow, key, status
+          from engine.run
+          where watchers @> array[$1::uuid]
+            and parent_run_id is distinct from $1
+            and shard_id = $2
+            and status < 10
+        )
+        select workflow as "workflow!", key as "key!", status as "status!", is_child as "is_child!"
+        from (
+          (
+            select run_id, workflow, key, status, true as is_child
+            from engine.run
+            where parent_run_id = $1
+              and shard_id = $2
+              and status < 10
+            order by run_id
+            limit $3
+          )
+          union all
+          select run_id, workflow, key, status, false
+          from watched
+        ) as awaited
         order by run_id
         limit $3
         "#,
@@ -215,10 +236,11 @@ pub(crate) async fn list_live_children(
     )
     .fetch_all(conn)
     .await?;
-    let rows = rows.into_iter().map(|row| Child {
+    let rows = rows.into_iter().map(|row| Awaited {
         workflow: row.workflow,
         key: row.key,
         status: Status::from_code(row.status).unwrap_or(Status::Stuck),
+        is_child: row.is_child,
     });
     Ok(rows.collect())
 }

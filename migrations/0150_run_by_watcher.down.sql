@@ -1,0 +1,2 @@
+-- no-transaction
+drop index concurrently engine.run_by_watcher;

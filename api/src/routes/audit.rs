@@ -1,5 +1,7 @@
 //! The audit: what people did, for looking; and noting what they do to what is no run.
 
+use std::fmt::Display;
+
 use std::str::FromStr;
 
 use axum::Json;
@@ -137,14 +139,14 @@ pub(super) async fn note<T: Serialize>(
     conn: &mut PgConnection,
     author: &Author,
     action: &str,
-    (tenant, subject): (Option<TenantId>, &str),
+    (tenant, subject): (Option<TenantId>, impl Display),
     before: Option<&T>,
     after: &T,
 ) -> Result<(), ApiError> {
     let json = |value| serde_json::to_value(value).map_err(|_| ApiError::Internal);
     let deed = Deed {
         action,
-        subject,
+        subject: &subject.to_string(),
         tenant,
         before: json(before)?,
         after: json(Some(after))?,

@@ -88,16 +88,8 @@ async fn request(
         let signs = state.signs();
         let row = door::request(state.client(), conn, &new, signs, (&author.actor, &token)).await?;
         let made = answer(row);
-        let subject = made.deletion_id.to_string();
-        note(
-            conn,
-            &author,
-            "request deletion",
-            (Some(new.subject), &subject),
-            None,
-            &made,
-        )
-        .await?;
+        let of = (Some(new.subject), made.deletion_id);
+        note(conn, &author, "request deletion", of, None, &made).await?;
         first = Some(made.clone());
         Ok(Done::created(made))
     })
@@ -257,10 +249,9 @@ async fn tell(
         tenure_workflows::as_control(conn).await?;
         let who = (author.actor.as_str(), author.reason.as_str());
         let row = door::tell(state.client(), conn, deletion_id, verb, who).await?;
-        let of = Some(row.subject);
+        let of = (Some(row.subject), deletion_id);
         let seen = answer(row);
-        let subject = deletion_id.to_string();
-        note(conn, &author, action, (of, &subject), None, &seen).await?;
+        note(conn, &author, action, of, None, &seen).await?;
         Ok(Done::ok(seen))
     })
     .await?;

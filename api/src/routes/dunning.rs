@@ -91,16 +91,8 @@ async fn exempt(
         let client = state.client();
         let row = dunning::exempt(client, conn, tenant_id, &new, &author.actor).await?;
         let placed = exemption(row);
-        let subject = placed.exemption_id.to_string();
-        note(
-            conn,
-            &author,
-            "exempt from dunning",
-            (Some(tenant_id), &subject),
-            None,
-            &placed,
-        )
-        .await?;
+        let of = (Some(tenant_id), placed.exemption_id);
+        note(conn, &author, "exempt from dunning", of, None, &placed).await?;
         Ok(Done::created(placed))
     })
     .await
@@ -132,17 +124,9 @@ async fn lift(
             ..row.clone()
         });
         let lifted = exemption(row);
-        let subject = exemption_id.to_string();
         let action = "lift dunning exemption";
-        note(
-            conn,
-            &author,
-            action,
-            (Some(tenant_id), &subject),
-            Some(&before),
-            &lifted,
-        )
-        .await?;
+        let of = (Some(tenant_id), exemption_id);
+        note(conn, &author, action, of, Some(&before), &lifted).await?;
         Ok(Done::ok(lifted))
     })
     .await
@@ -186,11 +170,12 @@ async fn load(
         let (actor, reason) = (&author.actor, &author.reason);
         let row = dunning::load_policy(conn, &name, document, actor, reason).await?;
         let (before, loaded) = (before.map(policy), policy(row));
+        let of = (None, &name);
         note(
             conn,
             &author,
             "load dunning policy",
-            (None, &name),
+            of,
             before.as_ref(),
             &loaded,
         )

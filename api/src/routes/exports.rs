@@ -98,16 +98,8 @@ async fn start(
             run_id: started.run_id.0,
             link: None,
         };
-        let subject = started.export.export_id.to_string();
-        note(
-            conn,
-            &author,
-            "start export",
-            (Some(tenant_id), &subject),
-            None,
-            &started,
-        )
-        .await?;
+        let of = (Some(tenant_id), started.export.export_id);
+        note(conn, &author, "start export", of, None, &started).await?;
         made = Some(started.clone());
         Ok(Done::accepted(started))
     })

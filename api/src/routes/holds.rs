@@ -89,16 +89,8 @@ async fn place(
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         tenure_workflows::as_tenant(conn, tenant_id).await?;
         let placed = answer(hold::place(conn, tenant_id, &new, &author.actor).await?);
-        let subject = placed.hold_id.to_string();
-        note(
-            conn,
-            &author,
-            "place hold",
-            (Some(tenant_id), &subject),
-            None,
-            &placed,
-        )
-        .await?;
+        let of = (Some(tenant_id), placed.hold_id);
+        note(conn, &author, "place hold", of, None, &placed).await?;
         Ok(Done::created(placed))
     })
     .await
@@ -128,16 +120,8 @@ async fn lift(
             ..lifted.clone()
         });
         let lifted = answer(lifted);
-        let subject = lifted.hold_id.to_string();
-        note(
-            conn,
-            &author,
-            "lift hold",
-            (Some(tenant_id), &subject),
-            Some(&before),
-            &lifted,
-        )
-        .await?;
+        let of = (Some(tenant_id), lifted.hold_id);
+        note(conn, &author, "lift hold", of, Some(&before), &lifted).await?;
         Ok(Done::ok(lifted))
     })
     .await

@@ -164,16 +164,8 @@ async fn act(
             Verb::Void => "void invoice",
             Verb::WriteOff => "write off invoice",
         };
-        let subject = invoice_id.to_string();
-        note(
-            conn,
-            &author,
-            action,
-            (Some(tenant_id), &subject),
-            None,
-            &after,
-        )
-        .await?;
+        let of = (Some(tenant_id), invoice_id);
+        note(conn, &author, action, of, None, &after).await?;
         answer.signal_id = Some(signal_id);
         Ok(Done::accepted(answer))
     })
@@ -213,16 +205,8 @@ async fn give(
         if dry_run {
             return Ok(Done::Undone(answer));
         }
-        let subject = invoice_id.to_string();
-        note(
-            conn,
-            &author,
-            "give credit note",
-            (Some(tenant_id), &subject),
-            None,
-            &answer,
-        )
-        .await?;
+        let of = (Some(tenant_id), invoice_id);
+        note(conn, &author, "give credit note", of, None, &answer).await?;
         Ok(Done::created(answer))
     })
     .await
@@ -305,16 +289,8 @@ async fn grant(
             return Ok(Done::Undone(answer));
         }
         let after = json!({ "granted": amount.to_string() });
-        let subject = tenant_id.to_string();
-        note(
-            conn,
-            &author,
-            "grant credit",
-            (Some(tenant_id), &subject),
-            None,
-            &after,
-        )
-        .await?;
+        let of = (Some(tenant_id), tenant_id);
+        note(conn, &author, "grant credit", of, None, &after).await?;
         Ok(Done::created(answer))
     })
     .await
@@ -364,17 +340,10 @@ async fn change_tax(
         }
         let changed = tenant::change_tax(conn, tenant_id, tax.clone()).await?;
         let answer = tax_change_to_json(tenant_id, changed, false);
-        let (subject, before) = (tenant_id.to_string(), Some(&answer.tax_before));
+        let before = Some(&answer.tax_before);
         let action = "change tax of tenant";
-        note(
-            conn,
-            &author,
-            action,
-            (Some(tenant_id), &subject),
-            before,
-            &answer.tax,
-        )
-        .await?;
+        let of = (Some(tenant_id), tenant_id);
+        note(conn, &author, action, of, before, &answer.tax).await?;
         Ok(Done::ok(answer))
     })
     .await

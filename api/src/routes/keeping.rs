@@ -72,15 +72,8 @@ async fn load_policy(
         let (by, why) = (&author.actor, &author.reason);
         let loaded = keeping::load_policy(conn, &source, &document, by, why).await?;
         let loaded = policy(loaded);
-        note(
-            conn,
-            &author,
-            "load retention policy",
-            (None, &source),
-            None,
-            &loaded,
-        )
-        .await?;
+        let of = (None, &source);
+        note(conn, &author, "load retention policy", of, None, &loaded).await?;
         Ok(Done::created(loaded))
     })
     .await
@@ -137,16 +130,8 @@ async fn place(
             rows,
             ..data_hold(placed)
         };
-        let subject = placed.hold_id.to_string();
-        note(
-            conn,
-            &author,
-            "place data hold",
-            (Some(tenant_id), &subject),
-            None,
-            &placed,
-        )
-        .await?;
+        let of = (Some(tenant_id), placed.hold_id);
+        note(conn, &author, "place data hold", of, None, &placed).await?;
         Ok(Done::created(placed))
     })
     .await
@@ -173,16 +158,8 @@ async fn lift(
         let (actor, reason) = (&author.actor, &author.reason);
         let lifted = hold::lift(conn, tenant_id, hold_id, actor, reason).await?;
         let lifted = data_hold(lifted);
-        let subject = hold_id.to_string();
-        note(
-            conn,
-            &author,
-            "lift data hold",
-            (Some(tenant_id), &subject),
-            None,
-            &lifted,
-        )
-        .await?;
+        let of = (Some(tenant_id), hold_id);
+        note(conn, &author, "lift data hold", of, None, &lifted).await?;
         Ok(Done::ok(lifted))
     })
     .await
@@ -226,7 +203,7 @@ async fn sweep(
                 run_id,
                 asked: &asked,
             };
-            let of = (Some(tenant_id), &*run_id.to_string());
+            let of = (Some(tenant_id), run_id);
             note(conn, &author, "sweep", of, None, &job).await?;
         }
         Ok(Done::accepted(DataJob { run_id }))
@@ -292,7 +269,7 @@ async fn restore(
             run_id,
             asked: &asked,
         };
-        let of = (Some(tenant_id), &*run_id.to_string());
+        let of = (Some(tenant_id), run_id);
         note(conn, &author, "restore", of, None, &job).await?;
         Ok(Done::accepted(DataJob { run_id }))
     })

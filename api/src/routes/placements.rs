@@ -297,8 +297,7 @@ async fn note_placement(
     action: &str,
     after: &Placement,
 ) -> Result<(), ApiError> {
-    let subject = after.tenant_id.to_string();
-    let of = (Some(TenantId(after.tenant_id)), &*subject);
+    let of = (Some(TenantId(after.tenant_id)), after.tenant_id);
     note(conn, author, action, of, None, after).await
 }
 
@@ -344,7 +343,7 @@ async fn migrate(
     let (client, sources) = (state.client(), state.products());
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         let begun = migration(act::migrate(client, conn, sources, &new).await?);
-        let of = (None, &*begun.version);
+        let of = (None, &begun.version);
         note(conn, &author, "apply migration", of, None, &begun).await?;
         Ok(Done::accepted(begun))
     })

@@ -306,16 +306,9 @@ async fn undo(
             signal_id,
         };
         if let Some(author) = &author {
-            let (action, subject) = (format!("undo {}", intent.word()), id.to_string());
-            note(
-                conn,
-                author,
-                &action,
-                (Some(tenant_id), &subject),
-                None,
-                &answer,
-            )
-            .await?;
+            let action = format!("undo {}", intent.word());
+            let of = (Some(tenant_id), id);
+            note(conn, author, &action, of, None, &answer).await?;
         }
         Ok(Done::accepted(answer))
     })
@@ -357,16 +350,8 @@ async fn perform(
         trace::tell_run(tenant_id, row.run_id);
         answer.signal_id = Some(signal_id);
         if let Some(author) = &act.author {
-            let subject = subscription_id.to_string();
-            note(
-                conn,
-                author,
-                verb(wanted),
-                (Some(tenant_id), &subject),
-                None,
-                &answer,
-            )
-            .await?;
+            let of = (Some(tenant_id), subscription_id);
+            note(conn, author, verb(wanted), of, None, &answer).await?;
         }
         Ok(Done::accepted(answer))
     })

@@ -219,16 +219,8 @@ async fn change_zone(
         let (client, zone) = (state.client(), &asked.zone);
         let moved = tenant::change_zone(client, conn, tenant_id, &signal_id, zone).await?;
         let answer = zone_json(tenant_id, moved, Some(signal_id));
-        let subject = tenant_id.to_string();
-        note(
-            conn,
-            &author,
-            "change zone of tenant",
-            (Some(tenant_id), &subject),
-            None,
-            &answer,
-        )
-        .await?;
+        let of = (Some(tenant_id), tenant_id);
+        note(conn, &author, "change zone of tenant", of, None, &answer).await?;
         Ok(Done::ok(answer))
     })
     .await
@@ -280,17 +272,9 @@ async fn change_legal_entity(
         }
         let moved = tenant::change_legal_entity(conn, tenant_id, to).await?;
         let answer = entity_json(tenant_id, moved, false);
-        let subject = tenant_id.to_string();
         let action = "change legal entity of tenant";
-        note(
-            conn,
-            &author,
-            action,
-            (Some(tenant_id), &subject),
-            None,
-            &answer,
-        )
-        .await?;
+        let of = (Some(tenant_id), tenant_id);
+        note(conn, &author, action, of, None, &answer).await?;
         Ok(Done::ok(answer))
     })
     .await

@@ -82,11 +82,12 @@ async fn replay(
     once(&state, &caller, &key, &body.fingerprint, async |conn| {
         let (before, after) = webhook::replay(state.client(), conn, &event_id).await?;
         let (before, after) = (to_json(before), to_json(after));
+        let of = (None, &event_id);
         note(
             conn,
             &author,
             "replay webhook event",
-            (None, &event_id),
+            of,
             Some(&before),
             &after,
         )
